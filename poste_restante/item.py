@@ -1,0 +1,203 @@
+"""A bundle as an item of the table: the format, its size, and both directions.
+
+Format version 1, in DynamoDB's own notation (docs/format.md is the contract). Attribute names
+inside a message are one letter long, since every stored byte of a name is billed:
+
+    user_id     S   mailbox key (position.mailbox_key)
+    position    S   bundle key  (position.BundleKey)
+    v           N   1
+    expires_at  N   epoch seconds, the latest expiry of its messages; absent: one has none
+    messages    L   of M, in log order:
+        o  N  offset
+        b  B  body
+        i  S  id            absent: the position's, `topic/epoch/partition/offset`
+        s  S  source        absent: none
+        y  S  type          absent: none
+        t  N  time, epoch microseconds                absent: none
+        c  S  content type                            absent: none
+        h  L  headers, flat: name S, value B or NULL, name, value, ...   absent: none
+        e  N  expiry, epoch milliseconds              absent: does not expire
+
+Attributes that are not listed are ignored; any other `v` makes the item unreadable.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from poste_restante.message import Header, Message
+from poste_restante.position import BundleKey, LogId, Position, mailbox_key
+
+FORMAT_VERSION = 1
+
+#: Largest item we write. DynamoDB's limit is 400 KB = 409,600 bytes (API reference,
+#: "Constraints"); the rest is the margin that lets an upper-bound formula do.
+ITEM_BYTES_MAX = 400_000
+
+#: DynamoDB's size of values (developer guide, "Item sizes and formats"): a number is at most 21
+#: bytes, a list or a map 3, and each element of it 1 more.
+_NUMBER_BYTES = 21
+_CONTAINER_BYTES = 3
+_ELEMENT_BYTES = 1
+#: user_id (key <= 1,025 bytes is counted apart), position, v, expires_at, messages: names and
+#: values without the mailbox key and the messages themselves.
+_ITEM_OVERHEAD_BYTES = (
+    len("user_id") + len("position") + 50 + len("v") + _NUMBER_BYTES
+    + len("expires_at") + _NUMBER_BYTES + len("messages") + _CONTAINER_BYTES
+)  # fmt: skip
+
+#: DynamoDB's typed attribute values, as the low-level client takes and returns them.
+Attribute = Mapping[str, Any]
+Item = dict[str, Attribute]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
+    """The item of a bundle: a pure function of the messages, which are of one mailbox and log.
+
+    Raises ValueError for a run of messages that is no bundle: empty, not in log order, of
+    several mailboxes or logs, or across a window border.
+    """
+    key = bundle_key(messages)
+    item: Item = {
+        "user_id": {"S": mailbox_key(messages[0].user_id)},
+        "position": {"S": key.encode()},
+        "v": {"N": str(FORMAT_VERSION)},
+        "messages": {"L": [{"M": encode_message(message, topic)} for message in messages]},
+    }
+    expiries = [message.expires_at for message in messages if message.expires_at is not None]
+    if len(expiries) == len(messages):
+        item["expires_at"] = {"N": str(-(-to_milliseconds(max(expiries)) // 1000))}
+    return item
+
+
+def bundle_key(messages: Sequence[Message]) -> BundleKey:
+    """The key of a bundle of these messages. Raises ValueError as `encode_bundle` does."""
+    if not messages:
+        raise ValueError("a bundle has at least one message")
+    first, last = messages[0], messages[-1]
+    key = BundleKey(*last.position.log, last=last.position.offset, first=first.position.offset)
+    offsets = [message.position.offset for message in messages]
+    if (
+        not key.is_possible()
+        or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False))
+        or any(m.user_id != first.user_id or m.position.log != key.log for m in messages)
+    ):
+        raise ValueError(f"not one bundle: {key}")
+    return key
+
+
+def encode_message(message: Message, topic: str) -> Item:
+    """The map of one message."""
+    attributes: Item = {
+        "o": {"N": str(message.position.offset)},
+        "b": {"B": message.body},
+    }
+    if message.id != message.position.id(topic):
+        attributes["i"] = {"S": message.id}
+    if message.source is not None:
+        attributes["s"] = {"S": message.source}
+    if message.type is not None:
+        attributes["y"] = {"S": message.type}
+    if message.time is not None:
+        attributes["t"] = {"N": str((message.time - _EPOCH) // _MICROSECOND)}
+    if message.content_type is not None:
+        attributes["c"] = {"S": message.content_type}
+    if message.headers:
+        attributes["h"] = {"L": list(_encode_headers(message.headers))}
+    if message.expires_at is not None:
+        attributes["e"] = {"N": str(to_milliseconds(message.expires_at))}
+    return attributes
+
+
+def _encode_headers(headers: Sequence[Header]) -> Iterator[Attribute]:
+    for name, value in headers:
+        yield {"S": name}
+        yield {"NULL": True} if value is None else {"B": value}
+
+
+def message_bytes_max(message: Message) -> int:
+    """An upper bound of what a message adds to its item, in bytes as DynamoDB counts them."""
+    size = (
+        _ELEMENT_BYTES + _CONTAINER_BYTES  # its place in the list, and the map
+        + 9 * (1 + _ELEMENT_BYTES)  # nine one-letter names and their places in the map
+        + 3 * _NUMBER_BYTES  # o, t, e
+        + len(message.body)
+        + len(message.id.encode())
+    )  # fmt: skip
+    for text in (message.source, message.type, message.content_type):
+        if text is not None:
+            size += len(text.encode())
+    if message.headers:
+        size += _CONTAINER_BYTES
+        for name, value in message.headers:
+            size += 2 * _ELEMENT_BYTES + len(name.encode())
+            size += 1 if value is None else len(value)  # NULL is one byte
+    return size
+
+
+def item_bytes_max(user_id: str, messages_bytes: int) -> int:
+    """An upper bound of an item's size, given the sum of its messages' `message_bytes_max`."""
+    return _ITEM_OVERHEAD_BYTES + len(mailbox_key(user_id).encode()) + messages_bytes
+
+
+def decode_bundle(item: Item, user_id: str, topic: str) -> list[Message]:
+    """The messages of a bundle, in log order.
+
+    Raises ValueError, saying what is wrong, for an item of another format version, one that is
+    damaged, or one that holds something else than its key says.
+    """
+    key = BundleKey.decode(item["position"]["S"])
+    version = item.get("v", {}).get("N")
+    if version != str(FORMAT_VERSION):
+        raise ValueError(f"format version {version}, this reader knows {FORMAT_VERSION}")
+    try:
+        maps = [entry["M"] for entry in item["messages"]["L"]]
+        messages = [decode_message(attributes, user_id, key.log, topic) for attributes in maps]
+    except (KeyError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"damaged: {error!r}") from error
+    if bundle_key(messages) != key:
+        raise ValueError("holds other messages than its key says")
+    return messages
+
+
+def decode_message(attributes: Item, user_id: str, log: LogId, topic: str) -> Message:
+    """Inverse of `encode_message`. Raises KeyError, TypeError or ValueError on a damaged map."""
+    position = Position(*log, int(attributes["o"]["N"]))
+    time = attributes.get("t")
+    expiry = attributes.get("e")
+    return Message(
+        user_id=user_id,
+        id=_text(attributes, "i") or position.id(topic),
+        source=_text(attributes, "s"),
+        type=_text(attributes, "y"),
+        time=None if time is None else _EPOCH + int(time["N"]) * _MICROSECOND,
+        content_type=_text(attributes, "c"),
+        body=bytes(attributes["b"]["B"]),
+        headers=tuple(_decode_headers(attributes.get("h", {"L": []})["L"])),
+        expires_at=None if expiry is None else _EPOCH + int(expiry["N"]) * _MILLISECOND,
+        position=position,
+    )
+
+
+def _text(attributes: Item, name: str) -> str | None:
+    value = attributes.get(name)
+    return None if value is None else str(value["S"])
+
+
+def _decode_headers(flat: Sequence[Attribute]) -> Iterator[Header]:
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        yield name["S"], None if "NULL" in value else bytes(value["B"])
+
+
+def to_milliseconds(time: datetime) -> int:
+    """Epoch milliseconds of an aware datetime, rounded down."""
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """The aware datetime of epoch milliseconds. Raises OverflowError outside years 1 to 9999."""
+    return _EPOCH + milliseconds * _MILLISECOND

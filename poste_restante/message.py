@@ -1,0 +1,100 @@
+"""What a user receives, and its CloudEvents JSON form."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from poste_restante.position import Position
+
+#: Content type of an event whose body is the whole event (CloudEvents Kafka binding, 3.3).
+STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
+#: Headers of the CloudEvents Kafka binding begin with this (binding, 3.2).
+CE_PREFIX = "ce_"
+
+#: `type` and `source` of a record that brought none: CloudEvents 1.0 requires both.
+DEFAULT_TYPE = "poste-restante.message"
+DEFAULT_SOURCE = "poste-restante"
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a mailbox. Everything is as the producer sent it.
+
+    user_id: whose mailbox it waits in.
+    id: the producer's (`ce_id`), else the position: `topic/epoch/partition/offset`.
+    source, type: the producer's (`ce_source`, `ce_type`), else None. Only a message with a
+        source takes part in deduplication by (source, id, body).
+    time: `ce_time`, else the record's timestamp; aware; None where that cannot be true.
+        Microseconds: what is finer is cut off.
+    content_type: the header `content-type`, else None.
+    body: the record's value, byte for byte. In structured mode that is the whole event.
+    headers: every header that no field above holds, in order, repeated names and null values
+        included; extension attributes (`ce_...`) and `ce_expirytime` are among them.
+    expires_at: aware; None: it does not expire. Readers do not return it at or after that time.
+    position: (epoch, partition, offset).
+    """
+
+    user_id: str
+    id: str
+    source: str | None = None
+    type: str | None = None
+    time: datetime | None = None
+    content_type: str | None = None
+    body: bytes
+    headers: tuple[Header, ...] = ()
+    expires_at: datetime | None = None
+    position: Position
+
+    def to_cloudevent(self) -> dict[str, Any]:
+        """The event in the CloudEvents 1.0 JSON format, as a dict ready for `json.dumps`.
+
+        A structured-mode message is its own body. Else the body stands in `data` when it is
+        UTF-8 text and in `data_base64` when not (JSON format, 3.1), a record without `ce_source`
+        or `ce_type` gets the defaults of this module, and headers whose names are not
+        CloudEvents' stay out.
+        """
+        if is_structured(self.content_type):
+            event = json.loads(self.body)
+            assert isinstance(event, dict)  # the decoder dead-letters any other
+            return event
+        event = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source or DEFAULT_SOURCE,
+            "type": self.type or DEFAULT_TYPE,
+        }
+        if self.time is not None:
+            event["time"] = self.time.isoformat().replace("+00:00", "Z")
+        if self.content_type is not None:
+            event["datacontenttype"] = self.content_type
+        for name, value in self._attributes():
+            event.setdefault(name, value)
+        event |= text_or_base64(self.body)
+        return event
+
+    def _attributes(self) -> Iterator[tuple[str, str]]:
+        for name, value in self.headers:
+            if name.startswith(CE_PREFIX) and value is not None:
+                attribute = name.removeprefix(CE_PREFIX)
+                if attribute not in {"data", "data_base64"}:
+                    yield attribute, value.decode(errors="replace")
+
+
+def text_or_base64(body: bytes) -> Mapping[str, str]:
+    """A body as the `data` or the `data_base64` member of a CloudEvent in JSON."""
+    try:
+        return {"data": body.decode()}
+    except UnicodeDecodeError:
+        return {"data_base64": base64.b64encode(body).decode()}
+
+
+def is_structured(content_type: str | None) -> bool:
+    """Whether a body of this content type is a whole CloudEvent in JSON."""
+    if content_type is None:
+        return False
+    return content_type.partition(";")[0].strip().lower() == STRUCTURED_CONTENT_TYPE

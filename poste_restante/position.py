@@ -1,0 +1,164 @@
+"""Positions, windows and the two keys of the table: one encoder and one parser for each.
+
+A *position* says where in the log a message stands: (epoch, partition, offset). A *window* is a
+run of 10,000 consecutive offsets of one partition. A bundle never crosses a window border.
+
+Keys of the table `mailboxes` (docs/format.md is the contract for readers in other languages):
+
+    user_id     position                                              item
+    bob         !                                                     cursor of bob
+    bob         0001.00003.0000000000000000042.0000000000000000040    bundle: offsets 40 to 42
+    !!bob       ...                                                   user "!bob": one "!" more
+    !table      !                                                     table record
+    !progress/undelivered-messages/3   !                              progress of partition 3
+
+A bundle's key carries the offset of its last message before that of its first, so bundles sort
+by what they end with: a new message sorts after every visible one.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+#: Consecutive offsets in a window. Part of the stored format, never a setting: workers of
+#: different versions must agree on the borders that no bundle crosses.
+WINDOW_SIZE = 10_000
+
+#: Widths of the zero-padded numbers in a bundle key, so that keys sort as the numbers do.
+EPOCH_DIGITS, PARTITION_DIGITS, OFFSET_DIGITS = 4, 5, 19
+EPOCH_MAX = 10**EPOCH_DIGITS - 1
+PARTITION_MAX = 10**PARTITION_DIGITS - 1
+#: Kafka's offsets are signed 64-bit numbers: 19 digits.
+OFFSET_MAX = 2**63 - 1
+
+#: Sort key of the cursor, which sorts before every bundle ("!" < "0" in UTF-8), so that the one
+#: Query of a reconnect returns it first. `!<device>` is reserved for cursors of devices.
+CURSOR_KEY = "!"
+
+#: A partition key that begins with this belongs to the system; a user's gets one more in front.
+SYSTEM_PREFIX = "!"
+#: Partition key of the table record.
+TABLE_RECORD_KEY = "!table"
+
+#: Bytes of a user id in UTF-8. DynamoDB allows 2,048 bytes of partition key (API reference,
+#: "Constraints"); half of it leaves room for escapes and keeps the key a small part of an item.
+USER_ID_BYTES_MAX = 1024
+
+#: Sorts after every digit and dot: `<prefix>~` is above every key that begins with the prefix.
+_AFTER = "~"
+
+_BUNDLE_KEY = re.compile(
+    rf"(\d{{{EPOCH_DIGITS}}})\.(\d{{{PARTITION_DIGITS}}})"
+    rf"\.(\d{{{OFFSET_DIGITS}}})\.(\d{{{OFFSET_DIGITS}}})",
+    re.ASCII,
+)
+_LOG_NAME = re.compile(rf"(\d{{{EPOCH_DIGITS}}})\.(\d{{{PARTITION_DIGITS}}})", re.ASCII)
+
+
+class LogId(NamedTuple):
+    """One life of one partition: offsets grow and are never used again within it."""
+
+    epoch: int
+    partition: int
+
+    def encode(self) -> str:
+        """Name of the cursor's attribute for this log, and the head of its bundles' keys."""
+        return f"{self.epoch:0{EPOCH_DIGITS}}.{self.partition:0{PARTITION_DIGITS}}"
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Inverse of `encode`. Raises ValueError on anything else."""
+        match = _LOG_NAME.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not an <epoch>.<partition> name: {text!r}")
+        return cls(*map(int, match.groups()))
+
+    def after(self, offset: int) -> str:
+        """A sort key below every bundle with `last` > offset and above all other bundles so far."""
+        return f"{self.encode()}.{offset:0{OFFSET_DIGITS}}.{_AFTER}"
+
+
+class Position(NamedTuple):
+    """Where in the log a message stands. Compares in reading order."""
+
+    epoch: int
+    partition: int
+    offset: int
+
+    @property
+    def log(self) -> LogId:
+        return LogId(self.epoch, self.partition)
+
+    def id(self, topic: str) -> str:
+        """The id of a record that brought none: `topic/epoch/partition/offset`."""
+        return f"{topic}/{self.epoch}/{self.partition}/{self.offset}"
+
+
+class BundleKey(NamedTuple):
+    """The sort key of a bundle; compares as the encoded keys do.
+
+    It says what the bundle holds: all of this mailbox's messages from `first` to `last`, both
+    included, so two writers of one key write the same content.
+    """
+
+    epoch: int
+    partition: int
+    last: int
+    first: int
+
+    @property
+    def log(self) -> LogId:
+        return LogId(self.epoch, self.partition)
+
+    def encode(self) -> str:
+        return (
+            f"{self.log.encode()}.{self.last:0{OFFSET_DIGITS}}.{self.first:0{OFFSET_DIGITS}}"
+        )
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Inverse of `encode`. Raises ValueError on anything that `encode` cannot have made."""
+        match = _BUNDLE_KEY.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a bundle key: {text!r}")
+        key = cls(*map(int, match.groups()))
+        if not key.is_possible():
+            raise ValueError(f"a bundle key that no writer makes: {text!r}")
+        return key
+
+    def is_possible(self) -> bool:
+        """First is not behind last, both are in one window, and all numbers are in range."""
+        return (
+            0 <= self.epoch <= EPOCH_MAX
+            and 0 <= self.partition <= PARTITION_MAX
+            and 0 <= self.first <= self.last <= OFFSET_MAX
+            and window_start(self.first) == window_start(self.last)
+        )
+
+
+def window_start(offset: int) -> int:
+    """The window border at or below an offset."""
+    return offset - offset % WINDOW_SIZE
+
+
+def window_end(offset: int) -> int:
+    """The window border at or above an offset."""
+    return -(-offset // WINDOW_SIZE) * WINDOW_SIZE
+
+
+def mailbox_key(user_id: str) -> str:
+    """Partition key of a user's mailbox. Injective; never a key of the system's own items.
+
+    Raises ValueError, saying why, for an id that has no mailbox: empty, longer than
+    `USER_ID_BYTES_MAX` bytes, or not encodable as UTF-8 (a lone surrogate).
+    """
+    size = len(user_id.encode())  # UnicodeEncodeError is a ValueError
+    if size == 0:
+        raise ValueError("a user id must not be empty")
+    if size > USER_ID_BYTES_MAX:
+        raise ValueError(f"a user id of {size} bytes; at most {USER_ID_BYTES_MAX} are allowed")
+    return SYSTEM_PREFIX + user_id if user_id.startswith(SYSTEM_PREFIX) else user_id
+
+
+def progress_key(topic: str, partition: int) -> str:
+    """Partition key of a partition's progress: one each, so that none of them is hot."""
+    return f"{SYSTEM_PREFIX}progress/{topic}/{partition}"

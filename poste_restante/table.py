@@ -1,0 +1,86 @@
+"""The table's schema, and the two items that both sides know: the table record and the cursor."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from poste_restante.item import FORMAT_VERSION, Item
+from poste_restante.position import CURSOR_KEY, TABLE_RECORD_KEY, WINDOW_SIZE, LogId
+
+#: Time-to-live attribute, epoch seconds.
+TTL_ATTRIBUTE = "expires_at"
+
+#: What makes the table, as arguments of `create_table`, without its name. No local index: it
+#: would cap a mailbox at 10 GB (API reference, "Constraints").
+TABLE_SCHEMA: dict[str, Any] = {
+    "KeySchema": [
+        {"AttributeName": "user_id", "KeyType": "HASH"},
+        {"AttributeName": "position", "KeyType": "RANGE"},
+    ],
+    "AttributeDefinitions": [
+        {"AttributeName": "user_id", "AttributeType": "S"},
+        {"AttributeName": "position", "AttributeType": "S"},
+    ],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRecord:
+    """What a table is for. Made by `poste init`, epoch moved by `poste epoch`.
+
+    table_id: random; another one means that the table was replaced.
+    topic: the one topic whose messages it holds.
+    partitions: of the topic, when the record was written.
+    epoch: the topic's life that is written now, from 1.
+    """
+
+    table_id: str
+    topic: str
+    partitions: int
+    epoch: int
+
+    def encode(self) -> Item:
+        return {
+            "user_id": {"S": TABLE_RECORD_KEY},
+            "position": {"S": CURSOR_KEY},
+            "table_id": {"S": self.table_id},
+            "topic": {"S": self.topic},
+            "partitions": {"N": str(self.partitions)},
+            "epoch": {"N": str(self.epoch)},
+            "v": {"N": str(FORMAT_VERSION)},
+            "window_size": {"N": str(WINDOW_SIZE)},
+        }
+
+    @classmethod
+    def decode(cls, item: Item) -> Self:
+        """Inverse of `encode`. Raises ValueError, saying why, for a table we cannot use."""
+        try:
+            version, window = int(item["v"]["N"]), int(item["window_size"]["N"])
+            if version != FORMAT_VERSION:
+                raise ValueError(f"the table has format version {version}, not {FORMAT_VERSION}")
+            if window != WINDOW_SIZE:
+                raise ValueError(f"the table has windows of {window} offsets, not {WINDOW_SIZE}")
+            return cls(
+                table_id=item["table_id"]["S"],
+                topic=item["topic"]["S"],
+                partitions=int(item["partitions"]["N"]),
+                epoch=int(item["epoch"]["N"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the table record is damaged: {error!r}") from error
+
+
+#: Per log, the highest offset that the mailbox's user has acknowledged.
+Cursor = dict[LogId, int]
+
+
+def decode_cursor(item: Item) -> Cursor:
+    """The cursor of an item at `CURSOR_KEY`; attributes of other names are ignored."""
+    cursor: Cursor = {}
+    for name, value in item.items():
+        try:
+            log = LogId.decode(name)
+        except ValueError:
+            continue
+        cursor[log] = int(value["N"])
+    return cursor
