@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh clone: `make run` and `make test`.
+# Needed on the machine: Python 3.11 or later, make, and Docker or (Java 17 with Maven).
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run demo test check bench lock clean
+.DEFAULT_GOAL := check
+
+.venv/installed: pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv --clear .venv && $(BIN)/pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --no-deps -e . && touch $@
+
+run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
+	@$(BIN)/python -m tests.services.run
+
+demo: .venv/installed  ## the story in one minute, checked
+	@$(BIN)/python -m benchmarks.demo
+
+test: .venv/installed  ## the whole suite, on the real services
+	$(BIN)/python -m pytest
+
+check: .venv/installed  ## format, lint, types, and all tests that need no service
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not services"
+
+bench: .venv/installed  ## resident memory with a backlog of a million records
+	@$(BIN)/python -m benchmarks.backlog
+
+LOCK := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
+lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
+	PIP_CONFIG_FILE=/dev/null $(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
+	PIP_CONFIG_FILE=/dev/null $(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
