@@ -1,0 +1,202 @@
+"""Kafka and DynamoDB Local as JVM children, from Maven coordinates, on 127.0.0.1 alone."""
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from tests.services.child import Child, answers, free_port, wait_until
+
+HERE = Path(__file__).parent
+#: Jars are kept between runs, by the digest of the file that names them.
+JARS = HERE.parent.parent / ".cache" / "jars"
+
+#: Oldest Java that DynamoDB Local 3 runs on (its release notes).
+JAVA_MIN = 17
+#: Seconds: measured 3 for Kafka, 2 for DynamoDB Local; a busy machine takes several times that.
+START_S_MAX = 90.0
+#: Seconds that Maven may take to bring 54 MB; 12 measured.
+DOWNLOAD_S_MAX = 600.0
+#: Seconds that one of Kafka's own command-line tools may take; 2 measured.
+TOOL_S_MAX = 60.0
+#: Heaps, so that two services fit a small machine.
+KAFKA_HEAP, DYNAMODB_HEAP = "-Xmx768m", "-Xmx768m"
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=3
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+# A broker that was killed is registered again after this; the default is 9 s.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+# Deleted records are gone soon, for tests of retention.
+log.retention.check.interval.ms=1000
+log.initial.task.delay.ms=1000
+"""
+
+#: Quiet, and on the standard output that `Child` keeps. Properties: YAML needs one library more.
+_LOG4J2 = """\
+status=warn
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+"""
+
+
+def java_with_maven() -> bool:
+    """Whether this machine has a recent Java, and Maven."""
+    java, maven = shutil.which("java"), shutil.which("mvn")
+    if java is None or maven is None:
+        return False
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    return version is not None and int(version[1]) >= JAVA_MIN
+
+
+def jars(name: str) -> Path:
+    """The folder with the jars of `<name>.pom.xml`, brought by Maven if it is not there."""
+    pom = HERE / f"{name}.pom.xml"
+    folder = JARS / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    if folder.exists():
+        return folder
+    coming = JARS / f"{folder.name}.{os.getpid()}"
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
+         "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
+        capture_output=True, text=True, check=False, timeout=DOWNLOAD_S_MAX,
+    )  # fmt: skip
+    if done.returncode != 0:
+        shutil.rmtree(coming, ignore_errors=True)
+        raise RuntimeError(f"Maven could not bring the jars of {name}:\n{done.stdout[-2000:]}")
+    if folder.exists():  # another process was faster
+        shutil.rmtree(coming)
+    else:
+        coming.rename(folder)
+    return folder
+
+
+class Kafka:
+    """One node, both roles. Its data stay in `directory` over kill and start."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port, controller = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        directory.mkdir(parents=True, exist_ok=True)
+        self._properties = directory / "server.properties"
+        self._properties.write_text(
+            _PROPERTIES.format(port=self.port, controller=controller, data=directory / "data")
+        )
+        self._log4j2 = directory / "log4j2.properties"
+        self._log4j2.write_text(_LOG4J2)
+        self._child = Child(
+            self._java(KAFKA_HEAP, "kafka.Kafka", str(self._properties)),
+            log=directory / "kafka.log",
+        )
+        self._formatted = False
+
+    def _java(self, heap: str, main: str, *arguments: str) -> list[str]:
+        return [
+            "java", heap, "-Xshare:auto", "-XX:TieredStopAtLevel=1",
+            f"-Dlog4j2.configurationFile={self._log4j2}",
+            "-cp", f"{jars('kafka')}/*", main, *arguments,
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        """Start, or start again on the same data and port; returns when it answers."""
+        if not self._formatted:
+            self._run(
+                "kafka.tools.StorageTool", "format", "--standalone",
+                "-t", _cluster_id(), "-c", str(self._properties),
+            )  # fmt: skip
+            self._formatted = True
+        self._child.start()
+        wait_until(
+            lambda: answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
+        )
+
+    def kill(self) -> None:
+        """`kill -9`; `start` brings it back with the same data."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        # It holds nothing that a test needs, and a clean stop takes seconds.
+        self._child.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
+        """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
+        return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
+
+    def _run(self, main: str, *arguments: str, text: str | None = None) -> str:
+        done = subprocess.run(
+            self._java("-Xmx256m", main, *arguments),
+            input=text, capture_output=True, text=True, check=False, timeout=TOOL_S_MAX,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{main}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+
+class DynamoDBLocal:
+    """DynamoDB Local, in memory: its data are gone after a kill."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        lib = jars("dynamodb")
+        self._child = Child(
+            ["java", DYNAMODB_HEAP, "-Xshare:auto", f"-Djava.library.path={lib}",
+             f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*",
+             "software.amazon.dynamodb.services.local.main.ServerRunner",
+             "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)],
+            log=directory / "dynamodb.log",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        self._child.start()
+        wait_until(
+            lambda: answers(self.port),
+            what="DynamoDB Local", seconds=START_S_MAX, child=self._child,
+        )  # fmt: skip
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def stop(self) -> None:
+        self._child.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def signal(self, number: int) -> None:
+        """SIGSTOP makes a store that does not answer, SIGCONT one that does again."""
+        self._child.signal(number)
+
+
+def _cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
