@@ -1,0 +1,269 @@
+"""The wire format: CloudEvents' Kafka binding, both modes, and plain keyed records. Pure.
+
+    key                      user id, UTF-8, 1 to 1024 bytes
+    value                    body, as it is
+    content-type             the body's type; application/cloudevents+json: structured mode
+    ce_id, ce_source         both or neither; neither: a plain record
+    ce_type, ce_time, ce_expirytime, ce_specversion      optional
+    every other header       travels
+
+(CloudEvents 1.0.2, "Kafka Protocol Binding": header names are case-sensitive and lower-case.)
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, NoReturn
+
+from poste_restante.item import from_milliseconds
+from poste_restante.message import Message, is_structured
+from poste_restante.position import USER_ID_BYTES_MAX, Position
+from worker.errors import BadRecord, Reason
+from worker.record import Record, RecordHeader
+
+SPEC_VERSION = "1.0"
+CONTENT_TYPE = "content-type"
+
+#: Attributes that we read; in binary mode each may be given once.
+_READ = ("id", "source", "type", "time", "expirytime")
+#: Headers that fields of a message stand for. `ce_expirytime` is not among them: a message's
+#: expiry is that or the retention's, so what the producer said travels.
+_HELD = frozenset({"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion"})
+
+#: Epoch milliseconds of 2010-01-01: Kafka is of 2011; what is earlier is no time of a record.
+TIMESTAMP_MS_MIN = 1_262_304_000_000
+#: The last millisecond of the year 9999, the last one that a datetime can hold.
+TIMESTAMP_MS_MAX = 253_402_300_799_999
+
+_RFC_3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
+    re.ASCII,
+)
+_LEAP_SECOND = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """The attributes of a record. All None: a plain record."""
+
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    time: datetime | None = None
+    expiry: datetime | None = None
+
+
+class CloudEventsDecoder:
+    """The decoder of the wire format: exactly one message per record.
+
+    retention: a message expires this long after its record's timestamp, or at `ce_expirytime`
+    if that is earlier. Never looks at a clock.
+    """
+
+    def __init__(self, retention: timedelta) -> None:
+        self._retention = retention
+
+    def __call__(self, record: Record, epoch: int) -> Sequence[Message]:
+        user_id = _user_id(record.key)
+        if record.value is None:
+            raise BadRecord(Reason.NO_BODY, "the value is null")
+        headers: Sequence[RecordHeader] = record.headers
+        content_type = _content_type(headers)
+        if content_type is not None:
+            headers = [header for header in headers if header[0] != CONTENT_TYPE]
+        if is_structured(content_type):
+            event = _structured(record.value)
+        else:
+            event, headers = _binary(headers)
+        sent = _sent_at(record.timestamp)
+        position = Position(epoch, record.partition, record.offset)
+        message = Message(
+            user_id=user_id,
+            id=position.id(record.topic) if event.id is None else event.id,
+            source=event.source,
+            type=event.type,
+            time=sent if event.time is None else event.time,
+            content_type=content_type,
+            body=record.value,
+            headers=tuple((name, value) for name, value in headers),
+            expires_at=self._expiry(sent, event.expiry),
+            position=position,
+        )
+        return (message,)
+
+    def _expiry(self, sent: datetime | None, wanted: datetime | None) -> datetime | None:
+        kept_until = None
+        if sent is not None:
+            with suppress(OverflowError):  # beyond the year 9999: never
+                kept_until = sent + self._retention
+        times = [time for time in (kept_until, wanted) if time is not None]
+        if not times:
+            return None
+        earliest = min(times)
+        # Milliseconds, as it is stored: a message is the same before and after.
+        return earliest.replace(microsecond=earliest.microsecond // 1000 * 1000)
+
+
+def _user_id(key: bytes | None) -> str:
+    if not key:
+        raise BadRecord(Reason.NO_USER_ID, "the key is null" if key is None else "an empty key")
+    if len(key) > USER_ID_BYTES_MAX:
+        detail = f"a key of {len(key)} bytes; at most {USER_ID_BYTES_MAX} are allowed"
+        raise BadRecord(Reason.USER_ID_TOO_LONG, detail)
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        detail = f"the key is not UTF-8 at byte {error.start}"
+        raise BadRecord(Reason.USER_ID_NOT_UTF8, detail) from error
+
+
+def _content_type(headers: Sequence[RecordHeader]) -> str | None:
+    """The body's type. One that cannot be read is none, and travels: the body is as good."""
+    found = [value for name, value in headers if name == CONTENT_TYPE]
+    if len(found) != 1 or not found[0]:
+        return None
+    try:
+        return found[0].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _binary(headers: Sequence[RecordHeader]) -> tuple[_Event, Sequence[RecordHeader]]:
+    """The event of a record in binary mode, or a plain one, and the headers that travel."""
+    given: dict[str, list[bytes | None]] = {}
+    for name, value in headers:
+        if name.startswith("ce_"):
+            given.setdefault(name.removeprefix("ce_"), []).append(value)
+    if "id" not in given and "source" not in given:
+        return _plain(given), headers
+    texts = {name: _text(f"ce_{name}", given[name]) for name in _READ if name in given}
+    for version in given.get("specversion", ()):
+        if version != SPEC_VERSION.encode():
+            _malformed(f"ce_specversion is not {SPEC_VERSION}")
+    for name in ("id", "source"):
+        if name not in texts:
+            _malformed(f"ce_{name} is missing")
+    rest = [header for header in headers if header[0] not in _HELD]
+    return _event(texts, "ce_"), rest
+
+
+def _plain(given: Mapping[str, list[bytes | None]]) -> _Event:
+    """A record that claims to be no event: what it carries travels, and cannot be malformed.
+
+    An expiry that can be read is kept to.
+    """
+    try:
+        return _Event(expiry=_time("", _text("", given.get("expirytime", []))))
+    except BadRecord:
+        return _Event()
+
+
+def _text(name: str, values: Sequence[bytes | None]) -> str:
+    if len(values) != 1:
+        _malformed(f"{name} is given {len(values)} times")
+    if not values[0]:
+        _malformed(f"{name} is null or empty")
+    try:
+        return values[0].decode()
+    except UnicodeDecodeError:
+        _malformed(f"{name} is not UTF-8")
+
+
+def _structured(body: bytes) -> _Event:
+    """The event of a body that is a whole CloudEvent in JSON."""
+    try:
+        event: Any = json.loads(body.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        _malformed("the event is not UTF-8")
+    except (ValueError, RecursionError) as error:
+        _malformed(f"the event is not JSON: {error}")
+    if not isinstance(event, dict):
+        _malformed("the event is not a JSON object")
+    for name in ("id", "source", "type", "specversion"):
+        if name not in event:
+            _malformed(f"{name} is missing")
+    texts: dict[str, str] = {}
+    for name in (*_READ, "specversion"):
+        if event.get(name) is None and name in ("time", "expirytime"):
+            continue  # JSON format, 2.2: null is as good as absent
+        value = event[name]
+        if not isinstance(value, str) or not value or _has_lone_surrogate(value):
+            _malformed(f"{name} is not a text")
+        texts[name] = value
+    if texts["specversion"] != SPEC_VERSION:
+        _malformed(f"specversion is not {SPEC_VERSION}")
+    return _event(texts, "")
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    """JSON can spell half a character, which UTF-8 and the store cannot hold."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _event(texts: Mapping[str, str], prefix: str) -> _Event:
+    times = {
+        name: _time(f"{prefix}{name}", texts[name])
+        for name in ("time", "expirytime")
+        if name in texts
+    }
+    return _Event(
+        id=texts["id"],
+        source=texts["source"],
+        type=texts.get("type"),
+        time=times.get("time"),
+        expiry=times.get("expirytime"),
+    )
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise BadRecord(Reason.MALFORMED_CLOUDEVENT, f"{name} is {error}") from error
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time, in UTC. What is finer than a microsecond is cut off; a leap second is
+    the second after. Raises ValueError, without the text."""
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError("no RFC 3339 time")
+    *numbers, fraction, sign, hours, minutes = match.groups()
+    year, month, day, hour, minute, second = map(int, numbers)
+    leap = second == _LEAP_SECOND
+    zone = UTC
+    try:
+        if sign is not None:
+            offset = timedelta(hours=_below(24, hours), minutes=_below(60, minutes))
+            zone = timezone(-offset if sign == "-" else offset)
+        time = datetime(
+            year, month, day, hour, minute, second - leap, int((fraction or "0")[:6].ljust(6, "0")),
+            zone,
+        )  # fmt: skip
+        return (time + timedelta(seconds=leap)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("a time that does not exist, or beyond the years 1 to 9999") from error
+
+
+def _below(limit: int, digits: str) -> int:
+    if int(digits) >= limit:
+        raise ValueError("an offset that does not exist")
+    return int(digits)
+
+
+def _sent_at(timestamp_ms: int | None) -> datetime | None:
+    """A record's timestamp; None where it cannot be true."""
+    if timestamp_ms is None or not TIMESTAMP_MS_MIN <= timestamp_ms <= TIMESTAMP_MS_MAX:
+        return None
+    return from_milliseconds(timestamp_ms)
+
+
+def _malformed(detail: str) -> NoReturn:
+    raise BadRecord(Reason.MALFORMED_CLOUDEVENT, detail)

@@ -1,0 +1,243 @@
+"""The store as the worker calls it: what its errors mean, how it is waited for.
+
+Errors are classified here, once. A store that throttles, times out, breaks off, answers with a
+fault of its own or with what is no answer is waited for, without end and saying so; that is
+back-pressure, up to Kafka. What is left is refused for good:
+
+    ConditionFailed    the condition of the call does not hold
+    ItemRefused        an item of it is not accepted by any table
+    OperatorError      access, credentials, region, the table or its schema
+    Bug                the call itself is wrong: its size, its syntax, a repeated key
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from botocore import exceptions as botocore_exceptions
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ResponseParserError,
+    TokenRetrievalError,
+)
+
+from worker.backoff import backoff_delays
+from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+
+logger = logging.getLogger(__name__)
+
+#: Calls in flight of one worker: DynamoDB Local and one event loop gain nothing from more.
+CALLS_IN_FLIGHT_MAX = 16
+#: Seconds to connect, and to wait for an answer; DynamoDB's are single-digit milliseconds, a
+#: batch of 16 MB takes longer on a thin line.
+TIMEOUT_S = 5.0
+#: Connections: twice the calls in flight, so that a connection that is being closed is no limit.
+_POOL_PER_CALL = 2
+#: Seconds between two log lines about a store that is waited for.
+_LOG_EVERY_S = 10.0
+#: Answers that are none, in a row, until the fault is taken for ours and raised.
+_GARBLED_ANSWERS_MAX = 20
+
+# Codes: Amazon DynamoDB developer guide, "Error handling", table of error messages and codes;
+# API reference, "Common error types", and the "Errors" section of each operation.
+_THROTTLED = frozenset({
+    "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling",
+    "RequestLimitExceeded", "TooManyRequestsException", "LimitExceededException",
+})  # fmt: skip
+#: Faults of the service or the way to it that come with a status below 500.
+_PASSING = frozenset({
+    "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
+    "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
+})  # fmt: skip
+#: HTTP statuses of a proxy or load balancer on the way that ask for patience.
+_PASSING_STATUSES = frozenset({408, 425, 429})
+#: A ValidationException that is about the table's schema, by its text: there is no other mark.
+_ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
+                 "type mismatch for index", "unknown attributename in the key")  # fmt: skip
+#: One that is about the call and not about an item of it.
+_ABOUT_CALL = ("too many items", "contains duplicates", "request size", "requestitems",
+               "expression", "member must", "tablename")  # fmt: skip
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def classify(error: ClientError, operation: str) -> str:
+    """Why to wait, for an error that passes. Raises what else it means."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    text = str(error.response.get("Error", {}).get("Message", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _THROTTLED:
+        return f"throttled ({code})"
+    if code in _PASSING or status >= 500 or status in _PASSING_STATUSES:
+        return f"it fails ({code}, HTTP {status})"
+    if code == "ConditionalCheckFailedException":
+        raise ConditionFailed(text) from error
+    if code == "ValidationException":
+        raise _validation(text, operation) from error
+    if code == "ResourceNotFoundException":
+        raise OperatorError(
+            f"the table does not exist (DynamoDB: {text}): check dynamodb.table, the region and"
+            " the endpoint, or run `poste init`"
+        ) from error
+    if code in {"SerializationException", "413"}:
+        raise Bug(f"DynamoDB cannot read our {operation}: {code}: {text}") from error
+    raise OperatorError(
+        f"DynamoDB refuses {operation}: {code}: {text}; check the credentials, their permissions"
+        " and the endpoint"
+    ) from error
+
+
+def _validation(text: str, operation: str) -> Exception:
+    lower = text.lower()
+    if any(mark in lower for mark in _ABOUT_SCHEMA):
+        return OperatorError(
+            f"the table has another key schema than ours (DynamoDB: {text}): name another table"
+            " in dynamodb.table, or let `poste init` make it"
+        )
+    if any(mark in lower for mark in _ABOUT_CALL):
+        return Bug(f"DynamoDB finds our {operation} wrong: {text}")
+    return ItemRefused(text)
+
+
+class Waiting:
+    """One caller's waits for a store that does not serve it now."""
+
+    def __init__(self, store: "Store", what: str) -> None:
+        self._store = store
+        self._what = what
+        self._delays = backoff_delays(store.random)
+        self._since_s: float | None = None
+
+    async def wait(self, why: str) -> None:
+        """One wait, longer than the one before on average."""
+        now_s = self._store.clock()
+        if self._since_s is None:
+            self._since_s = now_s
+        self._store.say_waiting(self._what, why, now_s - self._since_s)
+        await self._store.sleep(next(self._delays))
+
+
+class Store:
+    """A low-level DynamoDB client, with bounded concurrency and patience.
+
+    client: anything with the operations as async methods. sleep, random, clock: as
+    `asyncio.sleep`, `random.random` and `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
+        sleep: Sleep = asyncio.sleep,
+        random: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._in_flight = asyncio.Semaphore(calls_in_flight_max)
+        self.sleep = sleep
+        self.random = random
+        self.clock = clock
+        self._said_at_s: float | None = None
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """The answer of one operation, however long it takes.
+
+        An attempt whose outcome is not known is made again: the caller's calls must bear that.
+        Raises ConditionFailed, ItemRefused, OperatorError and Bug as the module says.
+        """
+        waiting = self.waiting(operation)
+        garbled = 0
+        while True:
+            try:
+                async with self._in_flight:  # not held while backing off: others may be served
+                    answer = await getattr(self._client, operation)(**arguments)
+                if isinstance(answer, dict):
+                    return answer
+                why, garbled = "its answer is none", garbled + 1
+            except ClientError as error:
+                why = classify(error, operation)
+            except _OPERATORS as error:
+                raise OperatorError(f"cannot call DynamoDB: {error}") from error
+            except _UNREACHABLE as error:
+                why = f"unreachable: {_short(error)}"
+            except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError) as error:
+                # What botocore raises on an answer of another shape; a fault of ours looks the
+                # same, so it is not waited for without end.
+                garbled += 1
+                if garbled > _GARBLED_ANSWERS_MAX:
+                    raise
+                why = f"its answer is none: {type(error).__name__}"
+            if garbled > _GARBLED_ANSWERS_MAX:
+                raise Bug(f"{operation}: {garbled} answers in a row were none")
+            await waiting.wait(why)
+
+    def waiting(self, what: str) -> Waiting:
+        """The waits of one caller, which begins with short ones."""
+        return Waiting(self, what)
+
+    def say_waiting(self, what: str, why: str, for_s: float) -> None:
+        """One log line, at most every `_LOG_EVERY_S`, however many callers wait."""
+        now_s = self.clock()
+        if self._said_at_s is None or now_s - self._said_at_s >= _LOG_EVERY_S:
+            self._said_at_s = now_s
+            logger.warning("waiting for DynamoDB: %s for %.1f s: %s", what, for_s, why)
+
+
+#: botocore's own errors that only the operator can mend.
+_OPERATORS = (
+    NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError,
+    NoRegionError, InvalidRegionError, ProfileNotFound, ConfigNotFound, ConfigParseError,
+)  # fmt: skip
+#: No answer: refused, reset, cut off, timed out, no such host.
+_UNREACHABLE = (
+    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
+    TimeoutError,
+)  # fmt: skip
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]  # one line of a log
+
+
+@asynccontextmanager
+async def open_store(
+    *, calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[Store]:
+    """A Store of the address, region and credentials in the AWS SDK's variables and files.
+
+    Does not connect. Raises OperatorError where they are incomplete.
+    """
+    config = AioConfig(
+        connect_timeout=timeout_s,
+        read_timeout=timeout_s,
+        max_pool_connections=_POOL_PER_CALL * calls_in_flight_max,
+        retries={"total_max_attempts": 1},  # the waits are ours: botocore's would hide throttling
+        parameter_validation=False,  # a third of a call's processor time; our shapes are fixed
+    )
+    try:
+        client = aioboto3.Session().client("dynamodb", config=config)
+        opened = await client.__aenter__()
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+        raise OperatorError(f"cannot use DynamoDB: {error}; set AWS_REGION and the like") from error
+    try:
+        yield Store(opened, calls_in_flight_max=calls_in_flight_max)
+    finally:
+        await client.__aexit__(None, None, None)

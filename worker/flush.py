@@ -1,0 +1,174 @@
+"""The flush: one batch of records made durable.
+
+    1. take a batch: records of one partition, in log order, bounded in number and bytes
+    2. decode: messages and dead letters; judge the run of dead letters, before anything of the
+       batch is produced
+    3. dead letters acknowledged by the broker, before any message behind them becomes visible
+    4. bundle, and write in waves, the next only when the one before is durable, with all that
+       it was split into
+    5. the batch is durable: `flush` returns
+    6. every commit interval, by the caller: progress, then the group's offset
+    7. count it
+
+A bundle that the store rejects, or that we cannot encode, is split until one message stands
+alone: what is before it is written, its record becomes a dead letter, then what is behind it.
+
+A flush that ends in any way but returning is the last of its life: what it had written is
+written again by the next life, to the same keys with the same content.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.bundles import Bundle, BundleLimits, pack
+from worker.dead_letters import DeadLetter, DeadLetters
+from worker.decode import Decoder, decode_batch
+from worker.errors import Reason, TooManyDeadLetters
+from worker.record import Record
+from worker.writer import MailboxWriter, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What became of a batch.
+
+    messages: written. dead_letters: records. dead_in_a_row: with how many of them the log ends
+    at the batch's end, those of batches before included.
+    """
+
+    messages: int
+    dead_letters: int
+    dead_in_a_row: int
+
+
+class Flusher:
+    """Makes batches durable. One flush at a time per partition; partitions side by side.
+
+    topic: the source. dead_letters_consecutive_max: records in a row, in one partition.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        decoder: Decoder,
+        limits: BundleLimits,
+        mailboxes: MailboxWriter,
+        dead_letters: DeadLetters,
+        dead_letters_consecutive_max: int,
+    ) -> None:
+        self.topic = topic
+        self.decoder = decoder
+        self.limits = limits
+        self.mailboxes = mailboxes
+        self.dead_letters = dead_letters
+        self.dead_letters_consecutive_max = dead_letters_consecutive_max
+
+    async def flush(self, records: Sequence[Record], *, epoch: int, dead_in_a_row: int) -> Flushed:
+        """Returns when every record is in a mailbox or in the dead-letter topic.
+
+        records: of one partition, in log order, at least one. dead_in_a_row: dead letters with
+        which the log ended before the batch.
+
+        Raises TooManyDeadLetters, and what the ports raise.
+        """
+        decoded = decode_batch(records, epoch, self.decoder)
+        run = DeadRun(records, dead_in_a_row, self.dead_letters_consecutive_max)
+        for letter in decoded.dead_letters:
+            run.add(letter)
+        if decoded.dead_letters:
+            await self.dead_letters.send(decoded.dead_letters)
+        writing = _Writing(self, run)
+        for wave in pack(decoded.messages, self.limits):
+            await writing.write(wave)
+        return Flushed(
+            messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
+        )
+
+
+class DeadRun:
+    """Which records of a batch are dead, judged as they come. Pure."""
+
+    def __init__(self, records: Sequence[Record], before: int, consecutive_max: int) -> None:
+        self._records = records
+        self._index = {record.offset: index for index, record in enumerate(records)}
+        self._before = before
+        self._max = consecutive_max
+        #: Indexes of the dead records.
+        self.dead: set[int] = set()
+
+    def record(self, offset: int) -> Record:
+        return self._records[self._index[offset]]
+
+    def add(self, letter: DeadLetter) -> bool:
+        """A record is dead. False: it was so before, by another of its messages.
+
+        Raises TooManyDeadLetters where that makes more in a row than allowed.
+        """
+        index = self._index[letter.record.offset]
+        if index in self.dead:
+            return False
+        self.dead.add(index)
+        first, last = self._run(index)
+        count = last - first + 1 + (self._before if first == 0 else 0)
+        if count > self._max:
+            self._stop(count, first, last, letter)
+        return True
+
+    def at_end(self) -> int:
+        """Dead letters with which the log ends at the batch's end."""
+        index = len(self._records) - 1
+        if index not in self.dead:
+            return 0
+        first, last = self._run(index)
+        return last - first + 1 + (self._before if first == 0 else 0)
+
+    def _run(self, index: int) -> tuple[int, int]:
+        """First and last index of the run around a dead record, which is judged: short."""
+        first = last = index
+        while first - 1 in self.dead:
+            first -= 1
+        while last + 1 in self.dead:
+            last += 1
+        return first, last
+
+    def _stop(self, count: int, first: int, last: int, letter: DeadLetter) -> None:
+        record = letter.record
+        begin, end = self._records[first].offset, self._records[last].offset
+        earlier = ", and those right before" if first == 0 and self._before else ""
+        raise TooManyDeadLetters(
+            f"{record.topic}-{record.partition}: {count} records in a row cannot become messages,"
+            f" at most {self._max} may: offsets {begin} to {end}{earlier}; the last:"
+            f" {letter.reason}: {letter.detail[:200]}. Nothing is lost: mend the producer or this"
+            " worker and start it again; if the records are truly dead, raise"
+            " dead_letters_consecutive_max, or leave them out by `poste skip`"
+        )
+
+
+class _Writing:
+    """The fourth step of one flush."""
+
+    def __init__(self, flusher: Flusher, run: DeadRun) -> None:
+        self._mailboxes = flusher.mailboxes
+        self._dead_letters = flusher.dead_letters
+        self._run = run
+        self.messages = 0
+
+    async def write(self, bundles: Sequence[Bundle]) -> None:
+        """Durable, with all that is split, when it returns."""
+        rejected = await self._mailboxes.write(bundles)
+        self.messages += sum(len(bundle.messages) for bundle in bundles)
+        for each in rejected:  # one after the other: rare, and the order within each matters
+            self.messages -= len(each.bundle.messages)
+            await self._split(each)
+
+    async def _split(self, rejected: Rejected) -> None:
+        if len(rejected.bundle.messages) > 1:
+            for half in rejected.bundle.halves():
+                await self.write([half])
+            return
+        (message,) = rejected.bundle.messages
+        record = self._run.record(message.position.offset)
+        letter = DeadLetter(record, Reason.REJECTED_BY_STORE, rejected.detail)
+        if self._run.add(letter):
+            await self._dead_letters.send([letter])

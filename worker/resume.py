@@ -1,0 +1,292 @@
+"""Where a partition is resumed (DESIGN 6), and the operator's deliberate moves. Pure.
+
+A life begins at progress, or at a window border (or the origin) below it: on that rests the
+rule by which mailboxes are read. All that is decided here is decided from what was asked before:
+
+    table record, progress, the group's offset, log start and end, the record at progress - 1
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+from poste_restante.position import EPOCH_MAX, window_end, window_start
+from poste_restante.table import TableRecord
+from worker.errors import OperatorError, TableReplaced
+from worker.progress import Progress
+from worker.record import Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What the broker holds of a partition: offsets from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class NoteKind(StrEnum):
+    """What an opening has to say."""
+
+    GAP = "gap"
+    GROUP_AHEAD = "group_ahead"
+    REWOUND = "rewound"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line for the operator, logged at `level` (of `logging`).
+
+    records: how many offsets it concerns.
+    """
+
+    kind: NoteKind
+    level: int
+    text: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The life begins at `position`. `progress` must be stored before its first record."""
+
+    position: int
+    progress: Progress
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The partition is not read; the reason is one line that says what to do."""
+
+    reason: str
+
+
+class Beginning(StrEnum):
+    """What a partition without progress begins with."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+    TIME = "time"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The setting `kafka.start`. time_ms: epoch milliseconds; set for TIME alone."""
+
+    beginning: Beginning = Beginning.EARLIEST
+    time_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.beginning is Beginning.TIME) != (self.time_ms is not None):
+            raise ValueError("time_ms belongs to a start at a time, and to no other")
+
+    @classmethod
+    def at(cls, time_ms: int) -> Self:
+        return cls(Beginning.TIME, time_ms)
+
+    def __str__(self) -> str:
+        return self.beginning if self.time_ms is None else f"time {self.time_ms} ms"
+
+
+def first_progress(
+    *,
+    table: TableRecord,
+    partition: int,
+    start: Start,
+    log: LogState,
+    group: int | None,
+    at_time: int | None,
+    now_ms: int = 0,
+) -> Progress:
+    """Progress of a partition that has none, to be stored on condition of absence.
+
+    Partitions that the table record does not count were added later: they start at the log's
+    start, whatever the setting. at_time: first offset at or after `start.time_ms`; None: the
+    log holds none, so its end. A group's offset that retention has passed is taken as it is:
+    `plan_resume` then reports the gap.
+
+    Raises OperatorError for a start at the group's offset where it has none, or one that this
+    log cannot have given it.
+    """
+    if partition >= table.partitions or start.beginning is Beginning.EARLIEST:
+        offset = log.start
+    elif start.beginning is Beginning.LATEST:
+        offset = log.end
+    elif start.beginning is Beginning.TIME:
+        offset = log.end if at_time is None else min(max(at_time, log.start), log.end)
+    elif group is None:
+        raise OperatorError(
+            f'{table.topic}-{partition}: kafka.start is "group", but the group has no offset'
+            " there: name the existing consumer's group in kafka.group, or choose another start"
+        )
+    elif group > log.end:
+        raise OperatorError(
+            f'{table.topic}-{partition}: kafka.start is "group", but the group\'s offset {group}'
+            f" is above the log's end {log.end}: choose another start"
+        )
+    else:
+        offset = group
+    return _unread(table.table_id, table.epoch, offset, now_ms)
+
+
+def _unread(table_id: str, epoch: int, offset: int, now_ms: int) -> Progress:
+    return Progress(
+        table_id=table_id, epoch=epoch, next=offset, origin=offset, written_at_ms=now_ms
+    )
+
+
+def plan_resume(
+    *,
+    table: TableRecord,
+    topic: str,
+    partition: int,
+    progress: Progress,
+    group: int | None,
+    log: LogState,
+    last_record: Fingerprint | None,
+) -> Opening | Closed:
+    """Where the life of an assigned partition begins, and what must be stored first.
+
+    group: the group's committed offset, None where it has none. last_record: of the record at
+    progress - 1; None: it is gone or was not asked for, so it is not compared.
+
+    Raises TableReplaced when the progress is another table's.
+    """
+    name = f"{topic}-{partition}"
+    if progress.table_id != table.table_id:
+        raise TableReplaced(
+            f"{name}: its progress was written for table id {progress.table_id}, this table is"
+            f" {table.table_id}: the table was copied or replaced in part; restore it whole"
+        )
+    doubt = _doubt(name, table, progress, log, last_record)
+    if doubt is not None:
+        return Closed(doubt)
+    if progress.next < log.start:
+        return _after_gap(name, progress, log)
+    if group is None or group in (progress.next, progress.group):
+        return Opening(progress.next, progress)
+    if group > progress.next:
+        return Opening(progress.next, progress, (_group_ahead(name, progress, group),))
+    position = _rounded_down(group, progress, log)
+    if position == progress.next:
+        return Opening(position, progress)
+    note = Note(
+        NoteKind.REWOUND,
+        logging.WARNING,
+        f"{name}: the group's offset {group} is below progress {progress.next}: replaying from"
+        f" {position}; what was acknowledged does not come back",
+        progress.next - position,
+    )
+    return Opening(position, replace(progress, group=None), (note,))
+
+
+def _doubt(
+    name: str,
+    table: TableRecord,
+    progress: Progress,
+    log: LogState,
+    last_record: Fingerprint | None,
+) -> str | None:
+    """Why this is not the log, or not the epoch, that the progress is about."""
+    if progress.epoch != table.epoch:
+        return (
+            f"{name}: its progress is of epoch {progress.epoch}, the table's epoch is"
+            f" {table.epoch}: an opening of an epoch was not finished; stop the workers and run"
+            " `poste epoch`"
+        )
+    if progress.next > log.end:
+        found = f"progress {progress.next} is above the log's end {log.end}"
+    elif None not in (progress.last, last_record) and progress.last != last_record:
+        found = f"the record at {progress.next - 1} is not the one that was read there"
+    else:
+        return None
+    return (
+        f"{name}: {found}: the topic was re-created, truncated or mirrored; stop the workers and"
+        " run `poste epoch` to read it from its start as a new log"
+    )
+
+
+def _after_gap(name: str, progress: Progress, log: LogState) -> Opening:
+    note = Note(
+        NoteKind.GAP,
+        logging.ERROR,
+        f"{name}: offsets {progress.next} to {log.start - 1} were removed by retention before"
+        f" they were read; going on at the log's start {log.start}",
+        log.start - progress.next,
+    )
+    moved = replace(progress, next=log.start, origin=log.start, last=None)
+    return Opening(log.start, moved, (note,))
+
+
+def _group_ahead(name: str, progress: Progress, group: int) -> Note:
+    return Note(
+        NoteKind.GROUP_AHEAD,
+        logging.WARNING,
+        f"{name}: the group's offset {group} is above progress {progress.next} and is not"
+        f" followed: what lies between is not in the mailboxes; to leave it out, stop the workers"
+        " and run `poste skip`",
+        group - progress.next,
+    )
+
+
+def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
+    """The start of a life for a wanted offset below progress.
+
+    The window border at or below it, but never below the origin, which counts as a border. If
+    retention has eaten that, the next border that is still there and not above progress, else
+    progress itself: any other offset would let a bundle begin in the middle of older ones.
+    """
+    position = max(window_start(wanted), progress.origin)
+    if position >= log.start:
+        return position
+    return min(window_end(log.start), progress.next)
+
+
+def plan_skip(
+    *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
+) -> Progress:
+    """Progress after a skip: what lies between is never read. Raises OperatorError."""
+    name = f"{topic}-{partition}"
+    if to < progress.next:
+        raise OperatorError(
+            f"{name}: {to} is below progress {progress.next}; to go back use `poste rewind`"
+        )
+    if to > log.end:
+        raise OperatorError(f"{name}: cannot skip to {to}: the log ends at {log.end}")
+    if to == progress.next:
+        return progress
+    return replace(progress, next=to, origin=to, last=None, dead_in_a_row=0, written_at_ms=now_ms)
+
+
+def plan_rewind(
+    *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
+) -> Progress:
+    """Progress after a rewind to an offset, rounded as a life's start is; `next` is the offset
+    that the group must be moved to as well. Unchanged where retention left nothing to replay.
+
+    Raises OperatorError for a target above progress.
+    """
+    if to > progress.next:
+        raise OperatorError(
+            f"{topic}-{partition}: {to} is above progress {progress.next}; to go forward use"
+            " `poste skip`"
+        )
+    position = _rounded_down(to, progress, log)
+    if position >= progress.next:
+        return progress
+    return replace(
+        progress, next=position, last=None, group=None, dead_in_a_row=0, written_at_ms=now_ms
+    )
+
+
+def plan_epoch(*, table: TableRecord, log: LogState, now_ms: int) -> Progress:
+    """Progress of every partition when the next epoch is opened. The same when run again.
+
+    Raises OperatorError when the epochs are used up.
+    """
+    if table.epoch >= EPOCH_MAX:
+        raise OperatorError(f"epoch {EPOCH_MAX} is the last one: make a new table, `poste init`")
+    return _unread(table.table_id, table.epoch + 1, log.start, now_ms)

@@ -1,0 +1,160 @@
+"""Bundles into mailboxes, through BatchWriteItem.
+
+One call takes at most 25 items and 16 MB as sent, stores some of them and hands back the rest.
+Only the rest is sent again. A call whose outcome is not known is sent again whole: a key holds
+the same content whoever writes it, and however often.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from poste_restante.item import Item, encode_bundle
+from worker.bundles import Bundle
+from worker.dynamodb import Store
+from worker.errors import ItemRefused
+
+#: Items of one call (API reference, BatchWriteItem).
+CALL_ITEMS_MAX = 25
+#: Bytes of one call as sent (API reference, BatchWriteItem: 16 MB), less the call's own frame.
+CALL_BYTES_MAX = 16 * 1024 * 1024 - 4096
+#: Bytes as sent of an item, at most, per byte of its size bound: base64 makes 4/3 of a body, JSON
+#: at most 6 of a byte of text, and the shortest attributes, empty headers, 9 of theirs.
+SENT_BYTES_PER_BYTE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A bundle that the store rejects when it stands alone, or that we cannot encode.
+
+    detail: why, without any body.
+    """
+
+    bundle: Bundle
+    detail: str
+
+
+class MailboxWriter(Protocol):
+    """Where bundles are made durable."""
+
+    async def write(self, bundles: Sequence[Bundle]) -> list[Rejected]:
+        """Writes all, in any order; returns when all are durable but those returned.
+
+        Waits for a store that is away or throttles, without end. Writing again changes nothing.
+        No two of the bundles have the same key. Raises OperatorError for what is refused for
+        another reason than a bundle.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """One item of a call."""
+
+    bundle: Bundle
+    item: Item
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return _key(self.item)
+
+
+class DynamoDBWriter:
+    """The MailboxWriter of a table. store: its calls wait for a store that is away."""
+
+    def __init__(self, store: Store, table: str, topic: str) -> None:
+        self._store = store
+        self._table = table
+        self._topic = topic
+
+    async def write(self, bundles: Sequence[Bundle]) -> list[Rejected]:
+        rejected: list[Rejected] = []
+        puts: list[_Put] = []
+        for bundle in bundles:
+            try:
+                puts.append(_Put(bundle, encode_bundle(bundle.messages, self._topic)))
+            except Exception as error:  # noqa: BLE001 - our own fault, on one record of many
+                rejected.append(Rejected(bundle, f"not encoded: {type(error).__name__}: {error}"))
+        for found in await _together(self._write(call) for call in calls(puts)):
+            rejected += found
+        return rejected
+
+    async def _write(self, puts: list[_Put]) -> list[Rejected]:
+        """One call's worth. A refused item refuses the call: halve, until it stands alone."""
+        left = {put.key: put for put in puts}
+        try:
+            await self._put_all(left)
+        except ItemRefused as refused:
+            remaining = list(left.values())
+            if len(remaining) == 1:
+                return [Rejected(remaining[0].bundle, str(refused))]
+            middle = len(remaining) // 2
+            return [
+                *await self._write(remaining[:middle]),
+                *await self._write(remaining[middle:]),
+            ]
+        return []
+
+    async def _put_all(self, left: dict[tuple[str, str], _Put]) -> None:
+        """Sends, and sends again, what is left in `left`, and takes out what is durable."""
+        waiting = self._store.waiting("batch_write_item")
+        while left:
+            requests = [{"PutRequest": {"Item": put.item}} for put in left.values()]
+            answer = await self._store.call(
+                "batch_write_item", RequestItems={self._table: requests}
+            )
+            unprocessed = self._unprocessed(answer)
+            if unprocessed is None or not unprocessed <= left.keys():
+                await waiting.wait("its answer is none")
+                continue
+            for key in left.keys() - unprocessed:
+                del left[key]
+            if left:
+                await waiting.wait("throttled (unprocessed items)")
+
+    def _unprocessed(self, answer: dict[str, Any]) -> set[tuple[str, str]] | None:
+        """Keys of the items that were not taken. None: an answer cut off or of another shape.
+
+        An answer without the member is no answer: DynamoDB always sends it, if only empty.
+        """
+        try:
+            tables = answer["UnprocessedItems"]
+            if not tables.keys() <= {self._table}:
+                return None
+            return {_key(r["PutRequest"]["Item"]) for r in tables.get(self._table, ())}
+        except (AttributeError, KeyError, TypeError):
+            return None
+
+
+def _key(item: Item) -> tuple[str, str]:
+    return item["user_id"]["S"], item["position"]["S"]
+
+
+def calls(puts: Iterable[_Put]) -> Iterator[list[_Put]]:
+    """Cuts items into calls of at most CALL_ITEMS_MAX and CALL_BYTES_MAX."""
+    call: list[_Put] = []
+    size = 0
+    for put in puts:
+        more = SENT_BYTES_PER_BYTE * put.bundle.bytes_max
+        if call and (len(call) == CALL_ITEMS_MAX or size + more > CALL_BYTES_MAX):
+            yield call
+            call, size = [], 0
+        call.append(put)
+        size += more
+    if call:
+        yield call
+
+
+async def _together(jobs: Iterable[Awaitable[list[Rejected]]]) -> list[list[Rejected]]:
+    """All results, in order. The first failure cancels the others and is raised as it is.
+
+    How many are in flight is the store's limit; how many there are, the batch's.
+    """
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # none outlives its flush
