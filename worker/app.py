@@ -1,0 +1,203 @@
+"""The wiring: settings in, a Faust app out. `poste worker`, or `faust -A worker.app worker`.
+
+    Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
+                  |  resume positions (opening)                 `-> dead letters
+                  `- progress, then the group's offset
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import faust
+import mode
+from aiohttp.web import Request, Response
+from yarl import URL
+
+from worker.bundles import BundleLimits
+from worker.dead_letters import KafkaDeadLetters
+from worker.decode import CloudEventsDecoder
+from worker.dynamodb import open_store
+from worker.flush import Flusher
+from worker.kafka import client_options, consumer_options, wait_for_topics
+from worker.lives import BatchLimits, RecordBatch
+from worker.log import KafkaLog
+from worker.logs import logging_config, operator_error
+from worker.opening import Opener
+from worker.progress import DynamoDBProgress
+from worker.settings import Settings, load_settings
+from worker.transport import BatchConsumer, BatchTransport, Rules, WholeBatches
+from worker.writer import DynamoDBWriter
+
+#: Faust lets environment variables override what we set; with a prefix of our own none can.
+_ENV_PREFIX = "_POSTE_RESTANTE_FAUST_"
+
+
+class Resources(mode.Service):
+    """What must be open before the first agent starts and closed after the last has ended."""
+
+    def __init__(self, settings: Settings, transport: BatchTransport, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.transport = transport
+        self.flusher: Flusher | None = None
+        self._open = AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Waits for a store and a broker that are away, saying so; then checks what is there.
+
+        Raises OperatorError for a missing table or topic, and for a table of another topic.
+        """
+        settings, kafka = self.settings, self.settings.kafka
+        store = await self._open.enter_async_context(
+            open_store(
+                calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
+                timeout_s=settings.dynamodb.timeout_s,
+            )
+        )
+        progress = DynamoDBProgress(store, settings.dynamodb.table, kafka.topic)
+        await progress.table()
+        await wait_for_topics(kafka, [kafka.topic, kafka.dead_letters_topic])
+        options = client_options(kafka)
+        log = KafkaLog(topic=kafka.topic, group=kafka.group, client_options=options)
+        self._open.push_async_callback(log.stop)
+        await log.start()
+        dead_letters = KafkaDeadLetters(kafka.dead_letters_topic, options)
+        self._open.push_async_callback(dead_letters.stop)
+        opener = Opener(topic=kafka.topic, start=kafka.beginning, progress=progress, log=log)
+        self.transport.rules = Rules(
+            topic=kafka.topic,
+            consumer_options=consumer_options(settings),
+            opener=opener,
+            progress=progress,
+            limits=BatchLimits(
+                records_max=settings.batch.records_max,
+                bytes_max=settings.batch.bytes_max,
+                linger_s=settings.batch.linger_s,
+            ),
+            partitions_max=kafka.partitions_max,
+            drain_s=settings.drain_s,
+            leave_s=settings.leave_s,
+        )
+        self.flusher = Flusher(
+            topic=kafka.topic,
+            decoder=CloudEventsDecoder(timedelta(days=settings.retention_days)),
+            limits=BundleLimits(
+                messages_max=settings.bundle.messages_max, bytes_max=settings.bundle.bytes_max
+            ),
+            mailboxes=DynamoDBWriter(store, settings.dynamodb.table, kafka.topic),
+            dead_letters=dead_letters,
+            dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
+        )
+
+    async def on_stop(self) -> None:
+        await self._open.aclose()
+
+    async def flush(self, batch: RecordBatch) -> None:
+        """One batch made durable; `batch` tells its life how it ended."""
+        assert self.flusher is not None, "started before the agents"
+        with batch:
+            flushed = await self.flusher.flush(
+                batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row
+            )
+            batch.dead_in_a_row = flushed.dead_in_a_row
+
+
+class MailboxApp(faust.App):
+    """Faust's app, with our resources started first and stopped last."""
+
+    resources: Resources
+
+    def on_init_dependencies(self) -> list[mode.Service]:
+        return [self.resources, *super().on_init_dependencies()]
+
+
+class _ConsumerOnly(faust.app.BootStrategy):
+    """No producer of Faust's: dead letters have one of their own, with acknowledgements."""
+
+    enable_kafka_producer = False
+
+
+def create_app(settings: Settings) -> MailboxApp:
+    """The app of these settings, not started. Settings come from here alone."""
+    kafka, http = settings.kafka, settings.http
+    scratch = tempfile.TemporaryDirectory(prefix="poste-restante-")  # Faust insists on a folder
+    app = MailboxApp(
+        kafka.group,
+        env_prefix=_ENV_PREFIX,
+        broker=[URL(f"kafka://{server}") for server in kafka.bootstrap_servers.split(",")],
+        datadir=Path(scratch.name),
+        store="memory://",
+        agent_supervisor=mode.CrashingSupervisor,
+        stream_wait_empty=True,  # drain on SIGTERM and on a revoke, through wait_empty
+        broker_commit_interval=kafka.commit_interval_s,
+        broker_session_timeout=kafka.session_timeout_s,
+        broker_request_timeout=max(40.0, kafka.session_timeout_s),  # also bounds perform_seek
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        web_enabled=http.port != 0,
+        web_bind=http.host,
+        web_host=http.host,
+        web_port=http.port or 6066,
+    )
+    app.scratch = scratch  # removed with the app
+    app.boot_strategy = _ConsumerOnly(app)
+    app.transport = BatchTransport(app.conf.broker_consumer, app)
+    app.resources = Resources(settings, app.transport, loop=app.loop, beacon=app.beacon)
+    undelivered = app.topic(kafka.topic, schema=WholeBatches(), acks=False)
+
+    @app.agent(undelivered)
+    async def materialize(batches: AsyncIterator[RecordBatch]) -> None:
+        # One flush at a time per partition: the consumer hands out the next one when this one is
+        # durable. An exception ends the group, the agent and the process.
+        async with asyncio.TaskGroup() as flushes:
+            async for batch in batches:
+                flushes.create_task(app.resources.flush(batch))
+
+    @app.page("/healthz")
+    async def alive(web: Any, request: Request) -> Response:
+        return web.json({"alive": True})
+
+    @app.page("/readyz")
+    async def ready(web: Any, request: Request) -> Response:
+        unready = unread_partitions(app)
+        return web.json({"ready": not unready, "unread": unready}, status=503 if unready else 200)
+
+    return app
+
+
+def unread_partitions(app: MailboxApp) -> dict[int, str]:
+    """Assigned partitions that are not read, with the reason."""
+    consumer: BatchConsumer = app.consumer
+    surplus = dict.fromkeys(sorted(consumer.current.surplus), "above partitions_max")
+    return {**consumer.current.closed, **surplus}
+
+
+def run(settings: Settings) -> NoReturn:
+    """Run one worker in the foreground until SIGTERM or Ctrl-C. Exit status 0, or 1."""
+    app = create_app(settings)
+    worker = faust.Worker(
+        app,
+        loglevel=settings.log_level,
+        logging_config=logging_config(
+            level=settings.log_level, json_lines=settings.log_format == "json"
+        ),
+        redirect_stdouts=False,
+        quiet=True,
+    )
+    worker.execute_from_commandline()
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `faust -A worker.app worker`: made when it is asked for, not at import."""
+    if name == "app":
+        app = create_app(load_settings(None, os.environ))
+        globals()["app"] = app
+        return app
+    raise AttributeError(name)

@@ -1,0 +1,217 @@
+"""Kafka as the command and the worker's start ask it: options, topics, offsets, group members."""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from worker.backoff import backoff_delays
+from worker.errors import ConfigurationError, OperatorError
+from worker.settings import KafkaSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a command waits for a broker before it says that there is none.
+ANSWER_S_MAX = 10.0
+#: Seconds a request may take; not below the session time-out, which a join may wait out.
+REQUEST_S = 40.0
+#: Seconds a rebalance waits for a member to drain and commit: the drain limit and this.
+REBALANCE_SPARE_S = 40.0
+#: Seconds without a poll until the member leaves. The consumer polls every second whatever
+#: happens, so this is Faust's default, kept.
+POLL_INTERVAL_S = 1000.0
+#: Bytes, compressed, that one fetch takes of a partition (Kafka's own default).
+FETCH_BYTES = 1024 * 1024
+#: Seconds a fetch waits at the broker when there is nothing; other requests to it queue behind.
+FETCH_WAIT_S = 0.5
+#: Seconds until a topic's new partitions are seen (aiokafka's default is 300).
+METADATA_S = 30.0
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Arguments of any aiokafka client. Raises ConfigurationError for unusable certificates."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [s.strip() for s in kafka.bootstrap_servers.split(",") if s.strip()],
+        "security_protocol": kafka.security_protocol,
+        "request_timeout_ms": int(REQUEST_S * 1000),
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        assert kafka.sasl_plain_password is not None, "settings insist"
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_plain_username
+        options["sasl_plain_password"] = kafka.sasl_plain_password.get_secret_value()
+    if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(kafka)
+    return options
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+        context.check_hostname = kafka.ssl_check_hostname
+        if kafka.ssl_certfile is not None:
+            password = kafka.ssl_password
+            context.load_cert_chain(
+                kafka.ssl_certfile,
+                kafka.ssl_keyfile,
+                None if password is None else password.get_secret_value(),
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"kafka.ssl_*: cannot use the certificates: {error}") from None
+    return context
+
+
+def consumer_options(settings: Settings) -> dict[str, Any]:
+    """Arguments of the worker's consumer, but for those its correctness fixes."""
+    kafka = settings.kafka
+    return {
+        **client_options(kafka),
+        "group_id": kafka.group,
+        "session_timeout_ms": int(kafka.session_timeout_s * 1000),
+        "heartbeat_interval_ms": int(kafka.heartbeat_s * 1000),
+        "request_timeout_ms": int(max(REQUEST_S, kafka.session_timeout_s) * 1000),
+        "rebalance_timeout_ms": int((settings.drain_s + REBALANCE_SPARE_S) * 1000),
+        "max_poll_interval_ms": int(POLL_INTERVAL_S * 1000),
+        "max_poll_records": settings.batch.records_max,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+        "fetch_max_wait_ms": int(FETCH_WAIT_S * 1000),
+        "metadata_max_age_ms": int(METADATA_S * 1000),
+        "check_crcs": True,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """partitions, and the configuration by Kafka's own names."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+class Kafka:
+    """Questions and deliberate moves, each answered within ANSWER_S_MAX or one clear line."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, options: Mapping[str, Any]) -> None:
+        self._admin = admin
+        self._options = dict(options)
+
+    async def topic(self, name: str) -> TopicState | None:
+        """None: there is no such topic."""
+        described = await self._admin.describe_topics([name])
+        found = next((d for d in described if d["topic"] == name), None)
+        if found is None or found["error_code"] != 0:
+            return None
+        resource = ConfigResource(ConfigResourceType.TOPIC, name)
+        config: dict[str, str] = {}
+        for answer in await self._admin.describe_configs([resource]):
+            for _, _, _, _, entries in answer.resources:
+                config |= {entry[0]: entry[1] for entry in entries}
+        return TopicState(len(found["partitions"]), config)
+
+    async def create_topic(
+        self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
+    ) -> bool:
+        """False: it was there already."""
+        topic = NewTopic(
+            name=name,
+            num_partitions=partitions,
+            replication_factor=replication,
+            topic_configs=dict(config),
+        )
+        answer = await self._admin.create_topics([topic])
+        for _, code, message in answer.topic_errors:
+            if for_code(code) is TopicAlreadyExistsError:
+                return False
+            if code != 0:
+                raise OperatorError(f"the broker refuses to create the topic {name!r}: {message}")
+        return True
+
+    async def members(self, group: str) -> int:
+        """How many members the group has now."""
+        for answer in await self._admin.describe_consumer_groups([group]):
+            for described in answer.groups:
+                return len(described[5])
+        return 0
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Set the offsets of a group that has no members."""
+        consumer = AIOKafkaConsumer(
+            **self._options, group_id=group, enable_auto_commit=False, auto_offset_reset="none"
+        )
+        await consumer.start()
+        try:
+            tps = {TopicPartition(topic, p): offset for p, offset in offsets.items()}
+            consumer.assign(list(tps))
+            await consumer.commit(tps)
+        finally:
+            await consumer.stop()
+
+
+@asynccontextmanager
+async def open_kafka(kafka: KafkaSettings) -> AsyncIterator[Kafka]:
+    """For commands: raises OperatorError, in one line, when no broker answers or it refuses."""
+    options = client_options(kafka)
+    where = kafka.bootstrap_servers
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await admin.start()
+        except (KafkaConnectionError, TimeoutError, OSError):
+            raise OperatorError(
+                f"no Kafka broker answers at {where}: is it running, and is"
+                " kafka.bootstrap_servers (POSTE_KAFKA__BOOTSTRAP_SERVERS) right?"
+            ) from None
+        yield Kafka(admin, options)
+    except KafkaError as error:
+        raise OperatorError(f"Kafka at {where} refuses: {error!r}") from None
+    finally:
+        await admin.close()
+
+
+async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
+    """For the worker's start: waits for a broker that is away, without end and saying so.
+
+    Returns the partition count of the first topic. Raises OperatorError for a missing topic.
+    """
+    options = client_options(kafka)
+    for delay_s in backoff_delays(random.random, first_s=0.5):
+        admin = AIOKafkaAdminClient(**options)
+        try:
+            await admin.start()
+            counts = await _partition_counts(admin, list(topics))
+        except (KafkaConnectionError, TimeoutError, OSError) as error:
+            logger.warning("waiting for Kafka at %s: %s", kafka.bootstrap_servers, error)
+        except KafkaError as error:
+            raise OperatorError(f"Kafka at {kafka.bootstrap_servers} refuses: {error!r}") from None
+        else:
+            return counts[0]
+        finally:
+            await admin.close()
+        await asyncio.sleep(delay_s)
+    raise AssertionError("the delays have no end")
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, topics: list[str]) -> list[int]:
+    described = {d["topic"]: d for d in await admin.describe_topics(topics)}
+    for topic in topics:
+        if topic not in described or described[topic]["error_code"] != 0:
+            raise OperatorError(
+                f"there is no topic {topic!r} at the broker: run `poste init`, or name another"
+                " one in kafka.topic"
+            )
+    return [len(described[topic]["partitions"]) for topic in topics]

@@ -1,0 +1,288 @@
+"""What one assignment has fetched, is flushing, and has made durable. Pure bookkeeping.
+
+A *life* is what one assignment flushes of one partition. It begins where `opening` says (at
+progress, or at a window border below it) and ends with the assignment, or with the first flush
+that did not end well: nothing later of that partition is written until it is resumed.
+
+    fetched records -> Life.waiting -> one RecordBatch at a time -> durable -> committed
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from worker.progress import Progress
+from worker.record import Fingerprint, Record, fingerprint, record_bytes
+
+#: Bytes of fetched records that may wait, in all partitions together, behind batches in work.
+#: A partition with nothing in work may always fetch, so a stuck one holds up no other.
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+
+#: Seconds that one fetch waits for records: with every partition in it; with partitions left out
+#: that are full; with partitions that are being opened (five polls a second cost nothing).
+POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S = 1.0, 0.05, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one flush takes at most. A single larger record stands alone.
+
+    linger_s: seconds from one batch of a partition to the next; Kafka is the buffer meanwhile.
+    """
+
+    records_max: int = 5_000
+    bytes_max: int = 4 * 1024 * 1024
+    linger_s: float = 0.0
+
+
+class RecordBatch:
+    """A run of records of one life, in log order, in work until its `with` block ends.
+
+    Durable when the block ends without an exception; a batch that outlives its assignment
+    reports to a life that nobody commits.
+    """
+
+    def __init__(self, life: "Life", records: list[Record]) -> None:
+        self.life = life
+        self.records = records
+        #: Set by the flush: how many dead letters in a row the partition ends with.
+        self.dead_in_a_row = life.dead_in_a_row
+
+    def __enter__(self) -> Self:
+        self.life.assignment.took(self, asyncio.current_task())
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.life.assignment.settled(self, exc)
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One partition of one assignment, from its opening on.
+
+    fetched: next offset to fetch. durable: every offset below it, from the life's start, is in
+    a mailbox or a dead letter. committed: up to where the group's offset needs no commit.
+    confirmed: the group's offset as it was last confirmed; not known after a lower start.
+    stored: progress as this life last saw it in the table. caught_up: the last fetch reached the
+    log's end.
+    """
+
+    assignment: "Assignment"
+    partition: int
+    fetched: int
+    stored: Progress
+    durable: int = field(init=False)
+    committed: int = field(init=False)
+    confirmed: int | None = field(init=False)
+    caught_up: bool = False
+    last: Fingerprint | None = None
+    dead_in_a_row: int = 0
+    in_work: RecordBatch | None = None
+    waiting: deque[Record] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    fetch_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.durable = self.committed = self.fetched
+        self.confirmed = self.stored.group
+        if self.fetched == self.stored.next:
+            self.last = self.stored.last
+            self.dead_in_a_row = self.stored.dead_in_a_row
+
+    @property
+    def epoch(self) -> int:
+        return self.stored.epoch
+
+    def add(self, records: Sequence[Record], *, caught_up: bool) -> None:
+        """Records as fetched, in log order, none below `fetched`."""
+        assert records[0].offset >= self.fetched
+        self.caught_up = caught_up
+        self.waiting.extend(records)
+        self.waiting_bytes += sum(map(record_bytes, records))
+        self.fetched = records[-1].offset + 1
+
+    def cut(self, limits: BatchLimits, now_s: float) -> RecordBatch | None:
+        """The next batch, if records wait and none is in work."""
+        if self.in_work is not None or not self.waiting:
+            return None
+        records: list[Record] = []
+        size = 0
+        while self.waiting and len(records) < limits.records_max:
+            more = record_bytes(self.waiting[0])
+            if records and size + more > limits.bytes_max:
+                break
+            records.append(self.waiting.popleft())
+            size += more
+        self.waiting_bytes -= size
+        if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
+            self.fetch_at_s = now_s + limits.linger_s
+        self.in_work = RecordBatch(self, records)
+        return self.in_work
+
+    def settle(self, batch: RecordBatch) -> None:
+        """The batch is durable: everything below the end of it is."""
+        assert batch is self.in_work
+        last = batch.records[-1]
+        self.in_work = None
+        self.durable = last.offset + 1
+        self.last = fingerprint(last)
+        self.dead_in_a_row = batch.dead_in_a_row
+
+    def confirm(self, offset: int) -> None:
+        """The group's offset was committed."""
+        self.committed = self.confirmed = offset
+
+    def progress(self, now_ms: int) -> Progress:
+        """Progress of all that is durable in this life, as it should stand in the table."""
+        caught_up = self.caught_up and self.durable == self.fetched
+        return replace(
+            self.stored,
+            next=self.durable,
+            last=self.last,
+            group=self.confirmed,
+            dead_in_a_row=self.dead_in_a_row,
+            written_at_ms=now_ms,
+            caught_up_at_ms=now_ms if caught_up else self.stored.caught_up_at_ms,
+        )
+
+
+class Assignment:
+    """The lives of one assignment, and the partitions of it that are not read.
+
+    closed: partitions not opened, with the reason; they are asked again in the background.
+    surplus: partitions beyond the limit of this worker: left unread.
+    `on_broken` is called once, with the cause, when a flush ends in any way but durable while
+    the assignment is live: a task group does not notice a child that was merely cancelled.
+    """
+
+    def __init__(
+        self,
+        partitions: Iterable[int] = (),
+        *,
+        partitions_max: int = 256,
+        limits: BatchLimits | None = None,
+        on_broken: Callable[[BaseException], None] = lambda cause: None,
+    ) -> None:
+        ordered = sorted(partitions)
+        self.limits = limits or BatchLimits()
+        self.lives: dict[int, Life] = {}
+        self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], "being opened")
+        self.surplus = frozenset(ordered[partitions_max:])
+        self.ended = False
+        self.broken: BaseException | None = None
+        #: Set while a life may have a batch to deliver.
+        self.ready = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._on_broken = on_broken
+        self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
+        self._record_bytes = 1024.0  # a guess until the first fetch: a chat message and headers
+
+    def open(self, partition: int, position: int, stored: Progress) -> Life:
+        """Begin the life of a closed partition."""
+        del self.closed[partition]
+        life = self.lives[partition] = Life(self, partition, position, stored)
+        return life
+
+    def hungry(self, now_s: float) -> set[int]:
+        """Partitions to fetch from: nothing waits, or there is room to gather a larger batch."""
+        room = sum(life.waiting_bytes for life in self.lives.values()) < WAITING_BYTES_MAX
+        return {
+            partition
+            for partition, life in self.lives.items()
+            if now_s >= life.fetch_at_s
+            and (
+                (room and self._has_room(life))
+                if life.in_work is not None
+                else not life.waiting
+            )
+        }
+
+    def _has_room(self, life: Life) -> bool:
+        return (
+            len(life.waiting) < self.limits.records_max
+            and life.waiting_bytes < self.limits.bytes_max
+        )
+
+    def poll_s(self, hungry: set[int], now_s: float) -> float:
+        """Seconds that a fetch for these partitions may wait for records.
+
+        A fetch cannot be interrupted, so it is short while partitions are left out of it that
+        may want one soon.
+        """
+        if self.closed:
+            return POLL_OPENING_S
+        out = [life for partition, life in self.lives.items() if partition not in hungry]
+        if any(life.in_work is not None or life.waiting for life in out):
+            return POLL_BUSY_S
+        return min([POLL_IDLE_S, *(max(0.0, life.fetch_at_s - now_s) for life in out)])
+
+    def records_wanted(self) -> int:
+        """Records of one fetch call, so that they are about one batch in bytes.
+
+        The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
+        """
+        return max(1, min(self.limits.records_max, int(self.limits.bytes_max // self._record_bytes)))
+
+    def add(self, partition: int, records: Sequence[Record], *, caught_up: bool) -> None:
+        """Records fetched for a partition of this assignment."""
+        life = self.lives[partition]
+        before = life.waiting_bytes
+        life.add(records, caught_up=caught_up)
+        average = (life.waiting_bytes - before) / len(records)
+        # Up at once, down slowly: the next fetch of large records must not be a huge one.
+        self._record_bytes = max(1.0, average, 0.9 * self._record_bytes + 0.1 * average)
+        self.ready.set()
+
+    def cut(self, now_s: float) -> list[RecordBatch]:
+        """The batches that can be flushed now, at most one of a partition."""
+        self.ready.clear()
+        if self.ended or self.broken is not None:
+            return []
+        batches = (life.cut(self.limits, now_s) for life in self.lives.values())
+        return [batch for batch in batches if batch is not None]
+
+    def took(self, batch: RecordBatch, task: "asyncio.Task[object] | None") -> None:
+        """The flush of a batch begins. One that was handed out too late does not."""
+        if self.ended:
+            raise asyncio.CancelledError
+        self._tasks[batch] = task
+        self.idle.clear()
+
+    def settled(self, batch: RecordBatch, cause: BaseException | None) -> None:
+        """The flush of a batch has ended: durable, or with a cause."""
+        del self._tasks[batch]
+        if cause is None:
+            batch.life.settle(batch)
+            self.ready.set()
+        elif not self.ended and self.broken is None:
+            self.broken = cause
+            self._on_broken(cause)
+        if not self._tasks:
+            self.idle.set()
+
+    def end(self) -> None:
+        """The assignment is over: nothing of it is delivered or committed from here on.
+
+        Flushes still in work are cancelled; what they had written is written again by the next
+        life, to the same keys with the same content.
+        """
+        self.ended = True
+        self.ready.set()
+        for task in self._tasks.values():
+            if task is not None:
+                task.cancel()
+
+    def to_commit(self) -> list[Life]:
+        """Lives that have made something durable since the group's offset was committed."""
+        if self.ended or self.broken is not None:
+            return []
+        return [life for life in self.lives.values() if life.durable > life.committed]

@@ -1,0 +1,103 @@
+"""The broker's answers about the topic's log, through connections of their own.
+
+The consumer's own connection would answer too, but behind its long poll. Implements
+`opening.Log`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from worker.record import Fingerprint, fingerprint
+from worker.resume import LogState
+
+#: Seconds that one question may take before the partitions stay closed and are asked again.
+ANSWER_S_MAX = 10.0
+#: Bytes that one fetch takes of a partition to see one record; the broker always sends the first
+#: batch whole.
+PEEK_BYTES = 64 * 1024
+
+
+class KafkaLog:
+    """Opened with `start`, closed with `stop`; the methods are those of `opening.Log`."""
+
+    def __init__(self, *, topic: str, group: str, client_options: Mapping[str, Any]) -> None:
+        self.topic = topic
+        self.group = group
+        self._options = dict(client_options)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._peeking = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Raises KafkaConnectionError when no broker answers."""
+        self._consumer = AIOKafkaConsumer(
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=PEEK_BYTES,
+        )
+        self._admin = AIOKafkaAdminClient(**self._options)
+        await self._consumer.start()
+        await self._admin.start()
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+        if self._admin is not None:
+            await self._admin.close()
+
+    def _tps(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self.topic, partition) for partition in partitions]
+
+    def _reader(self) -> AIOKafkaConsumer:
+        assert self._consumer is not None, "start() first"
+        return self._consumer
+
+    async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
+        tps = self._tps(partitions)
+        async with asyncio.timeout(ANSWER_S_MAX):
+            starts = await self._reader().beginning_offsets(tps)
+            ends = await self._reader().end_offsets(tps)
+        return {tp.partition: LogState(start=starts[tp], end=ends[tp]) for tp in tps}
+
+    async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        assert self._admin is not None, "start() first"
+        async with asyncio.timeout(ANSWER_S_MAX):
+            committed = await self._admin.list_consumer_group_offsets(self.group)
+        offsets = {tp: found.offset for tp, found in committed.items() if found.offset >= 0}
+        return {tp.partition: offsets.get(tp) for tp in self._tps(partitions)}
+
+    async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+        tps = self._tps(partitions)
+        async with asyncio.timeout(ANSWER_S_MAX):
+            found = await self._reader().offsets_for_times(dict.fromkeys(tps, time_ms))
+            ends = await self._reader().end_offsets(tps)
+        return {
+            tp.partition: ends[tp] if found[tp] is None else found[tp].offset for tp in tps
+        }
+
+    async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
+        if not offsets:
+            return {}
+        reader = self._reader()
+        found: dict[int, Fingerprint | None] = {}
+        async with self._peeking, asyncio.timeout(ANSWER_S_MAX):
+            reader.assign(self._tps(offsets))
+            for tp in self._tps(offsets):
+                reader.seek(tp, offsets[tp.partition])
+            try:
+                while len(found) < len(offsets):
+                    for tp, records in (await reader.getmany(timeout_ms=1000)).items():
+                        reader.pause(tp)
+                        first = records[0]
+                        there = first.offset == offsets[tp.partition]
+                        found.setdefault(tp.partition, fingerprint(first) if there else None)
+            finally:
+                reader.unsubscribe()
+        return found

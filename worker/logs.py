@@ -1,0 +1,110 @@
+"""How the worker logs: one line for what an operator must mend, no floods.
+
+While a broker is away aiokafka logs about 76 errors a second; the same message of one logger
+passes at most once in `REPEAT_S`.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from worker.errors import OperatorError
+
+#: Seconds in which one message (by its text before formatting) of a client library passes once.
+REPEAT_S = 10.0
+#: Distinct messages that are remembered for that; the oldest goes first.
+REMEMBERED_MAX = 256
+
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class Unrepeated(logging.Filter):
+    """Lets a message of a logger pass once in `REPEAT_S` seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key, now = (record.name, str(record.msg)), self._clock()
+        if now - self._passed_at.get(key, -REPEAT_S) < REPEAT_S:
+            return False
+        self._passed_at.pop(key, None)
+        self._passed_at[key] = now
+        if len(self._passed_at) > REMEMBERED_MAX:
+            del self._passed_at[next(iter(self._passed_at))]
+        return True
+
+
+class OneLine(logging.Filter):
+    """An operator's error is said in its own line, without a traceback of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and (error := operator_error(record.exc_info[1])):
+            record.msg, record.args = str(error), ()
+            record.exc_info, record.exc_text = None, None
+        return True
+
+
+def operator_error(error: BaseException | None) -> OperatorError | None:
+    """The first operator's error in an exception, its groups and its causes; None: none."""
+    return next((e for e in _flat(error) if isinstance(e, OperatorError)), None)
+
+
+def _flat(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                yield from _flat(part)
+        error = error.__cause__ if error.__cause__ is not error else None
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the exception if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
+    """A configuration for `logging.config.dictConfig`: everything to standard error."""
+    formatter: dict[str, Any] = {"format": TEXT_FORMAT}
+    if json_lines:
+        formatter = {"()": JsonLines}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "filters": {"one_line": {"()": OneLine}, "unrepeated": {"()": Unrepeated}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["one_line"],
+            },
+            "clients": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["one_line", "unrepeated"],
+            },
+        },
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {
+            # A rebalance is a warning per member to aiokafka, and no news to an operator.
+            name: {"level": "ERROR" if level != "DEBUG" else level,
+                   "handlers": ["clients"], "propagate": False}
+            for name in ("aiokafka", "kafka", "botocore", "aiobotocore")
+        },
+    }  # fmt: skip

@@ -1,0 +1,182 @@
+"""Opening the partitions of an assignment: the questions, asked together, and the answers.
+
+What is decided stands in `resume`, pure; here it is asked, and what must be stored before the
+first record is stored. `Opener.open` is one round: it is called again for partitions that stay
+closed, so every step may be repeated.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+
+from poste_restante.table import TableRecord
+from worker.errors import OperatorError, TableReplaced
+from worker.progress import Progress, ProgressStore
+from worker.record import Fingerprint
+from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
+
+logger = logging.getLogger(__name__)
+
+
+class Log(Protocol):
+    """What the broker knows of the topic's partitions.
+
+    Every method answers for all partitions at once, or raises KafkaError or TimeoutError: the
+    broker is away, or a partition has no leader now.
+    """
+
+    async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
+        """Log start and end of each; the end as readers of committed records see it."""
+        ...
+
+    async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """The group's committed offset of each, None where it has none."""
+        ...
+
+    async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+        """The first offset at or after a time (epoch milliseconds); the log's end if none is."""
+        ...
+
+    async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
+        """The fingerprint of the record at an offset within the log; None where it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A partition may be read: from `position`, with `progress` stored as it stands there."""
+
+    position: int
+    progress: Progress
+
+
+class Opener:
+    """Answers, for partitions of one topic, where a life begins.
+
+    topic: whose partitions. start: what a partition without progress begins with.
+    now_ms: the clock, epoch milliseconds: what is stored carries the time of writing.
+    """
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        start: Start,
+        progress: ProgressStore,
+        log: Log,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.topic = topic
+        self.start = start
+        self.progress = progress
+        self.log = log
+        self.now_ms = now_ms
+        self._table_id: str | None = None
+
+    async def open(self, partitions: Iterable[int]) -> dict[int, Opened | Closed]:
+        """One round. Raises OperatorError where no partition of this table can be opened."""
+        wanted = list(partitions)
+        table = await self._table()
+        stored = dict(
+            zip(
+                wanted,
+                await asyncio.gather(*(self.progress.read(p) for p in wanted)),
+                strict=True,
+            )
+        )
+        try:
+            states, groups = await asyncio.gather(
+                self.log.states(wanted), self.log.group_offsets(wanted)
+            )
+            for partition in [p for p, progress in stored.items() if progress is None]:
+                stored[partition] = await self._begin(partition, table, states, groups)
+            prints = await self.log.fingerprints(
+                {
+                    p: progress.next - 1
+                    for p, progress in stored.items()
+                    if progress is not None
+                    and progress.last is not None
+                    and states[p].start < progress.next <= states[p].end
+                }
+            )
+        except (KafkaError, TimeoutError) as error:
+            reason = f"the broker does not answer: {error!r}"
+            return dict.fromkeys(wanted, Closed(reason))
+        return {
+            partition: await self._resume(
+                partition, table, progress, groups[partition], states[partition],
+                prints.get(partition),
+            )
+            for partition, progress in stored.items()
+            if progress is not None
+        }  # fmt: skip
+
+    async def _table(self) -> TableRecord:
+        table = await self.progress.table()
+        if table.topic != self.topic:
+            raise OperatorError(
+                f"the table serves the topic {table.topic!r}, not {self.topic!r}: set"
+                " dynamodb.table to another name, one table per topic, and run `poste init`"
+            )
+        if self._table_id is None:
+            self._table_id = table.table_id
+        if table.table_id != self._table_id:
+            raise TableReplaced("the table was replaced while this worker ran")
+        return table
+
+    async def _begin(
+        self,
+        partition: int,
+        table: TableRecord,
+        states: Mapping[int, LogState],
+        groups: Mapping[int, int | None],
+    ) -> Progress:
+        """The first start of a partition: its progress, on condition of absence, re-read."""
+        at_time = None
+        if self.start.time_ms is not None:
+            at_time = (await self.log.offsets_at([partition], self.start.time_ms))[partition]
+        begin = first_progress(
+            table=table,
+            partition=partition,
+            start=self.start,
+            log=states[partition],
+            group=groups[partition],
+            at_time=at_time,
+            now_ms=self.now_ms(),
+        )
+        logger.info("partition %d begins at offset %d (%s)", partition, begin.next, self.start)
+        return await self.progress.create(partition, begin)
+
+    async def _resume(
+        self,
+        partition: int,
+        table: TableRecord,
+        progress: Progress,
+        group: int | None,
+        state: LogState,
+        last_record: Fingerprint | None,
+    ) -> Opened | Closed:
+        plan = plan_resume(
+            table=table,
+            topic=self.topic,
+            partition=partition,
+            progress=progress,
+            group=group,
+            log=state,
+            last_record=last_record,
+        )
+        if isinstance(plan, Closed):
+            return plan
+        return await self._store(partition, progress, plan)
+
+    async def _store(self, partition: int, progress: Progress, plan: Opening) -> Opened:
+        if plan.progress != progress:
+            await self.progress.move(partition, progress, plan.progress)
+        for note in plan.notes:
+            logger.log(note.level, "%s", note.text)
+        return Opened(plan.position, plan.progress)

@@ -1,0 +1,225 @@
+"""`poste init`: create what is missing, verify what is there. Safe to run again, and side by side.
+
+    topic, cleanup.policy=delete -> dead-letter topic, larger records -> table, key schema, TTL
+    -> table record, on condition of absence
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from poste_restante.item import Item
+from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
+from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
+from worker.dynamodb import Store
+from worker.errors import ConditionFailed, OperatorError
+from worker.kafka import Kafka, TopicState
+from worker.settings import Settings
+
+#: Bytes by which the dead-letter topic accepts more than the source: a dead letter is the record
+#: and five headers more.
+DEAD_LETTER_BYTES = 64 * 1024
+#: Kafka's own default of max.message.bytes (broker configuration reference).
+MESSAGE_BYTES = 1_048_588
+#: Bytes that a record's batch adds at most around it; the limit is one of batches.
+#: Seconds that a table may take to become active; on demand it takes about ten.
+ACTIVE_S_MAX = 120.0
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. made: created now; missing: it is not there (--check)."""
+
+    what: str
+    made: bool = False
+    missing: bool = False
+
+
+async def init(
+    settings: Settings, kafka: Kafka, store: Store, *, check: bool, partitions: int, replication: int
+) -> AsyncIterator[Finding]:
+    """Findings as they are made. Raises OperatorError for what is there and unusable.
+
+    partitions, replication: of topics that are made now; the dead-letter topic gets as many.
+    """
+    source = await _source_topic(settings, kafka, check, partitions, replication)
+    yield source[0]
+    async for finding in _dead_letter_topic(settings, kafka, check, source[1], replication):
+        yield finding
+    async for finding in _table(settings, store, check, source[1]):
+        yield finding
+
+
+async def _source_topic(
+    settings: Settings, kafka: Kafka, check: bool, partitions: int, replication: int
+) -> tuple[Finding, TopicState | None]:
+    name = settings.kafka.topic
+    made = not check and await kafka.create_topic(
+        name, partitions=partitions, replication=replication, config={"cleanup.policy": "delete"}
+    ) if await kafka.topic(name) is None else False  # fmt: skip
+    state = await _settled(kafka, name) if made else await kafka.topic(name)
+    if state is None:
+        return Finding(f"topic {name}", missing=True), None
+    policy = state.config.get("cleanup.policy", "delete")
+    if policy != "delete":
+        raise OperatorError(
+            f"the topic {name!r} has cleanup.policy={policy}: compaction removes a user's older"
+            " messages unread; set it to delete"
+        )
+    if state.partitions > PARTITION_MAX + 1:
+        raise OperatorError(f"the topic {name!r} has {state.partitions} partitions; too many")
+    return Finding(f"topic {name}: {state.partitions} partitions", made=made), state
+
+
+async def _settled(kafka: Kafka, name: str) -> TopicState | None:
+    """A topic that was made a moment ago, once the broker tells of it."""
+    for _ in range(20):  # ten seconds; a single node takes a few milliseconds
+        state = await kafka.topic(name)
+        if state is not None and state.partitions:
+            return state
+        await asyncio.sleep(_POLL_S)
+    return None
+
+
+async def _dead_letter_topic(
+    settings: Settings, kafka: Kafka, check: bool, source: TopicState | None, replication: int
+) -> AsyncIterator[Finding]:
+    name = settings.kafka.dead_letters_topic
+    needed = _largest(source) + DEAD_LETTER_BYTES
+    state = await kafka.topic(name)
+    made = False
+    if state is None and not check:
+        assert source is not None, "made just before"
+        made = await kafka.create_topic(
+            name,
+            partitions=source.partitions,
+            replication=replication,
+            config={"cleanup.policy": "delete", "max.message.bytes": str(needed)},
+        )
+        state = await _settled(kafka, name)
+    if state is None:
+        yield Finding(f"dead-letter topic {name}", missing=True)
+        return
+    if _largest(state) < needed:
+        raise OperatorError(
+            f"the dead-letter topic {name!r} accepts {_largest(state)} bytes, a dead letter may"
+            f" have {needed}: set its max.message.bytes to {needed} or more"
+        )
+    yield Finding(f"dead-letter topic {name}: records up to {_largest(state)} bytes", made=made)
+
+
+def _largest(state: TopicState | None) -> int:
+    return int((state.config if state else {}).get("max.message.bytes", MESSAGE_BYTES))
+
+
+async def _table(
+    settings: Settings, store: Store, check: bool, source: TopicState | None
+) -> AsyncIterator[Finding]:
+    name = settings.dynamodb.table
+    described = await _described(store, name)
+    if described is None:
+        if check:
+            yield Finding(f"table {name}", missing=True)
+            return
+        await store.call("create_table", TableName=name, **TABLE_SCHEMA)
+    table = await _active(store, name)
+    if table["KeySchema"] != TABLE_SCHEMA["KeySchema"] or any(
+        attribute not in table["AttributeDefinitions"]
+        for attribute in TABLE_SCHEMA["AttributeDefinitions"]
+    ):
+        raise OperatorError(
+            f"the table {name!r} has another key schema than user_id (S), position (S): name"
+            " another table in dynamodb.table"
+        )
+    yield Finding(f"table {name}: keys user_id, position", made=described is None)
+    yield await _time_to_live(store, name, check)
+    yield await _record(settings, store, check, source)
+
+
+async def _described(store: Store, name: str) -> dict[str, Any] | None:
+    """None: there is no such table. ListTables would need one permission more."""
+    try:
+        answer = await store.call("describe_table", TableName=name)
+    except OperatorError as error:
+        cause = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+        if cause == "ResourceNotFoundException":
+            return None
+        raise
+    table: dict[str, Any] = answer["Table"]
+    return table
+
+
+async def _active(store: Store, name: str) -> dict[str, Any]:
+    for _ in range(int(ACTIVE_S_MAX / _POLL_S)):
+        table = await _described(store, name)
+        if table is not None and table["TableStatus"] in {"ACTIVE", "UPDATING"}:
+            return table
+        await asyncio.sleep(_POLL_S)
+    raise OperatorError(f"the table {name!r} is not active after {ACTIVE_S_MAX:.0f} s: look at it")
+
+
+async def _time_to_live(store: Store, name: str, check: bool) -> Finding:
+    what = f"time to live on {TTL_ATTRIBUTE}"
+    answer = await store.call("describe_time_to_live", TableName=name)
+    found = answer["TimeToLiveDescription"]
+    if found["TimeToLiveStatus"] in {"ENABLED", "ENABLING"}:
+        if found["AttributeName"] != TTL_ATTRIBUTE:
+            raise OperatorError(
+                f"the table {name!r} expires items by {found['AttributeName']!r}, not by"
+                f" {TTL_ATTRIBUTE!r}: disable that, and run `poste init` again"
+            )
+        return Finding(what)
+    if check:
+        return Finding(what, missing=True)
+    await store.call(
+        "update_time_to_live",
+        TableName=name,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+    )
+    return Finding(what, made=True)
+
+
+async def _record(
+    settings: Settings, store: Store, check: bool, source: TopicState | None
+) -> Finding:
+    table, made = settings.dynamodb.table, False
+    item = await _read_record(store, table)
+    if item is None and not check:
+        assert source is not None, "made just before"
+        record = TableRecord(
+            table_id=uuid.uuid4().hex, topic=settings.kafka.topic,
+            partitions=source.partitions, epoch=1,
+        )  # fmt: skip
+        try:
+            await store.call(
+                "put_item",
+                TableName=table,
+                Item=record.encode(),
+                ConditionExpression="attribute_not_exists(user_id)",
+            )
+            made = True
+        except ConditionFailed:
+            pass  # another init was faster, or our own attempt whose answer was lost
+        item = await _read_record(store, table)
+    if item is None:
+        return Finding("table record", missing=True)
+    try:
+        record = TableRecord.decode(item)
+    except ValueError as error:
+        raise OperatorError(f"cannot use the table {table!r}: {error}") from None
+    if record.topic != settings.kafka.topic:
+        raise OperatorError(
+            f"the table {table!r} serves the topic {record.topic!r}, not"
+            f" {settings.kafka.topic!r}: one table per topic; name another one in dynamodb.table"
+        )
+    return Finding(f"table record: id {record.table_id}, epoch {record.epoch}", made=made)
+
+
+async def _read_record(store: Store, table: str) -> Item | None:
+    key = {"user_id": {"S": TABLE_RECORD_KEY}, "position": {"S": CURSOR_KEY}}
+    answer = await store.call("get_item", TableName=table, Key=key, ConsistentRead=True)
+    item: Item | None = answer.get("Item")
+    return item

@@ -1,0 +1,396 @@
+"""Faust's consumer, made to hand out whole batches and to commit only what is durable.
+
+Everything here that leans on undocumented parts of faust-streaming 0.15.3, mode-streaming 0.7.1
+and aiokafka 0.14.0 stands in this file; tests/unit/test_transport.py holds the names and
+signatures it relies on. How it stays correct:
+
+* The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
+  `Assignment` decides what is committed.
+* One `Assignment` per assignment: a batch that outlives it reports to one that nobody commits.
+* Every partition is held (paused, at a position of our own) at assignment, and opened one by one
+  in the background: a position is never inherited, and a slow look-up holds up nobody else.
+* `_getmany` is never cancelled while records may be in it: a cancelled fetch has moved the
+  position and its records are gone. Hence the short polls.
+* A fetch that straddles a rebalance is undone: it waits out the reassignment inside aiokafka,
+  returns records of the new assignment and has moved its positions.
+* aiokafka hangs for ever when it is stopped while the broker is away: a timer ends the process.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import aiokafka
+import faust
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import IllegalStateError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode import Service
+
+from worker.errors import OperatorError
+from worker.lives import Assignment, BatchLimits, Life, RecordBatch
+from worker.opening import Opened, Opener
+from worker.progress import ProgressStore
+from worker.record import Record
+
+#: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
+#: nothing) stays in its group. An empty set would fetch from every partition.
+NOTHING = {TopicPartition("", -1)}
+
+#: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
+COMMIT_S_MAX = 5.0
+
+#: Seconds between two rounds of questions about closed partitions: at first, and at most. A
+#: doubt is settled by an operator or by a store that comes back; the error is repeated each time.
+OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
+
+
+class Fetched(NamedTuple):
+    """What one fetch brought of a partition, and whether it reached the log's end."""
+
+    records: Sequence[Record]
+    caught_up: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the consumer is told by the wiring."""
+
+    topic: str
+    consumer_options: Mapping[str, Any]
+    opener: Opener
+    progress: ProgressStore
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    partitions_max: int = 256
+    drain_s: float = 20.0
+    leave_s: float = 15.0
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that owns the aiokafka consumer; its methods run there."""
+
+    consumer: "BatchConsumer"
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        # Faust asks for read_committed only inside transactions, so we create the consumer.
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            **self.consumer.rules.consumer_options,
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+        )
+
+    async def getmany(  # type: ignore[override]  # Fetched instead of bare records
+        self, active_partitions: set[TP] | None, timeout: float
+    ) -> dict[TP, Fetched]:
+        result: dict[TP, Fetched] = await self.call_thread(
+            self._fetch, active_partitions, timeout
+        )
+        return result
+
+    async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
+        consumer = self._ensure_consumer()
+        fetched = await self._fetch_records(
+            consumer,
+            partitions,
+            timeout=timeout,
+            max_records=self.consumer.current.records_wanted(),
+        )
+        return {
+            tp: Fetched(records, await self._caught_up(consumer, tp))
+            for tp, records in fetched.items()
+        }
+
+    async def _caught_up(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> bool:
+        # From the position, not from the last record: the end of a transactional topic is a
+        # marker that no record ever reaches.
+        try:
+            end = consumer.last_stable_offset(tp)
+            return end is not None and await consumer.position(tp) >= end
+        except IllegalStateError:  # revoked meanwhile
+            return False
+
+    async def hold(self, tps: set[TP]) -> None:
+        """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
+        await self.call_thread(self._hold, tps)
+
+    async def _hold(self, tps: set[TP]) -> None:
+        consumer = self._ensure_consumer()
+        for tp in map(TopicPartition._make, tps):
+            if tp in consumer.assignment():
+                consumer.pause(tp)
+                consumer.seek(tp, 0)
+
+    async def move(self, positions: Mapping[TP, int]) -> None:
+        """Read partitions from these positions on. Raises IllegalStateError if revoked."""
+        await self.call_thread(self._move, positions)
+
+    async def _move(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            consumer.seek(TopicPartition._make(tp), offset)
+            consumer.resume(TopicPartition._make(tp))
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers `RecordBatch` events, one at a time per partition; commits what is durable."""
+
+    _thread: BatchConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.current = Assignment()
+        self._last_resort: threading.Timer | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """Known once the wiring's resources are open, which is before anything is consumed."""
+        rules: Rules | None = self.transport.rules
+        assert rules is not None, "the resources start first"
+        return rules
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # ---- an assignment begins and ends
+
+    async def perform_seek(self) -> None:
+        """Faust calls this after every assignment, before the flow resumes.
+
+        It must be quick (past `broker_request_timeout` Faust resumes the flow without it), so it
+        only holds the partitions; they are opened in the background.
+        """
+        before, tps = self.current, self.assignment()
+        await self._thread.hold(tps)
+        if self.current is not before:  # revoked meanwhile
+            return
+        self.current = Assignment(
+            (tp.partition for tp in tps),
+            partitions_max=self.rules.partitions_max,
+            limits=self.rules.limits,
+            on_broken=self._on_broken,
+        )
+        if self.current.surplus:
+            self.log.error(
+                "%d partitions are more than partitions_max = %d; left unread: %s."
+                " Start more workers, or raise kafka.partitions_max",
+                len(tps), self.rules.partitions_max, sorted(self.current.surplus),
+            )  # fmt: skip
+        self.add_future(self._open(self.current))
+
+    async def _open(self, assignment: Assignment) -> None:
+        """Ask for the resume positions until no partition is closed."""
+        delay_s = OPENING_S_MIN
+        while assignment.closed and not assignment.ended:
+            answers = await self.rules.opener.open(sorted(assignment.closed))
+            for partition, answer in answers.items():
+                if assignment.ended:
+                    return
+                if isinstance(answer, Opened):
+                    try:
+                        await self._thread.move({self._tp(partition): answer.position})
+                    except IllegalStateError:
+                        return  # a rebalance has begun; the next assignment asks again
+                    assignment.open(partition, answer.position, answer.progress)
+                else:
+                    self.log.error("partition %d stays closed: %s", partition, answer.reason)
+                    assignment.closed[partition] = answer.reason
+            if assignment.closed:
+                await self.sleep(delay_s)
+                delay_s = min(2 * delay_s, OPENING_S_MAX)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)  # stops the flow, calls wait_empty()
+        self.current.end()
+        self.current = Assignment()
+
+    async def wait_empty(self) -> None:
+        """Revoke and SIGTERM: let started flushes finish, then commit what is durable.
+
+        Queued batches were dropped by Faust; they are read again. What is not durable within the
+        drain limit is cancelled, and written again by the next life.
+        """
+        assignment = self.current
+        if self.app.should_stop:
+            self._arm_last_resort()
+        if assignment.broken is None and not assignment.ended:
+            await self._limited("drain", assignment.idle.wait(), self.rules.drain_s)
+            await self._limited("commit", self.commit(), COMMIT_S_MAX)
+        assignment.end()
+
+    async def _limited(self, what: str, step: Any, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(step, seconds)
+        except TimeoutError:
+            self.log.warning(
+                "%s not done after %.0f s; what is left will be read again", what, seconds
+            )
+
+    def _on_broken(self, cause: BaseException) -> None:
+        # An exception ends the process through the agent. A flush that was cancelled by anybody
+        # but a revoke or a stop would end nothing: its task group does not notice.
+        if isinstance(cause, asyncio.CancelledError) and not self.app.should_stop:
+            error = RuntimeError("a flush was cancelled outside a rebalance or a stop")
+            self.add_future(self.crash(error))
+
+    async def on_stop(self) -> None:
+        self._arm_last_resort()
+        await super().on_stop()
+
+    def _arm_last_resort(self) -> None:
+        """What is durable is committed by then; a daemon thread outlives any hanging loop."""
+        if self._last_resort is None:
+            limit_s = self.rules.drain_s + self.rules.leave_s
+            self._last_resort = threading.Timer(limit_s, os._exit, [1])
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    # ---- fetching
+
+    async def _drain_messages(self, fetcher: Service) -> None:
+        """Faust's fetcher task: runs until the consumer or the fetcher stops."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if self.flow_active:
+                    await self._fetch_next()
+                else:
+                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _fetch_next(self) -> None:
+        assignment = self.current
+        now_s = time.monotonic()
+        hungry = assignment.hungry(now_s)
+        tps = {self._tp(partition) for partition in hungry}
+        fetched: dict[TP, Fetched] = await self._getmany(
+            tps or NOTHING, assignment.poll_s(hungry, now_s)
+        )
+        if assignment is not self.current:
+            await self._undo(fetched)
+            return
+        for tp, (records, caught_up) in fetched.items():
+            if await self._follows(assignment.lives[tp.partition], records):
+                assignment.add(tp.partition, records, caught_up=caught_up)
+
+    async def _undo(self, fetched: Mapping[TP, Fetched]) -> None:
+        """The fetch straddled a rebalance and moved positions of the new assignment."""
+        lives = self.current.lives
+        back = {
+            tp: lives[tp.partition].fetched for tp in fetched if tp.partition in lives
+        }
+        if back:
+            await self._thread.move(back)
+
+    async def _follows(self, life: Life, records: Sequence[Record]) -> bool:
+        """Whether records begin where the life goes on; ends the process where they cannot.
+
+        A jump that is above the log's start is left by compaction or transaction markers. One
+        that retention made is a gap, which only an opening may report and record.
+        """
+        begin, expected = records[0].offset, life.fetched
+        if begin == expected:
+            return True
+        if begin < expected:
+            raise RuntimeError(f"partition {life.partition}: {begin} came where {expected} is next")
+        state = (await self.rules.opener.log.states([life.partition]))[life.partition]
+        if state.start > expected:
+            raise OperatorError(
+                f"partition {life.partition}: retention removed offsets {expected} to "
+                f"{state.start - 1} before they were read; the restart reports the gap"
+            )
+        self.log.info("partition %d: no records from %d to %d (markers or compaction)",
+                      life.partition, expected, begin - 1)  # fmt: skip
+        return True
+
+    # ---- delivering
+
+    @Service.task
+    async def _deliver_ready(self) -> None:
+        """Hand out batches to the agent: a partition's next one when its last is durable."""
+        while not self.should_stop:
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                continue
+            assignment = self.current
+            if assignment.ended:  # between a revoke and the next assignment
+                await self.sleep(0.05)
+                continue
+            await self.wait(assignment.ready, timeout=1.0)  # type: ignore[arg-type]
+            for batch in assignment.cut(time.monotonic()) if self.flow_active else ():
+                await self._deliver(batch)
+
+    async def _deliver(self, batch: RecordBatch) -> None:
+        last, tp = batch.records[-1], self._tp(batch.life.partition)
+        message = ConsumerMessage(
+            *tp, last.offset, (last.timestamp or 0) / 1000, 0, [], None, batch, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        # Dropped when the flow is suspended: the assignment is over, and the batch is re-read.
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    # ---- committing
+
+    async def force_commit(
+        self, topics: Any = None, start_new_transaction: bool = True
+    ) -> bool:
+        """Step 6 of the flush: progress of all that is durable, then the group's offsets.
+
+        The group's offset goes exactly up to what this life made durable, never up to stored
+        progress, which a replay is below.
+        """
+        assignment = self.current
+        lives = assignment.to_commit()
+        if not lives:
+            return False
+        offsets = {life.partition: life.durable for life in lives}
+        now_ms = time.time_ns() // 1_000_000
+        async with asyncio.TaskGroup() as saves:
+            for life in lives:
+                saves.create_task(self._save(life, now_ms))
+        if assignment is not self.current or assignment.broken is not None:
+            return False
+        done = await self._commit({self._tp(p): offset for p, offset in offsets.items()})
+        if done:  # not done: the group has moved on, and the next owner reads again
+            for life in lives:
+                life.confirm(offsets[life.partition])
+        return done
+
+    async def _save(self, life: Life, now_ms: int) -> None:
+        life.stored = await self.rules.progress.advance(
+            life.partition, life.stored, life.progress(now_ms)
+        )
+
+    def _tp(self, partition: int) -> TP:
+        return TP(self.rules.topic, partition)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's livelock detector: log lines about its own tracking, which is switched off."""
+
+
+class BatchTransport(driver.Transport):
+    """`app.transport = BatchTransport(app.conf.broker_consumer, app)`, then its `rules`."""
+
+    Consumer = BatchConsumer
+    rules: Rules | None = None
+
+
+class WholeBatches(faust.Schema):
+    """The event's value is the RecordBatch itself; nothing is decoded by Faust."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> None:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> RecordBatch:
+        batch: RecordBatch = message.value
+        return batch
