@@ -1,0 +1,321 @@
+"""Where a life begins, and the operator's moves (DESIGN 6)."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poste_restante.position import EPOCH_MAX, WINDOW_SIZE
+from poste_restante.table import TableRecord
+from worker.errors import OperatorError, TableReplaced
+from worker.progress import Progress
+from worker.record import Fingerprint
+from worker.resume import (
+    Beginning,
+    Closed,
+    LogState,
+    NoteKind,
+    Opening,
+    Start,
+    first_progress,
+    plan_epoch,
+    plan_resume,
+    plan_rewind,
+    plan_skip,
+)
+
+W = WINDOW_SIZE
+TABLE = TableRecord(table_id="t1", topic="chat", partitions=4, epoch=2)
+LAST = Fingerprint(5, 6)
+PROGRESS = Progress(
+    table_id="t1", epoch=2, next=3 * W + 500, origin=0, last=LAST, group=3 * W, dead_in_a_row=7,
+    written_at_ms=9,
+)  # fmt: skip
+LOG = LogState(start=0, end=5 * W)
+NOW_MS = 1_000
+
+
+def plan(
+    progress: Progress = PROGRESS,
+    *,
+    group: int | None = None,
+    log: LogState = LOG,
+    last_record: Fingerprint | None = LAST,
+) -> Opening | Closed:
+    return plan_resume(
+        table=TABLE,
+        topic="chat",
+        partition=3,
+        progress=progress,
+        group=group,
+        log=log,
+        last_record=last_record,
+    )
+
+
+def opened(progress: Progress = PROGRESS, *, group: int | None, log: LogState = LOG) -> Opening:
+    opening = plan(progress, group=group, log=log)
+    assert isinstance(opening, Opening)
+    return opening
+
+
+@pytest.mark.parametrize("group", [None, PROGRESS.next, PROGRESS.group])
+def test_a_life_begins_at_progress(group: int | None) -> None:
+    """A lost group offset costs nothing; our own commit that a crash overtook is no rewind (G1)."""
+    assert plan(group=group) == Opening(PROGRESS.next, PROGRESS)
+
+
+def test_a_group_moved_forward_is_not_followed() -> None:
+    """What was not materialized is not skipped; the line names `poste skip` (G1)."""
+    opening = opened(group=PROGRESS.next + 10)
+
+    assert (opening.position, opening.progress) == (PROGRESS.next, PROGRESS)
+    (note,) = opening.notes
+    assert (note.kind, note.level, note.records) == (NoteKind.GROUP_AHEAD, logging.WARNING, 10)
+    assert "poste skip" in note.text
+
+
+def test_a_lower_group_lowers_the_start_to_a_window_border() -> None:
+    """And "last confirmed" is forgotten before the first record (G2)."""
+    opening = opened(group=W + 7)
+
+    assert opening.position == W
+    assert opening.progress == replace(PROGRESS, group=None)
+    assert [note.kind for note in opening.notes] == [NoteKind.REWOUND]
+
+
+def test_a_lower_start_is_never_below_the_origin() -> None:
+    """The origin counts as a border: this table does not hold what is below (G2)."""
+    assert opened(replace(PROGRESS, origin=W + 3), group=W + 7).position == W + 3
+    assert opened(replace(PROGRESS, origin=W + 3), group=2).position == W + 3
+
+
+def test_a_border_that_retention_has_eaten_is_the_next_one() -> None:
+    """At or below progress, else progress itself (G2)."""
+    assert opened(group=W + 7, log=LogState(W + 1, 5 * W)).position == 2 * W
+    assert opened(group=W + 7, log=LogState(W, 5 * W)).position == W
+    late = opened(group=W + 7, log=LogState(3 * W + 1, 5 * W))
+    assert (late.position, late.progress, late.notes) == (PROGRESS.next, PROGRESS, ())
+
+
+def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
+    """Origin and start are the log's start; the error names what is lost (G1)."""
+    opening = opened(group=3 * W, log=LogState(4 * W + 5, 5 * W))
+
+    assert opening.position == 4 * W + 5
+    moved = replace(PROGRESS, next=4 * W + 5, origin=4 * W + 5, last=None)
+    assert opening.progress == moved
+    (note,) = opening.notes
+    assert (note.kind, note.level, note.records) == (NoteKind.GAP, logging.ERROR, W - 495)
+    assert f"{PROGRESS.next} to {4 * W + 4}" in note.text
+
+
+@pytest.mark.parametrize(
+    ("progress", "log", "last_record", "word"),
+    [
+        (PROGRESS, LogState(0, PROGRESS.next - 1), None, "end"),
+        (PROGRESS, LogState(0, 0), None, "end"),
+        (PROGRESS, LOG, Fingerprint(5, 7), "not the one"),
+        (PROGRESS, LOG, Fingerprint(6, 6), "not the one"),
+        (replace(PROGRESS, epoch=1), LOG, LAST, "epoch 1"),
+        (replace(PROGRESS, epoch=3), LOG, LAST, "epoch 3"),
+    ],
+)
+def test_another_log_or_epoch_keeps_the_partition_closed(
+    progress: Progress, log: LogState, last_record: Fingerprint | None, word: str
+) -> None:
+    """A re-created topic is not read as the old one; the reason names `poste epoch` (G4, G10)."""
+    closed = plan(progress, log=log, last_record=last_record)
+
+    assert isinstance(closed, Closed)
+    assert word in closed.reason
+    assert "poste epoch" in closed.reason
+
+
+@pytest.mark.parametrize(("last", "there"), [(None, LAST), (LAST, None), (None, None)])
+def test_a_record_that_is_gone_or_unknown_is_not_compared(
+    last: Fingerprint | None, there: Fingerprint | None
+) -> None:
+    """Compaction and a first start leave nothing to compare (G1)."""
+    assert isinstance(plan(replace(PROGRESS, last=last), last_record=there), Opening)
+
+
+def test_the_end_of_the_log_is_no_doubt() -> None:
+    """Caught up is where most partitions are (G1)."""
+    assert isinstance(plan(log=LogState(PROGRESS.next, PROGRESS.next), last_record=None), Opening)
+
+
+def test_progress_of_another_table_ends_the_process() -> None:
+    """A table that was replaced in part serves nobody (G1)."""
+    with pytest.raises(TableReplaced):
+        plan(replace(PROGRESS, table_id="t2"))
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Progress, int | None, LogState]:
+    """Origin <= progress <= log end, anything else anywhere, near borders."""
+    near = st.builds(lambda n, d: max(0, n * W + d), st.integers(0, 4), st.integers(-3, 3))
+    origin, next_ = sorted((draw(near), draw(near)))
+    end = next_ + draw(st.integers(0, 2 * W))
+    confirmed = draw(st.none() | near)
+    progress = replace(PROGRESS, next=next_, origin=origin, group=confirmed)
+    return progress, draw(st.none() | near), LogState(draw(st.integers(0, end) | near), end)
+
+
+@given(situations())
+def test_a_life_begins_at_progress_a_border_or_the_origin(
+    situation: tuple[Progress, int | None, LogState],
+) -> None:
+    """On that rests the rule by which mailboxes are read (G2)."""
+    progress, group, log = situation
+    log = LogState(min(log.start, log.end), log.end)
+    opening = plan(progress, group=group, log=log)
+    assert isinstance(opening, Opening)
+
+    stored, position = opening.progress, opening.position
+    assert log.start <= position <= log.end
+    assert stored.origin <= position <= stored.next
+    assert stored.next == max(progress.next, log.start)
+    assert stored.origin == (log.start if log.start > progress.next else progress.origin)
+    assert position in (stored.next, stored.origin) or position % W == 0
+    if position < stored.next:
+        assert group is not None
+        assert stored.group is None
+        assert group != progress.group
+        assert position <= group or position == stored.origin or log.start > group - group % W
+
+
+@given(situations(), st.integers(4, 64))
+def test_the_start_is_the_models(
+    situation: tuple[Progress, int | None, LogState], _size: int
+) -> None:
+    """The same as `start` of the model in which the key scheme was checked (G2)."""
+    progress, group, log = situation
+    log = LogState(min(log.start, log.end), log.end)
+    opening = plan(replace(progress, group=None), group=group, log=log)
+    assert isinstance(opening, Opening)
+
+    start = progress.next
+    if group is not None and group < progress.next:
+        start = max(group - group % W, progress.origin)
+        if start < log.start:
+            border = -(-log.start // W) * W
+            start = border if border <= progress.next else progress.next
+    assert opening.position == max(start, log.start)
+
+
+def first(
+    start: Start,
+    *,
+    partition: int = 0,
+    group: int | None = None,
+    at_time: int | None = None,
+    log: LogState = LogState(10, 90),
+) -> Progress:
+    return first_progress(
+        table=TABLE,
+        partition=partition,
+        start=start,
+        log=log,
+        group=group,
+        at_time=at_time,
+        now_ms=NOW_MS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "group", "at_time", "offset"),
+    [
+        (Start(), 50, 60, 10),
+        (Start(Beginning.LATEST), 50, 60, 90),
+        (Start(Beginning.GROUP), 50, 60, 50),
+        (Start(Beginning.GROUP), 5, 60, 5),  # `plan_resume` reports the gap
+        (Start.at(1), 50, 60, 60),
+        (Start.at(1), 50, None, 90),
+        (Start.at(1), 50, 5, 10),
+    ],
+)
+def test_a_partition_without_progress_begins_as_set(
+    start: Start, group: int | None, at_time: int | None, offset: int
+) -> None:
+    """What it resolves to is progress and origin (G1, G2)."""
+    assert first(start, group=group, at_time=at_time) == Progress(
+        table_id="t1", epoch=2, next=offset, origin=offset, written_at_ms=NOW_MS
+    )
+
+
+@pytest.mark.parametrize("start", [Start(Beginning.LATEST), Start(Beginning.GROUP), Start.at(1)])
+def test_a_partition_added_later_begins_at_the_logs_start(start: Start) -> None:
+    """Whatever the setting: nobody has read it before (G1)."""
+    assert first(start, partition=TABLE.partitions).next == 10
+
+
+@pytest.mark.parametrize(("group", "word"), [(None, "no offset"), (91, "above the log's end")])
+def test_a_start_at_the_group_needs_an_offset_of_this_log(group: int | None, word: str) -> None:
+    """Taking over from nobody is a mistake (G1)."""
+    with pytest.raises(OperatorError, match=word):
+        first(Start(Beginning.GROUP), group=group)
+
+
+def test_a_time_belongs_to_a_start_at_a_time() -> None:
+    """Half a setting is none (G8)."""
+    with pytest.raises(ValueError, match="time_ms"):
+        Start(Beginning.TIME)
+    with pytest.raises(ValueError, match="time_ms"):
+        Start(Beginning.LATEST, 5)
+
+
+def test_skip_moves_progress_and_origin() -> None:
+    """And ends the run of dead letters that it was made for (G9)."""
+    to = PROGRESS.next + 10
+    skipped = plan_skip(topic="chat", partition=3, progress=PROGRESS, to=to, log=LOG, now_ms=NOW_MS)
+
+    assert skipped == replace(
+        PROGRESS, next=to, origin=to, last=None, dead_in_a_row=0, written_at_ms=NOW_MS
+    )
+
+
+@pytest.mark.parametrize(("to", "word"), [(PROGRESS.next - 1, "rewind"), (LOG.end + 1, "ends at")])
+def test_skip_goes_forward_within_the_log(to: int, word: str) -> None:
+    """Progress is only ever in the log (G1)."""
+    with pytest.raises(OperatorError, match=word):
+        plan_skip(topic="chat", partition=3, progress=PROGRESS, to=to, log=LOG, now_ms=NOW_MS)
+
+
+@given(situations())
+def test_rewind_begins_where_a_life_may(
+    situation: tuple[Progress, int | None, LogState],
+) -> None:
+    """The operator's rewind follows the rule of the lives, and the next start is there (G2)."""
+    progress, wanted, log = situation
+    log = LogState(min(log.start, progress.next), log.end)
+    to = min(wanted or 0, progress.next)
+    rewound = plan_rewind(
+        topic="chat", partition=3, progress=progress, to=to, log=log, now_ms=NOW_MS
+    )
+
+    assert rewound.origin == progress.origin <= rewound.next <= progress.next
+    assert log.start <= rewound.next
+    assert rewound == progress or rewound.next % W == 0 or rewound.next == progress.origin
+    assert opened(rewound, group=rewound.next, log=log).position == rewound.next
+
+
+def test_rewind_goes_back() -> None:
+    """Forward is `poste skip` (G1)."""
+    with pytest.raises(OperatorError, match="skip"):
+        plan_rewind(
+            topic="chat", partition=3, progress=PROGRESS, to=PROGRESS.next + 1, log=LOG, now_ms=1
+        )
+
+
+def test_an_epoch_begins_at_the_logs_start() -> None:
+    """The second life of a topic is read whole, and sorts after the first (G4, G10)."""
+    opened_epoch = plan_epoch(table=TABLE, log=LogState(10, 90), now_ms=NOW_MS)
+
+    assert opened_epoch == Progress(
+        table_id="t1", epoch=3, next=10, origin=10, written_at_ms=NOW_MS
+    )
+    with pytest.raises(OperatorError, match="last one"):
+        plan_epoch(table=replace(TABLE, epoch=EPOCH_MAX), log=LOG, now_ms=1)
