@@ -1,7 +1,7 @@
 """Dead letters: what they carry, and how they are sent, on a producer made for tests."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,13 @@ class SentBatch:
         assert self.fields
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets other tasks run until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
+
 class Broker:
     """Hands out producers, one after the other; `waits` counts the backoffs."""
 
@@ -210,8 +217,7 @@ async def test_a_broken_producer_is_broken_for_all() -> None:
     broker = Broker(one, two)
     waiting = asyncio.create_task(broker.dead_letters.send([letter(offset=1)]))
     async with asyncio.timeout(10):
-        while not one.sent:
-            await asyncio.sleep(0)
+        await until(lambda: bool(one.sent))
         one.fate = [errors.OutOfOrderSequenceNumber()]
         await broker.dead_letters.send([letter(offset=2)])
         await waiting
@@ -226,9 +232,7 @@ async def test_a_silent_broker_is_spoken_of(caplog: pytest.LogCaptureFixture) ->
         "chat.dead-letters", {}, producer=lambda _: Sent(unanswered=True), log_every_s=0.001
     )
     sending = asyncio.create_task(dead_letters.send([letter(value=b"secret", key=None)]))
-    async with asyncio.timeout(10):
-        while len(caplog.records) < 2:
-            await asyncio.sleep(0)
+    await until(lambda: len(caplog.records) >= 2)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
