@@ -34,9 +34,10 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
-    ResponseParserError,
     TokenRetrievalError,
 )
+
+from botocore.parsers import ResponseParserError
 
 from worker.backoff import backoff_delays
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError

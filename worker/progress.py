@@ -18,7 +18,7 @@ Attributes that are not listed are ignored; any other `v` makes the item unreada
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from poste_restante.item import FORMAT_VERSION, Item
@@ -268,6 +268,28 @@ class DynamoDBProgress:
                     f"{self._name(partition)}: progress changed meanwhile, it is {found}: is a"
                     " worker running? Stop all workers and try again"
                 ) from None
+
+    async def open_epoch(self, table: TableRecord, *, partitions: int) -> None:
+        """The table record's next epoch: the last write of its opening. Repeating it is safe.
+
+        Raises OperatorError where the table record is not what was read.
+        """
+        renewed = replace(table, epoch=table.epoch + 1, partitions=partitions)
+        try:
+            await self._store.call(
+                "put_item",
+                TableName=self._table,
+                Item=renewed.encode(),
+                ConditionExpression="#table_id = :table_id AND #epoch = :epoch",
+                ExpressionAttributeNames={"#table_id": "table_id", "#epoch": "epoch"},
+                ExpressionAttributeValues={
+                    ":table_id": {"S": table.table_id},
+                    ":epoch": {"N": str(table.epoch)},
+                },
+            )
+        except ConditionFailed:
+            if await self.table() != renewed:  # else an attempt of our own landed
+                raise OperatorError("the table record changed meanwhile: look again") from None
 
     def _ours(self, partition: int, stored: Progress | None, seen: Progress) -> Progress:
         """What is stored, if it is of the same table and epoch as what was seen before."""

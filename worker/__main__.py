@@ -1,0 +1,5 @@
+"""`python -m worker` is `poste`."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""The operator's look at the partitions, and the deliberate moves: skip, rewind, epoch.
+
+A move is planned from what is there, shown, and made only when it is wanted; every write has the
+condition that nothing changed meanwhile. Workers are stopped for a move.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from poste_restante.table import TableRecord
+from worker.dynamodb import open_store
+from worker.errors import OperatorError
+from worker.kafka import Kafka, client_options, open_kafka
+from worker.log import KafkaLog
+from worker.patience import impatient
+from worker.progress import DynamoDBProgress, Progress
+from worker.resume import LogState, plan_epoch, plan_rewind, plan_skip
+from worker.settings import Settings, parse_time_ms
+
+_MS_PER_MINUTE = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One partition as it stands. progress, group: None where there is none yet."""
+
+    partition: int
+    log: LogState
+    progress: Progress | None
+    group: int | None
+
+    @property
+    def lag(self) -> int:
+        """Offsets from progress to the log's end; from the log's start where there is none."""
+        return self.log.end - (self.log.start if self.progress is None else self.progress.next)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a deliberate move changes of one partition. old: None: it had no progress."""
+
+    partition: int
+    old: Progress | None
+    new: Progress
+
+    def __str__(self) -> str:
+        if self.old is None:
+            return f"partition {self.partition}: begins at {self.new.next}"
+        if self.old.epoch != self.new.epoch:
+            return (
+                f"partition {self.partition}: epoch {self.old.epoch} -> {self.new.epoch},"
+                f" progress {self.old.next} -> {self.new.next}"
+            )
+        return f"partition {self.partition}: progress {self.old.next} -> {self.new.next}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """Everything a move looks at and writes. Opened by `open_office`."""
+
+    settings: Settings
+    kafka: Kafka
+    log: KafkaLog
+    progress: DynamoDBProgress
+    table: TableRecord
+    partitions: tuple[int, ...]
+
+    async def standings(self, only: Iterable[int] | None = None) -> list[Standing]:
+        """The partitions as they stand; all, or those named. Raises OperatorError."""
+        wanted = self.partitions if only is None else tuple(only)
+        for partition in wanted:
+            if partition not in self.partitions:
+                raise OperatorError(
+                    f"the topic {self.table.topic!r} has no partition {partition}: it has 0 to"
+                    f" {self.partitions[-1]}"
+                )
+        states, groups, stored = await asyncio.gather(
+            self.log.states(wanted),
+            self.log.group_offsets(wanted),
+            asyncio.gather(*(self.progress.read(p) for p in wanted)),
+        )
+        return [
+            Standing(p, states[p], progress, groups[p])
+            for p, progress in zip(wanted, stored, strict=True)
+        ]
+
+    async def skip(self, partition: int, to: str, now_ms: int) -> list[Move]:
+        """The move of one partition forward, to an offset, a time, or the log's end."""
+        (standing,) = await self.standings([partition])
+        old = _progress_of(standing)
+        target = await self._target(standing, to)
+        new = plan_skip(
+            topic=self.table.topic, partition=partition, progress=old,
+            to=target, log=standing.log, now_ms=now_ms,
+        )  # fmt: skip
+        return [Move(partition, old, new)] if new != old else []
+
+    async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> list[Move]:
+        """The moves back to an offset or a time."""
+        standings = await self.standings(partitions)
+        targets = [(s, await self._target(s, to)) for s in standings if s.progress is not None]
+        return self._rewind(targets, now_ms)
+
+    async def rewind_minutes(
+        self, partitions: Iterable[int] | None, minutes: float, now_ms: int
+    ) -> list[Move]:
+        """The moves back by minutes before each progress was written.
+
+        A table restored to a point in time holds progress of about that time, but is not
+        consistent across items: bundles of the minutes before may be missing.
+        """
+        targets = []
+        for standing in await self.standings(partitions):
+            if standing.progress is None:
+                continue
+            time_ms = standing.progress.written_at_ms - int(minutes * _MS_PER_MINUTE)
+            found = await self.log.offsets_at([standing.partition], time_ms)
+            targets.append((standing, min(found[standing.partition], standing.progress.next)))
+        return self._rewind(targets, now_ms)
+
+    def _rewind(self, targets: Iterable[tuple[Standing, int]], now_ms: int) -> list[Move]:
+        moves = []
+        for standing, to in targets:
+            old = _progress_of(standing)
+            new = plan_rewind(
+                topic=self.table.topic, partition=standing.partition, progress=old,
+                to=to, log=standing.log, now_ms=now_ms,
+            )  # fmt: skip
+            if new != old:
+                moves.append(Move(standing.partition, old, new))
+        return moves
+
+    async def epoch(self, now_ms: int) -> list[Move]:
+        """The moves that open the next epoch; those of an interrupted opening are not repeated."""
+        moves = []
+        for standing in await self.standings():
+            new = plan_epoch(table=self.table, log=standing.log, now_ms=now_ms)
+            if standing.progress is None or standing.progress.epoch != new.epoch:
+                moves.append(Move(standing.partition, standing.progress, new))
+        return moves
+
+    async def _target(self, standing: Standing, to: str) -> int:
+        if to == "end":
+            return standing.log.end
+        if re.fullmatch(r"\d{1,19}", to, re.ASCII):
+            return int(to)
+        try:
+            time_ms = parse_time_ms(to)
+        except ValueError:
+            raise OperatorError(
+                f"{to!r} is neither an offset, nor `end`, nor a time such as 2026-01-31T00:00:00Z"
+            ) from None
+        return (await self.log.offsets_at([standing.partition], time_ms))[standing.partition]
+
+    async def insist_on_no_workers(self) -> None:
+        """Raises OperatorError while the group has members."""
+        group = self.settings.kafka.group
+        members = await self.kafka.members(group)
+        if members:
+            raise OperatorError(
+                f"{members} workers of the group {group!r} are running: stop them, and try again"
+            )
+
+    async def make(self, moves: Iterable[Move]) -> None:
+        """Progress first, then the group's offsets, where a worker would start with both."""
+        moved = list(moves)
+        for move in moved:
+            if move.old is None:
+                await self.progress.create(move.partition, move.new)
+            else:
+                await self.progress.move(move.partition, move.old, move.new)
+        if moved:
+            offsets = {move.partition: move.new.next for move in moved}
+            await self.kafka.commit(self.settings.kafka.group, self.table.topic, offsets)
+
+    async def open_epoch(self, moves: Iterable[Move]) -> None:
+        """The moves, then the table record: until then partitions of the new epoch are closed."""
+        await self.make(moves)
+        await self.progress.open_epoch(self.table, partitions=len(self.partitions))
+
+
+def _progress_of(standing: Standing) -> Progress:
+    if standing.progress is None:
+        raise OperatorError(
+            f"partition {standing.partition} has no progress yet: start a worker once, with"
+            " kafka.start saying where it begins"
+        )
+    return standing.progress
+
+
+@asynccontextmanager
+async def open_office(settings: Settings) -> AsyncIterator[Office]:
+    """Connects to both services. Raises OperatorError, in one line, for whatever is missing."""
+    kafka_settings = settings.kafka
+    async with open_kafka(kafka_settings) as kafka, open_store() as store:
+        progress = DynamoDBProgress(impatient(store), settings.dynamodb.table, kafka_settings.topic)
+        table = await progress.table()
+        topic = await kafka.topic(kafka_settings.topic)
+        if topic is None:
+            raise OperatorError(
+                f"there is no topic {kafka_settings.topic!r} at the broker: run `poste init`, or"
+                " name another one in kafka.topic"
+            )
+        log = KafkaLog(
+            topic=kafka_settings.topic,
+            group=kafka_settings.group,
+            client_options=client_options(kafka_settings),
+        )
+        await log.start()
+        try:
+            yield Office(
+                settings=settings, kafka=kafka, log=log, progress=progress, table=table,
+                partitions=tuple(range(topic.partitions)),
+            )  # fmt: skip
+        finally:
+            await log.stop()

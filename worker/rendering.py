@@ -1,0 +1,111 @@
+"""What the commands print: JSON objects for programs (worker/schemas), tables for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from poste_restante.message import text_or_base64
+
+if TYPE_CHECKING:
+    from poste_restante import Message, Page
+    from worker.operations import Office, Standing
+
+#: Characters of a body that a table shows.
+_SHOWN_MAX = 60
+
+
+def page_object(user_id: str, page: "Page") -> dict[str, Any]:
+    """The object of `poste fetch --json`: worker/schemas/fetch.json."""
+    return {
+        "user_id": user_id,
+        "messages": [
+            {"event": message.to_cloudevent(), **message.position._asdict()}
+            for message in page.messages
+        ],
+        "receipt": page.receipt,
+        "more": page.more,
+    }
+
+
+def page(user_id: str, page: "Page") -> None:
+    """For a person: a table, and the lines to go on with."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if page.messages:
+        table = Table("position", "time", "type", "body", box=None)
+        for message in page.messages:
+            position = "/".join(map(str, message.position))
+            time = message.time.isoformat(timespec="seconds") if message.time else ""
+            table.add_row(position, time, message.type or "", Text(_body(message)))
+        console.print(table)
+    else:
+        console.print(f"nothing waits for {user_id}", highlight=False, markup=False)
+    if page.more:
+        console.print("more waits behind this page")
+    if page.receipt is not None:
+        print(f"receipt: {page.receipt}")  # noqa: T201 - on one line, however long, to be copied
+
+
+def _body(message: "Message") -> str:
+    found = text_or_base64(message.body)
+    text = found.get("data")
+    if text is None:
+        return f"({len(message.body)} bytes)"
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
+
+
+def progress_object(office: "Office", standings: Sequence["Standing"]) -> dict[str, Any]:
+    """The object of `poste progress --json`: worker/schemas/progress.json."""
+    return {
+        "topic": office.table.topic,
+        "table": office.settings.dynamodb.table,
+        "table_id": office.table.table_id,
+        "group": office.settings.kafka.group,
+        "epoch": office.table.epoch,
+        "partitions": [_partition(standing) for standing in standings],
+    }
+
+
+def _partition(standing: "Standing") -> dict[str, Any]:
+    progress = standing.progress
+    return {
+        "partition": standing.partition,
+        "epoch": progress.epoch if progress else None,
+        "origin": progress.origin if progress else None,
+        "next": progress.next if progress else None,
+        "log_start": standing.log.start,
+        "log_end": standing.log.end,
+        "lag": standing.lag,
+        "group_offset": standing.group,
+        "dead_letters_in_a_row": progress.dead_in_a_row if progress else 0,
+        "written_at": _time(progress.written_at_ms if progress else None),
+        "caught_up_at": _time(progress.caught_up_at_ms if progress else None),
+    }
+
+
+def _time(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def progress(office: "Office", standings: Sequence["Standing"]) -> None:
+    """For a person: one line per partition."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("partition", "epoch", "origin", "next", "log start", "log end", "lag", "group",
+               "dead in a row", "written at")  # fmt: skip
+    table = Table(*columns, box=None, title=f"{office.table.topic} -> "
+                  f"{office.settings.dynamodb.table}")  # fmt: skip
+    names = ("partition", "epoch", "origin", "next", "log_start", "log_end", "lag", "group_offset",
+             "dead_letters_in_a_row", "written_at")  # fmt: skip
+    for standing in standings:
+        found = _partition(standing)
+        table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
+    Console().print(table)

@@ -1,0 +1,58 @@
+"""`poste send`: one message, as a producer of CloudEvents in binary mode would publish it."""
+
+import asyncio
+from datetime import datetime
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from poste_restante.position import mailbox_key
+from worker.errors import ConfigurationError, OperatorError
+from worker.kafka import ANSWER_S_MAX, client_options, open_kafka
+from worker.settings import KafkaSettings
+
+
+async def send_text(
+    kafka: KafkaSettings,
+    user_id: str,
+    text: str,
+    *,
+    id_: str,
+    source: str,
+    type_: str,
+    expires_at: datetime | None,
+) -> tuple[int, int]:
+    """Partition and offset, once all in-sync replicas have it. Raises OperatorError."""
+    try:
+        mailbox_key(user_id)
+    except ValueError as error:
+        raise ConfigurationError(f"{error}") from None
+    async with open_kafka(kafka) as admin:
+        if await admin.topic(kafka.topic) is None:
+            raise OperatorError(
+                f"there is no topic {kafka.topic!r} at the broker: run `poste init`, or name"
+                " another one in kafka.topic"
+            )
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id_.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", type_.encode()),
+        ("content-type", b"text/plain; charset=utf-8"),
+    ]
+    if expires_at is not None:
+        headers.append(("ce_expirytime", expires_at.isoformat().encode()))
+    producer = AIOKafkaProducer(**client_options(kafka), acks="all", enable_idempotence=True)
+    try:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await producer.start()
+            sent = await producer.send_and_wait(
+                kafka.topic, key=user_id.encode(), value=text.encode(), headers=headers
+            )
+    except MessageSizeTooLargeError:
+        raise OperatorError(f"a text of {len(text.encode())} bytes is too large for Kafka") from None
+    except (KafkaError, TimeoutError) as error:
+        raise OperatorError(f"not sent: {error!r}") from None
+    finally:
+        await producer.stop()
+    return sent.partition, sent.offset
