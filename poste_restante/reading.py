@@ -1,0 +1,194 @@
+"""A reading of a mailbox: items of Queries, in key order, folded into one page. Pure.
+
+The whole rule for readers: read in key order, and drop what was passed (an offset at or below
+the last one seen in that log, or at or below the cursor). Bundles may overlap after a replay;
+the rule makes that invisible, across pages, restarts and writers at work.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from poste_restante.item import Item, decode_bundle
+from poste_restante.message import Message
+from poste_restante.position import SYSTEM_PREFIX, BundleKey, LogId
+from poste_restante.receipt import BUNDLES_MAX, Reach, Receipt
+from poste_restante.table import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one page holds at most: messages, and bytes of bodies and headers. None: no limit."""
+
+    messages_max: int | None = None
+    bytes_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item that ends a page. reason: what is wrong with it."""
+
+    key: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """One page in the making.
+
+    user_id, topic: what messages are made with. now: messages that expire at or before it are
+    passed, not returned. cursor: what was acknowledged before. start: the receipt behind which
+    the reading goes on; None: from the beginning.
+    """
+
+    user_id: str
+    topic: str
+    now: datetime
+    cursor: Cursor
+    limits: Limits = field(default_factory=Limits)
+    start: Receipt | None = None
+    messages: list[Message] = field(default_factory=list)
+    #: A visible message, or an unreadable item, stands behind the page.
+    more: bool = False
+    unreadable: Unreadable | None = None
+    _logs: dict[LogId, Reach] = field(default_factory=dict)
+    _boundary: str = ""
+    _bundles: list[BundleKey] = field(default_factory=list)
+    _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
+    _bytes: int = 0
+    _passed_anything: bool = False
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            self._logs = dict(self.start.logs)
+            self._boundary = self.start.boundary
+            self._bundles = list(self.start.bundles)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing that is read from here on belongs to this page."""
+        return self.more
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Fold items, in key order, none of them a cursor, until the page ends."""
+        for item in items:
+            key = item["position"]["S"]
+            if key.startswith(SYSTEM_PREFIX):
+                continue  # reserved: cursors of devices
+            self._add(key, item)
+            if self.ended:
+                return
+
+    def _add(self, text: str, item: Item) -> None:
+        try:
+            key = BundleKey.decode(text)
+        except ValueError as error:
+            self._end_before(Unreadable(text, str(error)))
+            return
+        if key.last <= max(self.cursor.get(key.log, -1), self._reach(key.log).passed):
+            self._pass_whole(key)  # judged by its key, never parsed
+            return
+        try:
+            messages = decode_bundle(item, self.user_id, self.topic)
+        except ValueError as error:
+            self._end_before(Unreadable(text, str(error)))
+            return
+        for message in messages:
+            if not self._take(message):
+                return
+        self._pass_whole(key)
+
+    def _take(self, message: Message) -> bool:
+        """Pass a message, returning it if it is to be seen. False: it is for the next page."""
+        log, offset = message.position.log, message.position.offset
+        if offset <= max(self.cursor.get(log, -1), self._reach(log).passed):
+            self._pass(log, offset)
+            return True
+        if message.expires_at is None or message.expires_at > self.now:
+            identity = _identity(message)
+            if identity is None or identity not in self._seen:
+                if not self._fits(message):
+                    self.more = True
+                    return False
+                self.messages.append(message)
+                self._bytes += _size(message)
+                if identity is not None:
+                    self._seen.add(identity)
+        self._pass(log, offset)
+        return True
+
+    def close(self) -> None:
+        """Return no further message; what is added now only tells whether there is more."""
+        self._closed = True
+
+    def _fits(self, message: Message) -> bool:
+        if not self.messages:
+            return True  # at least one, however large
+        most, bytes_max = self.limits.messages_max, self.limits.bytes_max
+        return not (
+            self._closed
+            or (most is not None and len(self.messages) >= most)
+            or (bytes_max is not None and self._bytes + _size(message) > bytes_max)
+        )
+
+    def _reach(self, log: LogId) -> Reach:
+        return self._logs.get(log, Reach())
+
+    def _pass(self, log: LogId, offset: int) -> None:
+        """Everything of this log up to `offset` was passed."""
+        before = self._reach(log)
+        if offset <= before.passed:
+            return
+        self._logs.pop(log, None)  # to the end: the order tells the oldest
+        covered = before.covered if before.blocked else offset
+        self._logs[log] = Reach(offset, covered, blocked=before.blocked)
+        self._boundary = max(self._boundary, log.after(offset))
+        self._passed_anything = True
+
+    def _pass_whole(self, key: BundleKey) -> None:
+        self._pass(key.log, key.last)
+        self._boundary = max(self._boundary, key.log.after(key.last))
+        if key.last <= self._reach(key.log).covered and len(self._bundles) < BUNDLES_MAX:
+            self._bundles.append(key)
+            self._passed_anything = True
+
+    def _end_before(self, item: Unreadable) -> None:
+        self.unreadable = item
+        self.more = True
+
+    def receipt(self) -> Receipt | None:
+        """What this reading has passed; None: nothing, so there is nothing to acknowledge."""
+        if self.start is None and not self._passed_anything:
+            return None
+        return Receipt(self._boundary, self._logs, tuple(self._bundles))
+
+    def past_unreadable(self) -> Receipt:
+        """Where a reader who goes on behind the unreadable item stands.
+
+        Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
+        it is covered. A key that does not parse belongs to no log.
+        """
+        assert self.unreadable is not None
+        logs = dict(self._logs)
+        try:
+            log = BundleKey.decode(self.unreadable.key).log
+        except ValueError:
+            pass
+        else:
+            logs[log] = replace(self._reach(log), blocked=True)
+        boundary = max(self.unreadable.key, self._boundary)
+        return Receipt(boundary, logs, tuple(self._bundles))
+
+
+def _identity(message: Message) -> tuple[str, str, bytes] | None:
+    """What a producer's resend has in common with the first sending; None: a plain record."""
+    if message.source is None:
+        return None
+    return message.source, message.id, message.body
+
+
+def _size(message: Message) -> int:
+    return len(message.body) + sum(
+        len(name) + len(value or b"") for name, value in message.headers
+    )
