@@ -1,0 +1,288 @@
+"""A table in memory with DynamoDB's semantics, as far as this project's calls go.
+
+The contract suites run on it and on DynamoDB Local; where the two differ, this one is wrong.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from poste_restante.item import Item
+from poste_restante.table import TABLE_SCHEMA
+
+#: Limits of DynamoDB (API reference: Query, BatchWriteItem, Constraints).
+PAGE_BYTES, CALL_ITEMS_MAX, ITEM_BYTES = 1024 * 1024, 25, 400 * 1024
+
+Key = tuple[str, str]
+_TOKEN = re.compile(r"\s*(<=|>=|<>|[=<>(),]|[#:]?\w+)")
+
+
+def client_error(code: str, text: str, operation: str, **more: Any) -> ClientError:
+    """An error as botocore raises it."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": text},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+        **more,
+    }
+    return ClientError(answer, operation)
+
+
+class InMemoryTable:
+    """One table, as the low-level client of aiobotocore shows it. Every call is atomic.
+
+    name: calls for another table are refused. page_bytes: what one Query takes at most; smaller
+    in tests, to see pages.
+    """
+
+    def __init__(self, name: str = "mailboxes", *, page_bytes: int = PAGE_BYTES) -> None:
+        self.name = name
+        self.page_bytes = page_bytes
+        self.items: dict[Key, Item] = {}
+        #: Called with each operation's name before it is made; may raise.
+        self.before: Callable[[str], None] = lambda operation: None
+
+    def _check(self, operation: str, table: str) -> None:
+        self.before(operation)
+        if table != self.name:
+            raise client_error(
+                "ResourceNotFoundException", "Cannot do operations on a non-existent table",
+                operation,
+            )  # fmt: skip
+
+    async def describe_table(self, *, TableName: str) -> dict[str, Any]:  # noqa: N803 - AWS's
+        self._check("DescribeTable", TableName)
+        return {"Table": {"TableStatus": "ACTIVE", **TABLE_SCHEMA}}
+
+    async def get_item(self, *, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:  # noqa: N803
+        self._check("GetItem", TableName)
+        item = self.items.get(_key(Key))
+        return {} if item is None else {"Item": copy.deepcopy(item)}
+
+    async def put_item(self, *, TableName: str, Item: Item, **conditions: Any) -> dict[str, Any]:  # noqa: N803
+        self._check("PutItem", TableName)
+        self._hold_to(conditions, _key(Item), "PutItem")
+        self._store(Item, "PutItem")
+        return {}
+
+    async def update_item(
+        self, *, TableName: str, Key: Item, UpdateExpression: str, **conditions: Any  # noqa: N803
+    ) -> dict[str, Any]:  # fmt: skip
+        self._check("UpdateItem", TableName)
+        self._hold_to(conditions, _key(Key), "UpdateItem")
+        item = copy.deepcopy(self.items.get(_key(Key), dict(Key)))
+        names, values = _names(conditions)
+        for clause, body in re.findall(
+            r"(SET|REMOVE)\s+(.*?)(?=\s+(?:SET|REMOVE)\s|$)", UpdateExpression
+        ):
+            for part in body.split(","):
+                name, _, value = (word.strip() for word in part.partition("="))
+                if clause == "SET":
+                    item[names.get(name, name)] = copy.deepcopy(values[value])
+                else:
+                    item.pop(names.get(name, name), None)
+        self._store(item, "UpdateItem")
+        return {}
+
+    async def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
+        operation = "BatchWriteItem"
+        for table, requests in RequestItems.items():
+            self._check(operation, table)
+            keys = [
+                _key(r["PutRequest"]["Item"] if "PutRequest" in r else r["DeleteRequest"]["Key"])
+                for r in requests
+            ]
+            if not 1 <= len(keys) <= CALL_ITEMS_MAX:
+                raise client_error(
+                    "ValidationException",
+                    "Too many items requested for the BatchWriteItem call", operation,
+                )  # fmt: skip
+            if len(set(keys)) < len(keys):
+                raise client_error(
+                    "ValidationException",
+                    "Provided list of item keys contains duplicates", operation,
+                )  # fmt: skip
+            for request in requests:
+                if "PutRequest" in request:
+                    _refuse_large(request["PutRequest"]["Item"], operation)
+            for key, request in zip(keys, requests, strict=True):
+                if "PutRequest" in request:
+                    self._store(request["PutRequest"]["Item"], operation)
+                else:
+                    self.items.pop(key, None)
+        return {"UnprocessedItems": {}}
+
+    async def query(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        KeyConditionExpression: str,  # noqa: N803
+        Limit: int | None = None,  # noqa: N803
+        ExclusiveStartKey: Item | None = None,  # noqa: N803
+        ConsistentRead: bool = False,  # noqa: FBT001, FBT002, N803, ARG002
+        **conditions: Any,
+    ) -> dict[str, Any]:
+        self._check("Query", TableName)
+        names, values = _names(conditions)
+        start = None if ExclusiveStartKey is None else _bytes(_key(ExclusiveStartKey))
+        found: list[Item] = []
+        size, last = 0, None
+        for key in sorted(self.items, key=_bytes):
+            item = self.items[key]
+            if start is not None and _bytes(key) <= start:
+                continue
+            if not _Condition(KeyConditionExpression, names, values).holds(item):
+                continue
+            found.append(copy.deepcopy(item))
+            size += item_bytes(item)
+            if len(found) == Limit or size >= self.page_bytes:
+                last = {"user_id": item["user_id"], "position": item["position"]}
+                break
+        answer: dict[str, Any] = {"Items": found, "Count": len(found)}
+        if last is not None:
+            answer["LastEvaluatedKey"] = copy.deepcopy(last)
+        return answer
+
+    def _hold_to(self, conditions: Mapping[str, Any], key: Key, operation: str) -> None:
+        expression = conditions.get("ConditionExpression")
+        if expression is None:
+            return
+        names, values = _names(conditions)
+        stored = self.items.get(key, {})
+        if not _Condition(expression, names, values).holds(stored):
+            more = {}
+            if conditions.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and stored:
+                more = {"Item": copy.deepcopy(stored)}
+            raise client_error(
+                "ConditionalCheckFailedException", "The conditional request failed",
+                operation, **more,
+            )  # fmt: skip
+
+    def _store(self, item: Item, operation: str) -> None:
+        _refuse_large(item, operation)
+        self.items[_key(item)] = copy.deepcopy(dict(item))
+
+
+def _key(item: Mapping[str, Any]) -> Key:
+    return item["user_id"]["S"], item["position"]["S"]
+
+
+def _bytes(key: Key) -> tuple[bytes, bytes]:
+    return key[0].encode(), key[1].encode()  # DynamoDB sorts by UTF-8
+
+
+def _names(conditions: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    return (
+        conditions.get("ExpressionAttributeNames", {}),
+        conditions.get("ExpressionAttributeValues", {}),
+    )
+
+
+def _refuse_large(item: Mapping[str, Any], operation: str) -> None:
+    if item_bytes(item) > ITEM_BYTES:
+        raise client_error(
+            "ValidationException", "Item size has exceeded the maximum allowed size", operation
+        )
+
+
+def item_bytes(item: Mapping[str, Any]) -> int:
+    """An item's size as DynamoDB counts it (developer guide, "Item sizes and formats")."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "B":
+        return len(content)
+    if kind == "N":
+        return len(content.strip("-0.")) // 2 + 2
+    if kind == "L":
+        return 3 + sum(1 + _value_bytes(element) for element in content)
+    if kind == "M":
+        return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
+    return 1  # NULL, BOOL
+
+
+class _Condition:
+    """A condition expression over one item: OR, AND, parentheses, comparisons, BETWEEN,
+    attribute_exists and attribute_not_exists."""
+
+    def __init__(
+        self, expression: str, names: Mapping[str, str], values: Mapping[str, Any]
+    ) -> None:
+        self._tokens = _TOKEN.findall(expression)
+        self._names, self._values = names, values
+        self._at = 0
+        self._item: Mapping[str, Any] = {}
+
+    def holds(self, item: Mapping[str, Any]) -> bool:
+        self._at, self._item = 0, item
+        result = self._or()
+        assert self._at == len(self._tokens), f"not understood: {self._tokens[self._at :]}"
+        return result
+
+    def _next(self) -> str:
+        token: str = self._tokens[self._at]
+        self._at += 1
+        return token
+
+    def _is(self, *words: str) -> bool:
+        if self._at < len(self._tokens) and self._tokens[self._at] in words:
+            self._at += 1
+            return True
+        return False
+
+    def _or(self) -> bool:
+        result = self._and()
+        while self._is("OR"):
+            result = self._and() or result
+        return result
+
+    def _and(self) -> bool:
+        result = self._one()
+        while self._is("AND"):
+            result = self._one() and result
+        return result
+
+    def _one(self) -> bool:
+        if self._is("("):
+            result = self._or()
+            assert self._is(")")
+            return result
+        word = self._next()
+        if word in {"attribute_exists", "attribute_not_exists"}:
+            assert self._is("(")
+            there = self._value(self._next()) is not None
+            assert self._is(")")
+            return there == (word == "attribute_exists")
+        left, operator = self._value(word), self._next()
+        if operator == "BETWEEN":
+            low = self._value(self._next())
+            assert self._is("AND")
+            high = self._value(self._next())
+            return _compare(low, "<=", left) and _compare(left, "<=", high)
+        return _compare(left, operator, self._value(self._next()))
+
+    def _value(self, word: str) -> Any:
+        if word.startswith(":"):
+            return self._values[word]
+        return self._item.get(self._names.get(word, word))
+
+
+def _compare(left: Any, operator: str, right: Any) -> bool:
+    if left is None or right is None or left.keys() != right.keys():
+        return operator == "<>"
+    a, b = _comparable(left), _comparable(right)
+    return bool(
+        {"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[operator]
+    )
+
+
+def _comparable(value: Mapping[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    return Decimal(content) if kind == "N" else content.encode() if kind == "S" else content
