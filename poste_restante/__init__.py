@@ -1,10 +1,10 @@
 """Read and acknowledge the mailboxes that poste-restante keeps in DynamoDB.
 
-    async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
-        page = await mailboxes.fetch("bob", limit=100)
-        for message in page.messages:
-            ...
-        await mailboxes.ack("bob", page.receipt)
+async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
+    page = await mailboxes.fetch("bob", limit=100)
+    for message in page.messages:
+        ...
+    await mailboxes.ack("bob", page.receipt)
 """
 
 from poste_restante.errors import (

@@ -1,10 +1,10 @@
 """What a reading or an acknowledgement can raise.
 
-    MailboxError                 base: catch this one at the edge of a gateway
-    ├── StoreUnavailable         the store is away or throttles: try again later, nothing is lost
-    ├── InvalidReceipt           not a receipt of this mailbox and table, or not an authentic one
-    ├── UnreadableItem           an item that this version cannot read stands at the head
-    └── TableMismatch            not the table that was opened: missing, replaced, another format
+MailboxError                 base: catch this one at the edge of a gateway
+├── StoreUnavailable         the store is away or throttles: try again later, nothing is lost
+├── InvalidReceipt           not a receipt of this mailbox and table, or not an authentic one
+├── UnreadableItem           an item that this version cannot read stands at the head
+└── TableMismatch            not the table that was opened: missing, replaced, another format
 """
 
 

@@ -23,6 +23,7 @@ Attributes that are not listed are ignored; any other `v` makes the item unreada
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from poste_restante.message import Header, Message
@@ -83,7 +84,7 @@ def bundle_key(messages: Sequence[Message]) -> BundleKey:
     offsets = [message.position.offset for message in messages]
     if (
         not key.is_possible()
-        or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False))
+        or any(a >= b for a, b in pairwise(offsets))
         or any(m.user_id != first.user_id or m.position.log != key.log for m in messages)
     ):
         raise ValueError(f"not one bundle: {key}")

@@ -8,7 +8,7 @@ confirmed: whatever is cut off in between, nothing comes back and nothing is los
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -140,9 +140,7 @@ class Mailboxes:
 
     def _page(self, reading: Reading, record: TableRecord) -> Page:
         def token(receipt: Receipt) -> str:
-            return self._receipts.encode(
-                receipt, table_id=record.table_id, user_id=reading.user_id
-            )
+            return self._receipts.encode(receipt, table_id=record.table_id, user_id=reading.user_id)
 
         if reading.unreadable is not None and not reading.messages:
             item = reading.unreadable
@@ -183,20 +181,17 @@ class Mailboxes:
         await self._delete(key, found.bundles)
 
     async def _raise_cursor(self, key: str, log: LogId, offset: int) -> None:
-        try:
-            await translated(
-                self._client.update_item(
-                    TableName=self._table,
-                    Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
-                    UpdateExpression="SET #log = :offset",
-                    ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
-                    ExpressionAttributeNames={"#log": log.encode()},
-                    ExpressionAttributeValues={":offset": {"N": str(offset)}},
-                ),
-                self._table,
-            )
-        except ConditionFailed:
-            pass  # already further, by another device or an attempt of our own
+        update = self._client.update_item(
+            TableName=self._table,
+            Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
+            UpdateExpression="SET #log = :offset",
+            ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
+            ExpressionAttributeNames={"#log": log.encode()},
+            ExpressionAttributeValues={":offset": {"N": str(offset)}},
+        )
+        # Already further, by another device or an attempt of our own: that is what we want.
+        with suppress(ConditionFailed):
+            await translated(update, self._table)
 
     async def _delete(self, key: str, bundles: Sequence[BundleKey]) -> None:
         for begin in range(0, len(bundles), DELETES_PER_CALL_MAX):
@@ -264,11 +259,13 @@ class Mailboxes:
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
-        results = await asyncio.gather(self._checked(), query, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return results  # type: ignore[return-value] # no exception is left in it
+        # Both are waited for, so that neither's error is left behind.
+        record, answer = await asyncio.gather(self._checked(), query, return_exceptions=True)
+        if isinstance(record, BaseException):
+            raise record
+        if isinstance(answer, BaseException):
+            raise answer
+        return record, answer
 
 
 def _items(answer: dict[str, Any]) -> list[Item]:

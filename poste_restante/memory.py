@@ -43,7 +43,7 @@ class InMemoryTable:
         self.page_bytes = page_bytes
         self.items: dict[Key, Item] = {}
         #: Called with each operation's name before it is made; may raise.
-        self.before: Callable[[str], None] = lambda operation: None
+        self.before: Callable[[str], None] = lambda _: None
 
     def _check(self, operation: str, table: str) -> None:
         self.before(operation)
@@ -122,7 +122,7 @@ class InMemoryTable:
         KeyConditionExpression: str,  # noqa: N803
         Limit: int | None = None,  # noqa: N803
         ExclusiveStartKey: Item | None = None,  # noqa: N803
-        ConsistentRead: bool = False,  # noqa: FBT001, FBT002, N803, ARG002
+        ConsistentRead: bool = False,  # noqa: N803, ARG002
         **conditions: Any,
     ) -> dict[str, Any]:
         self._check("Query", TableName)

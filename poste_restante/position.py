@@ -110,9 +110,7 @@ class BundleKey(NamedTuple):
         return LogId(self.epoch, self.partition)
 
     def encode(self) -> str:
-        return (
-            f"{self.log.encode()}.{self.last:0{OFFSET_DIGITS}}.{self.first:0{OFFSET_DIGITS}}"
-        )
+        return f"{self.log.encode()}.{self.last:0{OFFSET_DIGITS}}.{self.first:0{OFFSET_DIGITS}}"
 
     @classmethod
     def decode(cls, text: str) -> Self:

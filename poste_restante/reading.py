@@ -189,6 +189,4 @@ def _identity(message: Message) -> tuple[str, str, bytes] | None:
 
 
 def _size(message: Message) -> int:
-    return len(message.body) + sum(
-        len(name) + len(value or b"") for name, value in message.headers
-    )
+    return len(message.body) + sum(len(name) + len(value or b"") for name, value in message.headers)

@@ -6,8 +6,10 @@ from typing import TypeVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError as BotoConnectionError,
     HTTPClientError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -27,7 +29,7 @@ _PASSING_STATUSES = frozenset({408, 425, 429})
 T = TypeVar("T")
 
 
-class ConditionFailed(MailboxError):
+class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
     """The condition of an update does not hold. Never leaves this package."""
 
 

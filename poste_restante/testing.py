@@ -46,9 +46,7 @@ class InMemoryMailboxes(Mailboxes):
         record = TableRecord(table_id=uuid.uuid4().hex, topic=topic, partitions=1, epoch=1)
         item = record.encode()
         self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
-        super().__init__(
-            self.memory, receipt_keys=receipt_keys, clock=lambda: self.now.timestamp()
-        )
+        super().__init__(self.memory, receipt_keys=receipt_keys, clock=self._seconds)
 
     def deliver(
         self,
@@ -78,6 +76,9 @@ class InMemoryMailboxes(Mailboxes):
         item = encode_bundle([message], self._topic)
         self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
         return message
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     def advance(self, seconds: float) -> None:
         """Move the clock, by which messages expire."""

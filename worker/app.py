@@ -1,8 +1,8 @@
 """The wiring: settings in, a Faust app out. `poste worker`, or `faust -A worker.app worker`.
 
-    Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
-                  |  resume positions (opening)                 `-> dead letters
-                  `- progress, then the group's offset
+Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
+              |  resume positions (opening)                 `-> dead letters
+              `- progress, then the group's offset
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import faust
 import mode
-from aiohttp.web import Request, Response
+from aiohttp.web import Request
 from yarl import URL
 
 from worker.bundles import BundleLimits
@@ -27,7 +27,7 @@ from worker.flush import Flusher
 from worker.kafka import client_options, consumer_options, wait_for_topics
 from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
-from worker.logs import logging_config, operator_error
+from worker.logs import logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.settings import Settings, load_settings
@@ -161,11 +161,11 @@ def create_app(settings: Settings) -> MailboxApp:
                 flushes.create_task(app.resources.flush(batch))
 
     @app.page("/healthz")
-    async def alive(web: Any, request: Request) -> Response:
+    async def alive(web: Any, _request: Request) -> Any:
         return web.json({"alive": True})
 
     @app.page("/readyz")
-    async def ready(web: Any, request: Request) -> Response:
+    async def ready(web: Any, _request: Request) -> Any:
         unready = unread_partitions(app)
         return web.json({"ready": not unready, "unread": unready}, status=503 if unready else 200)
 
@@ -179,8 +179,8 @@ def unread_partitions(app: MailboxApp) -> dict[int, str]:
     return {**consumer.current.closed, **surplus}
 
 
-def run(settings: Settings) -> NoReturn:
-    """Run one worker in the foreground until SIGTERM or Ctrl-C. Exit status 0, or 1."""
+def run(settings: Settings) -> None:
+    """Run one worker in the foreground until SIGTERM or Ctrl-C; exits with 0, or 1."""
     app = create_app(settings)
     worker = faust.Worker(
         app,

@@ -61,9 +61,7 @@ def run(command: Awaitable[None]) -> None:
 @click.option("--replication-factor", default=1, show_default=True, type=click.IntRange(1),
               help="Of topics that are made; 3 in production.")  # fmt: skip
 @click.pass_context
-def init(
-    context: click.Context, *, check: bool, partitions: int, replication_factor: int
-) -> None:
+def init(context: click.Context, *, check: bool, partitions: int, replication_factor: int) -> None:
     """Create topics, table and table record where missing; verify what is there."""
     from worker.dynamodb import open_store
     from worker.kafka import open_kafka

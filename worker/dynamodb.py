@@ -36,7 +36,6 @@ from botocore.exceptions import (
     ProfileNotFound,
     TokenRetrievalError,
 )
-
 from botocore.parsers import ResponseParserError
 
 from worker.backoff import backoff_delays
@@ -53,8 +52,9 @@ TIMEOUT_S = 5.0
 _POOL_PER_CALL = 2
 #: Seconds between two log lines about a store that is waited for.
 _LOG_EVERY_S = 10.0
-#: Answers that are none, in a row, until the fault is taken for ours and raised.
-_GARBLED_ANSWERS_MAX = 20
+#: Failures of one call that may as well be a fault of ours, until they are taken for that and
+#: raised: about 40 s.
+_STRANGE_MAX = 20
 
 # Codes: Amazon DynamoDB developer guide, "Error handling", table of error messages and codes;
 # API reference, "Common error types", and the "Errors" section of each operation.
@@ -165,29 +165,22 @@ class Store:
         Raises ConditionFailed, ItemRefused, OperatorError and Bug as the module says.
         """
         waiting = self.waiting(operation)
-        garbled = 0
+        strange = 0
         while True:
             try:
                 async with self._in_flight:  # not held while backing off: others may be served
-                    answer = await getattr(self._client, operation)(**arguments)
-                if isinstance(answer, dict):
+                    answer: dict[str, Any] = await getattr(self._client, operation)(**arguments)
                     return answer
-                why, garbled = "its answer is none", garbled + 1
             except ClientError as error:
                 why = classify(error, operation)
             except _OPERATORS as error:
                 raise OperatorError(f"cannot call DynamoDB: {error}") from error
-            except _UNREACHABLE as error:
+            except (*_UNREACHABLE, *_NO_ANSWER) as error:
                 why = f"unreachable: {_short(error)}"
-            except (ResponseParserError, AttributeError, KeyError, TypeError, ValueError) as error:
-                # What botocore raises on an answer of another shape; a fault of ours looks the
-                # same, so it is not waited for without end.
-                garbled += 1
-                if garbled > _GARBLED_ANSWERS_MAX:
-                    raise
-                why = f"its answer is none: {type(error).__name__}"
-            if garbled > _GARBLED_ANSWERS_MAX:
-                raise Bug(f"{operation}: {garbled} answers in a row were none")
+                if _is_strange(error):
+                    strange += 1
+                    if strange > _STRANGE_MAX:
+                        raise
             await waiting.wait(why)
 
     def waiting(self, what: str) -> Waiting:
@@ -212,6 +205,18 @@ _UNREACHABLE = (
     botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
     TimeoutError,
 )  # fmt: skip
+#: What botocore makes of an answer of another shape.
+_NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
+
+
+def _is_strange(error: BaseException) -> bool:
+    """Whether a fault of ours looks the same: it must not be waited for without end.
+
+    What aiobotocore does not know comes as a bare HTTPClientError.
+    """
+    if isinstance(error, HTTPClientError) and type(error) is HTTPClientError:
+        return not isinstance(error.kwargs.get("error"), (aiohttp.ClientError, OSError))
+    return isinstance(error, _NO_ANSWER)
 
 
 def _short(error: BaseException) -> str:

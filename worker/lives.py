@@ -169,7 +169,7 @@ class Assignment:
         *,
         partitions_max: int = 256,
         limits: BatchLimits | None = None,
-        on_broken: Callable[[BaseException], None] = lambda cause: None,
+        on_broken: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         ordered = sorted(partitions)
         self.limits = limits or BatchLimits()
@@ -199,11 +199,7 @@ class Assignment:
             partition
             for partition, life in self.lives.items()
             if now_s >= life.fetch_at_s
-            and (
-                (room and self._has_room(life))
-                if life.in_work is not None
-                else not life.waiting
-            )
+            and ((room and self._has_room(life)) if life.in_work is not None else not life.waiting)
         }
 
     def _has_room(self, life: Life) -> bool:
@@ -230,7 +226,9 @@ class Assignment:
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
-        return max(1, min(self.limits.records_max, int(self.limits.bytes_max // self._record_bytes)))
+        return max(
+            1, min(self.limits.records_max, int(self.limits.bytes_max // self._record_bytes))
+        )
 
     def add(self, partition: int, records: Sequence[Record], *, caught_up: bool) -> None:
         """Records fetched for a partition of this assignment."""

@@ -78,9 +78,7 @@ class KafkaLog:
         async with asyncio.timeout(ANSWER_S_MAX):
             found = await self._reader().offsets_for_times(dict.fromkeys(tps, time_ms))
             ends = await self._reader().end_offsets(tps)
-        return {
-            tp.partition: ends[tp] if found[tp] is None else found[tp].offset for tp in tps
-        }
+        return {tp.partition: ends[tp] if found[tp] is None else found[tp].offset for tp in tps}
 
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
         if not offsets:

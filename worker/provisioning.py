@@ -1,7 +1,7 @@
 """`poste init`: create what is missing, verify what is there. Safe to run again, and side by side.
 
-    topic, cleanup.policy=delete -> dead-letter topic, larger records -> table, key schema, TTL
-    -> table record, on condition of absence
+topic, cleanup.policy=delete -> dead-letter topic, larger records -> table, key schema, TTL
+-> table record, on condition of absence
 """
 
 import asyncio
@@ -39,22 +39,32 @@ class Finding:
 
 
 async def init(
-    settings: Settings, kafka: Kafka, store: Store, *, check: bool, partitions: int, replication: int
+    settings: Settings,
+    kafka: Kafka,
+    store: Store,
+    *,
+    check: bool,
+    partitions: int,
+    replication: int,
 ) -> AsyncIterator[Finding]:
     """Findings as they are made. Raises OperatorError for what is there and unusable.
 
     partitions, replication: of topics that are made now; the dead-letter topic gets as many.
     """
-    source = await _source_topic(settings, kafka, check, partitions, replication)
-    yield source[0]
-    async for finding in _dead_letter_topic(settings, kafka, check, source[1], replication):
+    finding, source = await _source_topic(
+        settings, kafka, check=check, partitions=partitions, replication=replication
+    )
+    yield finding
+    async for finding in _dead_letter_topic(
+        settings, kafka, source, check=check, replication=replication
+    ):
         yield finding
-    async for finding in _table(settings, store, check, source[1]):
+    async for finding in _table(settings, store, source, check=check):
         yield finding
 
 
 async def _source_topic(
-    settings: Settings, kafka: Kafka, check: bool, partitions: int, replication: int
+    settings: Settings, kafka: Kafka, *, check: bool, partitions: int, replication: int
 ) -> tuple[Finding, TopicState | None]:
     name = settings.kafka.topic
     made = not check and await kafka.create_topic(
@@ -85,7 +95,7 @@ async def _settled(kafka: Kafka, name: str) -> TopicState | None:
 
 
 async def _dead_letter_topic(
-    settings: Settings, kafka: Kafka, check: bool, source: TopicState | None, replication: int
+    settings: Settings, kafka: Kafka, source: TopicState | None, *, check: bool, replication: int
 ) -> AsyncIterator[Finding]:
     name = settings.kafka.dead_letters_topic
     needed = _largest(source) + DEAD_LETTER_BYTES
@@ -116,7 +126,7 @@ def _largest(state: TopicState | None) -> int:
 
 
 async def _table(
-    settings: Settings, store: Store, check: bool, source: TopicState | None
+    settings: Settings, store: Store, source: TopicState | None, *, check: bool
 ) -> AsyncIterator[Finding]:
     name = settings.dynamodb.table
     described = await _described(store, name)
@@ -135,8 +145,8 @@ async def _table(
             " another table in dynamodb.table"
         )
     yield Finding(f"table {name}: keys user_id, position", made=described is None)
-    yield await _time_to_live(store, name, check)
-    yield await _record(settings, store, check, source)
+    yield await _time_to_live(store, name, check=check)
+    yield await _record(settings, store, source, check=check)
 
 
 async def _described(store: Store, name: str) -> dict[str, Any] | None:
@@ -161,7 +171,7 @@ async def _active(store: Store, name: str) -> dict[str, Any]:
     raise OperatorError(f"the table {name!r} is not active after {ACTIVE_S_MAX:.0f} s: look at it")
 
 
-async def _time_to_live(store: Store, name: str, check: bool) -> Finding:
+async def _time_to_live(store: Store, name: str, *, check: bool) -> Finding:
     what = f"time to live on {TTL_ATTRIBUTE}"
     answer = await store.call("describe_time_to_live", TableName=name)
     found = answer["TimeToLiveDescription"]
@@ -183,7 +193,7 @@ async def _time_to_live(store: Store, name: str, check: bool) -> Finding:
 
 
 async def _record(
-    settings: Settings, store: Store, check: bool, source: TopicState | None
+    settings: Settings, store: Store, source: TopicState | None, *, check: bool
 ) -> Finding:
     table, made = settings.dynamodb.table, False
     item = await _read_record(store, table)

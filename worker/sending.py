@@ -50,7 +50,9 @@ async def send_text(
                 kafka.topic, key=user_id.encode(), value=text.encode(), headers=headers
             )
     except MessageSizeTooLargeError:
-        raise OperatorError(f"a text of {len(text.encode())} bytes is too large for Kafka") from None
+        raise OperatorError(
+            f"a text of {len(text.encode())} bytes is too large for Kafka"
+        ) from None
     except (KafkaError, TimeoutError) as error:
         raise OperatorError(f"not sent: {error!r}") from None
     finally:

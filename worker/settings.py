@@ -196,9 +196,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (sources["init_settings"],)  # load_settings merges the environment itself
+        return (init_settings,)  # load_settings merges the environment itself
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -299,8 +303,7 @@ def parse_time_ms(text: str) -> int:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is none of earliest, latest, group, nor a time such as"
-            " 2026-01-31T00:00:00Z"
+            f"{text!r} is none of earliest, latest, group, nor a time such as 2026-01-31T00:00:00Z"
         ) from None
     if time.tzinfo is None:
         raise ValueError(f"the time {text!r} has no zone: write 2026-01-31T00:00:00Z for UTC")

@@ -21,6 +21,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ from worker.lives import Assignment, BatchLimits, Life, RecordBatch
 from worker.opening import Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
+from worker.resume import Closed
 
 #: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
 #: nothing) stays in its group. An empty set would fetch from every partition.
@@ -89,12 +91,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
         )
 
-    async def getmany(  # type: ignore[override]  # Fetched instead of bare records
-        self, active_partitions: set[TP] | None, timeout: float
-    ) -> dict[TP, Fetched]:
-        result: dict[TP, Fetched] = await self.call_thread(
-            self._fetch, active_partitions, timeout
-        )
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, Fetched]:
+        result: dict[TP, Fetched] = await self.call_thread(self._fetch, active_partitions, timeout)
         return result
 
     async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
@@ -193,20 +191,23 @@ class BatchConsumer(driver.Consumer):
         while assignment.closed and not assignment.ended:
             answers = await self.rules.opener.open(sorted(assignment.closed))
             for partition, answer in answers.items():
-                if assignment.ended:
-                    return
-                if isinstance(answer, Opened):
-                    try:
-                        await self._thread.move({self._tp(partition): answer.position})
-                    except IllegalStateError:
-                        return  # a rebalance has begun; the next assignment asks again
-                    assignment.open(partition, answer.position, answer.progress)
-                else:
-                    self.log.error("partition %d stays closed: %s", partition, answer.reason)
-                    assignment.closed[partition] = answer.reason
+                await self._take_answer(assignment, partition, answer)
             if assignment.closed:
                 await self.sleep(delay_s)
                 delay_s = min(2 * delay_s, OPENING_S_MAX)
+
+    async def _take_answer(
+        self, assignment: Assignment, partition: int, answer: Opened | Closed
+    ) -> None:
+        if assignment.ended:
+            return  # a rebalance has begun; the next assignment asks again
+        if isinstance(answer, Closed):
+            self.log.error("partition %d stays closed: %s", partition, answer.reason)
+            assignment.closed[partition] = answer.reason
+            return
+        with suppress(IllegalStateError):  # revoked just now, as above
+            await self._thread.move({self._tp(partition): answer.position})
+            assignment.open(partition, answer.position, answer.progress)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # stops the flow, calls wait_empty()
@@ -263,7 +264,7 @@ class BatchConsumer(driver.Consumer):
                 if self.flow_active:
                     await self._fetch_next()
                 else:
-                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                    await self.wait(self.can_resume_flow)
         except (asyncio.CancelledError, *self.consumer_stopped_errors):
             if not self.app.should_stop:
                 raise
@@ -286,9 +287,7 @@ class BatchConsumer(driver.Consumer):
     async def _undo(self, fetched: Mapping[TP, Fetched]) -> None:
         """The fetch straddled a rebalance and moved positions of the new assignment."""
         lives = self.current.lives
-        back = {
-            tp: lives[tp.partition].fetched for tp in fetched if tp.partition in lives
-        }
+        back = {tp: lives[tp.partition].fetched for tp in fetched if tp.partition in lives}
         if back:
             await self._thread.move(back)
 
@@ -320,13 +319,13 @@ class BatchConsumer(driver.Consumer):
         """Hand out batches to the agent: a partition's next one when its last is durable."""
         while not self.should_stop:
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                await self.wait(self.can_resume_flow)
                 continue
             assignment = self.current
             if assignment.ended:  # between a revoke and the next assignment
                 await self.sleep(0.05)
                 continue
-            await self.wait(assignment.ready, timeout=1.0)  # type: ignore[arg-type]
+            await self.wait(assignment.ready, timeout=1.0)
             for batch in assignment.cut(time.monotonic()) if self.flow_active else ():
                 await self._deliver(batch)
 
@@ -341,9 +340,7 @@ class BatchConsumer(driver.Consumer):
 
     # ---- committing
 
-    async def force_commit(
-        self, topics: Any = None, start_new_transaction: bool = True
-    ) -> bool:
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Step 6 of the flush: progress of all that is durable, then the group's offsets.
 
         The group's offset goes exactly up to what this life made durable, never up to stored
@@ -360,7 +357,7 @@ class BatchConsumer(driver.Consumer):
                 saves.create_task(self._save(life, now_ms))
         if assignment is not self.current or assignment.broken is not None:
             return False
-        done = await self._commit({self._tp(p): offset for p, offset in offsets.items()})
+        done: bool = await self._commit({self._tp(p): offset for p, offset in offsets.items()})
         if done:  # not done: the group has moved on, and the next owner reads again
             for life in lives:
                 life.confirm(offsets[life.partition])

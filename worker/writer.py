@@ -1,6 +1,6 @@
 """Bundles into mailboxes, through BatchWriteItem.
 
-One call takes at most 25 items and 16 MB as sent, stores some of them and hands back the rest.
+One call takes at most 25 items, stores some of them and hands back the rest.
 Only the rest is sent again. A call whose outcome is not known is sent again whole: a key holds
 the same content whoever writes it, and however often.
 """
@@ -17,11 +17,11 @@ from worker.errors import ItemRefused
 
 #: Items of one call (API reference, BatchWriteItem).
 CALL_ITEMS_MAX = 25
-#: Bytes of one call as sent (API reference, BatchWriteItem: 16 MB), less the call's own frame.
-CALL_BYTES_MAX = 16 * 1024 * 1024 - 4096
-#: Bytes as sent of an item, at most, per byte of its size bound: base64 makes 4/3 of a body, JSON
-#: at most 6 of a byte of text, and the shortest attributes, empty headers, 9 of theirs.
-SENT_BYTES_PER_BYTE = 10
+#: Bytes of items in one call, as `item_bytes_max` counts them. As sent, bodies are in base64: this
+#: is about 1 MiB, above which aiohttp warns of a body that holds up the event loop. The API's
+#: limit is 16 MB, and no item is sent as more than 10 times its bound (the worst, headers that are
+#: empty, as 9 times; a control character in JSON is 6).
+CALL_BYTES_MAX = 768 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def calls(puts: Iterable[_Put]) -> Iterator[list[_Put]]:
     call: list[_Put] = []
     size = 0
     for put in puts:
-        more = SENT_BYTES_PER_BYTE * put.bundle.bytes_max
+        more = put.bundle.bytes_max
         if call and (len(call) == CALL_ITEMS_MAX or size + more > CALL_BYTES_MAX):
             yield call
             call, size = [], 0

@@ -1,0 +1,1 @@
+"""The consumer: records of the topic `undelivered-messages` become per-user mailboxes."""
