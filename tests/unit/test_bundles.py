@@ -1,6 +1,9 @@
 """Packing: the invariants on which reading rests (DESIGN 4)."""
 
+import json
+from base64 import b64encode
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +15,7 @@ from poste_restante.message import Message
 from poste_restante.position import WINDOW_SIZE, window_start
 from tests.records import TOPIC, message
 from worker.bundles import Bundle, BundleLimits, pack
+from worker.writer import CALL_BYTES_MAX
 
 LIMITS = st.builds(BundleLimits, messages_max=st.integers(1, 6), bytes_max=st.integers(1, 700))
 
@@ -123,3 +127,23 @@ def test_limits_below_one_message_are_refused(limits: dict[str, int]) -> None:
     """A bundle of nothing cannot be configured (G8)."""
     with pytest.raises(ValueError, match="at least one message"):
         BundleLimits(**limits)
+
+
+@given(
+    st.lists(st.tuples(st.text(), st.none() | st.binary()), max_size=8),
+    st.text(min_size=1).filter(lambda text: len(text.encode()) < 1024),
+    st.text(),
+    st.binary(),
+)
+def test_an_item_is_sent_as_at_most_ten_times_its_bound(
+    headers: list[tuple[str, bytes | None]], user_id: str, text: str, body: bytes
+) -> None:
+    """So a call of bounded items is within the 16 MB that the store takes (G8)."""
+    made = replace(
+        message(7, user_id, body), id=text, source=text, type=text, headers=tuple(headers)
+    )
+    bundle = Bundle.of((made,))
+    sent = json.dumps(encode_bundle((made,), TOPIC), default=lambda b: b64encode(b).decode())
+
+    assert len(sent) <= 10 * bundle.bytes_max
+    assert 10 * (CALL_BYTES_MAX + ITEM_BYTES_MAX) < 16_000_000

@@ -1,0 +1,28 @@
+"""One table of the contract suites: on the fake, or on DynamoDB Local."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aioboto3
+import pytest
+
+from poste_restante.table import TABLE_SCHEMA
+
+#: The two that a suite runs on: `@pytest.fixture(params=KINDS)`.
+KINDS = ["fake", pytest.param("dynamodb", marks=pytest.mark.services)]
+
+
+@asynccontextmanager
+async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[Any]:
+    """A low-level client with an empty table of our schema, for a fixture with KINDS."""
+    if request.param == "fake":
+        from poste_restante.testing import InMemoryTable
+
+        yield InMemoryTable(table_name)
+        return
+    endpoint = request.getfixturevalue("dynamodb").endpoint
+    async with aioboto3.Session().client("dynamodb", endpoint_url=endpoint) as client:
+        await client.create_table(TableName=table_name, **TABLE_SCHEMA)
+        yield client
+        await client.delete_table(TableName=table_name)
