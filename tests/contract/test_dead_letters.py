@@ -21,7 +21,8 @@ PARTITIONS = 2
 async def topic(kafka: Address, topic_name: str) -> AsyncIterator[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()
-    settings = {"max.message.bytes": "200000"}
+    # Retention goes by the records' own timestamps, which a dead letter keeps.
+    settings = {"max.message.bytes": "200000", "retention.ms": "-1"}
     try:
         new = NewTopic(topic_name, PARTITIONS, 1, topic_configs=settings)
         await admin.create_topics([new])
