@@ -4,15 +4,17 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
@@ -24,6 +26,8 @@ from worker.errors import ConfigurationError, OperatorError
 from worker.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Seconds that a command waits for a broker before it says that there is none.
 ANSWER_S_MAX = 10.0
@@ -94,6 +98,19 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer of a group's coordinator, which a new cluster has only after a moment.
+
+    Raises TimeoutError past ANSWER_S_MAX.
+    """
+    async with asyncio.timeout(ANSWER_S_MAX):
+        for delay_s in backoff_delays(random.random, first_s=0.1):
+            with suppress(CoordinatorLoadInProgressError, CoordinatorNotAvailableError):
+                return await ask()
+            await asyncio.sleep(delay_s)
+    raise AssertionError("the delays have no end")
+
+
 @dataclass(frozen=True, slots=True)
 class TopicState:
     """partitions, and the configuration by Kafka's own names."""
@@ -142,7 +159,7 @@ class Kafka:
 
     async def members(self, group: str) -> int:
         """How many members the group has now."""
-        for answer in await self._admin.describe_consumer_groups([group]):
+        for answer in await coordinated(lambda: self._admin.describe_consumer_groups([group])):
             for described in answer.groups:
                 return len(described[5])
         return 0

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from worker.kafka import coordinated
 from worker.record import Fingerprint, fingerprint
 from worker.resume import LogState
 
@@ -68,8 +69,8 @@ class KafkaLog:
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         assert self._admin is not None, "start() first"
-        async with asyncio.timeout(ANSWER_S_MAX):
-            committed = await self._admin.list_consumer_group_offsets(self.group)
+        admin = self._admin
+        committed = await coordinated(lambda: admin.list_consumer_group_offsets(self.group))
         offsets = {tp: found.offset for tp, found in committed.items() if found.offset >= 0}
         return {tp.partition: offsets.get(tp) for tp in self._tps(partitions)}
 

@@ -13,18 +13,23 @@ A service that cannot be had is an error of one line that names the ways; nothin
 from tests.services.choose import (
     DYNAMODB_ADDRESS,
     KAFKA_ADDRESS,
+    DynamoDBService,
+    KafkaService,
     Services,
     ServicesMissing,
+    new_dynamodb,
+    new_kafka,
     start_services,
 )
-from tests.services.jvm import DynamoDBLocal, Kafka
 
 __all__ = [
     "DYNAMODB_ADDRESS",
     "KAFKA_ADDRESS",
-    "DynamoDBLocal",
-    "Kafka",
+    "DynamoDBService",
+    "KafkaService",
     "Services",
     "ServicesMissing",
+    "new_dynamodb",
+    "new_kafka",
     "start_services",
 ]

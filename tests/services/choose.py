@@ -28,49 +28,37 @@ class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
     """Neither addresses, nor Docker, nor Java with Maven."""
 
 
-class _Startable(Protocol):
+class KafkaService(Protocol):
+    """A Kafka of our own."""
+
+    @property
+    def bootstrap(self) -> str: ...
     def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def stop(self) -> None: ...
+    def tool(self, main: str, *arguments: str, text: str | None = None) -> str: ...
+
+
+class DynamoDBService(Protocol):
+    """A DynamoDB of our own."""
+
+    @property
+    def endpoint(self) -> str: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
     def stop(self) -> None: ...
 
 
-@dataclass
-class Services:
-    """Addresses of both services, and what was started for them. A context manager.
-
-    way: "given", "docker" or "jvm", for Kafka and for DynamoDB. environment: what a child
-    needs to find them.
-    """
-
-    bootstrap: str
-    endpoint: str
-    ways: tuple[str, str]
-    environment: dict[str, str]
-    started: list[_Startable]
-    directory: Path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End everything that `start_services` started."""
-        for service in reversed(self.started):
-            service.stop()
-        self.started.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
 def choose_way(
-    given: str | None,
     *,
     docker: Callable[[], bool] = docker_answers,
     jvm: Callable[[], bool] = java_with_maven,
 ) -> str:
-    """ "given", "docker" or "jvm". Raises ServicesMissing, in one line, where there is none."""
-    if given:
-        return "given"
+    """ "docker" or "jvm". Raises ServicesMissing, in one line, where there is neither."""
     if docker():
         return "docker"
     if jvm():
@@ -81,44 +69,65 @@ def choose_way(
     )
 
 
+def new_kafka(directory: Path) -> KafkaService:
+    """A Kafka that nobody else uses, not started."""
+    return KafkaInDocker() if choose_way() == "docker" else Kafka(directory / "kafka")
+
+
+def new_dynamodb(directory: Path) -> DynamoDBService:
+    """A DynamoDB that nobody else uses, not started."""
+    return DynamoDBInDocker() if choose_way() == "docker" else DynamoDBLocal(directory / "dynamodb")
+
+
+@dataclass
+class Services:
+    """Addresses of both services, and what was started for them. A context manager.
+
+    kafka, dynamodb: ours; None where an address was given.
+    """
+
+    directory: Path
+    bootstrap: str = ""
+    endpoint: str = ""
+    kafka: KafkaService | None = None
+    dynamodb: DynamoDBService | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a child needs to find both."""
+        credentials = {} if self.dynamodb is None else LOCAL_AWS
+        return {KAFKA_ADDRESS: self.bootstrap, DYNAMODB_ADDRESS: self.endpoint, **credentials}
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        if self.kafka is not None:
+            self.kafka.stop()
+        if self.dynamodb is not None:
+            self.dynamodb.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
 def start_services(environ: Mapping[str, str] = os.environ) -> Services:
     """Both services, started where no address is given. Nothing is left behind on failure."""
-    directory = Path(tempfile.mkdtemp(prefix="poste-restante-"))
-    services = Services("", "", ("", ""), {}, [], directory)
+    services = Services(Path(tempfile.mkdtemp(prefix="poste-restante-")))
+    services.bootstrap = environ.get(KAFKA_ADDRESS, "")
+    services.endpoint = environ.get(DYNAMODB_ADDRESS, "")
     try:
-        services.bootstrap, kafka_way = _kafka(environ.get(KAFKA_ADDRESS), services)
-        services.endpoint, dynamodb_way = _dynamodb(environ.get(DYNAMODB_ADDRESS), services)
+        if not services.bootstrap:
+            services.kafka = new_kafka(services.directory)
+            services.kafka.start()
+            services.bootstrap = services.kafka.bootstrap
+        if not services.endpoint:
+            services.dynamodb = new_dynamodb(services.directory)
+            services.dynamodb.start()
+            services.endpoint = services.dynamodb.endpoint
     except BaseException:
         services.stop()
         raise
-    services.ways = (kafka_way, dynamodb_way)
-    services.environment = {
-        KAFKA_ADDRESS: services.bootstrap,
-        DYNAMODB_ADDRESS: services.endpoint,
-        **({} if dynamodb_way == "given" else LOCAL_AWS),
-    }
     return services
-
-
-def _kafka(given: str | None, services: Services) -> tuple[str, str]:
-    way = choose_way(given)
-    if way == "given":
-        assert given is not None
-        return given, way
-    kafka = KafkaInDocker() if way == "docker" else Kafka(services.directory / "kafka")
-    services.started.append(kafka)
-    kafka.start()
-    return kafka.bootstrap, way
-
-
-def _dynamodb(given: str | None, services: Services) -> tuple[str, str]:
-    way = choose_way(given)
-    if way == "given":
-        assert given is not None
-        return given, way
-    store = (
-        DynamoDBInDocker() if way == "docker" else DynamoDBLocal(services.directory / "dynamodb")
-    )
-    services.started.append(store)
-    store.start()
-    return store.endpoint, way

@@ -1,7 +1,6 @@
 """Kafka and DynamoDB Local as containers, where a Docker daemon answers."""
 
 import subprocess
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.services.child import answers, free_port, wait_until
@@ -11,8 +10,10 @@ KAFKA_IMAGE = "apache/kafka:4.1.1"
 DYNAMODB_IMAGE = "amazon/dynamodb-local:3.1.0"
 #: Seconds, the pull of an image apart: testcontainers waits for that without a limit of ours.
 START_S_MAX = 120.0
-#: The listener for other containers' sake; ours is on the host's port.
-_KAFKA_PORT, _CONTROLLER_PORT, _DYNAMODB_PORT = 9092, 9093, 8000
+#: Inside the containers. The tools run there, and need an address that is right there.
+_KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 8000
+#: Seconds that one of Kafka's own command-line tools may take.
+TOOL_S_MAX = 60.0
 
 
 def docker_answers() -> bool:
@@ -35,10 +36,17 @@ def kafka_environment(port: int) -> dict[str, str]:
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": f"PLAINTEXT://:{_KAFKA_PORT},CONTROLLER://:{_CONTROLLER_PORT}",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_LISTENERS": (
+            f"PLAINTEXT://:{_KAFKA_PORT},TOOLS://:{_TOOLS_PORT},CONTROLLER://:{_CONTROLLER_PORT}"
+        ),
+        "KAFKA_ADVERTISED_LISTENERS": (
+            f"PLAINTEXT://127.0.0.1:{port},TOOLS://localhost:{_TOOLS_PORT}"
+        ),
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "TOOLS",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TOOLS:PLAINTEXT"
+        ),
         "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_CONTROLLER_PORT}",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
@@ -55,45 +63,76 @@ def _container(image: str) -> Any:
     return DockerContainer(image)
 
 
-@dataclass
-class KafkaInDocker:
-    """The part of `jvm.Kafka` that needs no hand on the process."""
+class _InDocker:
+    """A container that can be killed and started again, stopped in its tracks, and removed."""
 
-    port: int = field(default_factory=free_port)
-    container: Any = None
+    image: str
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._container: Any = None
+
+    def _prepared(self) -> Any:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        if self._container is None:
+            self._container = self._prepared().start()
+        else:
+            self._container.get_wrapped_container().start()
+        wait_until(lambda: answers(self.port), what=self.image, seconds=START_S_MAX)
+
+    def kill(self) -> None:
+        self._container.get_wrapped_container().kill()
+
+    def pause(self) -> None:
+        self._container.get_wrapped_container().pause()
+
+    def resume(self) -> None:
+        self._container.get_wrapped_container().unpause()
+
+    def stop(self) -> None:
+        if self._container is not None:
+            self._container.stop()
+
+
+class KafkaInDocker(_InDocker):
+    """As `jvm.Kafka`."""
+
+    image = KAFKA_IMAGE
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        container = _container(KAFKA_IMAGE).with_bind_ports(_KAFKA_PORT, self.port)
+    def _prepared(self) -> Any:
+        container = _container(self.image).with_bind_ports(_KAFKA_PORT, self.port)
         for name, value in kafka_environment(self.port).items():
             container = container.with_env(name, value)
-        self.container = container.start()
-        wait_until(lambda: answers(self.port), what=KAFKA_IMAGE, seconds=START_S_MAX)
+        return container
 
-    def stop(self) -> None:
-        if self.container is not None:
-            self.container.stop()
+    def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
+        """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
+        command = ["docker", "exec", "-i", self._container.get_wrapped_container().id,
+                   "/opt/kafka/bin/kafka-run-class.sh", main,
+                   "--bootstrap-server", f"localhost:{_TOOLS_PORT}", *arguments]  # fmt: skip
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, check=False, timeout=TOOL_S_MAX
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{main}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
 
 
-@dataclass
-class DynamoDBInDocker:
-    """The part of `jvm.DynamoDBLocal` that needs no hand on the process."""
+class DynamoDBInDocker(_InDocker):
+    """As `jvm.DynamoDBLocal`: in memory."""
 
-    port: int = field(default_factory=free_port)
-    container: Any = None
+    image = DYNAMODB_IMAGE
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        container = _container(DYNAMODB_IMAGE).with_bind_ports(_DYNAMODB_PORT, self.port)
-        self.container = container.with_command("-jar DynamoDBLocal.jar -inMemory -sharedDb").start()
-        wait_until(lambda: answers(self.port), what=DYNAMODB_IMAGE, seconds=START_S_MAX)
-
-    def stop(self) -> None:
-        if self.container is not None:
-            self.container.stop()
+    def _prepared(self) -> Any:
+        container = _container(self.image).with_bind_ports(_DYNAMODB_PORT, self.port)
+        return container.with_command("-jar DynamoDBLocal.jar -inMemory -sharedDb")

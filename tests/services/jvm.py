@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 from pathlib import Path
@@ -130,9 +131,7 @@ class Kafka:
             )  # fmt: skip
             self._formatted = True
         self._child.start()
-        wait_until(
-            lambda: answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
-        )
+        wait_until(lambda: answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child)
 
     def kill(self) -> None:
         """`kill -9`; `start` brings it back with the same data."""
@@ -142,9 +141,12 @@ class Kafka:
         # It holds nothing that a test needs, and a clean stop takes seconds.
         self._child.kill()
 
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+    def pause(self) -> None:
+        """A broker that does not answer."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
 
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
         """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
@@ -189,13 +191,12 @@ class DynamoDBLocal:
     def stop(self) -> None:
         self._child.kill()
 
-    @property
-    def pid(self) -> int:
-        return self._child.pid
+    def pause(self) -> None:
+        """A store that does not answer, with its data kept."""
+        self._child.signal(signal.SIGSTOP)
 
-    def signal(self, number: int) -> None:
-        """SIGSTOP makes a store that does not answer, SIGCONT one that does again."""
-        self._child.signal(number)
+    def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
 
 
 def _cluster_id() -> str:
