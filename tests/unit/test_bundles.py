@@ -17,7 +17,9 @@ from tests.records import TOPIC, message
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.writer import CALL_BYTES_MAX
 
-LIMITS = st.builds(BundleLimits, messages_max=st.integers(1, 6), bytes_max=st.integers(1, 700))
+LIMITS = st.builds(
+    BundleLimits, messages_max=st.integers(1, 6), bytes_max=st.integers(1, 700) | st.just(10**6)
+)
 
 
 @st.composite
