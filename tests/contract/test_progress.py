@@ -272,3 +272,23 @@ async def test_a_table_that_is_missing_is_the_operators(stored: Stored) -> None:
         await elsewhere.table()
     with pytest.raises(OperatorError, match="poste init"):
         await elsewhere.advance(3, FIRST, NEXT)
+
+
+@pytest.mark.parametrize("fault", AWAY)
+async def test_an_epoch_is_opened_once(stored: Stored, fault: Fault) -> None:
+    """However often its last write is sent, and whatever became of the answer (G4)."""
+    await stored.put(TABLE.encode())
+    stored.client.faults = [fault, fault]
+    await stored.progress.open_epoch(TABLE, partitions=6)
+
+    renewed = replace(TABLE, epoch=2, partitions=6)
+    assert await stored.progress.table() == renewed
+    await stored.progress.open_epoch(TABLE, partitions=6)
+    assert await stored.progress.table() == renewed
+
+
+async def test_an_epoch_is_not_opened_over_another(stored: Stored) -> None:
+    """Somebody else opened one meanwhile (G4)."""
+    await stored.put(replace(TABLE, epoch=3).encode())
+    with pytest.raises(OperatorError, match="changed meanwhile"):
+        await stored.progress.open_epoch(TABLE, partitions=4)
