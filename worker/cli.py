@@ -21,8 +21,10 @@ import click
 
 from poste_restante.errors import MailboxError
 from worker import rendering
+from worker.configuration import load_settings
 from worker.errors import OperatorError
-from worker.settings import Settings, load_settings, shown
+from worker.reference import shown
+from worker.settings import Settings
 
 #: Exit status of a command that Ctrl-C ended, as shells have it: 128 + SIGINT.
 INTERRUPTED = 130

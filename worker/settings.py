@@ -1,70 +1,75 @@
-"""The settings: a TOML file, overridden by the environment. Unknown keys are refused.
-
-    poste --config poste.toml ...       or POSTE_CONFIG=poste.toml
-    POSTE_KAFKA__BOOTSTRAP_SERVERS=...  overrides `bootstrap_servers` of the section [kafka]
+"""The settings: sections, defaults, limits. `configuration.load_settings` makes them.
 
 AWS endpoint, region and credentials are not here: they are the AWS SDK's own variables and files.
 """
 
-import difflib
-import tomllib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from poste_restante.item import ITEM_BYTES_MAX
-from worker.errors import ConfigurationError
 from worker.resume import Beginning, Start
 
-ENV_PREFIX = "POSTE_"
-ENV_DELIMITER = "__"
-#: The variable that names the file; the only one with the prefix that is no setting.
-CONFIG_VARIABLE = "POSTE_CONFIG"
+#: The environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC.
+ENV_PREFIX, ENV_DELIMITER = "POSTE_", "__"
+#: What the name of the dead-letter topic adds to that of the topic.
+DEAD_LETTERS_SUFFIX = ".dead-letters"
+#: What Kafka takes for a topic's name (org.apache.kafka.common.internals.Topic).
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+#: `host:port`; the host may be an IPv6 address in brackets.
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+#: CreateTable's constraint on a name, or an ARN of a table (API reference).
+_TABLE_NAME = r"^([A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020})$"
+
+#: Not empty: that is a variable which was meant to be filled.
+Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Section(BaseModel):
     """Keys that are not listed are refused, so that a misspelt one does not go unnoticed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class KafkaSettings(Section):
     bootstrap_servers: str = Field(
-        "127.0.0.1:9092", min_length=1, description="`host:port`, several separated by commas"
+        "127.0.0.1:9092", description="brokers to ask first: `host:port`, separated by commas"
     )
-    topic: str = Field(
-        "undelivered-messages", min_length=1, description="the topic that is materialized"
+    topic: str = Field("undelivered-messages", description="the topic that is materialized")
+    dead_letters_topic: str = Field(
+        "", description="where bad records go; empty: the topic's name and `.dead-letters`"
     )
-    group: str = Field("poste-restante", min_length=1, description="the worker's consumer group")
-    dead_letters: str | None = Field(
-        None, description="the dead-letter topic; default: `<topic>.dead-letters`"
+    group: str = Field("poste-restante", min_length=1, description="the workers' consumer group")
+    client_id: str = Field(
+        "poste-restante", min_length=1, description="how the broker's logs and quotas name us"
     )
     start: str = Field(
         "earliest",
-        description="where a partition without progress begins: `earliest`, `latest`, `group`"
-        " (take over from an existing consumer) or a time such as `2026-01-31T00:00:00Z`",
+        description="where a partition without progress begins, once: `earliest`, `latest`,"
+        " `group` (take over from an existing consumer) or a time such as `2026-01-31T00:00:00Z`",
     )
     partitions_max: int = Field(
-        256, ge=1, description="partitions per worker; what is above is left unread"
-    )
+        256, ge=1, le=10_000,
+        description="partitions per worker, which bounds its memory; what is above is left unread",
+    )  # fmt: skip
     session_timeout_s: float = Field(
-        10.0, gt=0, description="seconds without a heartbeat until a worker's partitions move on"
+        10.0, gt=0, le=1800,
+        description="seconds without a heartbeat until a worker's partitions move on;"
+        " the broker takes 6 to 1800",
+    )  # fmt: skip
+    heartbeat_s: float = Field(
+        1.0, gt=0, description="seconds between two heartbeats; a third of the above at most"
     )
-    heartbeat_s: float = Field(1.0, gt=0, description="seconds between two heartbeats")
     commit_interval_s: float = Field(
-        5.0, gt=0, description="seconds between two commits: what a crash replays at most"
+        5.0, gt=0, le=3600, description="seconds between two commits: what a crash replays"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="as Kafka names it"
@@ -72,21 +77,44 @@ class KafkaSettings(Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "PLAIN", description="as Kafka names it"
     )
-    sasl_plain_username: str | None = Field(None, description="for all three mechanisms")
-    sasl_plain_password: SecretStr | None = Field(None, description="for all three mechanisms")
-    ssl_cafile: Path | None = Field(None, description="PEM file; default: the system's")
+    sasl_plain_username: str | None = Field(None, description="for every mechanism")
+    sasl_plain_password: Secret | None = Field(None, description="for every mechanism")
+    ssl_cafile: Path | None = Field(
+        None, description="PEM file of who signed the broker's certificate; none: the system's"
+    )
     ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate")
     ssl_keyfile: Path | None = Field(None, description="PEM file of the client's key")
-    ssl_password: SecretStr | None = Field(None, description="of the client's key")
-    ssl_check_hostname: bool = Field(True, description="whether the broker's name must match")
-
-    @property
-    def dead_letters_topic(self) -> str:
-        return self.dead_letters or f"{self.topic}.dead-letters"
+    ssl_password: Secret | None = Field(None, description="of the client's key")
+    ssl_check_hostname: bool = Field(
+        True, description="whether the broker's name must be the certificate's"
+    )
 
     @property
     def beginning(self) -> Start:
         return parse_start(self.start)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("dead_letters_topic"):
+            topic = values.get("topic", cls.model_fields["topic"].default)
+            return {**values, "dead_letters_topic": f"{topic}{DEAD_LETTERS_SUFFIX}"}
+        return values
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        servers = [server.strip() for server in value.split(",")]
+        if not all(_SERVER.fullmatch(server) for server in servers):
+            raise ValueError("must be host:port, several separated by commas")
+        return ",".join(servers)
+
+    @field_validator("topic", "dead_letters_topic")
+    @classmethod
+    def _topic(cls, value: str) -> str:
+        if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
+            raise ValueError("is no name of a topic: at most 249 letters, digits, `.`, `_`, `-`")
+        return value
 
     @field_validator("start")
     @classmethod
@@ -107,74 +135,69 @@ class KafkaSettings(Section):
             raise ValueError(
                 f"{self.security_protocol} needs sasl_plain_username and sasl_plain_password"
             )
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile needs ssl_certfile, the certificate of that key")
         if self.dead_letters_topic == self.topic:
-            raise ValueError("the dead-letter topic must be another one than the topic")
+            raise ValueError("dead_letters_topic must be another topic than topic")
         return self
 
 
-class DynamoDBSettings(Section):
-    table: str = Field("mailboxes", min_length=3, description="one table per topic")
-    calls_in_flight_max: int = Field(16, ge=1, le=256, description="write calls per worker")
-    timeout_s: float = Field(
-        5.0, gt=0, description="seconds to connect, and seconds to wait for an answer"
-    )
-
-
 class BatchSettings(Section):
-    records_max: int = Field(5_000, ge=1, description="records of one flush")
+    records_max: int = Field(5_000, ge=1, le=1_000_000, description="records of one flush")
     bytes_max: int = Field(
-        4 * 1024 * 1024, ge=1, description="bytes of one flush; one larger record goes alone"
-    )
+        4 * 1024 * 1024, ge=1, le=256 * 1024 * 1024,
+        description="bytes of one flush, which bounds memory; one larger record goes alone",
+    )  # fmt: skip
     linger_s: float = Field(
         0.0, ge=0, le=300,
-        description="seconds between two fetches of a partition that has been read to its end:"
-        " merges bursts and saves writes; Kafka is the buffer",
+        description="seconds between two fetches of a partition that was read to its end: merges"
+        " bursts and saves writes, Kafka being the buffer",
     )  # fmt: skip
 
 
 class BundleSettings(Section):
     messages_max: int = Field(
-        100, ge=1, description="messages of one bundle; 1 gives one item per message"
+        100, ge=1, le=10_000, description="messages of one item; 1 gives one item per message"
     )
     bytes_max: int = Field(
         64 * 1024, ge=1, le=ITEM_BYTES_MAX,
-        description="bytes of one bundle; one larger message goes alone",
+        description="bytes of one item, of DynamoDB's 400 KB; one larger message goes alone",
     )  # fmt: skip
 
 
+class DynamoDBSettings(Section):
+    table: str = Field("mailboxes", pattern=_TABLE_NAME, description="one table per topic")
+    calls_in_flight_max: int = Field(
+        16, ge=1, le=256, description="calls per worker, which bounds memory and bursts"
+    )
+    timeout_s: float = Field(
+        5.0, gt=0, le=300, description="seconds to connect, and seconds to wait for an answer"
+    )
+
+
 class HttpSettings(Section):
-    host: str = Field("127.0.0.1", description="where `/healthz` and `/readyz` are served")
-    port: int = Field(6066, ge=0, le=65535, description="0: no HTTP server")
-
-
-class _PosteEnvironment(EnvSettingsSource):
-    """The environment that was handed in, not the process's own."""
-
-    def __init__(self, settings: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        self._environ = {name.lower(): value for name, value in environ.items()}
-        super().__init__(settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._environ
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address that serves `/healthz` and `/readyz`"
+    )
+    port: int = Field(6066, ge=0, le=65535, description="its port; 0: no HTTP server")
 
 
 class Settings(BaseSettings):
-    """All settings, validated. Made by `load_settings`."""
+    """All settings, validated."""
 
-    model_config = {
-        "extra": "forbid",
-        "frozen": True,
-        "env_prefix": ENV_PREFIX,
-        "env_nested_delimiter": ENV_DELIMITER,
-        "hide_input_in_errors": True,
-    }
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False,
+        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER,
+    )  # fmt: skip
 
     retention_days: float = Field(
         30.0, gt=0, le=3650, description="days from a record's timestamp to its expiry"
     )
     dead_letters_consecutive_max: int = Field(
-        1_000, ge=1, description="dead letters in a row, in one partition, that stop the worker"
-    )
+        1_000, ge=1,
+        description="dead letters in a row, in one partition, above which the worker stops: a bad"
+        " deploy must not drain the topic",
+    )  # fmt: skip
     drain_s: float = Field(
         20.0, ge=0, le=600, description="seconds that started flushes get on SIGTERM and revoke"
     )
@@ -185,10 +208,12 @@ class Settings(BaseSettings):
         "INFO", description="of the worker's log, on standard error"
     )
     log_format: Literal["text", "json"] = Field("text", description="json: one object a line")
-    receipt_keys: tuple[SecretStr, ...] = Field(
-        (), description="keys of receipts for `poste fetch` and `ack`: the first signs, all verify"
+    receipt_keys: tuple[Secret, ...] = Field(
+        (),
+        description="keys of receipts for `poste fetch` and `poste ack`, as the gateway has them:"
+        " the first signs, all verify; in the environment a JSON list",
     )
-    kafka: KafkaSettings = KafkaSettings()
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     batch: BatchSettings = BatchSettings()
     bundle: BundleSettings = BundleSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
@@ -202,80 +227,12 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # load_settings merges the environment itself
+        """What is handed in, and nothing else: configuration.py knows file and environment."""
+        return (init_settings,)
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of a file (or of the one that POSTE_CONFIG names) and an environment.
-
-    Raises ConfigurationError, in one line that names the key and what to do.
-    """
-    named = environ.get(CONFIG_VARIABLE)
-    if path is None and named:
-        path = Path(named)
-    values = {} if path is None else _read(path)
-    _refuse_unknown_variables(environ)
-    given = _PosteEnvironment(Settings, environ)()
-    given.pop("config", None)
-    try:
-        return Settings(**_merged(values, given))
-    except ValidationError as error:
-        raise ConfigurationError(_one_line(error, path)) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from None
-
-
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _one_line(error: ValidationError, path: Path | None) -> str:
-    """The first complaint, with the key as the file spells it."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(map(str, first["loc"])) or "configuration"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest(key, setting_names())}{_where(path)}{more}"
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}{_where(path)}{more}"
-
-
-def _where(path: Path | None) -> str:
-    return "" if path is None else f" ({path}, or the environment)"
-
-
-def _nearest(name: str, known: Iterator[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else "; see `poste config show`"
-
-
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    known = {variable_name(name) for name in setting_names()} | {CONFIG_VARIABLE}
-    for variable in sorted(environ):
-        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
-            near = _nearest(variable.upper(), iter(known))
-            raise ConfigurationError(f"unknown variable {variable} in the environment{near}")
-
-
-def setting_names() -> Iterator[str]:
-    """Every setting, as `section.key`."""
-    for name, _ in setting_fields():
-        yield name
-
-
-def setting_fields() -> Iterator[tuple[str, Any]]:
-    """Every setting with its pydantic field: `section.key` first, in the order of the file."""
+def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting, as `section.key` or `key`, with its field; in the order of the file."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
@@ -285,16 +242,14 @@ def setting_fields() -> Iterator[tuple[str, Any]]:
             yield name, field
 
 
-def variable_name(setting: str) -> str:
-    """The environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC."""
-    return ENV_PREFIX + setting.replace(".", ENV_DELIMITER).upper()
-
-
 def parse_start(text: str) -> Start:
     """`kafka.start`. Raises ValueError, saying what is allowed."""
     if text in {Beginning.EARLIEST, Beginning.LATEST, Beginning.GROUP}:
         return Start(Beginning(text))
-    return Start.at(parse_time_ms(text))
+    try:
+        return Start.at(parse_time_ms(text))
+    except ValueError as error:
+        raise ValueError(f"is none of earliest, latest, group, and {error}") from None
 
 
 def parse_time_ms(text: str) -> int:
@@ -302,30 +257,10 @@ def parse_time_ms(text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(
-            f"{text!r} is none of earliest, latest, group, nor a time such as 2026-01-31T00:00:00Z"
-        ) from None
+        raise ValueError(f"{text!r} is no time such as 2026-01-31T00:00:00Z") from None
     if time.tzinfo is None:
-        raise ValueError(f"the time {text!r} has no zone: write 2026-01-31T00:00:00Z for UTC")
-    return int(time.astimezone(UTC).timestamp() * 1000)
-
-
-def shown(settings: Settings) -> dict[str, Any]:
-    """The effective settings as plain values, secrets hidden, for `config show`."""
-    dumped: dict[str, Any] = settings.model_dump(mode="json")
-    return dumped
-
-
-def markdown_table() -> str:
-    """The table of settings in docs/operations.md, which a test holds to this."""
-    lines = ["| setting | default | |", "|---|---|---|"]
-    for name, field in setting_fields():
-        default = field.get_default()
-        text = "" if default in (None, ()) else f"`{default}`"
-        lines.append(f"| `{name}` | {text} | {field.description}{_choices(field)} |")
-    return "\n".join(lines)
-
-
-def _choices(field: Any) -> str:
-    choices = [c for c in get_args(field.annotation) if isinstance(c, str)]
-    return f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
+        raise ValueError(f"{text!r} has no zone: write 2026-01-31T00:00:00Z for UTC")
+    milliseconds = int(time.astimezone(UTC).timestamp() * 1000)
+    if milliseconds < 0:
+        raise ValueError(f"{text!r} is before 1970")
+    return milliseconds
