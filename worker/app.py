@@ -20,6 +20,7 @@ from aiohttp.web import Request
 from yarl import URL
 
 from worker.bundles import BundleLimits
+from worker.configuration import load_settings
 from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
@@ -30,7 +31,7 @@ from worker.log import KafkaLog
 from worker.logs import logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
-from worker.settings import Settings, load_settings
+from worker.settings import Settings
 from worker.transport import BatchConsumer, BatchTransport, Rules, WholeBatches
 from worker.writer import DynamoDBWriter
 
@@ -156,9 +157,13 @@ def create_app(settings: Settings) -> MailboxApp:
     async def materialize(batches: AsyncIterator[RecordBatch]) -> None:
         # One flush at a time per partition: the consumer hands out the next one when this one is
         # durable. An exception ends the group, the agent and the process.
-        async with asyncio.TaskGroup() as flushes:
-            async for batch in batches:
-                flushes.create_task(app.resources.flush(batch))
+        try:
+            async with asyncio.TaskGroup() as flushes:
+                async for batch in batches:
+                    flushes.create_task(app.resources.flush(batch))
+        except asyncio.CancelledError:
+            if not app.should_stop:  # else it is the end, which Faust would take for a crash
+                raise
 
     @app.page("/healthz")
     async def alive(web: Any, _request: Request) -> Any:

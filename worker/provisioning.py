@@ -23,7 +23,15 @@ from worker.settings import Settings
 DEAD_LETTER_BYTES = 64 * 1024
 #: Kafka's own default of max.message.bytes (broker configuration reference).
 MESSAGE_BYTES = 1_048_588
-#: Bytes that a record's batch adds at most around it; the limit is one of batches.
+#: A dead letter keeps its record's timestamp. Kafka's retention counts from that, and would
+#: remove an old one unseen; and a broker refuses timestamps an hour ahead of its clock, which an
+#: older source topic may have taken. LogAppendTime would overwrite the timestamp.
+_DEAD_LETTERS_CONFIG = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
 #: Seconds that a table may take to become active; on demand it takes about ten.
 ACTIVE_S_MAX = 120.0
 _POLL_S = 0.5
@@ -107,12 +115,18 @@ async def _dead_letter_topic(
             name,
             partitions=source.partitions,
             replication=replication,
-            config={"cleanup.policy": "delete", "max.message.bytes": str(needed)},
+            config={**_DEAD_LETTERS_CONFIG, "max.message.bytes": str(needed)},
         )
         state = await _settled(kafka, name)
     if state is None:
         yield Finding(f"dead-letter topic {name}", missing=True)
         return
+    if state.config.get("retention.ms", "-1") != "-1":
+        raise OperatorError(
+            f"the dead-letter topic {name!r} has retention.ms={state.config['retention.ms']}: a"
+            " dead letter keeps its record's timestamp, so an old one would be removed at once;"
+            " set retention.ms=-1"
+        )
     if _largest(state) < needed:
         raise OperatorError(
             f"the dead-letter topic {name!r} accepts {_largest(state)} bytes, a dead letter may"

@@ -1,0 +1,188 @@
+"""Records of every kind through the real worker: dead letters, CloudEvents, transactions."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+from confluent_kafka import Producer
+
+from tests.scene import Scene
+
+STARTED_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+
+
+async def test_bad_records_become_dead_letters_byte_for_byte(scene: Scene) -> None:
+    """A record that cannot become a message is in the dead-letter topic, with its reason, and the
+    good ones around it are delivered (G9)."""
+    scene.init(partitions=1)
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"key": None, "value": b"nobody"}, "no_user_id"),
+        ({"key": b"", "value": b"nobody"}, "no_user_id"),
+        ({"key": b"u" * 1025, "value": b"x"}, "user_id_too_long"),
+        ({"key": b"\xff\xfe", "value": b"x"}, "user_id_not_utf8"),
+        ({"key": "bob", "value": None}, "no_body"),
+        ({"key": "bob", "value": b"x" * 500_000}, "too_large"),
+        ({"key": "bob", "value": b"x", "headers": [("ce_id", b"1")]}, "malformed_cloudevent"),
+    ]
+    headers = [("traceparent", b"00-1"), ("twice", b"1"), ("twice", b"2"), ("null", None)]
+    records = [
+        {**record, "timestamp_ms": STARTED_MS + n, "headers": record.get("headers", headers)}
+        for n, (record, _) in enumerate(bad)
+    ]
+    await scene.produce([("bob", b"before"), *records, ("bob", b"after")])
+    scene.worker(POSTE_RETENTION_DAYS="3650")
+    await scene.drained()
+    letters = await scene.consumed(f"{scene.topic}.dead-letters", len(bad))
+
+    assert await scene.bodies("bob") == [b"before", b"after"]
+    letters.sort(key=lambda letter: letter.timestamp)
+    for letter, record, (_, reason) in zip(letters, records, bad, strict=True):
+        own = len(letter.headers) - 5
+        tail = dict(letter.headers[own:])
+        assert tail["dead-letter-reason"] == reason.encode()
+        assert tail["dead-letter-topic"] == scene.topic.encode()
+        assert tail["dead-letter-partition"] == b"0"
+        assert len(tail["dead-letter-detail"]) <= 1024
+        assert list(letter.headers[:own]) == record["headers"]
+        key = record["key"]
+        assert letter.key == (key.encode() if isinstance(key, str) else key)
+        assert (letter.value, letter.timestamp) == (record["value"], record["timestamp_ms"])
+
+
+async def test_a_record_without_key_and_value_is_a_dead_letter_too(scene: Scene) -> None:
+    """aiokafka's producer refuses such a record, other clients send it; it must not stop the
+    partition (G9)."""
+    scene.init(partitions=1)
+    producer = Producer({"bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]})
+    producer.produce(scene.topic, value=None, key=None, headers=[("a", b"b")])
+    producer.flush(30)
+    await scene.produce([("bob", b"after")])
+    scene.worker()
+    await scene.drained()
+    (letter,) = await scene.consumed(f"{scene.topic}.dead-letters", 1)
+
+    assert (letter.key, letter.value) == (None, None)
+    assert letter.headers[0] == ("a", b"b")
+    assert await scene.bodies("bob") == [b"after"]
+
+
+async def test_too_many_dead_letters_in_a_row_stop_the_worker(scene: Scene) -> None:
+    """A bad deploy does not drain the topic: the worker says so and exits with 1, and nothing of
+    the batch is produced or committed (G9)."""
+    scene.init(partitions=1)
+    await scene.produce([(None, b"x")] * 12)
+    worker = scene.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="10")
+
+    assert await scene.exited(worker) == 1
+    assert "11 records in a row cannot become messages" in scene.log()
+    assert "Traceback" not in scene.log()
+    assert scene.progress()[0]["next"] == 0
+
+    scene.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="12")
+    await scene.drained()
+    assert len(await scene.consumed(f"{scene.topic}.dead-letters", 12)) == 12
+
+
+@pytest.mark.parametrize("mode", [to_binary_event, to_structured_event])
+async def test_the_cloudevents_sdk_is_understood(
+    scene: Scene, mode: Callable[[CloudEvent], Any]
+) -> None:
+    """Both modes of the SDK's Kafka binding: attributes, extensions and data arrive (G1)."""
+    scene.init(partitions=1)
+    event = CloudEvent(
+        attributes={
+            "type": "chat.message", "source": "/chat/7", "id": "m-1", "subject": "hi",
+            "time": datetime(2026, 11, 24, 9, 0, 0, 123456, tzinfo=UTC), "partitionkey": "bob",
+            "datacontenttype": "application/json",
+        },
+        data={"text": "grüß dich"},
+    )  # fmt: skip
+    message = mode(event)
+    await scene.produce(
+        [{"key": message.key, "value": message.value, "headers": list(message.headers.items())}]
+    )
+    scene.worker()
+    await scene.drained()
+    (found,) = await scene.read("bob")
+
+    assert (found.id, found.source, found.type) == ("m-1", "/chat/7", "chat.message")
+    assert found.time is not None
+    assert found.time.isoformat() == "2026-11-24T09:00:00.123456+00:00"
+    assert found.body == message.value
+    seen = found.to_cloudevent()
+    assert (seen["id"], seen["source"], seen["subject"]) == ("m-1", "/chat/7", "hi")
+    data = seen["data"]
+    assert (json.loads(data) if isinstance(data, str) else data) == {"text": "grüß dich"}
+
+
+async def test_kafkas_own_console_producer_is_understood(scene: Scene) -> None:
+    """Plain keyed records of a client we did not write (G1)."""
+    scene.init(partitions=2)
+    scene.tool(
+        "org.apache.kafka.tools.ConsoleProducer", "--topic", scene.topic,
+        "--property", "parse.key=true", "--property", "key.separator=:",
+        text="bob:hello\nalice:hi\nbob:again\n",
+    )  # fmt: skip
+    scene.worker()
+    await scene.drained()
+
+    assert await scene.bodies("bob") == [b"hello", b"again"]
+    (message,) = await scene.read("alice")
+    assert message.id == message.position.id(scene.topic)
+
+
+async def test_librdkafka_compressed_batches_are_understood(scene: Scene) -> None:
+    """Every compression, as kcat and the other clients of librdkafka send them; values that
+    inflate a hundredfold are cut into bounded batches (G1, G8)."""
+    scene.init(partitions=1)
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        producer = Producer({
+            "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            "compression.type": codec, "linger.ms": 200,
+        })  # fmt: skip
+        for n in range(50):
+            producer.produce(scene.topic, key="bob", value=b"%s %d " % (codec.encode(), n) * 2000)
+        producer.flush(30)
+    scene.worker(POSTE_BATCH__BYTES_MAX="100000")
+    await scene.drained()
+
+    bodies = await scene.bodies("bob")
+    assert [body.split()[:2] for body in bodies] == [
+        [codec, b"%d" % n] for codec in (b"gzip", b"snappy", b"lz4", b"zstd") for n in range(50)
+    ]
+
+
+async def test_aborted_transactions_are_not_delivered(scene: Scene) -> None:
+    """Only committed records are read, and the markers hold up neither progress nor the group
+    (G1)."""
+    scene.init(partitions=1)
+    producer = Producer({
+        "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        "transactional.id": scene.topic,
+    })  # fmt: skip
+    producer.init_transactions(30)
+    worker = scene.worker()
+    for n in range(6):
+        producer.begin_transaction()
+        producer.produce(scene.topic, key="bob", value=b"%d" % n)
+        producer.flush(30)
+        if n % 2:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+    await scene.until(lambda: _bodies_are(scene, [b"0", b"2", b"4"]), "three are there")
+
+    assert worker.alive
+
+    more = scene.worker()  # a rebalance resumes behind the markers
+    await scene.until(lambda: "Worker ready" in more.output(), "it joins")
+    await scene.produce([("bob", b"plain")])
+    await scene.until(lambda: _bodies_are(scene, [b"0", b"2", b"4", b"plain"]), "and the next")
+
+
+async def _bodies_are(scene: Scene, wanted: list[bytes]) -> bool:
+    return await scene.bodies("bob") == wanted
