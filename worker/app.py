@@ -21,7 +21,6 @@ from yarl import URL
 
 from worker.bundles import BundleLimits
 from worker.configuration import load_settings
-from worker.configuration import load_settings
 from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
