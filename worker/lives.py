@@ -198,8 +198,7 @@ class Assignment:
         return {
             partition
             for partition, life in self.lives.items()
-            if now_s >= life.fetch_at_s
-            and ((room and self._has_room(life)) if life.in_work is not None else not life.waiting)
+            if now_s >= life.fetch_at_s and (not life.waiting or (room and self._has_room(life)))
         }
 
     def _has_room(self, life: Life) -> bool:

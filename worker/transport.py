@@ -171,6 +171,7 @@ class BatchConsumer(driver.Consumer):
         await self._thread.hold(tps)
         if self.current is not before:  # revoked meanwhile
             return
+        before.end()  # wakes whoever waits for it
         self.current = Assignment(
             (tp.partition for tp in tps),
             partitions_max=self.rules.partitions_max,
