@@ -11,20 +11,31 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from poste_restante.errors import MailboxError
+from poste_restante.errors import (
+    InvalidReceipt,
+    MailboxError,
+    StoreUnavailable,
+    UnreadableItem,
+)
+from poste_restante.position import mailbox_key
 from worker import rendering
 from worker.configuration import load_settings
 from worker.errors import OperatorError
 from worker.reference import shown
 from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from poste_restante import Mailboxes
+    from worker.operations import Office, Plan
 
 #: Exit status of a command that Ctrl-C ended, as shells have it: 128 + SIGINT.
 INTERRUPTED = 130
@@ -46,14 +57,21 @@ def settings_of(context: click.Context) -> Settings:
     return load_settings(context.find_root().obj, os.environ)
 
 
-def run(command: Awaitable[None]) -> None:
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """One command's work. Clients' logs are silenced: what they would say, our error says."""
-    logging.disable(logging.CRITICAL)
+    logging.getLogger().addHandler(logging.NullHandler())  # else there is a handler of last resort
+    asyncio.run(work())
 
-    async def main() -> None:
-        await command
 
-    asyncio.run(main())
+def _user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        mailbox_key(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+USER = click.argument("user", callback=_user)
 
 
 @poste.command()
@@ -65,18 +83,20 @@ def run(command: Awaitable[None]) -> None:
 @click.pass_context
 def init(context: click.Context, *, check: bool, partitions: int, replication_factor: int) -> None:
     """Create topics, table and table record where missing; verify what is there."""
-    from worker.dynamodb import open_store
     from worker.kafka import open_kafka
-    from worker.patience import impatient
+    from worker.patience import open_impatient_store
     from worker.provisioning import init as provision
 
     settings = settings_of(context)
 
     async def work() -> None:
         missing = 0
-        async with open_kafka(settings.kafka) as kafka, open_store() as store:
+        async with (
+            open_kafka(settings.kafka) as kafka,
+            open_impatient_store(settings.dynamodb) as store,
+        ):
             async for finding in provision(
-                settings, kafka, impatient(store),
+                settings, kafka, store,
                 check=check, partitions=partitions, replication=replication_factor,
             ):  # fmt: skip
                 state = "missing" if finding.missing else "made" if finding.made else "ok"
@@ -85,7 +105,7 @@ def init(context: click.Context, *, check: bool, partitions: int, replication_fa
         if missing:
             raise OperatorError("something is missing: run `poste init`")
 
-    run(work())
+    run(work)
 
 
 @poste.command()
@@ -98,7 +118,7 @@ def worker(context: click.Context) -> None:
 
 
 @poste.command()
-@click.argument("user")
+@USER
 @click.argument("text")
 @click.option("--id", "id_", help="CloudEvents id; default: a random one.")
 @click.option("--source", default="/poste", show_default=True, help="CloudEvents source.")
@@ -126,20 +146,41 @@ def send(
         )  # fmt: skip
         click.echo(f"sent to {settings.kafka.topic}, partition {partition}, offset {offset}")
 
-    run(work())
+    run(work)
 
 
-def _mailboxes(settings: Settings) -> Any:
+@asynccontextmanager
+async def _mailboxes(settings: Settings) -> AsyncIterator["Mailboxes"]:
+    """The mailboxes; what they raise says what to do."""
     from poste_restante import open_mailboxes
 
-    return open_mailboxes(
-        table=settings.dynamodb.table,
-        receipt_keys=[key.get_secret_value() for key in settings.receipt_keys],
-    )
+    keys = [key.get_secret_value() for key in settings.receipt_keys]
+    try:
+        async with open_mailboxes(
+            table=settings.dynamodb.table,
+            receipt_keys=keys,
+            timeout_s=settings.dynamodb.timeout_s,
+        ) as mailboxes:
+            yield mailboxes
+    except MailboxError as error:
+        raise OperatorError(f"{error}{_advice(error)}") from error
+
+
+def _advice(error: MailboxError) -> str:
+    """What to do about an error of the read module, which a gateway would know by its type."""
+    match error:
+        case StoreUnavailable():
+            return ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and AWS_REGION right?"
+        case InvalidReceipt():
+            return ": give the receipt that `poste fetch` printed for this user and table"
+        case UnreadableItem():
+            return f": go past it with `poste fetch --after {error.after}`"
+        case _:
+            return ""
 
 
 @poste.command()
-@click.argument("user")
+@USER
 @click.option("--limit", type=click.IntRange(1), help="Messages at most; default: one Query.")
 @click.option("--after", metavar="RECEIPT", help="Go on behind what a receipt covers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/schemas).")
@@ -158,11 +199,11 @@ def fetch(
         else:
             rendering.page(user, page)
 
-    run(work())
+    run(work)
 
 
 @poste.command()
-@click.argument("user")
+@USER
 @click.argument("receipt")
 @click.pass_context
 def ack(context: click.Context, user: str, receipt: str) -> None:
@@ -174,7 +215,7 @@ def ack(context: click.Context, user: str, receipt: str) -> None:
             await mailboxes.ack(user, receipt)
         click.echo("acknowledged")
 
-    run(work())
+    run(work)
 
 
 @poste.command()
@@ -194,7 +235,7 @@ def progress(context: click.Context, *, as_json: bool) -> None:
             else:
                 rendering.progress(office, standings)
 
-    run(work())
+    run(work)
 
 
 YES = click.option("--yes", is_flag=True, help="Do it; without, only say what would be done.")
@@ -203,8 +244,9 @@ PARTITION = click.option(
 )
 
 
-def _moves(context: click.Context, *, yes: bool, plan: Callable[..., Awaitable[Any]],
-           make: str = "make", none: str = "nothing to do") -> None:  # fmt: skip
+def _moves(
+    context: click.Context, *, yes: bool, planned: Callable[["Office", int], Awaitable["Plan"]]
+) -> None:
     """Plan, show, and with --yes make moves, while no worker runs."""
     from worker.operations import open_office
 
@@ -213,18 +255,18 @@ def _moves(context: click.Context, *, yes: bool, plan: Callable[..., Awaitable[A
     async def work() -> None:
         async with open_office(settings) as office:
             await office.insist_on_no_workers()
-            moves = await plan(office, time.time_ns() // 1_000_000)
-            for move in moves:
-                click.echo(f"{'' if yes else 'would move '}{move}")
-            if not moves and make == "make":
-                click.echo(none)
+            plan = await planned(office, time.time_ns() // 1_000_000)
+            for line in plan.lines():
+                click.echo(f"{'moving' if yes else 'would move'} {line}")
+            if not plan.lines():
+                click.echo("there is nothing to move")
             elif not yes:
                 click.echo("nothing was changed: add --yes to do it")
             else:
-                await getattr(office, make)(moves)
+                await office.make(plan)
                 click.echo("done: start the workers")
 
-    run(work())
+    run(work)
 
 
 @poste.command()
@@ -234,7 +276,7 @@ def _moves(context: click.Context, *, yes: bool, plan: Callable[..., Awaitable[A
 @click.pass_context
 def skip(context: click.Context, *, partition: int, to: str, yes: bool) -> None:
     """Leave out what lies between progress and TO. It is never delivered."""
-    _moves(context, yes=yes, plan=lambda office, now: office.skip(partition, to, now))
+    _moves(context, yes=yes, planned=lambda office, now: office.skip(partition, to, now))
 
 
 @poste.command()
@@ -252,9 +294,9 @@ def rewind(
     if (to is None) == (minutes is None):
         raise click.UsageError("name one of --to and --minutes")
     if minutes is not None:
-        _moves(context, yes=yes, plan=lambda o, now: o.rewind_minutes(only, minutes, now))
-    else:
-        _moves(context, yes=yes, plan=lambda o, now: o.rewind_to(only, to, now))
+        _moves(context, yes=yes, planned=lambda o, now: o.rewind_minutes(only, minutes, now))
+    if to is not None:
+        _moves(context, yes=yes, planned=lambda o, now: o.rewind_to(only, to, now))
 
 
 @poste.command()
@@ -262,7 +304,7 @@ def rewind(
 @click.pass_context
 def epoch(context: click.Context, *, yes: bool) -> None:
     """Open the next epoch: the topic was re-created, and is read from its start as a new log."""
-    _moves(context, yes=yes, plan=lambda office, now: office.epoch(now), make="open_epoch")
+    _moves(context, yes=yes, planned=lambda office, now: office.epoch(now))
 
 
 @poste.group()
@@ -290,18 +332,15 @@ def config_check(context: click.Context) -> None:
 def main() -> None:
     """Entry point of the command."""
     try:
-        poste(standalone_mode=False)
+        poste(prog_name="poste", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except OperatorError as error:
-        sys.exit(_say(error, error.exit_status))
-    except (MailboxError, ValueError) as error:
-        sys.exit(_say(error, 1))
+        click.echo(f"poste: {' '.join(str(error).split())}", err=True)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:  # whoever read our output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-
-
-def _say(error: Exception, status: int) -> int:
-    click.echo(f"poste: {' '.join(str(error).split())}", err=True)
-    return status

@@ -225,7 +225,10 @@ def _short(error: BaseException) -> str:
 
 @asynccontextmanager
 async def open_store(
-    *, calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX, timeout_s: float = TIMEOUT_S
+    *,
+    calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
+    timeout_s: float = TIMEOUT_S,
+    kind: type[Store] = Store,
 ) -> AsyncIterator[Store]:
     """A Store of the address, region and credentials in the AWS SDK's variables and files.
 
@@ -244,6 +247,6 @@ async def open_store(
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
         raise OperatorError(f"cannot use DynamoDB: {error}; set AWS_REGION and the like") from error
     try:
-        yield Store(opened, calls_in_flight_max=calls_in_flight_max)
+        yield kind(opened, calls_in_flight_max=calls_in_flight_max)
     finally:
         await client.__aexit__(None, None, None)

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,9 @@ from aiokafka.errors import (
     CoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
     for_code,
 )
@@ -49,7 +52,8 @@ METADATA_S = 30.0
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Arguments of any aiokafka client. Raises ConfigurationError for unusable certificates."""
     options: dict[str, Any] = {
-        "bootstrap_servers": [s.strip() for s in kafka.bootstrap_servers.split(",") if s.strip()],
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "client_id": kafka.client_id,
         "security_protocol": kafka.security_protocol,
         "request_timeout_ms": int(REQUEST_S * 1000),
     }
@@ -98,14 +102,21 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+_NOT_YET = (
+    CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorForGroupError,
+    LeaderNotAvailableError,
+)  # fmt: skip
+
+
 async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer of a group's coordinator, which a new cluster has only after a moment.
+    """An answer that a new cluster or topic has only after a moment: of a group's coordinator,
+    of a topic's leader.
 
     Raises TimeoutError past ANSWER_S_MAX.
     """
     async with asyncio.timeout(ANSWER_S_MAX):
         for delay_s in backoff_delays(random.random, first_s=0.1):
-            with suppress(CoordinatorLoadInProgressError, CoordinatorNotAvailableError):
+            with suppress(*_NOT_YET):
                 return await ask()
             await asyncio.sleep(delay_s)
     raise AssertionError("the delays have no end")
@@ -113,9 +124,10 @@ async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """partitions, and the configuration by Kafka's own names."""
+    """partitions; replicas of each; the configuration by Kafka's own names."""
 
     partitions: int
+    replicas: int
     config: Mapping[str, str]
 
 
@@ -128,16 +140,16 @@ class Kafka:
 
     async def topic(self, name: str) -> TopicState | None:
         """None: there is no such topic."""
-        described = await self._admin.describe_topics([name])
-        found = next((d for d in described if d["topic"] == name), None)
-        if found is None or found["error_code"] != 0:
+        partitions = (await coordinated(lambda: _topics(self._admin))).get(name)
+        if not partitions:
             return None
         resource = ConfigResource(ConfigResourceType.TOPIC, name)
         config: dict[str, str] = {}
         for answer in await self._admin.describe_configs([resource]):
             for _, _, _, _, entries in answer.resources:
                 config |= {entry[0]: entry[1] for entry in entries}
-        return TopicState(len(found["partitions"]), config)
+        replicas = min(len(partition["replicas"]) for partition in partitions)
+        return TopicState(len(partitions), replicas, config)
 
     async def create_topic(
         self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
@@ -185,19 +197,33 @@ async def open_kafka(kafka: KafkaSettings) -> AsyncIterator[Kafka]:
     where = kafka.bootstrap_servers
     admin = AIOKafkaAdminClient(**options)
     try:
-        try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                await admin.start()
-        except (KafkaConnectionError, TimeoutError, OSError):
-            raise OperatorError(
-                f"no Kafka broker answers at {where}: is it running, and is"
-                " kafka.bootstrap_servers (POSTE_KAFKA__BOOTSTRAP_SERVERS) right?"
-            ) from None
+        with _last_words() as words:
+            try:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    await admin.start()
+            except (KafkaConnectionError, TimeoutError, OSError):
+                raise OperatorError(
+                    f"no Kafka broker answers at {where}{words.text}: is it running, and is"
+                    " kafka.bootstrap_servers (POSTE_KAFKA__BOOTSTRAP_SERVERS) right?"
+                ) from None
         yield Kafka(admin, options)
+    except TimeoutError:
+        raise OperatorError(
+            f"Kafka at {where} did not answer within {ANSWER_S_MAX:.0f} s: try again when all of"
+            " its brokers are up"
+        ) from None
     except KafkaError as error:
-        raise OperatorError(f"Kafka at {where} refuses: {error!r}") from None
+        raise refused(where, error) from None
     finally:
         await admin.close()
+
+
+def refused(where: str, error: KafkaError) -> OperatorError:
+    """What a broker's refusal is to an operator."""
+    return OperatorError(
+        f"Kafka at {where} refuses: {type(error).__name__}: {error}; check kafka.security_protocol"
+        " and what our user may do"
+    )
 
 
 async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
@@ -205,30 +231,65 @@ async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
 
     Returns the partition count of the first topic. Raises OperatorError for a missing topic.
     """
-    options = client_options(kafka)
+    options, wanted = client_options(kafka), list(topics)
     for delay_s in backoff_delays(random.random, first_s=0.5):
         admin = AIOKafkaAdminClient(**options)
         try:
             await admin.start()
-            counts = await _partition_counts(admin, list(topics))
-        except (KafkaConnectionError, TimeoutError, OSError) as error:
+            found = await _topics(admin)
+        except (KafkaError, TimeoutError, OSError) as error:
+            if isinstance(error, KafkaError) and not error.retriable:
+                raise refused(kafka.bootstrap_servers, error) from None
             logger.warning("waiting for Kafka at %s: %s", kafka.bootstrap_servers, error)
-        except KafkaError as error:
-            raise OperatorError(f"Kafka at {kafka.bootstrap_servers} refuses: {error!r}") from None
         else:
-            return counts[0]
+            if missing := [topic for topic in wanted if topic not in found]:
+                raise missing_topic(missing[0])
+            return len(found[wanted[0]])
         finally:
             await admin.close()
         await asyncio.sleep(delay_s)
     raise AssertionError("the delays have no end")
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, topics: list[str]) -> list[int]:
-    described = {d["topic"]: d for d in await admin.describe_topics(topics)}
-    for topic in topics:
-        if topic not in described or described[topic]["error_code"] != 0:
-            raise OperatorError(
-                f"there is no topic {topic!r} at the broker: run `poste init`, or name another"
-                " one in kafka.topic"
-            )
-    return [len(described[topic]["partitions"]) for topic in topics]
+async def _topics(admin: AIOKafkaAdminClient) -> dict[str, list[Any]]:
+    """The partitions of every topic that we may see.
+
+    All of them: a question for one by name makes it, where the broker creates topics by itself.
+    """
+    topics = {}
+    for found in await admin.describe_topics(None):
+        error = for_code(found["error_code"])
+        if error is LeaderNotAvailableError:
+            raise error(found["topic"])
+        if error is NoError:
+            topics[found["topic"]] = found["partitions"]
+    return topics
+
+
+def missing_topic(name: str) -> OperatorError:
+    """The error for a topic that is not there."""
+    return OperatorError(
+        f"there is no topic {name!r} at the broker, or no permission to see it: run `poste init`,"
+        " or name another one in kafka.topic or kafka.dead_letters_topic"
+    )
+
+
+class _LastWords(logging.Handler):
+    """What the client library logged last: the reason that its exceptions leave out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = f" ({record.getMessage()})"
+
+
+@contextmanager
+def _last_words() -> Iterator[_LastWords]:
+    words, library = _LastWords(), logging.getLogger("aiokafka")
+    library.addHandler(words)
+    try:
+        yield words
+    finally:
+        library.removeHandler(words)

@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from poste_restante.table import TableRecord
-from worker.dynamodb import open_store
 from worker.errors import OperatorError
-from worker.kafka import Kafka, client_options, open_kafka
+from worker.kafka import Kafka, client_options, missing_topic, open_kafka
 from worker.log import KafkaLog
-from worker.patience import impatient
+from worker.patience import open_impatient_store
 from worker.progress import DynamoDBProgress, Progress
 from worker.resume import LogState, plan_epoch, plan_rewind, plan_skip
 from worker.settings import Settings, parse_time_ms
@@ -49,12 +48,25 @@ class Move:
     def __str__(self) -> str:
         if self.old is None:
             return f"partition {self.partition}: begins at {self.new.next}"
+        move = f"progress {self.old.next} -> {self.new.next}, and the group's offset"
         if self.old.epoch != self.new.epoch:
-            return (
-                f"partition {self.partition}: epoch {self.old.epoch} -> {self.new.epoch},"
-                f" progress {self.old.next} -> {self.new.next}"
-            )
-        return f"partition {self.partition}: progress {self.old.next} -> {self.new.next}"
+            return f"partition {self.partition}: epoch {self.old.epoch} -> {self.new.epoch}, {move}"
+        count = abs(self.new.next - self.old.next)
+        what = "materialized again" if self.new.next < self.old.next else "left out for good"
+        return f"partition {self.partition}: {move}; {count} offsets are {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The moves of one command. epoch: what the table record's becomes, last; None: it stays."""
+
+    moves: tuple[Move, ...]
+    epoch: int | None = None
+
+    def lines(self) -> list[str]:
+        """What would be done, a line each; none: nothing."""
+        lines = [str(move) for move in self.moves]
+        return lines if self.epoch is None else [*lines, f"the table to epoch {self.epoch}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +99,7 @@ class Office:
             for p, progress in zip(wanted, stored, strict=True)
         ]
 
-    async def skip(self, partition: int, to: str, now_ms: int) -> list[Move]:
+    async def skip(self, partition: int, to: str, now_ms: int) -> Plan:
         """The move of one partition forward, to an offset, a time, or the log's end."""
         (standing,) = await self.standings([partition])
         old = _progress_of(standing)
@@ -96,9 +108,9 @@ class Office:
             topic=self.table.topic, partition=partition, progress=old,
             to=target, log=standing.log, now_ms=now_ms,
         )  # fmt: skip
-        return [Move(partition, old, new)] if new != old else []
+        return Plan((Move(partition, old, new),) if new != old else ())
 
-    async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> list[Move]:
+    async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> Plan:
         """The moves back to an offset or a time."""
         standings = await self.standings(partitions)
         targets = [(s, await self._target(s, to)) for s in standings if s.progress is not None]
@@ -106,7 +118,7 @@ class Office:
 
     async def rewind_minutes(
         self, partitions: Iterable[int] | None, minutes: float, now_ms: int
-    ) -> list[Move]:
+    ) -> Plan:
         """The moves back by minutes before each progress was written.
 
         A table restored to a point in time holds progress of about that time, but is not
@@ -121,7 +133,7 @@ class Office:
             targets.append((standing, min(found[standing.partition], standing.progress.next)))
         return self._rewind(targets, now_ms)
 
-    def _rewind(self, targets: Iterable[tuple[Standing, int]], now_ms: int) -> list[Move]:
+    def _rewind(self, targets: Iterable[tuple[Standing, int]], now_ms: int) -> Plan:
         moves = []
         for standing, to in targets:
             old = _progress_of(standing)
@@ -131,16 +143,16 @@ class Office:
             )  # fmt: skip
             if new != old:
                 moves.append(Move(standing.partition, old, new))
-        return moves
+        return Plan(tuple(moves))
 
-    async def epoch(self, now_ms: int) -> list[Move]:
-        """The moves that open the next epoch; those of an interrupted opening are not repeated."""
+    async def epoch(self, now_ms: int) -> Plan:
+        """The opening of the next epoch; an interrupted one is gone on with."""
         moves = []
         for standing in await self.standings():
             new = plan_epoch(table=self.table, log=standing.log, now_ms=now_ms)
             if standing.progress is None or standing.progress.epoch != new.epoch:
                 moves.append(Move(standing.partition, standing.progress, new))
-        return moves
+        return Plan(tuple(moves), epoch=self.table.epoch + 1)
 
     async def _target(self, standing: Standing, to: str) -> int:
         if to == "end":
@@ -164,22 +176,21 @@ class Office:
                 f"{members} workers of the group {group!r} are running: stop them, and try again"
             )
 
-    async def make(self, moves: Iterable[Move]) -> None:
-        """Progress first, then the group's offsets, where a worker would start with both."""
-        moved = list(moves)
-        for move in moved:
+    async def make(self, plan: Plan) -> None:
+        """Progress, then the group's offsets, then the table record: a worker that starts after
+        an interruption either finds the move made or keeps the partition closed."""
+        for move in plan.moves:
             if move.old is None:
                 await self.progress.create(move.partition, move.new)
             else:
                 await self.progress.move(move.partition, move.old, move.new)
-        if moved:
-            offsets = {move.partition: move.new.next for move in moved}
+        offsets = {move.partition: move.new.next for move in plan.moves}
+        if plan.epoch is not None:  # and those that an interrupted opening has moved
+            offsets = {s.partition: s.progress.next for s in await self.standings() if s.progress}
+        if offsets:
             await self.kafka.commit(self.settings.kafka.group, self.table.topic, offsets)
-
-    async def open_epoch(self, moves: Iterable[Move]) -> None:
-        """The moves, then the table record: until then partitions of the new epoch are closed."""
-        await self.make(moves)
-        await self.progress.open_epoch(self.table, partitions=len(self.partitions))
+        if plan.epoch is not None:
+            await self.progress.open_epoch(self.table, partitions=len(self.partitions))
 
 
 def _progress_of(standing: Standing) -> Progress:
@@ -195,15 +206,15 @@ def _progress_of(standing: Standing) -> Progress:
 async def open_office(settings: Settings) -> AsyncIterator[Office]:
     """Connects to both services. Raises OperatorError, in one line, for whatever is missing."""
     kafka_settings = settings.kafka
-    async with open_kafka(kafka_settings) as kafka, open_store() as store:
-        progress = DynamoDBProgress(impatient(store), settings.dynamodb.table, kafka_settings.topic)
+    async with (
+        open_kafka(kafka_settings) as kafka,
+        open_impatient_store(settings.dynamodb) as store,
+    ):
+        progress = DynamoDBProgress(store, settings.dynamodb.table, kafka_settings.topic)
         table = await progress.table()
         topic = await kafka.topic(kafka_settings.topic)
         if topic is None:
-            raise OperatorError(
-                f"there is no topic {kafka_settings.topic!r} at the broker: run `poste init`, or"
-                " name another one in kafka.topic"
-            )
+            raise missing_topic(kafka_settings.topic)
         log = KafkaLog(
             topic=kafka_settings.topic,
             group=kafka_settings.group,

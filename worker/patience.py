@@ -1,27 +1,41 @@
 """How long a command waits for a store: a person is looking. A worker waits without end."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from worker.dynamodb import Store
+from worker.dynamodb import Store, open_store
 from worker.errors import OperatorError
+from worker.settings import DynamoDBSettings
 
-#: Seconds that a command waits for a store that is away or throttles.
+#: Seconds that a command waits for one answer of a store that is away or throttles.
 ANSWER_S_MAX = 10.0
 
 
-def impatient(store: Store, clock: Callable[[], float] = time.monotonic) -> Store:
-    """The same store; its calls raise OperatorError when they would wait past ANSWER_S_MAX."""
-    deadline = clock() + ANSWER_S_MAX
+class ImpatientStore(Store):
+    """A Store whose calls raise OperatorError where they would wait past `answer_s_max`."""
 
-    async def sleep(seconds: float) -> None:
-        if clock() + seconds > deadline:
+    answer_s_max = ANSWER_S_MAX
+    _why = "no answer"
+
+    def say_waiting(self, what: str, why: str, for_s: float) -> None:  # noqa: ARG002
+        """Kept for the one line that the command says at its end."""
+        self._why = why
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self.answer_s_max):
+                return await super().call(operation, **arguments)
+        except TimeoutError:
             raise OperatorError(
-                "DynamoDB does not answer: is it running, and are AWS_ENDPOINT_URL_DYNAMODB,"
-                " AWS_REGION and the network right?"
-            )
-        await asyncio.sleep(seconds)
+                f"DynamoDB does not answer ({operation}: {self._why}): is it running, and are"
+                " AWS_ENDPOINT_URL_DYNAMODB, AWS_REGION and the network right?"
+            ) from None
 
-    store.sleep = sleep
-    return store
+
+@asynccontextmanager
+async def open_impatient_store(dynamodb: DynamoDBSettings) -> AsyncIterator[Store]:
+    """As `open_store`, for a command."""
+    async with open_store(timeout_s=dynamodb.timeout_s, kind=ImpatientStore) as store:
+        yield store

@@ -34,6 +34,8 @@ _DEAD_LETTERS_CONFIG = {
 }
 #: Seconds that a table may take to become active; on demand it takes about ten.
 ACTIVE_S_MAX = 120.0
+#: Seconds until the broker tells of a topic it has made; a single node takes a few milliseconds.
+SETTLED_S_MAX = 10.0
 _POLL_S = 0.5
 
 
@@ -75,31 +77,35 @@ async def _source_topic(
     settings: Settings, kafka: Kafka, *, check: bool, partitions: int, replication: int
 ) -> tuple[Finding, TopicState | None]:
     name = settings.kafka.topic
-    made = not check and await kafka.create_topic(
-        name, partitions=partitions, replication=replication, config={"cleanup.policy": "delete"}
-    ) if await kafka.topic(name) is None else False  # fmt: skip
-    state = await _settled(kafka, name) if made else await kafka.topic(name)
+    state, made = await kafka.topic(name), False
+    if state is None and not check:
+        made = await kafka.create_topic(
+            name,
+            partitions=partitions,
+            replication=replication,
+            config={"cleanup.policy": "delete"},
+        )
+        state = await _settled(kafka, name)
     if state is None:
         return Finding(f"topic {name}", missing=True), None
-    policy = state.config.get("cleanup.policy", "delete")
-    if policy != "delete":
-        raise OperatorError(
-            f"the topic {name!r} has cleanup.policy={policy}: compaction removes a user's older"
-            " messages unread; set it to delete"
-        )
+    _insist_on_delete(name, state)
     if state.partitions > PARTITION_MAX + 1:
-        raise OperatorError(f"the topic {name!r} has {state.partitions} partitions; too many")
-    return Finding(f"topic {name}: {state.partitions} partitions", made=made), state
+        raise OperatorError(
+            f"the topic {name!r} has {state.partitions} partitions, more than the"
+            f" {PARTITION_MAX + 1} that positions count: name another one in kafka.topic"
+        )
+    what = f"topic {name}: {state.partitions} partitions, replication factor {state.replicas}"
+    return Finding(what, made=made), state
 
 
-async def _settled(kafka: Kafka, name: str) -> TopicState | None:
+async def _settled(kafka: Kafka, name: str) -> TopicState:
     """A topic that was made a moment ago, once the broker tells of it."""
-    for _ in range(20):  # ten seconds; a single node takes a few milliseconds
+    for _ in range(int(SETTLED_S_MAX / _POLL_S)):
         state = await kafka.topic(name)
-        if state is not None and state.partitions:
+        if state is not None:
             return state
         await asyncio.sleep(_POLL_S)
-    return None
+    raise OperatorError(f"the topic {name!r} was made but is not seen: run `poste init` again")
 
 
 async def _dead_letter_topic(
@@ -121,6 +127,7 @@ async def _dead_letter_topic(
     if state is None:
         yield Finding(f"dead-letter topic {name}", missing=True)
         return
+    _insist_on_delete(name, state)
     if state.config.get("retention.ms", "-1") != "-1":
         raise OperatorError(
             f"the dead-letter topic {name!r} has retention.ms={state.config['retention.ms']}: a"
@@ -133,6 +140,15 @@ async def _dead_letter_topic(
             f" have {needed}: set its max.message.bytes to {needed} or more"
         )
     yield Finding(f"dead-letter topic {name}: records up to {_largest(state)} bytes", made=made)
+
+
+def _insist_on_delete(name: str, state: TopicState) -> None:
+    policy = state.config.get("cleanup.policy", "delete")
+    if policy != "delete":
+        raise OperatorError(
+            f"the topic {name!r} has cleanup.policy={policy}: compaction removes all but a user's"
+            " last record; set its cleanup.policy to delete"
+        )
 
 
 def _largest(state: TopicState | None) -> int:

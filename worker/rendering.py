@@ -1,5 +1,6 @@
 """What the commands print: JSON objects for programs (worker/schemas), tables for people."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,14 @@ from poste_restante.message import text_or_base64
 
 if TYPE_CHECKING:
     from poste_restante import Message, Page
+    from rich.console import Console
+
     from worker.operations import Office, Standing
 
 #: Characters of a body that a table shows.
 _SHOWN_MAX = 60
+#: Columns of a table that is piped: more than any of ours has.
+_PIPED_COLUMNS = 250
 
 
 def page_object(user_id: str, page: "Page") -> dict[str, Any]:
@@ -29,11 +34,10 @@ def page_object(user_id: str, page: "Page") -> dict[str, Any]:
 
 def page(user_id: str, page: "Page") -> None:
     """For a person: a table, and the lines to go on with."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = _console()
     if page.messages:
         table = Table("position", "time", "type", "body", box=None)
         for message in page.messages:
@@ -42,7 +46,7 @@ def page(user_id: str, page: "Page") -> None:
             table.add_row(position, time, message.type or "", Text(_body(message)))
         console.print(table)
     else:
-        console.print(f"nothing waits for {user_id}", highlight=False, markup=False)
+        console.print(f"nothing waits for {user_id}")
     if page.more:
         console.print("more waits behind this page")
     if page.receipt is not None:
@@ -96,16 +100,23 @@ def _time(milliseconds: int | None) -> str | None:
 
 def progress(office: "Office", standings: Sequence["Standing"]) -> None:
     """For a person: one line per partition."""
-    from rich.console import Console
     from rich.table import Table
 
-    columns = ("partition", "epoch", "origin", "next", "log start", "log end", "lag", "group",
-               "dead in a row", "written at")  # fmt: skip
-    table = Table(*columns, box=None, title=f"{office.table.topic} -> "
-                  f"{office.settings.dynamodb.table}")  # fmt: skip
+    columns = ("partition", "epoch", "origin", "next", "start", "end", "lag", "group",
+               "dead", "written at")  # fmt: skip
+    table = Table(*columns, box=None)
     names = ("partition", "epoch", "origin", "next", "log_start", "log_end", "lag", "group_offset",
              "dead_letters_in_a_row", "written_at")  # fmt: skip
     for standing in standings:
         found = _partition(standing)
         table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
-    Console().print(table)
+    _console().print(f"{office.table.topic} -> {office.settings.dynamodb.table}", style="bold")
+    _console().print(table)
+
+
+def _console() -> "Console":
+    """Standard output; what is piped is plain, and is not wrapped at a terminal's width."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+    return Console(highlight=False, markup=False, width=width)

@@ -6,9 +6,8 @@ from datetime import datetime
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from poste_restante.position import mailbox_key
-from worker.errors import ConfigurationError, OperatorError
-from worker.kafka import ANSWER_S_MAX, client_options, open_kafka
+from worker.errors import OperatorError
+from worker.kafka import ANSWER_S_MAX, client_options, missing_topic, open_kafka
 from worker.settings import KafkaSettings
 
 
@@ -23,16 +22,9 @@ async def send_text(
     expires_at: datetime | None,
 ) -> tuple[int, int]:
     """Partition and offset, once all in-sync replicas have it. Raises OperatorError."""
-    try:
-        mailbox_key(user_id)
-    except ValueError as error:
-        raise ConfigurationError(f"{error}") from None
     async with open_kafka(kafka) as admin:
         if await admin.topic(kafka.topic) is None:
-            raise OperatorError(
-                f"there is no topic {kafka.topic!r} at the broker: run `poste init`, or name"
-                " another one in kafka.topic"
-            )
+            raise missing_topic(kafka.topic)
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id_.encode()),
