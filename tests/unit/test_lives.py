@@ -1,0 +1,243 @@
+"""What an assignment fetches, flushes and may commit."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tests.records import MadeRecord
+from worker.lives import (
+    POLL_BUSY_S,
+    POLL_IDLE_S,
+    POLL_OPENING_S,
+    Assignment,
+    BatchLimits,
+    RecordBatch,
+)
+from worker.progress import Progress
+from worker.record import Fingerprint, fingerprint
+
+STORED = Progress(
+    table_id="t", epoch=1, next=10, origin=0, last=Fingerprint(5, 6), group=7, dead_in_a_row=3,
+    written_at_ms=1, caught_up_at_ms=None,
+)  # fmt: skip
+
+
+def records(*offsets: int, body: bytes = b"hello") -> list[MadeRecord]:
+    return [MadeRecord(offset=offset, partition=0, value=body) for offset in offsets]
+
+
+def opened(
+    *partitions: int, position: int = 10, limits: BatchLimits | None = None, **more: object
+) -> Assignment:
+    assignment = Assignment(partitions, limits=limits, **more)  # type: ignore[arg-type]
+    for partition in partitions:
+        assignment.open(partition, position, STORED)
+    return assignment
+
+
+def one(batches: Sequence[RecordBatch]) -> RecordBatch:
+    (batch,) = batches
+    return batch
+
+
+def test_a_life_at_progress_carries_on_what_progress_knows() -> None:
+    """Fingerprint, run of dead letters and confirmed offset hold only where they were taken
+    (G1)."""
+    at_progress = opened(0).lives[0]
+    below = opened(0, position=4).lives[0]
+
+    assert (at_progress.last, at_progress.dead_in_a_row) == (STORED.last, 3)
+    assert (below.last, below.dead_in_a_row) == (None, 0)
+
+
+async def test_one_batch_of_a_partition_is_in_work_and_the_next_gathers() -> None:
+    """Nothing is handed out before the batch in work is durable; what is fetched meanwhile is the
+    next batch (G2)."""
+    assignment = opened(0)
+    assignment.add(0, records(10, 11), caught_up=True)
+    first = one(assignment.cut(0.0))
+    assignment.add(0, records(12), caught_up=True)
+    assignment.add(0, records(15, 16), caught_up=True)
+
+    assert assignment.cut(0.0) == []
+    with first:
+        pass
+    assert [r.offset for r in one(assignment.cut(0.0)).records] == [12, 15, 16]
+
+
+async def test_partitions_are_cut_side_by_side() -> None:
+    """A partition in work holds up no other (G8)."""
+    assignment = opened(0, 1)
+    assignment.add(0, records(10), caught_up=True)
+    one(assignment.cut(0.0))
+    assignment.add(1, records(10), caught_up=True)
+
+    assert one(assignment.cut(0.0)).life.partition == 1
+
+
+def test_batches_are_bounded_in_records_and_bytes() -> None:
+    """A batch holds at most what the limits say; one larger record goes alone (G8)."""
+    assignment = opened(0, limits=BatchLimits(records_max=3, bytes_max=100))
+    assignment.add(0, records(10, 11, 12, 13, body=b"x" * 10), caught_up=True)
+    life = assignment.lives[0]
+
+    assert len(one(assignment.cut(0.0)).records) == 3
+
+    life.in_work = None
+    assignment.add(0, records(14, body=b"x" * 80), caught_up=True)
+    assignment.add(0, records(15, body=b"x" * 500), caught_up=True)
+    assert [r.offset for r in one(assignment.cut(0.0)).records] == [13, 14]
+    life.in_work = None
+    assert [r.offset for r in one(assignment.cut(0.0)).records] == [15]
+    assert life.waiting_bytes == 0
+
+
+def test_large_records_make_the_next_fetch_a_small_one() -> None:
+    """The fetch size counts compressed bytes, so the number of records is what bounds memory
+    (G8)."""
+    assignment = opened(0, limits=BatchLimits(records_max=5_000, bytes_max=1_000_000))
+    before = assignment.records_wanted()
+    assignment.add(0, records(10, 11, body=b"x" * 500_000), caught_up=True)
+
+    assert before > 500
+    assert assignment.records_wanted() == 1
+
+    for offset in range(20, 120):
+        assignment.add(0, records(offset, body=b""), caught_up=True)
+    assert assignment.records_wanted() > 10
+
+
+def test_a_partition_with_a_full_batch_waiting_is_not_fetched() -> None:
+    """Back-pressure reaches Kafka partition by partition (G8)."""
+    assignment = opened(0, 1, limits=BatchLimits(records_max=2))
+    assert assignment.hungry(0.0) == {0, 1}
+    assignment.add(0, records(10, 11), caught_up=False)
+    assignment.cut(0.0)
+    assert assignment.hungry(0.0) == {0, 1}
+    assignment.add(0, records(12, 13), caught_up=False)
+
+    assert assignment.hungry(0.0) == {1}
+    assert assignment.poll_s({1}, 0.0) == POLL_BUSY_S
+    assert assignment.poll_s({0, 1}, 0.0) == POLL_IDLE_S
+
+
+def test_linger_delays_the_fetch_of_a_partition_read_to_its_end() -> None:
+    """Kafka is the buffer while a batch gathers; a backlog is not lingered over."""
+    assignment = opened(0, 1, limits=BatchLimits(linger_s=5.0))
+    assignment.add(0, records(10), caught_up=True)
+    assignment.add(1, records(10), caught_up=False)
+    assignment.cut(100.0)
+    for life in assignment.lives.values():
+        life.in_work = None
+
+    assert assignment.hungry(104.9) == {1}
+    assert assignment.hungry(105.0) == {0, 1}
+    assert assignment.poll_s({1}, 104.5) == pytest.approx(0.5)
+
+
+def test_a_closed_partition_is_neither_fetched_nor_slow_to_be() -> None:
+    """While partitions are being opened the polls are short; the surplus is never read (G8)."""
+    assignment = Assignment(range(4), partitions_max=3)
+    assignment.open(1, 10, STORED)
+
+    assert assignment.hungry(0.0) == {1}
+    assert assignment.poll_s({1}, 0.0) == POLL_OPENING_S
+    assert set(assignment.closed) == {0, 2}
+    assert assignment.surplus == {3}
+
+
+async def test_only_what_is_durable_is_committed() -> None:
+    """The group's offset goes exactly up to what this life made durable (G1)."""
+    assignment = opened(0)
+    assert assignment.to_commit() == []
+    assignment.add(0, records(10, 14), caught_up=True)
+    batch = one(assignment.cut(0.0))
+    assert assignment.to_commit() == []
+    with batch:
+        batch.dead_in_a_row = 1
+        assert assignment.to_commit() == []
+    (life,) = assignment.to_commit()
+    saved = life.progress(99)
+
+    assert life.durable == 15
+    assert saved == replace(
+        STORED, next=15, last=fingerprint(batch.records[-1]), dead_in_a_row=1,
+        written_at_ms=99, caught_up_at_ms=99,
+    )  # fmt: skip
+    life.confirm(15)
+    assert assignment.to_commit() == []
+    assert life.progress(100).group == 15
+
+
+async def test_caught_up_is_not_claimed_while_records_wait() -> None:
+    """A partition is caught up when what was fetched to the log's end is durable."""
+    assignment = opened(0, limits=BatchLimits(records_max=1))
+    assignment.add(0, records(10, 11), caught_up=True)
+    with one(assignment.cut(0.0)):
+        pass
+
+    assert assignment.lives[0].progress(99).caught_up_at_ms is None
+
+
+async def test_a_flush_that_fails_is_the_last_of_its_assignment() -> None:
+    """After a failure nothing is handed out, and nothing more is committed (G1, G2)."""
+    causes: list[BaseException] = []
+    assignment = opened(0, 1, on_broken=causes.append)
+    assignment.add(0, records(10), caught_up=True)
+    assignment.add(1, records(10), caught_up=True)
+    good, bad = assignment.cut(0.0)
+    with good:
+        pass
+    with pytest.raises(ValueError, match="broken"), bad:
+        raise ValueError("broken")
+    assignment.add(0, records(11), caught_up=True)
+
+    assert len(causes) == 1
+    assert assignment.cut(0.0) == []
+    assert assignment.to_commit() == []
+
+
+async def test_a_cancelled_flush_is_reported_unless_the_assignment_is_over() -> None:
+    """A task group does not notice a child that was merely cancelled; a revoke cancels on
+    purpose (G1)."""
+    causes: list[BaseException] = []
+    assignment = opened(0, on_broken=causes.append)
+
+    async def flush(batch: RecordBatch) -> None:
+        with batch:
+            await asyncio.Event().wait()
+
+    assignment.add(0, records(10), caught_up=True)
+    task = asyncio.create_task(flush(one(assignment.cut(0.0))))
+    await asyncio.sleep(0)
+    assert not assignment.idle.is_set()
+    task.cancel()
+    await asyncio.wait([task])
+    assert isinstance(causes[0], asyncio.CancelledError)
+
+    causes.clear()
+    over = opened(0, on_broken=causes.append)
+    over.add(0, records(10), caught_up=True)
+    task = asyncio.create_task(flush(one(over.cut(0.0))))
+    await asyncio.sleep(0)
+    over.end()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert causes == []
+    assert over.idle.is_set()
+    assert over.to_commit() == []
+
+
+async def test_a_batch_taken_after_the_end_is_not_flushed() -> None:
+    """A batch that Faust hands out too late belongs to nobody (G2)."""
+    assignment = opened(0)
+    assignment.add(0, records(10), caught_up=True)
+    batch = one(assignment.cut(0.0))
+    assignment.end()
+    begun = False
+
+    with pytest.raises(asyncio.CancelledError), batch:
+        begun = True
+    assert not begun

@@ -1,0 +1,72 @@
+"""What the worker's log shows, and what it leaves out."""
+
+import json
+import logging
+
+from worker.errors import OperatorError, TableReplaced
+from worker.logs import REPEAT_S, JsonLines, OneLine, Unrepeated, operator_error
+
+
+def line(error: BaseException | None = None, text: str = "crashed") -> logging.LogRecord:
+    info = None if error is None else (type(error), error, None)
+    return logging.LogRecord("faust", logging.ERROR, __file__, 1, text, (), info)
+
+
+def test_an_operators_error_is_one_line_wherever_it_is_wrapped() -> None:
+    """Groups and causes are looked through; the traceback is left out."""
+    wanted = TableReplaced("the table was replaced")
+    group = BaseExceptionGroup("unhandled", [ValueError("x"), wanted])
+    cause = RuntimeError("agent")
+    cause.__cause__ = group
+    record = line(cause)
+    OneLine().filter(record)
+
+    assert record.getMessage() == "the table was replaced"
+    assert record.exc_info is None
+
+
+def test_any_other_error_keeps_its_traceback() -> None:
+    """What nobody foresaw is shown whole."""
+    record = line(ValueError("x"))
+    OneLine().filter(record)
+
+    assert record.exc_info is not None
+    assert record.getMessage() == "crashed"
+    assert operator_error(None) is None
+
+
+def test_a_cause_that_is_itself_does_not_hang() -> None:
+    """mode raises `crash_reason from crash_reason`."""
+    error = OperatorError("mend it")
+    error.__cause__ = error
+
+    assert operator_error(error) is error
+
+    other = ValueError("x")
+    other.__cause__ = other
+    assert operator_error(other) is None
+
+
+def test_a_clients_message_passes_once_in_a_while() -> None:
+    """aiokafka logs dozens of errors a second while the broker is away (G8)."""
+    now = [0.0]
+    unrepeated = Unrepeated(clock=lambda: now[0])
+
+    assert unrepeated.filter(line(text="away"))
+    assert not unrepeated.filter(line(text="away"))
+    assert unrepeated.filter(line(text="another"))
+    now[0] = REPEAT_S
+    assert unrepeated.filter(line(text="away"))
+
+
+def test_json_lines_are_json() -> None:
+    """One object a line, the exception within it."""
+    try:
+        raise ValueError("x")
+    except ValueError as error:
+        record = line(error)
+        record.exc_info = (ValueError, error, error.__traceback__)
+    shown = json.loads(JsonLines().format(record))
+
+    assert (shown["level"], shown["logger"], shown["message"]) == ("ERROR", "faust", "crashed")
+    assert "ValueError: x" in shown["exception"]

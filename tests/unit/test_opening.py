@@ -1,0 +1,187 @@
+"""Opening partitions: what is asked, what is stored before the first record, what stays closed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from poste_restante.table import TableRecord
+from worker.errors import OperatorError, TableReplaced
+from worker.opening import Opened, Opener
+from worker.progress import Progress
+from worker.record import Fingerprint
+from worker.resume import Closed, LogState, Start
+
+TABLE = TableRecord(table_id="t1", topic="undelivered", partitions=2, epoch=1)
+PRINT = Fingerprint(1, 2)
+
+
+def progress(next_: int, **more: object) -> Progress:
+    made = Progress(table_id="t1", epoch=1, next=next_, origin=0, last=PRINT, written_at_ms=1)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+class Store:
+    """Progress in memory, with a record of what was written."""
+
+    def __init__(self, *stored: Progress | None) -> None:
+        self.record = TABLE
+        self.stored: dict[int, Progress | None] = dict(enumerate(stored))
+        self.written: list[tuple[str, int, Progress]] = []
+
+    async def table(self) -> TableRecord:
+        return self.record
+
+    async def read(self, partition: int) -> Progress | None:
+        return self.stored[partition]
+
+    async def create(self, partition: int, progress: Progress) -> Progress:
+        self.written.append(("create", partition, progress))
+        found = self.stored[partition] = self.stored[partition] or progress
+        return found
+
+    async def advance(self, partition: int, seen: Progress, new: Progress) -> Progress:
+        raise AssertionError("an opening advances nothing")
+
+    async def move(self, partition: int, old: Progress, new: Progress) -> None:
+        assert self.stored[partition] == old
+        self.written.append(("move", partition, new))
+        self.stored[partition] = new
+
+
+class FakeLog:
+    """A log of 100 offsets from 0, in two partitions; the group's offsets are given."""
+
+    def __init__(self, *groups: int | None, start: int = 0, last: Fingerprint = PRINT) -> None:
+        self.groups = dict(enumerate(groups))
+        self.start = start
+        self.last = last
+        self.asked: dict[int, int] = {}
+        self.away = False
+
+    async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
+        if self.away:
+            raise KafkaConnectionError("away")
+        return {p: LogState(self.start, 100) for p in partitions}
+
+    async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        return {p: self.groups[p] for p in partitions}
+
+    async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+        return dict.fromkeys(partitions, time_ms // 10)
+
+    async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
+        self.asked |= offsets
+        return dict.fromkeys(offsets, self.last)
+
+
+def opener(store: Store, log: FakeLog, start: Start | None = None) -> Opener:
+    return Opener(
+        topic="undelivered", start=start or Start(), progress=store, log=log, now_ms=lambda: 77
+    )
+
+
+async def test_partitions_are_resumed_at_progress() -> None:
+    """Progress is where a life begins, whatever the group says above it (G1)."""
+    store, log = Store(progress(40), progress(50)), FakeLog(40, 90)
+    answers = await opener(store, log).open([0, 1])
+
+    assert answers == {0: Opened(40, progress(40)), 1: Opened(50, progress(50))}
+    assert log.asked == {0: 39, 1: 49}
+    assert store.written == []
+
+
+async def test_a_lower_start_is_stored_before_the_first_record() -> None:
+    """A rewind forgets the confirmed offset in the table, or a crash would undo it (G1)."""
+    store = Store(progress(40, group=35))
+    answers = await opener(store, FakeLog(12)).open([0])
+    forgotten = progress(40, group=None)
+
+    assert answers == {0: Opened(0, forgotten)}
+    assert store.written == [("move", 0, forgotten)]
+
+
+async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCaptureFixture) -> None:
+    """What retention removed unread is logged as an error with its range, once (G1)."""
+    store = Store(progress(40))
+    answers = await opener(store, FakeLog(40, start=60)).open([0])
+    (answer,) = answers.values()
+
+    assert isinstance(answer, Opened)
+    assert (answer.position, answer.progress.origin, answer.progress.next) == (60, 60, 60)
+    assert store.stored[0] == answer.progress
+    assert "offsets 40 to 59 were removed" in caplog.text
+
+
+async def test_another_log_closes_its_partition_alone() -> None:
+    """A record that differs at progress - 1 closes the partition; the others go on (G4)."""
+    store = Store(progress(40, last=Fingerprint(9, 9)), progress(50))
+    answers = await opener(store, FakeLog(40, 50)).open([0, 1])
+
+    assert isinstance(answers[0], Closed)
+    assert "poste epoch" in answers[0].reason
+    assert answers[1] == Opened(50, progress(50))
+
+
+async def test_a_broker_that_is_away_closes_all_for_now() -> None:
+    """A doubt is asked again; nothing is guessed and nothing written (G1)."""
+    store, log = Store(progress(40), None), FakeLog(40, None)
+    log.away = True
+    answers = await opener(store, log).open([0, 1])
+
+    assert all(isinstance(answer, Closed) for answer in answers.values())
+    assert store.written == []
+
+
+@pytest.mark.parametrize(
+    ("start", "position"), [(Start(), 0), (Start.at(550), 55)], ids=["earliest", "time"]
+)
+async def test_a_first_start_is_written_down(start: Start, position: int) -> None:
+    """What `kafka.start` resolves to becomes progress and origin before the first record (G1)."""
+    store = Store(None)
+    answers = await opener(store, FakeLog(None), start).open([0])
+    (written,) = store.written
+
+    assert written[0] == "create"
+    assert (written[2].next, written[2].origin, written[2].written_at_ms) == (
+        position,
+        position,
+        77,
+    )
+    assert answers == {0: Opened(position, written[2])}
+
+
+async def test_a_first_start_that_another_worker_made_is_followed() -> None:
+    """What is stored after the attempt counts, not what we wanted to store (G1)."""
+
+    class Raced(Store):
+        async def create(self, partition: int, progress: Progress) -> Progress:
+            self.stored[partition] = theirs
+            return theirs
+
+    theirs = progress(30, last=None)
+    store = Raced(None)
+    answers = await opener(store, FakeLog(None)).open([0])
+
+    assert answers == {0: Opened(30, theirs)}
+
+
+async def test_a_table_of_another_topic_is_refused() -> None:
+    """One topic per table: positions of two topics would hide each other (G4)."""
+    store = Store(progress(40))
+    store.record = replace(TABLE, topic="another")
+
+    with pytest.raises(OperatorError, match="another"):
+        await opener(store, FakeLog(40)).open([0])
+
+
+async def test_a_table_replaced_between_two_assignments_ends_the_process() -> None:
+    """The table id is read at every assignment (G1)."""
+    store = Store(progress(40))
+    asked = opener(store, FakeLog(40))
+    await asked.open([0])
+    store.record = replace(TABLE, table_id="t2")
+
+    with pytest.raises(TableReplaced):
+        await asked.open([0])

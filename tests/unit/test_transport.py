@@ -1,0 +1,99 @@
+"""The undocumented parts of Faust, mode and aiokafka that worker/transport.py leans on.
+
+An upgrade that renames one of them, or changes how it is called, must turn these red before it
+loses a message.
+"""
+
+import inspect
+from importlib.metadata import version
+from typing import Any
+
+import aiokafka
+import mode
+import pytest
+from aiokafka.consumer.fetcher import Fetcher
+from faust.transport.drivers import aiokafka as driver
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types.tuples import ConsumerMessage
+
+from worker.transport import BatchConsumer, BatchConsumerThread, BatchTransport, WholeBatches
+
+PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
+
+
+@pytest.mark.parametrize(("name", "pinned"), PINNED.items())
+def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
+    """The guarantees lean on their behaviour (G1)."""
+    assert version(name) == pinned
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (driver.Consumer, "perform_seek", ["self"]),
+        (driver.Consumer, "wait_empty", ["self"]),
+        (driver.Consumer, "on_stop", ["self"]),
+        (driver.Consumer, "on_partitions_revoked", ["self", "revoked"]),
+        (driver.Consumer, "force_commit", ["self", "topics", "start_new_transaction"]),
+        (driver.Consumer, "verify_event_path", ["self", "now", "tp"]),
+        (driver.Consumer, "_drain_messages", ["self", "fetcher"]),
+        (driver.Consumer, "_getmany", ["self", "active_partitions", "timeout"]),
+        (driver.Consumer, "_commit", ["self", "offsets"]),
+        (driver.Consumer, "_new_consumer_thread", ["self"]),
+        (AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
+        (AIOKafkaConsumerThread, "getmany", ["self", "active_partitions", "timeout"]),
+        (
+            AIOKafkaConsumerThread,
+            "_fetch_records",
+            ["self", "consumer", "active_partitions", "timeout", "max_records"],
+        ),
+        (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
+        (mode.Service, "wait_first", ["self", "coros", "timeout"]),
+        (mode.Service, "add_future", ["self", "coro"]),
+        (mode.Service, "crash", ["self", "reason"]),
+        (aiokafka.AIOKafkaConsumer, "seek", ["self", "partition", "offset"]),
+        (aiokafka.AIOKafkaConsumer, "pause", ["self", "partitions"]),
+        (aiokafka.AIOKafkaConsumer, "resume", ["self", "partitions"]),
+        (aiokafka.AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
+        (Fetcher, "fetched_records", ["self", "partitions", "timeout", "max_records"]),
+    ],
+)
+def test_a_name_relied_on_is_there_and_called_as_before(
+    owner: type, name: str, parameters: list[str]
+) -> None:
+    """Names and parameters of what is overridden or called (G1)."""
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+@pytest.mark.parametrize("mine", [BatchConsumer, BatchConsumerThread, WholeBatches])
+def test_every_override_overrides_something(mine: Any) -> None:
+    """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
+    own_names = {
+        BatchConsumer: {"rules", "_open", "_take_answer", "_limited", "_on_broken", "_fetch_next",
+                        "_arm_last_resort", "_undo", "_follows", "_deliver_ready", "_deliver",
+                        "_save", "_tp"},
+        BatchConsumerThread: {"_fetch", "_caught_up", "hold", "_hold", "move", "_move"},
+        WholeBatches: set(),
+    }  # fmt: skip
+    ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}
+    expected = {n for n in ours if not n.startswith("__")} - own_names[mine]
+    base = mine.__mro__[1]
+
+    assert expected
+    assert {name for name in expected if not hasattr(base, name)} == set()
+
+
+def test_an_event_carries_the_batch_as_it_is() -> None:
+    """Nothing is decoded by Faust: a record's bytes cannot fail there (G9)."""
+    batch: Any = object()
+    message = ConsumerMessage("t", 0, 1, 0.0, 0, [], None, batch, None)
+    schema = WholeBatches()
+
+    assert schema.loads_value(None, message) is batch
+    schema.loads_key(None, message)
+
+
+def test_the_transport_hands_out_our_consumer() -> None:
+    """`Transport.Consumer` is the documented plug point."""
+    assert BatchTransport.Consumer is BatchConsumer
+    assert issubclass(BatchConsumer, driver.Consumer)
