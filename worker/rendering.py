@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from poste_restante.message import text_or_base64
 
 if TYPE_CHECKING:
-    from poste_restante import Message, Page
     from rich.console import Console
 
+    from poste_restante import Message, Page
     from worker.operations import Office, Standing
 
 #: Characters of a body that a table shows.
