@@ -245,8 +245,9 @@ class BatchConsumer(driver.Consumer):
             self.add_future(self.crash(error))
 
     async def on_stop(self) -> None:
-        if self.transport.rules is not None:  # else nothing was opened, and nothing can hang
-            self._arm_last_resort()
+        if self.transport.rules is None:
+            return  # the resources could not be opened: nothing was started, nothing can hang
+        self._arm_last_resort()
         await super().on_stop()
 
     def _arm_last_resort(self) -> None:
