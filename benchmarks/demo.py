@@ -8,6 +8,7 @@ Exits with 1 when a check fails. Leaves nothing running.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -248,6 +249,7 @@ class Demo:
 
 def main(start: Callable[[], Services] = start_services) -> int:
     """Exit status: 0 when every check held."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a cluster's first seconds
     console = Console()
     begin = time.monotonic()
     console.print("starting Kafka and DynamoDB ...")
