@@ -168,11 +168,12 @@ def decode_bundle(item: Item, user_id: str, topic: str) -> list[Message]:
 def decode_message(attributes: Item, user_id: str, log: LogId, topic: str) -> Message:
     """Inverse of `encode_message`. Raises KeyError, TypeError or ValueError on a damaged map."""
     position = Position(*log, int(attributes["o"]["N"]))
+    own_id = _text(attributes, "i")
     time = attributes.get("t")
     expiry = attributes.get("e")
     return Message(
         user_id=user_id,
-        id=_text(attributes, "i") or position.id(topic),
+        id=position.id(topic) if own_id is None else own_id,
         source=_text(attributes, "s"),
         type=_text(attributes, "y"),
         time=None if time is None else _EPOCH + int(time["N"]) * _MICROSECOND,

@@ -8,30 +8,23 @@ confirmed: whatever is cut off in between, nothing comes back and nothing is los
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from poste_restante.errors import (
-    MailboxError,
-    StoreUnavailable,
-    TableMismatch,
-    UnreadableItem,
-)
+from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.item import Item
 from poste_restante.message import Message
-from poste_restante.position import CURSOR_KEY, TABLE_RECORD_KEY, BundleKey, LogId, mailbox_key
+from poste_restante.position import CURSOR_KEY, mailbox_key
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
-from poste_restante.store import ConditionFailed, translated
+from poste_restante.store import QUERY_ITEMS_MAX, Store
 from poste_restante.table import Cursor, TableRecord, decode_cursor
+from poste_restante.watch import TableWatch
 
-#: Seconds until the table record is looked at again: a table is replaced with gateways stopped.
-TABLE_CHECK_S = 60.0
-#: Items of one batch_write_item (API reference).
-DELETES_PER_CALL_MAX = 25
-#: Bundles that the first look behind a page asks for; each further look takes twice as many.
+#: Bundles that the first look behind a page asks for. Most mailboxes answer with a visible one,
+#: and it is not returned: one is the cheapest.
 LOOK_AHEAD_ITEMS = 1
 
 #: Defaults of `open_mailboxes`, for a gateway with a user waiting at the other end.
@@ -73,12 +66,10 @@ class Mailboxes:
         receipt_keys: Sequence[str | bytes] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
-        self._table = table
+        self._store = Store(client, table)
+        self._watch = TableWatch(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
         self._clock = clock
-        self._record: TableRecord | None = None
-        self._checked_at = 0.0
 
     async def fetch(
         self,
@@ -102,16 +93,13 @@ class Mailboxes:
         key = mailbox_key(user_id)
         items_max = None if limit is None else limit + 1  # the cursor is an item too
         if after is None:
-            record, answer = await self._with_record(self._query(key, limit=items_max))
-            items = _items(answer)
-            cursor = _cursor(items)
-            start = None
+            record, found = await self._with_record(self._store.query(key, limit=items_max))
+            cursor, start = _cursor(found.items), None
         else:
-            record, cursor_answer = await self._with_record(self._query(key, cursor=True))
+            record, found = await self._with_record(self._store.query(key, only=CURSOR_KEY))
             start = self._receipts.decode(after, table_id=record.table_id, user_id=user_id)
-            cursor = _cursor(_items(cursor_answer))
-            answer = await self._query(key, after=start.boundary, limit=items_max)
-            items = _items(answer)
+            cursor = _cursor(found.items)
+            found = await self._store.query(key, after=start.boundary, limit=items_max)
         reading = Reading(
             user_id=user_id,
             topic=record.topic,
@@ -120,23 +108,26 @@ class Mailboxes:
             limits=Limits(limit, max_bytes),
             start=start,
         )
-        reading.add(item for item in items if item["position"]["S"] != CURSOR_KEY)
-        await self._read_on(reading, key, items_max, answer.get("LastEvaluatedKey"))
+        reading.add(found.items)
+        await self._read_on(reading, key, items_max, found.last)
         return self._page(reading, record)
 
     async def _read_on(
         self, reading: Reading, key: str, items_max: int | None, last: Item | None
     ) -> None:
-        """Query until there is a message, then only until it is known whether there is more."""
-        look_ahead = LOOK_AHEAD_ITEMS
+        """Query until there is a message, then only until it is known whether there is more.
+
+        Ends with the mailbox at the latest; each Query asks for twice as much as the one before,
+        so that a small limit does not make many of them where much is hidden.
+        """
         while last is not None and not reading.ended:
-            limit = items_max
-            if reading.messages:
+            if reading.messages and not reading.closed:
                 reading.close()
-                limit, look_ahead = look_ahead, 2 * look_ahead
-            answer = await self._query(key, start=last, limit=limit)
-            reading.add(_items(answer))
-            last = answer.get("LastEvaluatedKey")
+                items_max = LOOK_AHEAD_ITEMS
+            elif items_max is not None:
+                items_max = min(2 * items_max, QUERY_ITEMS_MAX)
+            items, last = await self._store.query(key, start=last, limit=items_max)
+            reading.add(items)
 
     def _page(self, reading: Reading, record: TableRecord) -> Page:
         def token(receipt: Receipt) -> str:
@@ -163,104 +154,33 @@ class Mailboxes:
             page = await self.fetch(user_id, limit=limit, max_bytes=max_bytes, after=page.receipt)
             yield page
 
-    async def ack(self, user_id: str, receipt: str) -> None:
+    async def ack(self, user_id: str, receipt: str | None) -> None:
         """Acknowledge what a reading has passed: it never comes back.
 
         Idempotent, and never a step back: an older receipt changes nothing. Returns when the
-        cursor is raised; a delete that fails is harmless, the cursor hides what is left.
+        cursor is raised; a delete that fails is harmless, the cursor hides what is left. None,
+        the receipt of a page that passed nothing, acknowledges nothing.
 
         Raises InvalidReceipt for a receipt that is not of this mailbox and table.
         """
         key = mailbox_key(user_id)
-        record = await self._checked()
+        if receipt is None:
+            return
+        record = await self._watch.record()
         found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
         for log, reach in found.logs.items():
             if reach.covered >= 0:
-                await self._raise_cursor(key, log, reach.covered)
+                await self._store.raise_cursor(key, log, reach.covered)
         # `decode` has checked that every bundle is covered, in a log that is confirmed by now.
-        await self._delete(key, found.bundles)
-
-    async def _raise_cursor(self, key: str, log: LogId, offset: int) -> None:
-        update = self._client.update_item(
-            TableName=self._table,
-            Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
-            UpdateExpression="SET #log = :offset",
-            ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
-            ExpressionAttributeNames={"#log": log.encode()},
-            ExpressionAttributeValues={":offset": {"N": str(offset)}},
-        )
-        # Already further, by another device or an attempt of our own: that is what we want.
-        with suppress(ConditionFailed):
-            await translated(update, self._table)
-
-    async def _delete(self, key: str, bundles: Sequence[BundleKey]) -> None:
-        for begin in range(0, len(bundles), DELETES_PER_CALL_MAX):
-            requests = [
-                {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": b.encode()}}}}
-                for b in bundles[begin : begin + DELETES_PER_CALL_MAX]
-            ]
-            try:
-                await translated(
-                    self._client.batch_write_item(RequestItems={self._table: requests}),
-                    self._table,
-                )
-            except MailboxError:
-                return  # hidden by the cursor; the next page that meets them lists them again
-
-    async def _query(
-        self,
-        key: str,
-        *,
-        limit: int | None = None,
-        cursor: bool = False,
-        after: str | None = None,
-        start: Item | None = None,
-    ) -> dict[str, Any]:
-        """One strongly consistent Query of a mailbox: all, its cursor, or what is behind a key."""
-        condition, values = "user_id = :user", {":user": {"S": key}}
-        if cursor or after is not None:
-            condition += " AND #position " + ("= :key" if cursor else "> :key")
-            values[":key"] = {"S": CURSOR_KEY if after is None else after}
-        arguments: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeValues": values,
-            "ConsistentRead": True,
-        }
-        if ":key" in values:
-            arguments["ExpressionAttributeNames"] = {"#position": "position"}
-        if limit is not None:
-            arguments["Limit"] = limit
-        if start is not None:
-            arguments["ExclusiveStartKey"] = start
-        answer = await translated(self._client.query(**arguments), self._table)
-        if not isinstance(answer, dict) or not isinstance(answer.get("Items"), list):
-            raise StoreUnavailable("the store's answer to a query is none")
-        return answer
-
-    async def _checked(self) -> TableRecord:
-        """The table record, looked at within the last TABLE_CHECK_S. Raises TableMismatch."""
-        now = self._clock()
-        if self._record is not None and 0 <= now - self._checked_at < TABLE_CHECK_S:
-            return self._record
-        items = _items(await self._query(TABLE_RECORD_KEY))
-        if not items:
-            raise TableMismatch(f"the table {self._table!r} is not ours yet: run `poste init`")
-        try:
-            record = TableRecord.decode(items[0])
-        except ValueError as error:
-            raise TableMismatch(f"cannot use the table {self._table!r}: {error}") from None
-        if self._record is not None and record.table_id != self._record.table_id:
-            raise TableMismatch(
-                f"the table {self._table!r} was replaced while it was open: open it again"
-            )
-        self._record, self._checked_at = record, now
-        return record
+        await self._store.delete(key, found.bundles)
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
+        fresh = self._watch.fresh()
+        if fresh is not None:
+            return fresh, await query
         # Both are waited for, so that neither's error is left behind.
-        record, answer = await asyncio.gather(self._checked(), query, return_exceptions=True)
+        record, answer = await asyncio.gather(self._watch.record(), query, return_exceptions=True)
         if isinstance(record, BaseException):
             raise record
         if isinstance(answer, BaseException):
@@ -268,15 +188,15 @@ class Mailboxes:
         return record, answer
 
 
-def _items(answer: dict[str, Any]) -> list[Item]:
-    items: list[Item] = answer["Items"]
-    return items
-
-
-def _cursor(items: list[Item]) -> Cursor:
-    """The cursor, which is the first item if there is one."""
-    if items and items[0]["position"]["S"] == CURSOR_KEY:
-        return decode_cursor(items[0])
+def _cursor(items: Sequence[Item]) -> Cursor:
+    """The cursor among the items, before all bundles. Raises MailboxError for a damaged one."""
+    for item in items:
+        if item["position"]["S"] == CURSOR_KEY:
+            try:
+                return decode_cursor(item)
+            except ValueError as error:
+                # Without it, what was acknowledged would come back: somebody has to look.
+                raise MailboxError(f"the mailbox's cursor cannot be read: {error}") from error
     return {}
 
 
@@ -298,6 +218,7 @@ async def open_mailboxes(
     """
     import aioboto3
     from aiobotocore.config import AioConfig
+    from botocore.exceptions import BotoCoreError
 
     config = AioConfig(
         connect_timeout=timeout_s,
@@ -305,11 +226,17 @@ async def open_mailboxes(
         retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=connections,
     )
-    opening = aioboto3.Session().client("dynamodb", config=config)
-    client = await translated(opening.__aenter__(), table)
+    try:
+        opening = aioboto3.Session().client("dynamodb", config=config)
+        client = await opening.__aenter__()
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+        raise MailboxError(f"cannot use the store: {error}") from error
     try:
         mailboxes = Mailboxes(client, table=table, receipt_keys=receipt_keys)
-        await mailboxes._checked()  # noqa: SLF001 - our own
-        yield mailboxes
+        try:
+            await mailboxes._watch.record()  # noqa: SLF001 - our own
+            yield mailboxes
+        finally:
+            await mailboxes._watch.close()  # noqa: SLF001 - our own
     finally:
         await opening.__aexit__(None, None, None)

@@ -6,11 +6,11 @@ The contract suites run on it and on DynamoDB Local; where the two differ, this 
 import copy
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from poste_restante.condition import Condition
 from poste_restante.item import Item
 from poste_restante.table import TABLE_SCHEMA
 
@@ -18,7 +18,6 @@ from poste_restante.table import TABLE_SCHEMA
 PAGE_BYTES, CALL_ITEMS_MAX, ITEM_BYTES = 1024 * 1024, 25, 400 * 1024
 
 Key = tuple[str, str]
-_TOKEN = re.compile(r"\s*(<=|>=|<>|[=<>(),]|[#:]?\w+)")
 
 
 def client_error(code: str, text: str, operation: str, **more: Any) -> ClientError:
@@ -69,23 +68,30 @@ class InMemoryTable:
         return {}
 
     async def update_item(
-        self, *, TableName: str, Key: Item, UpdateExpression: str, **conditions: Any  # noqa: N803
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        Key: Item,  # noqa: N803
+        UpdateExpression: str,  # noqa: N803
+        ReturnValues: str = "NONE",  # noqa: N803
+        **conditions: Any,
+    ) -> dict[str, Any]:
         self._check("UpdateItem", TableName)
         self._hold_to(conditions, _key(Key), "UpdateItem")
         item = copy.deepcopy(self.items.get(_key(Key), dict(Key)))
         names, values = _names(conditions)
+        updated: Item = {}
         for clause, body in re.findall(
             r"(SET|REMOVE)\s+(.*?)(?=\s+(?:SET|REMOVE)\s|$)", UpdateExpression
         ):
             for part in body.split(","):
                 name, _, value = (word.strip() for word in part.partition("="))
                 if clause == "SET":
-                    item[names.get(name, name)] = copy.deepcopy(values[value])
+                    updated[names.get(name, name)] = copy.deepcopy(values[value])
                 else:
                     item.pop(names.get(name, name), None)
-        self._store(item, "UpdateItem")
-        return {}
+        self._store(item | updated, "UpdateItem")
+        return {"Attributes": updated} if ReturnValues == "UPDATED_NEW" else {}
 
     async def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
         operation = "BatchWriteItem"
@@ -128,22 +134,24 @@ class InMemoryTable:
         self._check("Query", TableName)
         names, values = _names(conditions)
         start = None if ExclusiveStartKey is None else _bytes(_key(ExclusiveStartKey))
+        condition = Condition(KeyConditionExpression, names, values)
         found: list[Item] = []
-        size, last = 0, None
+        size, more = 0, False
         for key in sorted(self.items, key=_bytes):
             item = self.items[key]
-            if start is not None and _bytes(key) <= start:
+            if (start is not None and _bytes(key) <= start) or not condition.holds(item):
                 continue
-            if not _Condition(KeyConditionExpression, names, values).holds(item):
-                continue
+            if size >= self.page_bytes:  # known only when there is a further item
+                more = True
+                break
             found.append(copy.deepcopy(item))
             size += item_bytes(item)
-            if len(found) == Limit or size >= self.page_bytes:
-                last = {"user_id": item["user_id"], "position": item["position"]}
+            if len(found) == Limit:  # whether or not there is a further item
+                more = True
                 break
         answer: dict[str, Any] = {"Items": found, "Count": len(found)}
-        if last is not None:
-            answer["LastEvaluatedKey"] = copy.deepcopy(last)
+        if more:
+            answer["LastEvaluatedKey"] = {n: found[-1][n] for n in ("user_id", "position")}
         return answer
 
     def _hold_to(self, conditions: Mapping[str, Any], key: Key, operation: str) -> None:
@@ -152,7 +160,7 @@ class InMemoryTable:
             return
         names, values = _names(conditions)
         stored = self.items.get(key, {})
-        if not _Condition(expression, names, values).holds(stored):
+        if not Condition(expression, names, values).holds(stored):
             more = {}
             if conditions.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and stored:
                 more = {"Item": copy.deepcopy(stored)}
@@ -206,83 +214,3 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
     if kind == "M":
         return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
     return 1  # NULL, BOOL
-
-
-class _Condition:
-    """A condition expression over one item: OR, AND, parentheses, comparisons, BETWEEN,
-    attribute_exists and attribute_not_exists."""
-
-    def __init__(
-        self, expression: str, names: Mapping[str, str], values: Mapping[str, Any]
-    ) -> None:
-        self._tokens = _TOKEN.findall(expression)
-        self._names, self._values = names, values
-        self._at = 0
-        self._item: Mapping[str, Any] = {}
-
-    def holds(self, item: Mapping[str, Any]) -> bool:
-        self._at, self._item = 0, item
-        result = self._or()
-        assert self._at == len(self._tokens), f"not understood: {self._tokens[self._at :]}"
-        return result
-
-    def _next(self) -> str:
-        token: str = self._tokens[self._at]
-        self._at += 1
-        return token
-
-    def _is(self, *words: str) -> bool:
-        if self._at < len(self._tokens) and self._tokens[self._at] in words:
-            self._at += 1
-            return True
-        return False
-
-    def _or(self) -> bool:
-        result = self._and()
-        while self._is("OR"):
-            result = self._and() or result
-        return result
-
-    def _and(self) -> bool:
-        result = self._one()
-        while self._is("AND"):
-            result = self._one() and result
-        return result
-
-    def _one(self) -> bool:
-        if self._is("("):
-            result = self._or()
-            assert self._is(")")
-            return result
-        word = self._next()
-        if word in {"attribute_exists", "attribute_not_exists"}:
-            assert self._is("(")
-            there = self._value(self._next()) is not None
-            assert self._is(")")
-            return there == (word == "attribute_exists")
-        left, operator = self._value(word), self._next()
-        if operator == "BETWEEN":
-            low = self._value(self._next())
-            assert self._is("AND")
-            high = self._value(self._next())
-            return _compare(low, "<=", left) and _compare(left, "<=", high)
-        return _compare(left, operator, self._value(self._next()))
-
-    def _value(self, word: str) -> Any:
-        if word.startswith(":"):
-            return self._values[word]
-        return self._item.get(self._names.get(word, word))
-
-
-def _compare(left: Any, operator: str, right: Any) -> bool:
-    if left is None or right is None or left.keys() != right.keys():
-        return operator == "<>"
-    a, b = _comparable(left), _comparable(right)
-    return bool(
-        {"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[operator]
-    )
-
-
-def _comparable(value: Mapping[str, Any]) -> Any:
-    ((kind, content),) = value.items()
-    return Decimal(content) if kind == "N" else content.encode() if kind == "S" else content

@@ -5,6 +5,7 @@ the last one seen in that log, or at or below the cursor). Bundles may overlap a
 the rule makes that invisible, across pages, restarts and writers at work.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -57,7 +58,8 @@ class Reading:
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
     _bytes: int = 0
     _passed_anything: bool = False
-    _closed: bool = False
+    #: No further message is returned; what is added only tells whether there is more.
+    closed: bool = False
 
     def __post_init__(self) -> None:
         if self.start is not None:
@@ -120,14 +122,14 @@ class Reading:
 
     def close(self) -> None:
         """Return no further message; what is added now only tells whether there is more."""
-        self._closed = True
+        self.closed = True
 
     def _fits(self, message: Message) -> bool:
         if not self.messages:
             return True  # at least one, however large
         most, bytes_max = self.limits.messages_max, self.limits.bytes_max
         return not (
-            self._closed
+            self.closed
             or (most is not None and len(self.messages) >= most)
             or (bytes_max is not None and self._bytes + _size(message) > bytes_max)
         )
@@ -167,18 +169,24 @@ class Reading:
         """Where a reader who goes on behind the unreadable item stands.
 
         Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
-        it is covered. A key that does not parse belongs to no log.
+        it is covered. A key that names no log is none of a worker's.
         """
         assert self.unreadable is not None
         logs = dict(self._logs)
-        try:
-            log = BundleKey.decode(self.unreadable.key).log
-        except ValueError:
-            pass
-        else:
+        log = _log_of(self.unreadable.key)
+        if log is not None:
             logs[log] = replace(self._reach(log), blocked=True)
         boundary = max(self.unreadable.key, self._boundary)
         return Receipt(boundary, logs, tuple(self._bundles))
+
+
+def _log_of(key: str) -> LogId | None:
+    """The log that a sort key begins with, whatever follows it in another version's keys."""
+    match = re.match(r"\d+\.\d+", key, re.ASCII)
+    try:
+        return None if match is None else LogId.decode(match[0])
+    except ValueError:
+        return None
 
 
 def _identity(message: Message) -> tuple[str, str, bytes] | None:

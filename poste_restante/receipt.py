@@ -20,9 +20,10 @@ import hmac
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from poste_restante.errors import InvalidReceipt
-from poste_restante.position import OFFSET_MAX, BundleKey, LogId
+from poste_restante.position import EPOCH_MAX, OFFSET_MAX, PARTITION_MAX, BundleKey, LogId
 
 #: Bundles that a receipt lists for deletion: 40 calls of an acknowledgement. What is above is
 #: left over: hidden by the cursor, and listed again by the next page that meets it.
@@ -36,6 +37,7 @@ TOKEN_CHARS_MAX = 64 * 1024
 _UNSIGNED, _SIGNED = 1, 2
 _BINDING_BYTES, _CRC_BYTES, _MAC_BYTES = 16, 4, 16
 _VARINT_BYTES_MAX = 10  # 64 bits in groups of 7
+_BOUNDARY_BYTES_MAX = 1024  # of a sort key (API reference, "Constraints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Receipts:
     """
 
     def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
+        if isinstance(keys, str | bytes):  # a sequence as well, of keys of one character
+            raise TypeError("receipt keys are a list of keys, not one key")
         self._keys = [key.encode() if isinstance(key, str) else bytes(key) for key in keys]
         if not all(self._keys):
             raise ValueError("a receipt key must not be empty")
@@ -87,7 +91,7 @@ class Receipts:
             _encode_bundles(receipt.bundles[:BUNDLES_MAX], list(logs)),
         ))  # fmt: skip
         seal = _mac(self._keys[0], body) if self._keys else _crc(body)
-        return base64.urlsafe_b64encode(body + seal).decode().rstrip("=")
+        return _text(body + seal)
 
     def decode(self, token: str, *, table_id: str, user_id: str) -> Receipt:
         """Inverse of `encode`. Raises InvalidReceipt for anything else."""
@@ -109,6 +113,8 @@ class Receipts:
             )
         except (binascii.Error, ValueError):
             raise InvalidReceipt("not a receipt") from None
+        if _text(raw) != token:  # bits that carry nothing, padding: one receipt, one spelling
+            raise InvalidReceipt("not a receipt")
         if len(raw) < 1 + _BINDING_BYTES + _CRC_BYTES:
             raise InvalidReceipt("not a receipt: too short")
         if raw[0] == _SIGNED:
@@ -129,6 +135,10 @@ class Receipts:
         if not any(hmac.compare_digest(seal, _mac(key, body)) for key in self._keys):
             raise InvalidReceipt("the receipt's signature is not ours")
         return body
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _binding(table_id: str, user_id: str) -> bytes:
@@ -196,22 +206,29 @@ def _numbers(raw: Iterator[int]) -> Iterator[int]:
 
 
 def _decode_body(raw: bytes) -> Receipt:
+    """Raises ValueError or IndexError for what no reading makes: nobody else is to be believed."""
     stream = iter(raw)
     numbers = _numbers(stream)
 
-    def take() -> int:
-        for number in numbers:
-            return number
-        raise ValueError("cut off")
+    def take(most: int = OFFSET_MAX + 1) -> int:
+        number = next(numbers, None)
+        if number is None or number > most:
+            raise ValueError("cut off, or a number out of range")
+        return number
 
-    boundary = bytes(next(stream, 0) for _ in range(min(take(), TOKEN_CHARS_MAX))).decode()
+    boundary = bytes(islice(stream, take(_BOUNDARY_BYTES_MAX))).decode()
+    if not boundary:
+        raise ValueError("it goes on nowhere")
     logs: dict[LogId, Reach] = {}
-    for _ in range(min(take(), LOGS_MAX)):
-        log = LogId(take(), take())
-        logs[log] = Reach(take() - 1, take() - 1, blocked=bool(take()))
+    for _ in range(take(LOGS_MAX)):
+        log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
+        reach = Reach(take() - 1, take() - 1, blocked=bool(take(1)))
+        if log in logs or reach.covered > reach.passed:
+            raise ValueError("a log that it cannot have passed")
+        logs[log] = reach
     names, bundles = list(logs), []
     before = dict.fromkeys(names, 0)
-    for _ in range(min(take(), BUNDLES_MAX)):
+    for _ in range(take(BUNDLES_MAX)):
         log = names[take()]
         last = before[log] + take()
         key = BundleKey(*log, last=last, first=last - take())

@@ -1,19 +1,27 @@
-"""What the store's errors mean to a reader: one translation, for every call."""
+"""The store as a reader sees it: three calls on one table, and what their errors mean."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+import logging
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+import aiohttp
+from botocore import exceptions as botocore_exceptions
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
 from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
+from poste_restante.item import Item
+from poste_restante.position import CURSOR_KEY, BundleKey, LogId
+
+logger = logging.getLogger(__name__)
+
+#: Items of one batch_write_item (API reference).
+DELETES_PER_CALL_MAX = 25
+#: Items that one Query is asked for: more than 1 MB of our smallest (some 150 bytes) holds, and
+#: within the 32 bits of DynamoDB's `Limit`.
+QUERY_ITEMS_MAX = 10_000
 
 # Developer guide, "Error handling", and API reference, "Common error types".
 _THROTTLED = frozenset({
@@ -25,6 +33,13 @@ _PASSING = frozenset({
     "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
 })  # fmt: skip
 _PASSING_STATUSES = frozenset({408, 425, 429})
+#: No answer: refused, reset, cut off, timed out, no such host.
+_UNREACHABLE = (
+    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
+    TimeoutError,
+)  # fmt: skip
+#: What botocore makes of an answer of another shape.
+_NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
 
 T = TypeVar("T")
 
@@ -33,23 +48,121 @@ class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
     """The condition of an update does not hold. Never leaves this package."""
 
 
+class Items(NamedTuple):
+    """What one Query returned. last: the key to start the next one with; None: that was all."""
+
+    items: list[Item]
+    last: Item | None
+
+
+class Store:
+    """One table, through a low-level client. Every call raises as `translated` says."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    async def query(
+        self,
+        key: str,
+        *,
+        limit: int | None = None,
+        only: str | None = None,
+        after: str | None = None,
+        start: Item | None = None,
+    ) -> Items:
+        """One strongly consistent Query of a partition key, in key order.
+
+        limit: items. only, after: a sort key, or those above one. start: `Items.last` of the
+        Query that this one continues.
+        """
+        condition, values = "user_id = :user", {":user": {"S": key}}
+        arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
+        bound = after if only is None else only
+        if bound is not None:
+            condition += f" AND #position {'>' if only is None else '='} :key"
+            values[":key"] = {"S": bound}
+            arguments["ExpressionAttributeNames"] = {"#position": "position"}  # a reserved word
+        if limit is not None:
+            arguments["Limit"] = min(limit, QUERY_ITEMS_MAX)
+        if start is not None:
+            arguments["ExclusiveStartKey"] = start
+        arguments |= {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
+        return _items(await translated(self._client.query(**arguments), self._table), start)
+
+    async def raise_cursor(self, key: str, log: LogId, offset: int) -> None:
+        """Raise a mailbox's cursor; already further is success. Returns when that is confirmed."""
+        name = log.encode()
+        update = self._client.update_item(
+            TableName=self._table,
+            Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
+            UpdateExpression="SET #log = :offset",
+            ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
+            ExpressionAttributeNames={"#log": name},
+            ExpressionAttributeValues={":offset": {"N": str(offset)}},
+            ReturnValues="UPDATED_NEW",
+        )
+        # Already further, by another device or an attempt of our own: that is what we want.
+        with suppress(ConditionFailed):
+            answer = await translated(update, self._table)
+            # An answer that was cut off reads as one without members: that confirms nothing.
+            if not isinstance(answer, dict) or name not in (answer.get("Attributes") or {}):
+                raise StoreUnavailable("the store's answer to an update is none")
+
+    async def delete(self, key: str, bundles: Sequence[BundleKey]) -> None:
+        """Delete bundles that the cursor hides, as far as that goes: what is left is harmless."""
+        for begin in range(0, len(bundles), DELETES_PER_CALL_MAX):
+            requests = [
+                {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": b.encode()}}}}
+                for b in bundles[begin : begin + DELETES_PER_CALL_MAX]
+            ]
+            call = self._client.batch_write_item(RequestItems={self._table: requests})
+            try:
+                await translated(call, self._table)
+            except StoreUnavailable:
+                return  # the next page that meets them lists them again
+            except MailboxError as error:
+                # Permissions, say: nobody else would notice, and mailboxes would only grow.
+                logger.warning("cannot delete what was acknowledged: %s", error)
+                return
+
+
+def _items(answer: Any, start: Item | None) -> Items:
+    """The items of a Query's answer. Raises StoreUnavailable for anything else.
+
+    They ascend, and are behind `start`: reading rests on the one, its end on the other.
+    """
+    try:
+        items, last = answer["Items"], answer.get("LastEvaluatedKey")
+        keys = [] if start is None else [start["position"]["S"]]
+        keys += [item["position"]["S"] for item in items]
+        ascend = all(a < b for a, b in pairwise(keys))
+        if last is not None:
+            ascend = ascend and (last["position"]["S"] >= keys[-1] if items else last != start)
+    except _NO_ANSWER as error:
+        raise StoreUnavailable("the store's answer to a query is none") from error
+    if not ascend:
+        raise StoreUnavailable("the store's answer to a query is out of order")
+    return Items(items, last)
+
+
 async def translated(call: Awaitable[T], table: str) -> T:
     """The result of a call; what it raises becomes one of `errors`, or ConditionFailed."""
     try:
         return await call
     except ClientError as error:
         raise _meaning(error, table) from error
-    except (BotoConnectionError, HTTPClientError, OSError, TimeoutError) as error:
+    except _UNREACHABLE as error:
         raise StoreUnavailable(f"no answer from the store: {type(error).__name__}") from error
-    except ResponseParserError as error:
-        raise StoreUnavailable("the store's answer is none") from error
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+    except BotoCoreError as error:
         raise MailboxError(f"cannot call the store: {error}") from error
+    except _NO_ANSWER as error:
+        raise StoreUnavailable(f"the store's answer is none: {type(error).__name__}") from error
 
 
 def _meaning(error: ClientError, table: str) -> MailboxError:
     details = error.response.get("Error", {})
-    code = str(details.get("Code", ""))
+    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(code)
@@ -59,4 +172,6 @@ def _meaning(error: ClientError, table: str) -> MailboxError:
         return StoreUnavailable(f"the store has a fault: {code or status}")
     if code == "ResourceNotFoundException":
         return TableMismatch(f"there is no table {table!r}: run `poste init`")
-    return MailboxError(f"the store refuses: {code}: {details.get('Message', '')}")
+    if code == "ValidationException" and "schema" in text:
+        return TableMismatch(f"the table {table!r} has another key schema than ours: {text}")
+    return MailboxError(f"the store refuses: {code}: {text}")

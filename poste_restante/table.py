@@ -75,12 +75,18 @@ Cursor = dict[LogId, int]
 
 
 def decode_cursor(item: Item) -> Cursor:
-    """The cursor of an item at `CURSOR_KEY`; attributes of other names are ignored."""
+    """The cursor of an item at `CURSOR_KEY`; attributes of other names are ignored.
+
+    Raises ValueError for a log's attribute that is no offset.
+    """
     cursor: Cursor = {}
     for name, value in item.items():
         try:
             log = LogId.decode(name)
         except ValueError:
             continue
-        cursor[log] = int(value["N"])
+        try:
+            cursor[log] = int(value["N"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{name} is no number: {error!r}") from error
     return cursor

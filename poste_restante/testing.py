@@ -1,7 +1,9 @@
 """Mailboxes without a network, for the tests of those who use them.
 
-    def test_bob_gets_his_messages(mailboxes):          # the fixture: pytest_plugins =
-        mailboxes.deliver("bob", b"hello")              #     ["poste_restante.testing"]
+    pytest_plugins = ["poste_restante.testing"]         # in conftest.py: brings the fixture
+
+    async def test_bob_gets_his_messages(mailboxes):
+        mailboxes.deliver("bob", b"hello")
         page = await mailboxes.fetch("bob")
 
 It is the real `Mailboxes`, over a table in memory that our own contract suite runs on as well.
@@ -11,14 +13,19 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from poste_restante.item import encode_bundle
+from poste_restante.item import (
+    ITEM_BYTES_MAX,
+    encode_bundle,
+    item_bytes_max,
+    message_bytes_max,
+)
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.memory import PAGE_BYTES, InMemoryTable
 from poste_restante.message import Header, Message
 from poste_restante.position import LogId, Position
 from poste_restante.table import TableRecord
 
-__all__ = ["InMemoryMailboxes", "InMemoryTable", "mailboxes"]
+__all__ = ["InMemoryMailboxes", "InMemoryTable"]
 
 #: Where the clock of a new `InMemoryMailboxes` stands.
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,17 +70,23 @@ class InMemoryMailboxes(Mailboxes):
         partition: int = 0,
         epoch: int = 1,
     ) -> Message:
-        """A message, as the worker would put it into the mailbox: at the log's next offset."""
+        """A message, as the worker would put it into the mailbox: at the log's next offset.
+
+        Raises ValueError for a user id that no mailbox can have, and for a message that does not
+        fit an item: the worker makes dead letters of their records.
+        """
         log = LogId(epoch, partition)
         offset = self._next.get(log, 0)
-        self._next[log] = offset + 1
         position = Position(epoch, partition, offset)
         message = Message(
             user_id=user_id, id=id or position.id(self._topic), source=source, type=type,
             time=time or self.now, content_type=content_type, body=body, headers=tuple(headers),
             expires_at=expires_at, position=position,
         )  # fmt: skip
+        if item_bytes_max(user_id, message_bytes_max(message)) > ITEM_BYTES_MAX:
+            raise ValueError("the message does not fit an item")
         item = encode_bundle([message], self._topic)
+        self._next[log] = offset + 1
         self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
         return message
 
