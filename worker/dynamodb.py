@@ -71,7 +71,9 @@ _PASSING = frozenset({
 _PASSING_STATUSES = frozenset({408, 425, 429})
 #: A ValidationException that is about the table's schema, by its text: there is no other mark.
 _ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
-                 "type mismatch for index", "unknown attributename in the key")  # fmt: skip
+                 "type mismatch for index", "unknown attributename in the key",
+                 # as DynamoDB Local words it
+                 "conditions on the keys", "required keys was not given")  # fmt: skip
 #: One that is about the call and not about an item of it.
 _ABOUT_CALL = ("too many items", "contains duplicates", "request size", "requestitems",
                "expression", "member must", "tablename")  # fmt: skip

@@ -1,0 +1,496 @@
+"""Every line of the tables of errors in docs/operations.md, from the real program.
+
+The cases stand in the order of the page; `Done` is what `poste` printed, or a worker's log.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aioboto3
+import pytest
+
+from poste_restante.position import BundleKey
+from poste_restante.table import TABLE_SCHEMA
+from tests.operations_page import error_rows
+from tests.scene import Scene
+
+ROWS = error_rows()
+#: Lines that need a moment no test can choose; where they are tested instead.
+ELSEWHERE = {
+    "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
+    "Kafka at … refuses: …": "tests/unit/test_kafka.py",
+    "not sent: …": "tests/unit/test_kafka.py",
+    "…: offsets … to … were removed by retention before they were read; …":
+        "tests/integration/test_log_changes.py",
+}  # fmt: skip
+#: Nobody listens there.
+NOWHERE = "127.0.0.1:1"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """status: None: it goes on."""
+
+    status: int | None
+    said: str
+
+
+Case = Callable[[Scene], Awaitable[Done]]
+CASES: dict[str, Case] = {}
+
+
+def case(line: str) -> Callable[[Case], Case]:
+    def register(made: Case) -> Case:
+        assert line not in CASES
+        CASES[line] = made
+        return made
+
+    return register
+
+
+def poste(scene: Scene, *arguments: str, **env: str) -> Done:
+    done = scene.poste(*arguments, check=False, **env)
+    return Done(done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("line", ROWS)
+async def test_an_error_is_one_line_that_the_page_explains(line: str, scene: Scene) -> None:
+    """The program says what the page says, in one line, with the page's exit status, and without
+    a traceback; no row is untried (an operator can act)."""
+    if line in ELSEWHERE:
+        return
+    row = ROWS[line]
+    done = await CASES[line](scene)
+
+    assert "Traceback" not in done.said
+    if row.line in WORKERS:
+        assert re.search(row.pattern(), done.said), done.said
+    else:
+        assert re.fullmatch(f"poste: {row.pattern()}\n", done.said), done.said
+    assert done.status == row.status
+
+
+def test_no_case_is_without_a_row() -> None:
+    """What is tried is on the page."""
+    assert set(CASES) | set(ELSEWHERE) == set(ROWS)
+
+
+# ---- configuration
+
+
+def _with_file(scene: Scene, text: str) -> Done:
+    path = scene.directory / "poste.toml"
+    path.write_text(text)
+    return poste(scene, "--config", str(path), "config", "check")
+
+
+@case("unknown key … in …; …")
+async def _(scene: Scene) -> Done:
+    return _with_file(scene, '[kafka]\ntopik = "x"\n')
+
+
+@case("unknown variable … in the environment; …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", POSTE_KAFKA__TOPIK="x")
+
+
+@case("cannot read …: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", POSTE_CONFIG="/nowhere/poste.toml")
+
+
+@case("… is not TOML: …")
+async def _(scene: Scene) -> Done:
+    return _with_file(scene, "kafka: topic\n")
+
+
+@case("kafka.start: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "worker", POSTE_KAFKA__START="yesterday")
+
+
+@case("receipt_keys: not a JSON list, such as …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "fetch", "bob", POSTE_RECEIPT_KEYS="secret")
+
+
+@case("kafka.ssl_*: cannot use the certificates: …")
+async def _(scene: Scene) -> Done:
+    return poste(
+        scene, "config", "check",
+        POSTE_KAFKA__SECURITY_PROTOCOL="SSL", POSTE_KAFKA__SSL_CAFILE="/nowhere/ca.pem",
+    )  # fmt: skip
+
+
+# ---- Kafka
+
+
+@case("no Kafka broker answers at … (…): is it running, …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
+
+
+@case("there is no topic … at the broker, or no permission to see it: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "send", "bob", "hello")
+
+
+@case("the broker refuses to create the topic …: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "init", "--replication-factor", "99")
+
+
+@case("the topic … has cleanup.policy=…: …")
+async def _(scene: Scene) -> Done:
+    scene.create_topic(1, "cleanup.policy=compact")
+    return poste(scene, "init")
+
+
+@case("the dead-letter topic … accepts … bytes, …")
+async def _(scene: Scene) -> Done:
+    scene.create_topic(1)
+    dead = replace(scene, topic=f"{scene.topic}.dead-letters")
+    dead.create_topic(1, "retention.ms=-1")
+    return poste(scene, "init")
+
+
+@case("the dead-letter topic … has retention.ms=…: …")
+async def _(scene: Scene) -> Done:
+    scene.create_topic(1)
+    dead = replace(scene, topic=f"{scene.topic}.dead-letters")
+    dead.create_topic(1, "retention.ms=1000", "max.message.bytes=2000000")
+    return poste(scene, "init")
+
+
+@case("a text of … bytes is too large for Kafka")
+async def _(scene: Scene) -> Done:
+    scene.create_topic(1, "max.message.bytes=1000")
+    return poste(scene, "send", "bob", "x" * 2_000)
+
+
+# ---- DynamoDB
+
+
+def _without(scene: Scene, *names: str) -> Scene:
+    environment = {k: v for k, v in scene.environment.items() if k not in names}
+    return replace(scene, environment={**environment, "AWS_CONFIG_FILE": "/dev/null",
+                                       "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+                                       "AWS_EC2_METADATA_DISABLED": "true"})  # fmt: skip
+
+
+@case("DynamoDB does not answer (…): …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+
+
+@case("no answer from the store: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "fetch", "bob", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+
+
+@case("cannot call DynamoDB: …")
+async def _(scene: Scene) -> Done:
+    return poste(_without(scene, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "progress")
+
+
+@case("cannot use DynamoDB: …")
+async def _(scene: Scene) -> Done:
+    return poste(_without(scene, "AWS_REGION", "AWS_DEFAULT_REGION"), "progress")
+
+
+@case("cannot call the store: …")
+async def _(scene: Scene) -> Done:
+    return poste(_without(scene, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "fetch", "bob")
+
+
+@case("DynamoDB refuses …: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", AWS_ACCESS_KEY_ID="not-a-key")
+
+
+@case("the store refuses: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "fetch", "bob", AWS_ACCESS_KEY_ID="not-a-key")
+
+
+# ---- the table
+
+
+def _client() -> Any:
+    return aioboto3.Session().client("dynamodb")
+
+
+async def _foreign_table(scene: Scene) -> None:
+    async with _client() as client:
+        await client.create_table(
+            TableName=scene.table,
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+
+@case("something is missing: run `poste init`")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "init", "--check")
+
+
+@case("the table does not exist (…): …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress")
+
+
+@case("there is no table …: run `poste init`")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "fetch", "bob")
+
+
+@case("the table … is not ours yet: run `poste init`")
+async def _(scene: Scene) -> Done:
+    async with _client() as client:
+        await client.create_table(TableName=scene.table, **TABLE_SCHEMA)
+    return poste(scene, "fetch", "bob")
+
+
+@case("the table … serves the topic …, not …: one table per topic; …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return poste(scene, "init", POSTE_KAFKA__TOPIC=f"{scene.topic}-2")
+
+
+@case("the table … has another key schema than user_id (S), position (S): …")
+async def _(scene: Scene) -> Done:
+    await _foreign_table(scene)
+    return poste(scene, "init")
+
+
+@case("the table has another key schema than ours (…): …")
+async def _(scene: Scene) -> Done:
+    await _foreign_table(scene)
+    return poste(scene, "progress")
+
+
+@case("the table … expires items by …, not by …: …")
+async def _(scene: Scene) -> Done:
+    async with _client() as client:
+        await client.create_table(TableName=scene.table, **TABLE_SCHEMA)
+        await client.update_time_to_live(
+            TableName=scene.table,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
+        )
+    return poste(scene, "init")
+
+
+@case("cannot use the table …: …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    await _set(scene, "!table", "v", "99")
+    return poste(scene, "progress")
+
+
+async def _set(scene: Scene, user_id: str, attribute: str, number: str) -> None:
+    """One numeric attribute of a system item."""
+    async with _client() as client:
+        await client.update_item(
+            TableName=scene.table,
+            Key={"user_id": {"S": user_id}, "position": {"S": "!"}},
+            UpdateExpression="SET #name = :number",
+            ExpressionAttributeNames={"#name": attribute},
+            ExpressionAttributeValues={":number": {"N": number}},
+        )
+
+
+# ---- mailboxes
+
+
+async def _receipt(scene: Scene, **env: str) -> str:
+    """A real receipt of bob's mailbox."""
+    scene.init()
+    await _bundle(scene)
+    return str(
+        json.loads(scene.poste("fetch", "bob", "--json", check=True, **env).stdout)["receipt"]
+    )
+
+
+async def _bundle(scene: Scene, version: str = "1") -> None:
+    """One bundle of bob's with one message, as a worker would write it."""
+    message = {"M": {"o": {"N": "0"}, "b": {"B": b"hello"}}}
+    async with _client() as client:
+        await client.put_item(
+            TableName=scene.table,
+            Item={
+                "user_id": {"S": "bob"},
+                "position": {"S": BundleKey(1, 0, last=0, first=0).encode()},
+                "v": {"N": version},
+                "messages": {"L": [message]},
+            },
+        )
+
+
+@case("not a receipt…: …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return poste(scene, "ack", "bob", "AAAA")
+
+
+@case("the receipt is damaged: …")
+async def _(scene: Scene) -> Done:
+    receipt = await _receipt(scene)
+    raw = bytearray(base64.urlsafe_b64decode(receipt + "=" * (-len(receipt) % 4)))
+    raw[-1] ^= 1
+    return poste(scene, "ack", "bob", base64.urlsafe_b64encode(raw).decode().rstrip("="))
+
+
+@case("the receipt belongs to another mailbox or table: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "ack", "alice", await _receipt(scene))
+
+
+KEYS = '["a key of the gateway"]'
+
+
+@case("the receipt is not signed: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "ack", "bob", await _receipt(scene), POSTE_RECEIPT_KEYS=KEYS)
+
+
+@case("the receipt is signed, and no receipt keys are set here: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "ack", "bob", await _receipt(scene, POSTE_RECEIPT_KEYS=KEYS))
+
+
+@case("the receipt's signature is not ours: …")
+async def _(scene: Scene) -> Done:
+    receipt = await _receipt(scene, POSTE_RECEIPT_KEYS=KEYS)
+    return poste(scene, "ack", "bob", receipt, POSTE_RECEIPT_KEYS='["another"]')
+
+
+@case("cannot read the item at …: …: go past it with …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    await _bundle(scene, version="99")
+    return poste(scene, "fetch", "bob")
+
+
+# ---- deliberate moves
+
+
+async def _begun(scene: Scene, records: int = 0) -> None:
+    """A topic of one partition whose progress stands at its end, without a worker."""
+    scene.init(partitions=1)
+    scene.poste("epoch", "--yes")  # writes progress at the log's start
+    await scene.produce([("bob", b"%d" % n) for n in range(records)])
+    if records:
+        scene.poste("skip", "--partition", "0", "--to", "end", "--yes")
+
+
+@case("… workers of the group … are running: stop them, and try again")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    scene.worker()
+    await scene.said("Worker ready")
+    return poste(scene, "skip", "--partition", "0", "--to", "end", "--yes")
+
+
+@case("the topic … has no partition …: it has 0 to …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return poste(scene, "skip", "--partition", "9", "--to", "end")
+
+
+@case("partition … has no progress yet: …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return poste(scene, "skip", "--partition", "0", "--to", "end")
+
+
+@case("…: … is below progress …; to go back use `poste rewind`")
+async def _(scene: Scene) -> Done:
+    await _begun(scene, records=5)
+    return poste(scene, "skip", "--partition", "0", "--to", "3")
+
+
+@case("…: … is above progress …; to go forward use `poste skip`")
+async def _(scene: Scene) -> Done:
+    await _begun(scene, records=5)
+    return poste(scene, "rewind", "--to", "7")
+
+
+@case("…: cannot skip to …: the log ends at …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene, records=5)
+    return poste(scene, "skip", "--partition", "0", "--to", "6")
+
+
+@case("… is neither an offset, nor `end`, nor a time such as …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene)
+    return poste(scene, "skip", "--partition", "0", "--to", "2026-01-31T00:00:00")
+
+
+# ---- the worker
+
+
+async def _ended(scene: Scene, **env: str) -> Done:
+    worker = scene.worker(**env)
+    return Done(await scene.exited(worker), scene.log())
+
+
+async def _goes_on(scene: Scene, text: str, **env: str) -> Done:
+    worker = scene.worker(**env)
+    await scene.said(text)
+    return Done(None if worker.alive else worker.wait(), scene.log())
+
+
+@case("waiting for Kafka at …: …")
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return await _goes_on(scene, "waiting for", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
+
+
+@case("waiting for DynamoDB: …")
+async def _(scene: Scene) -> Done:
+    return await _goes_on(scene, "waiting for", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+
+
+@case('…: kafka.start is "group", but the group has no offset there: …')
+async def _(scene: Scene) -> Done:
+    scene.init()
+    return await _ended(scene, POSTE_KAFKA__START="group")
+
+
+@case("…: the group's offset … is above progress … and is not followed: …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene)
+    await scene.produce([("bob", b"hello")])
+    scene.reset_offsets("--to-latest")
+    return await _goes_on(scene, "is not followed")
+
+
+@case("…: progress … is above the log's end …: …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene)
+    await _set(scene, f"!progress/{scene.topic}/0", "next", "7")
+    return await _goes_on(scene, "above the log's end")
+
+
+@case("…: its progress is of epoch …, the table's epoch is …: …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene)
+    await _set(scene, f"!progress/{scene.topic}/0", "epoch", "3")
+    return await _goes_on(scene, "the table's epoch")
+
+
+@case("…: … records in a row cannot become messages, …")
+async def _(scene: Scene) -> Done:
+    await _begun(scene)
+    await scene.produce([(None, b"hello")] * 3)
+    return await _ended(scene, POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="2")
+
+
+#: Lines of a worker's log; it may say more.
+WORKERS = set(list(CASES)[list(CASES).index("waiting for Kafka at …: …") :])

@@ -1,0 +1,30 @@
+"""The tables of docs/operations.md, as tests read them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent / "docs" / "operations.md"
+_ROW = re.compile(r"^\| ``(?P<line>.+?)`` \|.*\| (?P<status>\d+|goes on) \|$")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """One line of the tables of errors. status: None: a worker logs it and goes on."""
+
+    line: str
+    status: int | None
+
+    def pattern(self) -> str:
+        """The line as a regular expression: `…` stands for anything."""
+        return ".+".join(re.escape(part) for part in self.line.split("…"))
+
+
+def error_rows() -> dict[str, ErrorRow]:
+    """Every row of "Errors and what to do", by its line."""
+    text = PAGE.read_text().partition("\n## Errors and what to do\n")[2].partition("\n## ")[0]
+    found = [match for line in text.splitlines() if (match := _ROW.match(line))]
+    rows = [ErrorRow(m["line"], None if m["status"] == "goes on" else int(m["status"]))
+            for m in found]  # fmt: skip
+    assert len(rows) > 20, "the tables are there"
+    return {row.line: row for row in rows}
