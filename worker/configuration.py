@@ -85,16 +85,16 @@ def _one_line(error: ValidationError, path: Path | None, environ: Mapping[str, s
     key = ".".join(names) or "configuration"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r} in {path}{_nearest(key, _keys())}{more}"
+        return f"unknown key {key!r} in {path}{_nearest(key, _keys(key))}{more}"
     variable = variable_name(key)
     origin = variable if variable in environ else str(path) if path else "the environment"
     return f"{key}: {first['msg'].removeprefix('Value error, ')} ({origin}){more}"
 
 
-def _keys() -> set[str]:
-    """What an unknown key may have been meant for: settings and their sections."""
+def _keys(unknown: str) -> set[str]:
+    """What an unknown key may have been meant for: settings, and at the top level sections."""
     names = {name for name, _ in setting_fields()}
-    return names | {name.partition(".")[0] for name in names}
+    return names if "." in unknown else names | {name.partition(".")[0] for name in names}
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -78,7 +78,7 @@ def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
                 kafka.ssl_keyfile,
                 None if password is None else password.get_secret_value(),
             )
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: no path
         raise ConfigurationError(f"kafka.ssl_*: cannot use the certificates: {error}") from None
     return context
 
