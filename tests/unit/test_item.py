@@ -1,0 +1,222 @@
+"""The bundle item: both directions, its size, and what is no bundle."""
+
+import copy
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poste_restante.item import (
+    FORMAT_VERSION,
+    Item,
+    decode_bundle,
+    encode_bundle,
+    item_bytes_max,
+    message_bytes_max,
+)
+from poste_restante.memory import item_bytes
+from poste_restante.message import Message
+from poste_restante.position import Position, window_start
+from tests.records import TOPIC, message
+
+TEXTS = st.text(max_size=20)
+TIMES = st.datetimes(timezones=st.just(UTC))
+#: Expiry is stored in milliseconds, as the decoder makes it.
+EXPIRIES = TIMES.map(lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000))
+
+
+@st.composite
+def bundles(draw: st.DrawFn) -> list[Message]:
+    """Messages of one mailbox and log in one window, with whatever records can carry."""
+    user_id = draw(st.text(min_size=1, max_size=20))
+    start = window_start(draw(st.integers(0, 2**63 - 20_000)))
+    offsets = sorted(draw(st.sets(st.integers(start, start + 9_999), min_size=1, max_size=4)))
+    return [
+        Message(
+            user_id=user_id,
+            id=draw(TEXTS | st.just(f"{TOPIC}/7/3/{offset}")),
+            source=draw(st.none() | TEXTS),
+            type=draw(st.none() | TEXTS),
+            time=draw(st.none() | TIMES),
+            content_type=draw(st.none() | TEXTS),
+            body=draw(st.binary(max_size=50)),
+            headers=tuple(
+                draw(st.lists(st.tuples(TEXTS, st.none() | st.binary(max_size=9)), max_size=4))
+            ),
+            expires_at=draw(st.none() | EXPIRIES),
+            position=Position(7, 3, offset),
+        )
+        for offset in offsets
+    ]
+
+
+@given(bundles())
+def test_a_bundle_survives_its_encoding(messages: list[Message]) -> None:
+    """Bodies, headers, nulls, repeated names, empty texts: as they were sent (G1)."""
+    item = encode_bundle(messages, TOPIC)
+
+    assert decode_bundle(item, messages[0].user_id, TOPIC) == messages
+
+
+@given(bundles())
+def test_the_bound_of_an_items_size_is_one(messages: list[Message]) -> None:
+    """As DynamoDB counts its bytes (G8, G9)."""
+    bound = item_bytes_max(messages[0].user_id, sum(map(message_bytes_max, messages)))
+
+    assert item_bytes(encode_bundle(messages, TOPIC)) <= bound
+
+
+def test_the_bound_is_a_close_one() -> None:
+    """It does not refuse what would fit by far (G9)."""
+    messages = [message(n, body=b"x" * 1000) for n in range(50)]
+    bound = item_bytes_max("bob", sum(map(message_bytes_max, messages)))
+
+    assert bound <= 1.15 * item_bytes(encode_bundle(messages, TOPIC))
+
+
+@given(bundles())
+def test_the_item_expires_with_its_last_message(messages: list[Message]) -> None:
+    """In whole seconds, never before one of them does; one without expiry keeps all (G1)."""
+    item = encode_bundle(messages, TOPIC)
+    expiries = [each.expires_at for each in messages]
+    if None in expiries:
+        assert "expires_at" not in item
+    else:
+        latest = max(each.timestamp() for each in expiries if each is not None)
+        assert latest <= int(item["expires_at"]["N"]) < latest + 1.001
+
+
+def test_the_format_is_what_is_documented() -> None:
+    """Readers in other languages rely on it (G10)."""
+    position = Position(1, 3, 42)
+    carried = Message(
+        user_id="!bob", id="m-1", source="/chat", type="sent", content_type="text/plain",
+        time=datetime(2026, 1, 1, tzinfo=UTC), body=b"hi", headers=(("a", b"1"), ("b", None)),
+        expires_at=datetime(2026, 1, 2, tzinfo=UTC) + timedelta(milliseconds=1), position=position,
+    )  # fmt: skip
+
+    assert encode_bundle([carried], TOPIC) == {
+        "user_id": {"S": "!!bob"},
+        "position": {"S": "0001.00003.0000000000000000042.0000000000000000042"},
+        "v": {"N": "1"},
+        "expires_at": {"N": "1767312001"},
+        "messages": {
+            "L": [
+                {
+                    "M": {
+                        "o": {"N": "42"},
+                        "b": {"B": b"hi"},
+                        "i": {"S": "m-1"},
+                        "s": {"S": "/chat"},
+                        "y": {"S": "sent"},
+                        "t": {"N": "1767225600000000"},
+                        "c": {"S": "text/plain"},
+                        "h": {"L": [{"S": "a"}, {"B": b"1"}, {"S": "b"}, {"NULL": True}]},
+                        "e": {"N": "1767312000001"},
+                    }
+                }
+            ]
+        },
+    }
+    assert encode_bundle([message(7)], TOPIC)["messages"] == {
+        "L": [{"M": {"o": {"N": "7"}, "b": {"B": b"hello"}}}]
+    }
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [message(2), message(1)],
+        [message(1), message(1)],
+        [message(9_999), message(10_000)],
+        [message(1), message(2, "ann")],
+        [message(1), message(2, partition=4)],
+        [message(1), message(2, epoch=2)],
+        [message(-1)],
+    ],
+)
+def test_what_is_no_bundle_is_not_encoded(messages: Sequence[Message]) -> None:
+    """The key would say something else than the item holds (G2)."""
+    with pytest.raises(ValueError, match="bundle"):
+        encode_bundle(messages, TOPIC)
+
+
+def stored() -> Item:
+    return encode_bundle([message(4), message(6)], TOPIC)
+
+
+def test_attributes_that_are_not_known_are_ignored() -> None:
+    """A later version may add some (G10)."""
+    item = stored() | {"checksum": {"B": b"?"}}
+    item["messages"]["L"][0]["M"]["z"] = {"S": "new"}
+
+    assert decode_bundle(item, "bob", TOPIC) == [message(4), message(6)]
+
+
+@pytest.mark.parametrize("version", [None, {"N": "2"}, {"N": "0"}, {"S": "1"}, {"N": "1.5"}])
+def test_another_version_cannot_be_read(version: dict[str, str] | None) -> None:
+    """The reader stops there rather than guess (G2, G10)."""
+    item = stored()
+    del item["v"]
+    if version is not None:
+        item["v"] = version
+    with pytest.raises(ValueError, match=f"this reader knows {FORMAT_VERSION}"):
+        decode_bundle(item, "bob", TOPIC)
+
+
+def _without(name: str) -> Any:
+    def damage(item: Item) -> None:
+        del item["messages"]["L"][0]["M"][name]
+
+    return damage
+
+
+def _with(name: str, value: Any) -> Any:
+    def damage(item: Item) -> None:
+        item["messages"]["L"][0]["M"][name] = value
+
+    return damage
+
+
+def _messages(value: Any) -> Any:
+    def damage(item: Item) -> None:
+        item["messages"] = value
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda item: item.pop("messages"),
+        lambda item: item["messages"]["L"].pop(),
+        lambda item: item["messages"]["L"].reverse(),
+        lambda item: item["messages"]["L"].append({"S": "?"}),
+        _messages({"S": "?"}),
+        _messages({"L": []}),
+        _without("o"),
+        _without("b"),
+        _with("o", {"N": "5"}),
+        _with("o", {"N": "-4"}),
+        _with("o", {"N": "4.5"}),
+        _with("b", {"S": "text"}),
+        _with("i", {"N": "1"}),
+        _with("t", {"N": "9e99"}),
+        _with("t", {"N": "9" * 30}),
+        _with("e", {"S": "soon"}),
+        _with("h", {"L": [{"S": "a"}]}),
+        _with("h", {"L": [{"B": b"a"}, {"B": b"b"}]}),
+        _with("h", {"L": [{"S": "a"}, {"S": "b"}]}),
+        _with("h", {"S": "a"}),
+    ],
+)
+def test_a_damaged_item_is_not_read_in_part(damage: Any) -> None:
+    """A missing message would be acknowledged unseen (G2)."""
+    item = copy.deepcopy(stored())
+    damage(item)
+    with pytest.raises(ValueError, match=r"damaged|bundle|than its key says|invalid|zip|limit"):
+        decode_bundle(item, "bob", TOPIC)
