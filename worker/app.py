@@ -6,6 +6,7 @@ Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
 """
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -28,12 +29,14 @@ from worker.flush import Flusher
 from worker.kafka import client_options, consumer_options, wait_for_topics
 from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
-from worker.logs import logging_config
+from worker.logs import SERVICES_LOGGER, logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.settings import Settings
 from worker.transport import BatchConsumer, BatchTransport, Rules, WholeBatches
 from worker.writer import DynamoDBWriter
+
+logger = logging.getLogger(__name__)
 
 #: Faust lets environment variables override what we set; with a prefix of our own none can.
 _ENV_PREFIX = "_POSTE_RESTANTE_FAUST_"
@@ -41,6 +44,8 @@ _ENV_PREFIX = "_POSTE_RESTANTE_FAUST_"
 
 class Resources(mode.Service):
     """What must be open before the first agent starts and closed after the last has ended."""
+
+    logger = SERVICES_LOGGER
 
     def __init__(self, settings: Settings, transport: BatchTransport, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -98,6 +103,7 @@ class Resources(mode.Service):
 
     async def on_stop(self) -> None:
         await self._open.aclose()
+        logger.info("stopped")
 
     async def flush(self, batch: RecordBatch) -> None:
         """One batch made durable; `batch` tells its life how it ended."""
@@ -113,6 +119,7 @@ class MailboxApp(faust.App):
     """Faust's app, with our resources started first and stopped last."""
 
     resources: Resources
+    logger = SERVICES_LOGGER
 
     def on_init_dependencies(self) -> list[mode.Service]:
         return [self.resources, *super().on_init_dependencies()]

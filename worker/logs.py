@@ -17,6 +17,9 @@ REPEAT_S = 10.0
 #: Distinct messages that are remembered for that; the oldest goes first.
 REMEMBERED_MAX = 256
 
+#: For what services of mode say of themselves: starting, stopping.
+SERVICES_LOGGER = logging.getLogger("mode.poste")
+
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -103,8 +106,11 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             # A rebalance is a warning per member to aiokafka, and no news to an operator.
-            name: {"level": "ERROR" if level != "DEBUG" else level,
-                   "handlers": ["clients"], "propagate": False}
-            for name in ("aiokafka", "kafka", "botocore", "aiobotocore")
+            **{name: {"level": level if level == "DEBUG" else "ERROR",
+                      "handlers": ["clients"], "propagate": False}
+               for name in ("aiokafka", "kafka", "botocore", "aiobotocore")},
+            # What Faust starts and stops in itself is no news either; we say what matters.
+            **{name: {"level": level if level in {"DEBUG", "ERROR"} else "WARNING"}
+               for name in ("faust", "mode")},
         },
     }  # fmt: skip

@@ -6,14 +6,16 @@ condition that nothing changed meanwhile. Workers are stopped for a move.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError
-from worker.kafka import Kafka, client_options, missing_topic, open_kafka
+from worker.kafka import client_options, missing_topic, open_kafka
 from worker.log import KafkaLog
+from worker.opening import Log
 from worker.patience import open_impatient_store
 from worker.progress import DynamoDBProgress, Progress
 from worker.resume import LogState, plan_epoch, plan_rewind, plan_skip
@@ -69,13 +71,25 @@ class Plan:
         return lines if self.epoch is None else [*lines, f"the table to epoch {self.epoch}"]
 
 
+class Groups(Protocol):
+    """What a move asks of the group's coordinator. Both may be repeated."""
+
+    async def members(self, group: str) -> int:
+        """How many members the group has now; 0 also where there is no such group."""
+        ...
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Sets offsets, up or down. Raises KafkaError where the group has members."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
     """Everything a move looks at and writes. Opened by `open_office`."""
 
     settings: Settings
-    kafka: Kafka
-    log: KafkaLog
+    groups: Groups
+    log: Log
     progress: DynamoDBProgress
     table: TableRecord
     partitions: tuple[int, ...]
@@ -170,7 +184,7 @@ class Office:
     async def insist_on_no_workers(self) -> None:
         """Raises OperatorError while the group has members."""
         group = self.settings.kafka.group
-        members = await self.kafka.members(group)
+        members = await self.groups.members(group)
         if members:
             raise OperatorError(
                 f"{members} workers of the group {group!r} are running: stop them, and try again"
@@ -188,7 +202,7 @@ class Office:
         if plan.epoch is not None:  # and those that an interrupted opening has moved
             offsets = {s.partition: s.progress.next for s in await self.standings() if s.progress}
         if offsets:
-            await self.kafka.commit(self.settings.kafka.group, self.table.topic, offsets)
+            await self.groups.commit(self.settings.kafka.group, self.table.topic, offsets)
         if plan.epoch is not None:
             await self.progress.open_epoch(self.table, partitions=len(self.partitions))
 
@@ -223,7 +237,7 @@ async def open_office(settings: Settings) -> AsyncIterator[Office]:
         await log.start()
         try:
             yield Office(
-                settings=settings, kafka=kafka, log=log, progress=progress, table=table,
+                settings=settings, groups=kafka, log=log, progress=progress, table=table,
                 partitions=tuple(range(topic.partitions)),
             )  # fmt: skip
         finally:

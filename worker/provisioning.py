@@ -6,16 +6,16 @@ topic, cleanup.policy=delete -> dead-letter topic, larger records -> table, key 
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
 from worker.dynamodb import Store
 from worker.errors import ConditionFailed, OperatorError
-from worker.kafka import Kafka, TopicState
+from worker.kafka import TopicState
 from worker.settings import Settings
 
 #: Bytes by which the dead-letter topic accepts more than the source: a dead letter is the record
@@ -48,9 +48,23 @@ class Finding:
     missing: bool = False
 
 
+class Topics(Protocol):
+    """What is asked of the broker."""
+
+    async def topic(self, name: str) -> TopicState | None:
+        """None: there is none, or we may not see it. Makes none."""
+        ...
+
+    async def create_topic(
+        self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
+    ) -> bool:
+        """False: it was there already. Raises OperatorError where the broker refuses."""
+        ...
+
+
 async def init(
     settings: Settings,
-    kafka: Kafka,
+    topics: Topics,
     store: Store,
     *,
     check: bool,
@@ -62,11 +76,11 @@ async def init(
     partitions, replication: of topics that are made now; the dead-letter topic gets as many.
     """
     finding, source = await _source_topic(
-        settings, kafka, check=check, partitions=partitions, replication=replication
+        settings, topics, check=check, partitions=partitions, replication=replication
     )
     yield finding
     async for finding in _dead_letter_topic(
-        settings, kafka, source, check=check, replication=replication
+        settings, topics, source, check=check, replication=replication
     ):
         yield finding
     async for finding in _table(settings, store, source, check=check):
@@ -74,18 +88,18 @@ async def init(
 
 
 async def _source_topic(
-    settings: Settings, kafka: Kafka, *, check: bool, partitions: int, replication: int
+    settings: Settings, topics: Topics, *, check: bool, partitions: int, replication: int
 ) -> tuple[Finding, TopicState | None]:
     name = settings.kafka.topic
-    state, made = await kafka.topic(name), False
+    state, made = await topics.topic(name), False
     if state is None and not check:
-        made = await kafka.create_topic(
+        made = await topics.create_topic(
             name,
             partitions=partitions,
             replication=replication,
             config={"cleanup.policy": "delete"},
         )
-        state = await _settled(kafka, name)
+        state = await _settled(topics, name)
     if state is None:
         return Finding(f"topic {name}", missing=True), None
     _insist_on_delete(name, state)
@@ -98,10 +112,10 @@ async def _source_topic(
     return Finding(what, made=made), state
 
 
-async def _settled(kafka: Kafka, name: str) -> TopicState:
+async def _settled(topics: Topics, name: str) -> TopicState:
     """A topic that was made a moment ago, once the broker tells of it."""
     for _ in range(int(SETTLED_S_MAX / _POLL_S)):
-        state = await kafka.topic(name)
+        state = await topics.topic(name)
         if state is not None:
             return state
         await asyncio.sleep(_POLL_S)
@@ -109,21 +123,21 @@ async def _settled(kafka: Kafka, name: str) -> TopicState:
 
 
 async def _dead_letter_topic(
-    settings: Settings, kafka: Kafka, source: TopicState | None, *, check: bool, replication: int
+    settings: Settings, topics: Topics, source: TopicState | None, *, check: bool, replication: int
 ) -> AsyncIterator[Finding]:
     name = settings.kafka.dead_letters_topic
     needed = _largest(source) + DEAD_LETTER_BYTES
-    state = await kafka.topic(name)
+    state = await topics.topic(name)
     made = False
     if state is None and not check:
         assert source is not None, "made just before"
-        made = await kafka.create_topic(
+        made = await topics.create_topic(
             name,
             partitions=source.partitions,
             replication=replication,
             config={**_DEAD_LETTERS_CONFIG, "max.message.bytes": str(needed)},
         )
-        state = await _settled(kafka, name)
+        state = await _settled(topics, name)
     if state is None:
         yield Finding(f"dead-letter topic {name}", missing=True)
         return

@@ -17,6 +17,7 @@ signatures it relies on. How it stays correct:
 """
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -37,10 +38,13 @@ from mode import Service
 
 from worker.errors import OperatorError
 from worker.lives import Assignment, BatchLimits, Life, RecordBatch
+from worker.logs import SERVICES_LOGGER
 from worker.opening import Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
 from worker.resume import Closed
+
+logger = logging.getLogger(__name__)
 
 #: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
 #: nothing) stays in its group. An empty set would fetch from every partition.
@@ -79,6 +83,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer; its methods run there."""
 
     consumer: "BatchConsumer"
+    logger = SERVICES_LOGGER
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         # Faust asks for read_committed only inside transactions, so we create the consumer.
@@ -143,6 +148,7 @@ class BatchConsumer(driver.Consumer):
     """Delivers `RecordBatch` events, one at a time per partition; commits what is durable."""
 
     _thread: BatchConsumerThread
+    logger = SERVICES_LOGGER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -179,11 +185,12 @@ class BatchConsumer(driver.Consumer):
             on_broken=self._on_broken,
         )
         if self.current.surplus:
-            self.log.error(
+            logger.error(
                 "%d partitions are more than partitions_max = %d; left unread: %s."
                 " Start more workers, or raise kafka.partitions_max",
                 len(tps), self.rules.partitions_max, sorted(self.current.surplus),
             )  # fmt: skip
+        logger.info("assigned: partitions %s", sorted(tp.partition for tp in tps))
         self.add_future(self._open(self.current))
 
     async def _open(self, assignment: Assignment) -> None:
@@ -203,15 +210,18 @@ class BatchConsumer(driver.Consumer):
         if assignment.ended:
             return  # a rebalance has begun; the next assignment asks again
         if isinstance(answer, Closed):
-            self.log.error("partition %d stays closed: %s", partition, answer.reason)
+            logger.error("partition %d stays closed: %s", partition, answer.reason)
             assignment.closed[partition] = answer.reason
             return
         with suppress(IllegalStateError):  # revoked just now, as above
             await self._thread.move({self._tp(partition): answer.position})
             assignment.open(partition, answer.position, answer.progress)
+            logger.info("partition %d: reading from offset %d", partition, answer.position)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # stops the flow, calls wait_empty()
+        if revoked:
+            logger.info("revoked: partitions %s", sorted(tp.partition for tp in revoked))
         self.current.end()
         self.current = Assignment()
 
@@ -233,7 +243,7 @@ class BatchConsumer(driver.Consumer):
         try:
             await asyncio.wait_for(step, seconds)
         except TimeoutError:
-            self.log.warning(
+            logger.warning(
                 "%s not done after %.0f s; what is left will be read again", what, seconds
             )
 
@@ -311,7 +321,7 @@ class BatchConsumer(driver.Consumer):
                 f"partition {life.partition}: retention removed offsets {expected} to "
                 f"{state.start - 1} before they were read; the restart reports the gap"
             )
-        self.log.info("partition %d: no records from %d to %d (markers or compaction)",
+        logger.info("partition %d: no records from %d to %d (markers or compaction)",
                       life.partition, expected, begin - 1)  # fmt: skip
         return True
 

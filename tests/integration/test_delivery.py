@@ -83,9 +83,7 @@ async def test_a_second_worker_takes_half_and_the_first_goes_on(scene: Scene) ->
     await scene.produce(records[:4_000])
     second = scene.worker(POSTE_BATCH__RECORDS_MAX="50")
     producing = asyncio.create_task(scene.produce(records[4_000:]))
-    await scene.until(
-        lambda: "begins at" in second.output() or "Worker ready" in second.output(), "it joins"
-    )
+    await scene.until(lambda: "assigned: partitions" in second.output(), "it joins")
     await producing
     second.signal(signal.SIGTERM)
     assert await scene.exited(second) == 0

@@ -392,7 +392,7 @@ async def _begun(scene: Scene, records: int = 0) -> None:
 async def _(scene: Scene) -> Done:
     scene.init()
     scene.worker()
-    await scene.said("Worker ready")
+    await scene.said("assigned: partitions")
     return poste(scene, "skip", "--partition", "0", "--to", "end", "--yes")
 
 

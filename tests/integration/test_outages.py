@@ -134,7 +134,7 @@ async def test_a_zombie_that_wakes_up_harms_nobody(scene: Scene) -> None:
     await scene.until(lambda: scene.read("user-0"), "the first are there")
     zombie.signal(signal.SIGSTOP)
     other = scene.worker(POSTE_BUNDLE__MESSAGES_MAX="7")
-    await scene.until(lambda: "Worker ready" in other.output(), "the other takes over")
+    await scene.until(lambda: "assigned: partitions" in other.output(), "the other takes over")
     await scene.produce(records[2_000:])
     await scene.until(lambda: _has(scene, "user-9", b"3999"), "the other has materialized all")
     zombie.signal(signal.SIGCONT)

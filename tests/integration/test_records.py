@@ -179,7 +179,7 @@ async def test_aborted_transactions_are_not_delivered(scene: Scene) -> None:
     assert worker.alive
 
     more = scene.worker()  # a rebalance resumes behind the markers
-    await scene.until(lambda: "Worker ready" in more.output(), "it joins")
+    await scene.until(lambda: "assigned: partitions" in more.output(), "it joins")
     await scene.produce([("bob", b"plain")])
     await scene.until(lambda: _bodies_are(scene, [b"0", b"2", b"4", b"plain"]), "and the next")
 
