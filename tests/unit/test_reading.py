@@ -1,0 +1,370 @@
+"""One page in the making: against an oracle that knows no bundles."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poste_restante.item import Item, encode_bundle
+from poste_restante.message import Message
+from poste_restante.position import WINDOW_SIZE, BundleKey, LogId, window_start
+from poste_restante.reading import Limits, Reading
+from poste_restante.receipt import BUNDLES_MAX, Reach, Receipt
+from poste_restante.table import Cursor
+from tests.records import TOPIC, message
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LOG = LogId(1, 3)
+
+
+def items_of(*bundles: Iterable[Message]) -> list[Item]:
+    """The bundles' items in key order, each once."""
+    items = [encode_bundle(list(bundle), TOPIC) for bundle in bundles]
+    return [dict(pair) for _, pair in sorted({i["position"]["S"]: i for i in items}.items())]
+
+
+def bundle(*offsets: int, partition: int = 3) -> list[Message]:
+    return [message(offset, partition=partition) for offset in offsets]
+
+
+def read(
+    items: Iterable[Item],
+    *,
+    cursor: Cursor | None = None,
+    limits: Limits | None = None,
+    start: Receipt | None = None,
+) -> Reading:
+    """A page of all items behind a receipt, as one Query brings them."""
+    reading = Reading(
+        user_id="bob", topic=TOPIC, now=NOW, cursor=cursor or {}, limits=limits or Limits(),
+        start=start,
+    )  # fmt: skip
+    boundary = "" if start is None else start.boundary
+    reading.add(item for item in items if item["position"]["S"] > boundary)
+    return reading
+
+
+def offsets(reading: Reading) -> list[int]:
+    return [each.position.offset for each in reading.messages]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Messages of a mailbox in log order, and bundles of them as several lives wrote them."""
+
+    messages: list[Message]
+    items: list[Item]
+    cursor: Cursor
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Lives begin at a window border and end anywhere; the first one ends with the log."""
+    messages: list[Message] = []
+    bundles: list[list[Message]] = []
+    cursor: Cursor = {}
+    for log in draw(st.lists(st.sampled_from([LOG, LogId(1, 4), LogId(2, 3)]), unique=True)):
+        numbers = draw(st.sets(st.integers(WINDOW_SIZE - 15, WINDOW_SIZE + 15), max_size=14))
+        mine = [draw(_messages(log, offset)) for offset in sorted(numbers)]
+        messages += mine
+        for life in range(draw(st.integers(1, 3))):
+            begin = draw(st.sampled_from([0, WINDOW_SIZE])) if life else 0
+            end = draw(st.integers(0, len(mine))) if life else len(mine)
+            run = [each for each in mine[:end] if each.position.offset >= begin]
+            while run:
+                size = draw(st.integers(1, 5))
+                window = window_start(run[0].position.offset)
+                cut = [m for m in run[:size] if window_start(m.position.offset) == window]
+                bundles.append(cut)
+                run = run[len(cut) :]
+        if draw(st.booleans()):
+            cursor[log] = draw(st.integers(WINDOW_SIZE - 16, WINDOW_SIZE + 16))
+    messages.sort(key=lambda each: each.position)
+    return Table(messages, items_of(*bundles), cursor)
+
+
+@st.composite
+def _messages(draw: st.DrawFn, log: LogId, offset: int) -> Message:
+    """Some expire, some are resent, some are large."""
+    plain = message(offset, epoch=log.epoch, partition=log.partition)
+    body = b"x" * draw(st.sampled_from([1, 1, 40, 200]))
+    headers = (("name", b"value"), ("none", None))[: draw(st.integers(0, 2))]
+    expiry = draw(st.sampled_from([None, None, NOW, NOW + timedelta(milliseconds=1)]))
+    made = replace(plain, body=body, headers=headers, expires_at=expiry)
+    if draw(st.booleans()):
+        return made
+    return replace(
+        made, id=draw(st.sampled_from("ab")), source=draw(st.sampled_from(["/s", "/t", None]))
+    )
+
+
+LIMITS = st.builds(
+    Limits, st.none() | st.integers(1, 6), st.none() | st.integers(1, 300)
+)  # fmt: skip
+
+
+def size(each: Message) -> int:
+    return len(each.body) + sum(len(n) + len(v or b"") for n, v in each.headers)
+
+
+@dataclass
+class OraclePage:
+    shown: list[Message]
+    more: bool
+    rest: list[Message]
+    passed: dict[LogId, int]
+
+
+def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePage:
+    """The page of a plain list of messages in log order, of which none was passed."""
+    page = OraclePage([], False, [], {})
+    seen: set[tuple[str, str, bytes]] = set()
+    for index, each in enumerate(messages):
+        hidden = each.position.offset <= cursor.get(each.position.log, -1)
+        hidden = hidden or (each.expires_at is not None and each.expires_at <= NOW)
+        identity = None if each.source is None else (each.source, each.id, each.body)
+        if not hidden and identity not in seen:
+            full = limits.messages_max is not None and len(page.shown) == limits.messages_max
+            total = sum(map(size, page.shown)) + size(each)
+            full = full or (limits.bytes_max is not None and total > limits.bytes_max)
+            if page.shown and full:
+                page.more, page.rest = True, messages[index:]
+                return page
+            page.shown.append(each)
+            if identity is not None:
+                seen.add(identity)
+        page.passed[each.position.log] = each.position.offset
+    return page
+
+
+@given(tables(), LIMITS)
+def test_page_after_page_is_what_the_log_holds(table: Table, limits: Limits) -> None:
+    """Whatever bundles overlap, wherever limits cut (G2, G3, G4, G5, G8)."""
+    rest, start, covered = table.messages, None, dict[LogId, int]()
+    while True:
+        reading = read(table.items, cursor=table.cursor, limits=limits, start=start)
+        wanted = oracle(rest, table.cursor, limits)
+        assert reading.messages == wanted.shown
+        assert reading.more == wanted.more
+        assert reading.messages or not reading.more
+
+        covered |= wanted.passed
+        receipt = reading.receipt()
+        assert (receipt is None) == (not covered)
+        if receipt is not None:
+            assert {log: reach.covered for log, reach in receipt.logs.items()} == covered
+            assert all(
+                reach == Reach(reach.passed, reach.passed) for reach in receipt.logs.values()
+            )
+            assert all(key.last <= covered[key.log] for key in receipt.bundles)
+        if not reading.more:
+            break
+        start, rest = receipt, wanted.rest
+    if receipt is not None:
+        # The last page's receipt lists all that was read, but for bundles that ended where a
+        # limit cut before them: those are left over.
+        listed = {key.encode() for key in receipt.bundles}
+        left = {item["position"]["S"] for item in table.items} - listed
+        assert limits != Limits() or not left
+
+
+@given(tables(), st.integers(0, 20), LIMITS)
+def test_what_a_page_passes_ends_where_its_query_ended(
+    table: Table, cut: int, limits: Limits
+) -> None:
+    """Items that were not read are not acknowledged (G2, G6)."""
+    whole = read(table.items[:cut], cursor=table.cursor, limits=limits)
+    top: dict[LogId, int] = {}
+    for item in table.items[:cut]:
+        key = BundleKey.decode(item["position"]["S"])
+        top[key.log] = max(key.last, top.get(key.log, -1))
+    receipt = whole.receipt()
+
+    for log, reach in receipt.logs.items() if receipt is not None else ():
+        assert reach.covered <= top[log]
+
+
+@given(tables(), st.integers(0, 12))
+def test_after_close_nothing_more_is_returned(table: Table, cut: int) -> None:
+    """What is added then tells whether there is more, and hidden items are passed (G2, G8)."""
+    reading = read(table.items[:cut], cursor=table.cursor)
+    before = list(reading.messages)
+    reading.close()
+    reading.add(table.items[cut:])
+
+    wanted = oracle(table.messages, table.cursor, Limits(messages_max=len(before)))
+    if before:
+        assert reading.messages == before
+        assert reading.more == wanted.more
+
+
+def test_a_limit_cuts_inside_a_bundle() -> None:
+    """The receipt covers what was returned, and the bundle is not listed (G2, G6)."""
+    items = items_of(bundle(1, 2, 3), bundle(5))
+    one = read(items, limits=Limits(messages_max=2))
+    receipt = one.receipt()
+
+    assert (offsets(one), one.more) == ([1, 2], True)
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(2, 2)}
+    assert receipt.bundles == ()
+    assert offsets(read(items, start=receipt)) == [3, 5]
+
+
+def test_a_message_above_the_limit_of_bytes_stands_alone() -> None:
+    """At least one message is returned (G8)."""
+    items = items_of([replace(message(1), body=b"x" * 100)], bundle(2))
+    page = read(items, limits=Limits(bytes_max=10))
+
+    assert (offsets(page), page.more) == ([1], True)
+
+
+def test_hidden_messages_behind_the_last_one_are_passed() -> None:
+    """A page that is full says exactly whether one more can be seen (G5, G8)."""
+    resent = replace(message(1), source="/s", id="a")
+    items = items_of([resent], [replace(resent, position=message(2).position)],
+                     [replace(message(3), expires_at=NOW)])  # fmt: skip
+    page = read(items, limits=Limits(messages_max=1))
+    receipt = page.receipt()
+
+    assert (offsets(page), page.more) == ([1], False)
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(3, 3)}
+
+
+@pytest.mark.parametrize(
+    "other", [{"source": "/t"}, {"source": None}, {"id": "b"}, {"body": b"other"}]
+)
+def test_a_resend_is_the_same_in_source_id_and_body(other: dict[str, object]) -> None:
+    """Where identity is uncertain a message is shown again (G5, G10)."""
+    one = replace(message(1), source="/s", id="a")
+    two = replace(one, position=message(2).position)
+    three = replace(one, position=message(3).position, **other)  # type: ignore[arg-type]
+    page = read(items_of([one, two, three]))
+
+    assert offsets(page) == [1, 3]
+
+
+def test_plain_records_take_no_part_in_deduplication() -> None:
+    """Two of the same body are two messages (G10)."""
+    assert offsets(read(items_of(bundle(1), bundle(2)))) == [1, 2]
+
+
+def garbage(key: BundleKey) -> Item:
+    return {"user_id": {"S": "bob"}, "position": {"S": key.encode()}, "v": {"N": "99"}}
+
+
+def test_a_bundle_at_or_below_the_cursor_is_judged_by_its_key() -> None:
+    """It is never parsed, and listed for deletion (G4)."""
+    items = [garbage(BundleKey(*LOG, 2, 1)), *items_of(bundle(3, 4))]
+    page = read(items, cursor={LOG: 2})
+    receipt = page.receipt()
+
+    assert offsets(page) == [3, 4]
+    assert receipt is not None
+    assert receipt.bundles == (BundleKey(*LOG, 2, 1), BundleKey(*LOG, 4, 3))
+
+
+def test_a_bundle_that_was_passed_is_judged_by_its_key() -> None:
+    """An overlapping one that ends with what was seen is never parsed (G2, G5)."""
+    items = [*items_of(bundle(1, 2, 3)), garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
+
+    assert offsets(read(items)) == [1, 2, 3, 4]
+
+
+def test_a_page_ends_before_an_unreadable_item() -> None:
+    """What is before it can be acknowledged, what is behind it cannot (G2)."""
+    items = [*items_of(bundle(1)), garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
+    page = read(items)
+    receipt = page.receipt()
+
+    assert (offsets(page), page.more) == ([1], True)
+    assert page.unreadable is not None
+    assert "99" in page.unreadable.reason
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(1, 1)}
+
+
+def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
+    """It is shown; other logs go on as ever, page after page (G2, G10)."""
+    items = [
+        *items_of(bundle(1)), garbage(BundleKey(*LOG, 3, 2)),
+        *items_of(bundle(4), bundle(5), bundle(7, partition=4)),
+    ]  # fmt: skip
+    start = read(items, start=read(items).receipt()).past_unreadable()
+    page = read(items, start=start, limits=Limits(messages_max=1))
+    last = read(items, start=page.receipt())
+    receipt = last.receipt()
+
+    assert (offsets(page), offsets(last)) == ([4], [5, 7])
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(5, 1, blocked=True), LogId(1, 4): Reach(7, 7)}
+    assert receipt.bundles == (BundleKey(*LOG, 1, 1), BundleKey(1, 4, 7, 7))
+
+
+@pytest.mark.parametrize(
+    ("key", "blocked"),
+    [
+        ("0001.00003.0000000000000000003.0000000000000000009", True),  # ends before it begins
+        ("0001.00003.x", True),
+        ("0001.00003x", True),
+        ("0001.00002.x", False),
+        ("0001.000031.x", False),
+        ("0001.0000", False),
+        ("later", False),
+    ],
+)
+def test_a_key_of_another_version_blocks_the_log_that_it_names(key: str, blocked: bool) -> None:
+    """Whatever follows the log in it (G2)."""
+    page = read([{"user_id": {"S": "bob"}, "position": {"S": key}}])
+    start = page.past_unreadable()
+
+    assert page.more
+    assert start.boundary == key
+    assert start.logs.get(LOG, Reach()).blocked is blocked
+
+
+def test_cursors_of_devices_are_no_messages() -> None:
+    """Their keys are reserved (G10)."""
+    device: Item = {"user_id": {"S": "bob"}, "position": {"S": "!phone"}}
+
+    assert offsets(read([device, *items_of(bundle(1))])) == [1]
+
+
+def test_nothing_read_is_nothing_to_acknowledge() -> None:
+    """An empty mailbox gives no receipt (G6)."""
+    assert read([]).receipt() is None
+    assert read([], cursor={LOG: 7}).receipt() is None
+
+
+def test_a_page_that_passed_nothing_new_gives_the_receipt_it_went_on_from() -> None:
+    """So the last page's receipt covers the whole reading (G6)."""
+    start = read(items_of(bundle(1))).receipt()
+
+    assert read([], start=start).receipt() == start
+
+
+def test_leftovers_are_listed_up_to_a_limit() -> None:
+    """The rest is listed by a later page (G8)."""
+    items = [garbage(BundleKey(*LOG, n, n)) for n in range(BUNDLES_MAX + 5)]
+    page = read(items, cursor={LOG: 5_000})
+    receipt = page.receipt()
+
+    assert (page.messages, page.more) == ([], False)
+    assert receipt is not None
+    assert len(receipt.bundles) == BUNDLES_MAX
+
+
+@pytest.mark.parametrize(("late_ms", "shown"), [(1, [1]), (0, []), (-1, [])])
+def test_a_message_is_not_returned_at_or_after_its_expiry(late_ms: int, shown: list[int]) -> None:
+    """But passed, so that it can be acknowledged and deleted (G2)."""
+    expiring = replace(message(1), expires_at=NOW + timedelta(milliseconds=late_ms))
+    page = read(items_of([expiring]))
+    receipt = page.receipt()
+
+    assert offsets(page) == shown
+    assert receipt is not None
+    assert receipt.bundles == (BundleKey(*LOG, 1, 1),)
