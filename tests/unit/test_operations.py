@@ -1,0 +1,271 @@
+"""The operator's deliberate moves: what is planned, what is written, and in which order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from poste_restante.memory import InMemoryTable
+from poste_restante.table import TableRecord
+from worker.dynamodb import Store
+from worker.errors import OperatorError
+from worker.operations import Office, Plan
+from worker.progress import DynamoDBProgress, Progress
+from worker.record import Fingerprint
+from worker.resume import Closed, LogState, plan_resume
+from worker.settings import Settings
+
+TOPIC = Settings().kafka.topic
+TABLE = TableRecord(table_id="t1", topic=TOPIC, partitions=2, epoch=1)
+NOW = 90_000_000
+#: Each partition's log, 1 offset a second, up to NOW.
+LOG = {0: LogState(start=0, end=45_000), 1: LogState(start=15_000, end=45_000)}
+
+
+class Died(Exception):  # noqa: N818 - said as a state
+    """The command was killed."""
+
+
+@dataclass
+class Broker:
+    """The group and the log, of which one record was written every second until NOW.
+
+    dies: whether the command is killed where it would commit.
+    """
+
+    running: int = 0
+    offsets: dict[int, int] = field(default_factory=dict)
+    log: dict[int, LogState] = field(default_factory=lambda: dict(LOG))
+    dies: bool = False
+
+    async def members(self, group: str) -> int:
+        return self.running
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        assert (group, topic) == ("poste-restante", TOPIC)
+        if self.dies:
+            raise Died
+        self.offsets |= offsets
+
+    async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
+        return {p: self.log[p] for p in partitions}
+
+    async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        return {p: self.offsets.get(p) for p in partitions}
+
+    async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
+        found = {}
+        for p in partitions:
+            offset = self.log[p].end - (NOW - time_ms) // 1000
+            found[p] = min(max(offset, self.log[p].start), self.log[p].end)
+        return found
+
+    async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
+        raise AssertionError("no move looks at a record")
+
+
+@dataclass
+class World:
+    """A table and a broker, and the office that sees them now."""
+
+    table: InMemoryTable = field(default_factory=lambda: InMemoryTable("mailboxes"))
+    broker: Broker = field(default_factory=Broker)
+
+    @property
+    def progress(self) -> DynamoDBProgress:
+        return DynamoDBProgress(Store(self.table), "mailboxes", TOPIC)
+
+    async def office(self) -> Office:
+        return Office(
+            settings=Settings(), groups=self.broker, log=self.broker, progress=self.progress,
+            table=await self.progress.table(), partitions=(0, 1),
+        )  # fmt: skip
+
+    async def stored(self) -> list[Progress | None]:
+        return [await self.progress.read(partition) for partition in (0, 1)]
+
+
+def at(next_: int, **more: int | None) -> Progress:
+    made = Progress(
+        table_id="t1", epoch=1, next=next_, origin=0, last=Fingerprint(1, 2), group=next_,
+        dead_in_a_row=3, written_at_ms=NOW,
+    )  # fmt: skip
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+async def world(*stored: Progress | None) -> World:
+    made = World()
+    await made.table.put_item(TableName="mailboxes", Item=TABLE.encode())
+    for partition, progress in enumerate(stored):
+        if progress is not None:
+            await made.progress.create(partition, progress)
+            made.broker.offsets[partition] = progress.next
+    return made
+
+
+async def test_a_standing_is_what_progress_log_and_group_say() -> None:
+    """Lag is counted from progress, and from the log's start where there is none (G1)."""
+    office = await (await world(at(40_000), None)).office()
+
+    first, second = await office.standings()
+    assert (first.lag, first.group, first.log) == (5_000, 40_000, LOG[0])
+    assert (second.lag, second.group, second.progress) == (30_000, None, None)
+
+
+@pytest.mark.parametrize(
+    ("to", "wanted"), [("42000", 42_000), ("end", 45_000), ("1970-01-02T00:59:30Z", 44_970)]
+)
+async def test_a_skip_moves_progress_origin_and_group(to: str, wanted: int) -> None:
+    """To an offset, the end, or a time; what is skipped is below the origin for good (G2)."""
+    made = await world(at(40_000), at(20_000))
+    office = await made.office()
+    plan = await office.skip(0, to, NOW + 5)
+    assert await made.stored() == [at(40_000), at(20_000)]
+    await office.make(plan)
+
+    first, second = await made.stored()
+    assert first == at(
+        wanted, origin=wanted, last=None, dead_in_a_row=0, written_at_ms=NOW + 5, group=40_000
+    )
+    assert second == at(20_000)
+    assert made.broker.offsets == {0: wanted, 1: 20_000}
+    (line,) = plan.lines()
+    assert line.startswith(f"partition 0: progress 40000 -> {wanted}, and the group's offset; ")
+    assert line.endswith(f"{wanted - 40_000} offsets are left out for good")
+
+
+async def test_a_rewind_goes_to_a_window_border_and_forgets_the_groups_offset() -> None:
+    """A life begins at a border, else bundles would begin in the middle of older ones (G2)."""
+    made = await world(at(40_000), at(22_000, origin=12_000))
+    office = await made.office()
+    plan = await office.rewind_to(None, "17777", NOW)
+    await office.make(plan)
+
+    first, second = await made.stored()
+    assert first == at(10_000, last=None, group=None, dead_in_a_row=0)
+    assert second is not None
+    assert second.next == 20_000, "retention has eaten the border below, and the origin"
+    assert made.broker.offsets == {0: 10_000, 1: 20_000}
+    assert "30000 offsets are materialized again" in plan.lines()[0]
+
+
+async def test_a_rewind_by_minutes_counts_from_each_progress() -> None:
+    """A table restored to a point in time holds progress of that time, not of now (G1)."""
+    earlier = NOW - 10_000_000
+    made = await world(at(40_000, written_at_ms=earlier), at(44_000))
+    office = await made.office()
+    plan = await office.rewind_minutes([0], 5, NOW)
+
+    # written when the log stood at 35,000; five minutes before that at 34,700
+    (move,) = plan.moves
+    assert move.new.next == 30_000
+
+
+async def test_only_the_named_partitions_move_and_those_that_have_begun() -> None:
+    """A partition without progress has nothing to replay."""
+    office = await (await world(at(40_000), None)).office()
+
+    assert [m.partition for m in (await office.rewind_to(None, "5", NOW)).moves] == [0]
+    with pytest.raises(OperatorError, match="has no partition 7"):
+        await office.rewind_to([7], "5", NOW)
+
+
+async def test_a_move_to_where_it_stands_is_none() -> None:
+    """Running a command again is safe."""
+    made = await world(at(40_000), None)
+    office = await made.office()
+    plan = await office.skip(0, "40000", NOW)
+
+    assert plan == Plan(())
+    assert plan.lines() == []
+
+
+async def test_a_move_is_refused_when_progress_changed_meanwhile() -> None:
+    """A worker that nobody saw wins; its progress is not overwritten (G1)."""
+    made = await world(at(40_000), None)
+    office = await made.office()
+    plan = await office.skip(0, "end", NOW)
+    await made.progress.advance(0, at(40_000), at(41_000))
+    with pytest.raises(OperatorError, match="progress changed meanwhile, it is 41000"):
+        await office.make(plan)
+
+    assert made.broker.offsets[0] == 40_000
+
+
+async def test_moves_are_refused_while_workers_run() -> None:
+    """The line says how many, and of which group (G1)."""
+    made = await world(at(40_000), None)
+    office = await made.office()
+    await office.insist_on_no_workers()
+    made.broker.running = 2
+    with pytest.raises(OperatorError, match="2 workers of the group 'poste-restante'"):
+        await office.insist_on_no_workers()
+
+
+@pytest.mark.parametrize("to", ["-1", "9" * 20, "soon", "٣", "2026-01-31T00:00:00", ""])
+async def test_a_target_that_is_none_is_refused(to: str) -> None:
+    """Nothing is guessed."""
+    office = await (await world(at(40_000), None)).office()
+    with pytest.raises(OperatorError, match="is neither an offset"):
+        await office.skip(0, to, NOW)
+
+
+async def test_an_epoch_begins_every_partition_at_its_logs_start() -> None:
+    """Those without progress too; then, last, the table record is of that epoch (G4, G10)."""
+    made = await world(at(40_000), None)
+    made.broker.log[0] = LogState(start=7, end=9)
+    office = await made.office()
+    plan = await office.epoch(NOW)
+    await office.make(plan)
+
+    first, second = await made.stored()
+    assert first is not None
+    assert second is not None
+    assert [(p.epoch, p.next, p.origin) for p in (first, second)] == [
+        (2, 7, 7), (2, 15_000, 15_000),
+    ]  # fmt: skip
+    assert made.broker.offsets == {0: 7, 1: 15_000}
+    assert await made.progress.table() == replace(TABLE, epoch=2)
+    assert plan.lines()[-1] == "the table to epoch 2"
+
+
+@pytest.mark.parametrize("writes", range(4))
+async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -> None:
+    """Killed after any of its writes: no partition that was moved can be read before the command
+    is run again, and then it opens the same epoch, not the one after (G4, G10)."""
+    made = await world(at(40_000), at(20_000))
+    office = await made.office()
+    plan = await office.epoch(NOW)
+    left = [writes]
+
+    def dies(operation: str) -> None:
+        if operation == "PutItem":
+            if left[0] == 0:
+                raise Died
+            left[0] -= 1
+
+    made.table.before = dies
+    made.broker.dies = writes == 2  # after both partitions, before the table record
+    with pytest.raises(Died):
+        await office.make(plan) if writes < 3 else await _made_then_died(office, plan)
+    made.table.before, made.broker.dies = (lambda _: None), False
+    table = await made.progress.table()
+    for partition, progress in enumerate(await made.stored()):
+        assert progress is not None
+        opening = plan_resume(
+            table=table, topic=TOPIC, partition=partition, progress=progress, group=None,
+            log=LOG[partition], last_record=None,
+        )  # fmt: skip
+        assert isinstance(opening, Closed) == (progress.epoch != table.epoch)
+    if table.epoch == 1:
+        again = await made.office()
+        await again.make(await again.epoch(NOW + 1))
+
+    assert (await made.progress.table()).epoch == 2
+    assert [p and (p.epoch, p.next) for p in await made.stored()] == [(2, 0), (2, 15_000)]
+    assert made.broker.offsets == {0: 0, 1: 15_000}
+
+
+async def _made_then_died(office: Office, plan: Plan) -> None:
+    await office.make(plan)
+    raise Died
