@@ -1,0 +1,49 @@
+"""A worker whose fetch straddles every rebalance, on purpose. Run by test_straddle.py.
+
+A fetch that begins in one assignment is held, inside the consumer's thread, until the next one is
+open, and only then made: it returns records of the new assignment, whose position it has moved.
+With UNDO=0 the mechanism that takes that back is switched off.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+from worker import transport
+from worker.app import run
+from worker.configuration import load_settings
+
+#: How many rebalances are straddled.
+REBALANCES = 2
+#: Seconds that a fetch is held at most.
+HELD_S_MAX = 60.0
+
+_fetch = transport.BatchConsumerThread._fetch
+held: list[transport.Assignment] = []
+
+
+async def straddling(
+    self: transport.BatchConsumerThread, partitions: set[Any], timeout: float
+) -> Any:
+    begun_in = self.consumer.current
+    if begun_in.lives and begun_in not in held and len(held) < REBALANCES:
+        held.append(begun_in)
+        for _ in range(int(HELD_S_MAX / 0.05)):
+            current = self.consumer.current
+            if current is not begun_in and current.lives and not current.closed:
+                print("held a fetch over a rebalance", flush=True)
+                break
+            await asyncio.sleep(0.05)
+    return await _fetch(self, partitions, timeout)
+
+
+transport.BatchConsumerThread._fetch = straddling  # type: ignore[method-assign]
+
+if os.environ.pop("UNDO") == "0":
+
+    async def nothing(self: transport.BatchConsumer, fetched: Any) -> None:
+        """The positions stay where the fetch has moved them."""
+
+    transport.BatchConsumer._undo = nothing  # type: ignore[method-assign]
+
+run(load_settings(None, os.environ))
