@@ -5,14 +5,14 @@ error that says what to do.
 """
 
 import asyncio
+import io
 import json
 import logging
 import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,21 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poste_restante.errors import (
-    InvalidReceipt,
-    MailboxError,
-    StoreUnavailable,
-    UnreadableItem,
-)
-from poste_restante.position import mailbox_key
 from worker import rendering
+from worker.arguments import PARTITION, TEN_YEARS_S, USER, YES, text_argument
 from worker.configuration import load_settings
 from worker.errors import OperatorError
 from worker.reference import shown
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from poste_restante import Mailboxes
     from worker.operations import Office, Plan
 
 #: Exit status of a command that Ctrl-C ended, as shells have it: 128 + SIGINT.
@@ -61,17 +54,6 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """One command's work. Clients' logs are silenced: what they would say, our error says."""
     logging.getLogger().addHandler(logging.NullHandler())  # else there is a handler of last resort
     asyncio.run(work())
-
-
-def _user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    try:
-        mailbox_key(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return value
-
-
-USER = click.argument("user", callback=_user)
 
 
 @poste.command()
@@ -119,17 +101,18 @@ def worker(context: click.Context) -> None:
 
 @poste.command()
 @USER
-@click.argument("text")
-@click.option("--id", "id_", help="CloudEvents id; default: a random one.")
-@click.option("--source", default="/poste", show_default=True, help="CloudEvents source.")
-@click.option("--type", "type_", default="poste.message", show_default=True,
+@click.argument("text", callback=text_argument)
+@click.option("--id", "id_", callback=text_argument, help="CloudEvents id; default: a random one.")
+@click.option("--source", default="/poste", show_default=True, callback=text_argument,
+              help="CloudEvents source.")  # fmt: skip
+@click.option("--type", "type_", default="poste.message", show_default=True, callback=text_argument,
               help="CloudEvents type.")  # fmt: skip
-@click.option("--expires-in", type=click.FloatRange(0), metavar="SECONDS",
+@click.option("--expires-in", type=click.IntRange(0, TEN_YEARS_S), metavar="SECONDS",
               help="Until it is no longer shown.")  # fmt: skip
 @click.pass_context
 def send(
     context: click.Context, user: str, text: str, *,
-    id_: str | None, source: str, type_: str, expires_in: float | None,
+    id_: str | None, source: str, type_: str, expires_in: int | None,
 ) -> None:  # fmt: skip
     """Publish one message for USER: a CloudEvent with the body TEXT."""
     from worker.sending import send_text
@@ -149,39 +132,11 @@ def send(
     run(work)
 
 
-@asynccontextmanager
-async def _mailboxes(settings: Settings) -> AsyncIterator["Mailboxes"]:
-    """The mailboxes; what they raise says what to do."""
-    from poste_restante import open_mailboxes
-
-    keys = [key.get_secret_value() for key in settings.receipt_keys]
-    try:
-        async with open_mailboxes(
-            table=settings.dynamodb.table,
-            receipt_keys=keys,
-            timeout_s=settings.dynamodb.timeout_s,
-        ) as mailboxes:
-            yield mailboxes
-    except MailboxError as error:
-        raise OperatorError(f"{error}{_advice(error)}") from error
-
-
-def _advice(error: MailboxError) -> str:
-    """What to do about an error of the read module, which a gateway would know by its type."""
-    match error:
-        case StoreUnavailable():
-            return ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and AWS_REGION right?"
-        case InvalidReceipt():
-            return ": give the receipt that `poste fetch` printed for this user and table"
-        case UnreadableItem():
-            return f": go past it with `poste fetch --after {error.after}`"
-        case _:
-            return ""
-
-
 @poste.command()
 @USER
-@click.option("--limit", type=click.IntRange(1), help="Messages at most; default: one Query.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), help="Messages at most; default: one Query."
+)
 @click.option("--after", metavar="RECEIPT", help="Go on behind what a receipt covers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/schemas).")
 @click.pass_context
@@ -189,13 +144,15 @@ def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, as_json: bool
 ) -> None:
     """Show the messages that wait for USER, without acknowledging them."""
+    from worker.advice import mailboxes_of
+
     settings = settings_of(context)
 
     async def work() -> None:
-        async with _mailboxes(settings) as mailboxes:
+        async with mailboxes_of(settings) as mailboxes:
             page = await mailboxes.fetch(user, limit=limit, after=after)
         if as_json:
-            click.echo(json.dumps(rendering.page_object(user, page), ensure_ascii=False))
+            click.echo(json.dumps(rendering.page_object(user, page)))
         else:
             rendering.page(user, page)
 
@@ -208,10 +165,12 @@ def fetch(
 @click.pass_context
 def ack(context: click.Context, user: str, receipt: str) -> None:
     """Acknowledge what the fetch that gave RECEIPT returned."""
+    from worker.advice import mailboxes_of
+
     settings = settings_of(context)
 
     async def work() -> None:
-        async with _mailboxes(settings) as mailboxes:
+        async with mailboxes_of(settings) as mailboxes:
             await mailboxes.ack(user, receipt)
         click.echo("acknowledged")
 
@@ -236,12 +195,6 @@ def progress(context: click.Context, *, as_json: bool) -> None:
                 rendering.progress(office, standings)
 
     run(work)
-
-
-YES = click.option("--yes", is_flag=True, help="Do it; without, only say what would be done.")
-PARTITION = click.option(
-    "--partition", type=click.IntRange(0), multiple=True, help="Only this one; may be repeated."
-)
 
 
 def _moves(
@@ -282,12 +235,14 @@ def skip(context: click.Context, *, partition: int, to: str, yes: bool) -> None:
 @poste.command()
 @PARTITION
 @click.option("--to", metavar="OFFSET|TIME", help="First offset to replay; rounded down.")
-@click.option("--minutes", type=click.FloatRange(0), help="Before progress was last written.")
+@click.option(
+    "--minutes", type=click.IntRange(0, TEN_YEARS_S // 60), help="Before progress was last written."
+)
 @YES
 @click.pass_context
 def rewind(
     context: click.Context, *, partition: tuple[int, ...], to: str | None,
-    minutes: float | None, yes: bool,
+    minutes: int | None, yes: bool,
 ) -> None:  # fmt: skip
     """Materialize again, from a window border: after a restore of the table to a point in time."""
     only = partition or None
@@ -331,6 +286,9 @@ def config_check(context: click.Context) -> None:
 
 def main() -> None:
     """Entry point of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
         poste(prog_name="poste", standalone_mode=False)
     except click.ClickException as error:

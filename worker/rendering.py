@@ -43,7 +43,7 @@ def page(user_id: str, page: "Page") -> None:
         for message in page.messages:
             position = "/".join(map(str, message.position))
             time = message.time.isoformat(timespec="seconds") if message.time else ""
-            table.add_row(position, time, message.type or "", Text(_body(message)))
+            table.add_row(position, time, _printable(message.type or ""), Text(_body(message)))
         console.print(table)
     else:
         console.print(f"nothing waits for {user_id}")
@@ -58,8 +58,13 @@ def _body(message: "Message") -> str:
     text = found.get("data")
     if text is None:
         return f"({len(message.body)} bytes)"
-    line = " ".join(text.split())
+    line = _printable(" ".join(text.split()))
     return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a message must not steer the terminal of who reads it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def progress_object(office: "Office", standings: Sequence["Standing"]) -> dict[str, Any]:

@@ -1,0 +1,249 @@
+"""The command: usage, help, exit statuses, and what is printed; without any service."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from poste_restante import Page
+from poste_restante.message import Message
+from poste_restante.position import Position
+from worker import cli, rendering
+from worker.cli import poste
+
+COMMANDS = ["init", "worker", "send", "fetch", "ack", "progress", "skip", "rewind", "epoch",
+            "config"]  # fmt: skip
+
+
+def schema(name: str) -> Any:
+    """A JSON Schema as it is packaged."""
+    found = json.loads(files("worker").joinpath("schemas", f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(found)
+    return found
+
+
+def run(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """The real program, with an environment of nothing but `env`."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env=dict(env or {}), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_commands_are_the_ones_that_stay_put() -> None:
+    """Scripts and people rely on the names."""
+    assert sorted(poste.commands) == sorted(COMMANDS)
+    group = poste.commands["config"]
+    assert isinstance(group, click.Group)
+    assert sorted(group.commands) == ["check", "show"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_works_whatever_the_configuration_is(command: str) -> None:
+    """Whoever has a broken configuration needs it most."""
+    broken = {"POSTE_NONSENSE": "1"}
+    done = CliRunner().invoke(poste, [command, "--help"], env=broken)
+
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["send", "bob"],
+        ["send", "", "text"],
+        ["fetch", "x" * 1025],
+        ["send", "\udcff", "text"],
+        ["send", "bob", "\udcff"],
+        ["send", "bob", "text", "--source", ""],
+        ["send", "bob", "text", "--expires-in", "99999999999999"],
+        ["fetch", "bob", "--limit", "0"],
+        ["init", "--partitions", "0"],
+        ["skip", "--to", "5"],
+        ["rewind"],
+        ["rewind", "--to", "5", "--minutes", "5"],
+        ["rewind", "--minutes", "-1"],
+        ["skip", "--partition", "-1", "--to", "5"],
+    ],
+)
+def test_wrong_usage_is_said_with_status_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any service is asked."""
+    monkeypatch.setattr(sys, "argv", ["poste", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 2
+    assert "Error:" in capsys.readouterr().err
+
+
+def test_a_wrong_configuration_is_one_line_with_status_2() -> None:
+    """On standard error; standard output stays for what programs read."""
+    done = run("progress", "--json", env={"POSTE_KAFKA__TOPIK": "x"})
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("poste: unknown variable POSTE_KAFKA__TOPIK")
+
+
+def test_config_show_hides_secrets_and_config_check_reads_certificates() -> None:
+    """What is in force, as JSON; what could only fail later, now."""
+    env = {"POSTE_RECEIPT_KEYS": '["hush"]', "POSTE_KAFKA__SSL_CAFILE": "/nowhere/ca.pem"}
+    shown = run("config", "show", env=env)
+    checked = run("config", "check", env={**env, "POSTE_KAFKA__SECURITY_PROTOCOL": "SSL"})
+
+    assert shown.returncode == 0
+    assert json.loads(shown.stdout)["kafka"]["topic"] == "undelivered-messages"
+    assert "hush" not in shown.stdout
+    assert checked.returncode == 2
+    assert "cannot use the certificates" in checked.stderr
+    assert run("config", "check").stdout == "the configuration is valid\n"
+
+
+@pytest.mark.parametrize("command", [["config", "show"], ["--help"]])
+def test_whoever_reads_only_the_first_line_gets_no_traceback(command: list[str]) -> None:
+    """`poste ... | head`."""
+    reader, writer = subprocess.PIPE, subprocess.PIPE
+    program = subprocess.Popen(
+        [sys.executable, "-m", "worker", *command], stdout=reader, stderr=writer, env={}
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    said = program.stderr.read()
+    program.wait(60)
+    program.stderr.close()
+
+    assert b"Traceback" not in said
+    assert b"Exception" not in said
+
+
+def test_ctrl_c_ends_a_command_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a traceback, as shells expect it."""
+
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli, "load_settings", interrupted)
+    monkeypatch.setattr(sys, "argv", ["poste", "config", "show"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def message(offset: int, body: bytes, **more: Any) -> Message:
+    return Message(
+        user_id="bob", id=f"id-{offset}", body=body, position=Position(1, 3, offset), **more
+    )
+
+
+PAGE = Page(
+    (
+        message(7, b"hello", source="/chat", type="chat.message", content_type="text/plain",
+                time=datetime(2026, 1, 31, tzinfo=UTC)),
+        message(8, b"\xff\x00", headers=(("traceparent", b"x"), ("ce_room", b"r"))),
+        message(9, b""),
+    ),
+    receipt="abc",
+    more=True,
+)  # fmt: skip
+
+
+def test_fetch_json_is_what_was_promised() -> None:
+    """user_id, messages with event and position, receipt, more; the body in `data` where it is
+    text (G2)."""
+    found = rendering.page_object("bob", PAGE)
+
+    jsonschema.validate(found, schema("fetch"))
+    assert found == {
+        "user_id": "bob",
+        "messages": [
+            {
+                "event": {
+                    "specversion": "1.0", "id": "id-7", "source": "/chat", "type": "chat.message",
+                    "time": "2026-01-31T00:00:00Z", "datacontenttype": "text/plain",
+                    "data": "hello",
+                },
+                "epoch": 1, "partition": 3, "offset": 7,
+            },
+            {
+                "event": {
+                    "specversion": "1.0", "id": "id-8", "source": "poste-restante",
+                    "type": "poste-restante.message", "room": "r", "data_base64": "/wA=",
+                },
+                "epoch": 1, "partition": 3, "offset": 8,
+            },
+            {
+                "event": {
+                    "specversion": "1.0", "id": "id-9", "source": "poste-restante",
+                    "type": "poste-restante.message", "data": "",
+                },
+                "epoch": 1, "partition": 3, "offset": 9,
+            },
+        ],
+        "receipt": "abc",
+        "more": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"receipt": 5}, {"more": None}, {"messages": [{"event": {}}]}, {"user_id": ""}],
+)
+def test_the_schema_refuses_what_is_not_so(change: dict[str, Any]) -> None:
+    """It says something."""
+    found = rendering.page_object("bob", PAGE)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**found, **change}, schema("fetch"))
+
+
+def test_a_page_for_people_is_plain_when_it_is_piped(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a message, none wrapped, no escape codes, markup in a body shown as it is, control
+    characters not at all."""
+    long, steering = message(7, b"[red]x[/red] " + b"y" * 100), message(8, b"\x1b[31m\x07z")
+    page = Page((long, steering), "abc", more=False)
+    rendering.page("[b]bob", page)
+    printed = capsys.readouterr().out
+
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert "[red]x[/red] yyy" in printed
+    assert "1/3/7" in printed
+    assert "receipt: abc\n" in printed
+    assert len(printed.splitlines()) == 4
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_another_encoding_is_no_error(encoding: str) -> None:
+    """What it lacks is written as an escape."""
+    env = {"PYTHONIOENCODING": encoding, "POSTE_KAFKA__GROUP": "gruppe-ü-日"}
+    done = run("config", "show", env=env)
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kafka"]["group"] == "gruppe-ü-日"
+
+
+def test_an_empty_mailbox_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the user's name as it is."""
+    rendering.page("[b]bob", Page((), None, more=False))
+
+    assert capsys.readouterr().out == "nothing waits for [b]bob\n"

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share, checked before any service is asked."""
+
+import click
+
+from poste_restante.position import mailbox_key
+
+#: The longest time that an option takes; more is a slip of the finger.
+TEN_YEARS_S = 3650 * 24 * 3600
+
+
+def _user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        mailbox_key(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+USER = click.argument("user", callback=_user)
+
+
+def text_argument(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    """What can be sent: UTF-8, and for an attribute of an event not empty."""
+    if value is None:
+        return None
+    if value == "" and isinstance(parameter, click.Option):
+        raise click.BadParameter("must not be empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("must be UTF-8") from None
+    return value
+
+
+YES = click.option("--yes", is_flag=True, help="Do it; without, only say what would be done.")
+PARTITION = click.option(
+    "--partition", type=click.IntRange(0), multiple=True, help="Only this one; may be repeated."
+)
