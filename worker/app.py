@@ -146,6 +146,9 @@ def create_app(settings: Settings) -> MailboxApp:
         broker_commit_interval=kafka.commit_interval_s,
         broker_session_timeout=kafka.session_timeout_s,
         broker_request_timeout=max(40.0, kafka.session_timeout_s),  # also bounds perform_seek
+        logging_config=logging_config(
+            level=settings.log_level, json_lines=settings.log_format == "json"
+        ),
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
@@ -197,9 +200,6 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(
         app,
         loglevel=settings.log_level,
-        logging_config=logging_config(
-            level=settings.log_level, json_lines=settings.log_format == "json"
-        ),
         redirect_stdouts=False,
         quiet=True,
     )

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+import sys
 
 from tests.scene import Scene, expected
+from tests.services.child import Child
 
 USERS = [f"user-{n}" for n in range(20)]
 
@@ -29,6 +31,26 @@ async def test_messages_reach_their_mailboxes_in_order(scene: Scene) -> None:
     scene.worker()
     await scene.drained()
 
+    await assert_mailboxes(scene, records)
+
+
+async def test_fausts_own_command_runs_the_same_worker(scene: Scene) -> None:
+    """`faust -A worker.app worker` is the other way in, with the same settings and log (G1)."""
+    scene.init()
+    records = chat(200)
+    await scene.produce(records)
+    child = Child(
+        [sys.executable, "-m", "faust", "-A", "worker.app", "worker", "-l", "info"],
+        log=scene.directory / "faust.log",
+        env=scene.environment,
+    )
+    child.start()
+    scene.workers.append(child)
+    await scene.drained()
+    child.signal(signal.SIGTERM)
+
+    assert await scene.exited(child) == 0
+    assert "reading from offset 0" in child.output()
     await assert_mailboxes(scene, records)
 
 
