@@ -8,11 +8,9 @@ Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
 import asyncio
 import logging
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -124,6 +122,9 @@ class MailboxApp(faust.App):
     def on_init_dependencies(self) -> list[mode.Service]:
         return [self.resources, *super().on_init_dependencies()]
 
+    def _create_directories(self) -> None:
+        """Faust's tables would need them; nothing of ours is kept on disk."""
+
 
 class _ConsumerOnly(faust.app.BootStrategy):
     """No producer of Faust's: dead letters have one of their own, with acknowledgements."""
@@ -134,12 +135,10 @@ class _ConsumerOnly(faust.app.BootStrategy):
 def create_app(settings: Settings) -> MailboxApp:
     """The app of these settings, not started. Settings come from here alone."""
     kafka, http = settings.kafka, settings.http
-    scratch = tempfile.TemporaryDirectory(prefix="poste-restante-")  # Faust insists on a folder
     app = MailboxApp(
         kafka.group,
         env_prefix=_ENV_PREFIX,
         broker=[URL(f"kafka://{server}") for server in kafka.bootstrap_servers.split(",")],
-        datadir=Path(scratch.name),
         store="memory://",
         agent_supervisor=mode.CrashingSupervisor,
         stream_wait_empty=True,  # drain on SIGTERM and on a revoke, through wait_empty
@@ -157,7 +156,6 @@ def create_app(settings: Settings) -> MailboxApp:
         web_host=http.host,
         web_port=http.port or 6066,
     )
-    app.scratch = scratch  # removed with the app
     app.boot_strategy = _ConsumerOnly(app)
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     app.resources = Resources(settings, app.transport, loop=app.loop, beacon=app.beacon)

@@ -12,6 +12,7 @@ from typing import Any
 from worker import transport
 from worker.app import run
 from worker.configuration import load_settings
+from worker.lives import Assignment
 
 #: How many rebalances are straddled.
 REBALANCES = 2
@@ -19,7 +20,7 @@ REBALANCES = 2
 HELD_S_MAX = 60.0
 
 _fetch = transport.BatchConsumerThread._fetch
-held: list[transport.Assignment] = []
+held: list[Assignment] = []
 
 
 async def straddling(

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import aiokafka
+import faust
 import mode
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
@@ -48,6 +49,8 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
             ["self", "consumer", "active_partitions", "timeout", "max_records"],
         ),
         (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
+        (faust.App, "_create_directories", ["self"]),
+        (faust.App, "on_init_dependencies", ["self"]),
         (mode.Service, "wait_first", ["self", "coros", "timeout"]),
         (mode.Service, "add_future", ["self", "coro"]),
         (mode.Service, "crash", ["self", "reason"]),

@@ -1,0 +1,257 @@
+"""The consumer's own decisions, without a broker: what it commits, follows, drains and undoes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.records import MadeRecord
+from tests.unit.test_opening import FakeLog, Store, progress
+from worker.app import create_app
+from worker.configuration import load_settings
+from worker.errors import OperatorError, TableReplaced
+from worker.lives import Assignment, Life
+from worker.opening import Opener
+from worker.progress import Progress
+from worker.transport import BatchConsumer, Fetched, Rules
+
+
+class Saved(Store):
+    """Progress that is raised, in memory; `order` is shared with the group's commits."""
+
+    def __init__(self, order: list[Any], *stored: Progress | None) -> None:
+        super().__init__(*stored)
+        self.order = order
+
+    async def advance(self, partition: int, seen: Progress, new: Progress) -> Progress:
+        stored = self.stored[partition]
+        assert stored is not None
+        self.order.append(("progress", partition, new.next))
+        if stored.table_id != new.table_id:
+            raise TableReplaced("the table was replaced")
+        if new.next > stored.next:
+            stored = self.stored[partition] = new
+        return stored
+
+
+class Stage:
+    """A consumer that is never started, its progress store, and the order of what it writes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *stored: Progress) -> None:
+        self.app = app = create_app(load_settings(None, {"POSTE_HTTP__PORT": "0"}))
+        self.order: list[Any] = []
+        self.store = Saved(self.order, *stored)
+        self.log = FakeLog(*([None] * len(stored)))
+        app.transport.rules = Rules(
+            topic="undelivered", consumer_options={}, progress=self.store, drain_s=0.05,
+            opener=Opener(topic="undelivered", start=None, progress=self.store, log=self.log),  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.consumer: BatchConsumer = app.consumer
+        self.commits = True
+        self.moved: list[Mapping[Any, int]] = []
+        monkeypatch.setattr(self.consumer, "_commit", self._commit)
+        monkeypatch.setattr(self.consumer._thread, "move", self._move)
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        self.order += [("group", tp.partition, offset) for tp, offset in offsets.items()]
+        return self.commits
+
+    async def _move(self, positions: Mapping[Any, int]) -> None:
+        self.moved.append(positions)
+
+    def assign(self, *positions: int) -> list[Life]:
+        assignment = self.consumer.current = Assignment(range(len(positions)))
+        return [
+            assignment.open(partition, position, self.store.stored[partition])  # type: ignore[arg-type]
+            for partition, position in enumerate(positions)
+        ]
+
+
+@pytest.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    made = Stage(monkeypatch, progress(40), progress(50))
+    yield made
+    made.consumer._thread.thread_loop.close()
+
+
+def flushed(life: Life, *offsets: int) -> None:
+    """Records of a life, made durable."""
+    life.assignment.add(
+        life.partition, [MadeRecord(offset=offset) for offset in offsets], caught_up=True
+    )
+    for batch in life.assignment.cut(0.0):
+        with batch:
+            pass
+
+
+async def test_progress_is_written_before_the_groups_offset(stage: Stage) -> None:
+    """A crash between the two replays; the other way round it would lose (G1)."""
+    lives = stage.assign(40, 50)
+    flushed(lives[0], 40, 41)
+    flushed(lives[1], 50)
+
+    assert await stage.consumer.force_commit()
+    saved, committed = stage.order[:2], stage.order[2:]
+    assert sorted(saved) == [("progress", 0, 42), ("progress", 1, 51)]
+    assert sorted(committed) == [("group", 0, 42), ("group", 1, 51)]
+    assert not await stage.consumer.force_commit()
+    assert lives[0].progress(1).group == 42
+
+
+async def test_a_replay_commits_what_it_made_durable_not_stored_progress(stage: Stage) -> None:
+    """The group's offset of a replay is below progress, or a crash would end the replay (G1)."""
+    (life, _) = stage.assign(10, 50)
+    flushed(life, 10, 11)
+
+    assert await stage.consumer.force_commit()
+    assert stage.order == [("progress", 0, 12), ("group", 0, 12)]
+    assert stage.store.stored[0] == progress(40)
+
+
+async def test_a_replaced_table_stops_the_commit(stage: Stage) -> None:
+    """Nothing is committed for a table that is not the one that was written (G1)."""
+    (life, _) = stage.assign(40, 50)
+    flushed(life, 40)
+    stage.store.stored[0] = progress(40, table_id="another")
+
+    with pytest.raises(ExceptionGroup):
+        await stage.consumer.force_commit()
+    assert [kind for kind, *_ in stage.order] == ["progress"]
+
+
+async def test_an_assignment_that_ended_meanwhile_commits_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that went to another worker while its progress was written is not committed;
+    neither is anything after a failed flush (G1)."""
+    (life, _) = stage.assign(40, 50)
+    flushed(life, 40)
+    advance = stage.store.advance
+
+    async def revoked_meanwhile(partition: int, seen: Progress, new: Progress) -> Progress:
+        stage.consumer.current = Assignment()
+        return await advance(partition, seen, new)
+
+    monkeypatch.setattr(stage.store, "advance", revoked_meanwhile)
+    assert not await stage.consumer.force_commit()
+    assert stage.order == [("progress", 0, 41)]
+
+    (life, _) = stage.assign(41, 50)
+    flushed(life, 41)
+    life.assignment.broken = ValueError("a flush failed")
+    assert not await stage.consumer.force_commit()
+    assert stage.order == [("progress", 0, 41)]
+
+
+async def test_a_commit_that_the_group_refused_is_not_confirmed(stage: Stage) -> None:
+    """What the group has not taken is committed again, and not stored as confirmed (G1)."""
+    (life, _) = stage.assign(40, 50)
+    flushed(life, 40)
+    stage.commits = False
+
+    assert not await stage.consumer.force_commit()
+    assert life.progress(1).group is None
+    assert life.assignment.to_commit() == [life]
+
+
+async def test_a_fetch_of_an_older_assignment_is_undone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records are not taken, and the positions that it moved are set back (G1)."""
+    stage.assign(40, 50)
+
+    async def straddling(tps: Any, timeout: float) -> Any:
+        stage.assign(45, 50)
+        return {stage.consumer._tp(0): Fetched([MadeRecord(offset=45)], caught_up=True)}
+
+    monkeypatch.setattr(stage.consumer, "_getmany", straddling)
+    await stage.consumer._fetch_next()
+
+    assert stage.moved == [{stage.consumer._tp(0): 45}]
+    assert not stage.consumer.current.lives[0].waiting
+
+
+@pytest.mark.parametrize(
+    ("begin", "log_start", "error"),
+    [
+        (40, 0, None),
+        (43, 0, None),  # transaction markers, or compaction
+        (43, 40, None),
+        (43, 41, OperatorError),  # retention
+        (39, 0, RuntimeError),
+    ],
+)
+async def test_a_batch_must_follow_the_one_before(
+    stage: Stage, begin: int, log_start: int, error: type[Exception] | None
+) -> None:
+    """Going back, or over a gap that retention made, ends the process: it resumes by the rules
+    (G1, G2)."""
+    (life, _) = stage.assign(40, 50)
+    stage.log.start = log_start
+    records = [MadeRecord(offset=begin)]
+
+    if error is None:
+        assert await stage.consumer._follows(life, records)
+    else:
+        with pytest.raises(error):
+            await stage.consumer._follows(life, records)
+
+
+async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None:
+    """What is in work becomes durable within the limit and is committed (G1)."""
+    (life, _) = stage.assign(40, 50)
+    assignment = life.assignment
+    assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+    (batch,) = assignment.cut(0.0)
+
+    async def flush() -> None:
+        with batch:
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(flush())
+    await asyncio.sleep(0)
+    await stage.consumer.wait_empty()
+
+    assert task.done()
+    assert stage.order == [("progress", 0, 41), ("group", 0, 41)]
+    assert assignment.ended
+
+
+async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage: Stage) -> None:
+    """A hung store holds up neither a rebalance nor the shutdown (G1, G8)."""
+    (life, _) = stage.assign(40, 50)
+    assignment = life.assignment
+    assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+    (batch,) = assignment.cut(0.0)
+
+    async def flush() -> None:
+        with batch:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(flush())
+    await asyncio.sleep(0)
+    await stage.consumer.wait_empty()
+    await asyncio.wait([task], timeout=5)
+
+    assert task.cancelled()
+    assert stage.order == []
+    assert assignment.broken is None
+
+
+async def test_a_cancelled_flush_ends_the_process(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside a rebalance or a stop nobody cancels a flush; whoever does must not go unnoticed
+    (G1)."""
+    crashed: list[BaseException] = []
+
+    async def crash(reason: BaseException) -> None:
+        crashed.append(reason)
+
+    monkeypatch.setattr(stage.consumer, "crash", crash)
+    stage.consumer._on_broken(asyncio.CancelledError())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert "cancelled outside a rebalance" in str(crashed[0])
