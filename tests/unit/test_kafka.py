@@ -211,6 +211,21 @@ async def test_a_message_that_was_not_acknowledged_is_not_sent(
     explained(caught.value, "not sent: …")
 
 
+async def test_an_answer_that_does_not_come_is_not_waited_for_without_end(
+    use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command ends with the broker's line (G8)."""
+
+    async def ask() -> None:
+        await asyncio.Event().wait()
+
+    use(Admin())
+    monkeypatch.setattr(kafka_module, "ANSWER_S_MAX", 0.05)
+    with pytest.raises(OperatorError, match="did not answer"):
+        async with open_kafka(KAFKA):
+            await kafka_module.coordinated(ask)
+
+
 async def test_an_answer_that_comes_after_a_moment_is_waited_for(use: Any) -> None:
     """A new cluster has no coordinator yet; the wait has a limit (G8)."""
     fates: list[KafkaError | None] = [LeaderNotAvailableError(), LeaderNotAvailableError(), None]

@@ -1,0 +1,73 @@
+"""A command's patience with a store."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.faults import refusal
+from worker.dynamodb import Store
+from worker.errors import OperatorError
+from worker.patience import ImpatientStore
+
+
+class Throttling:
+    """Refuses every call but each `served`th."""
+
+    def __init__(self, served: int) -> None:
+        self.served = served
+        self.calls = 0
+
+    async def get_item(self, **_: Any) -> dict[str, Any]:
+        self.calls += 1
+        if self.served and self.calls % self.served == 0:
+            return {"Item": {}}
+        raise refusal("ThrottlingException")
+
+
+async def _at_once(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def test_a_command_does_not_wait_without_end() -> None:
+    """Past the limit it says what it waited for, in one line (G8)."""
+    store = ImpatientStore(Throttling(served=0), sleep=_at_once)
+    store.answer_s_max = 0.05
+    with pytest.raises(OperatorError, match=r"does not answer \(get_item: throttled") as caught:
+        await store.call("get_item")
+
+    assert caught.value.exit_status == 1
+
+
+async def test_a_store_that_hangs_is_not_waited_for_either() -> None:
+    """A call that never returns is within the limit too (G8)."""
+
+    class Silent:
+        async def get_item(self, **_: Any) -> None:
+            await asyncio.Event().wait()
+
+    store = ImpatientStore(Silent())
+    store.answer_s_max = 0.05
+    with pytest.raises(OperatorError, match=r"does not answer \(get_item: no answer"):
+        await store.call("get_item")
+
+
+async def test_every_call_has_the_limit_to_itself() -> None:
+    """A long command is no impatient one: `init` waits for a table for longer than for an answer
+    (G8)."""
+    client = Throttling(served=3)
+    store = ImpatientStore(client, sleep=_at_once)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    store.answer_s_max = 0.2
+    while loop.time() < began + 2 * store.answer_s_max:
+        assert await store.call("get_item") == {"Item": {}}
+
+    assert client.calls > 3
+
+
+async def test_a_workers_store_waits_on() -> None:
+    """Only a command is impatient: a worker's back-pressure reaches Kafka (G1)."""
+    store = Store(Throttling(served=1_000), sleep=_at_once)
+
+    assert await store.call("get_item") == {"Item": {}}
