@@ -220,7 +220,7 @@ class Demo:
         ended = [await asyncio.to_thread(child.wait, 60.0) for child in self.workers]
         self.checks.that("SIGTERM drained the other worker: exit status 0", holds=ended[1] == 0)
         starts = dict.fromkeys(office.partitions, 0)
-        await office.kafka.commit(self.settings.kafka.group, self.settings.kafka.topic, starts)
+        await office.groups.commit(self.settings.kafka.group, self.settings.kafka.topic, starts)
         self.console.print("the group is rewound to the start of the topic; one worker replays it")
         self.start_worker()
         with self.bar() as bar:
