@@ -1,0 +1,214 @@
+"""The documents are held to the code: what they name exists, what they show runs."""
+
+import ast
+import importlib
+import re
+import shlex
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from poste_restante import Mailboxes
+from poste_restante.testing import InMemoryMailboxes
+from tests.pages import PAGES, ROOT, anchors, code, page, table, tracked_files
+from worker.cli import poste
+
+README = (ROOT / "README.md").read_text()
+EVERYTHING = "\n".join(path.read_text() for path in PAGES)
+#: Lines of code: in a fence, or indented by four.
+CODE_LINES = re.findall(r"^ {4}(\S.*)$", EVERYTHING, re.MULTILINE)
+
+
+# ---- what is shown runs
+
+
+async def test_the_gateways_lines_deliver_and_acknowledge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's code, as it stands: every message is sent, and none comes back (G4)."""
+    mailboxes = InMemoryMailboxes(receipt_keys=["secret"])
+    for body in (b"one", b"two"):
+        mailboxes.deliver("bob", body)
+    sent: list[bytes] = []
+
+    @asynccontextmanager
+    async def opened(*, table: str, receipt_keys: list[str]) -> AsyncIterator[Mailboxes]:
+        assert (table, receipt_keys) == ("mailboxes", ["secret"])
+        yield mailboxes
+
+    class Socket:
+        async def send(self, body: bytes) -> None:
+            sent.append(body)
+
+    monkeypatch.setattr("poste_restante.open_mailboxes", opened)
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    compiled = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(compiled, {"key": "secret", "socket": Socket()})
+
+    assert sent == [b"one", b"two"]
+    assert (await mailboxes.fetch("bob")).messages == ()
+    assert len(block.strip().splitlines()) - block.count("\n\n") == 6
+
+
+def test_the_sample_configuration_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, as the file itself says."""
+    monkeypatch.delenv("POSTE_CONFIG", raising=False)
+    arguments = ["--config", str(ROOT / "config" / "poste.toml"), "config", "check"]
+    done = CliRunner().invoke(poste, arguments)
+
+    assert (done.exit_code, done.output) == (0, "the configuration is valid\n")
+
+
+def _commands() -> set[str]:
+    spans = re.findall(r"`poste ([a-z][^`…\n]*)`", EVERYTHING)
+    return {*spans, *re.findall(r"(?m)^poste ([a-z].*)$", "\n".join(CODE_LINES))}
+
+
+@pytest.mark.parametrize("line", sorted(_commands()))
+def test_every_command_that_is_named_exists(line: str) -> None:
+    """With the options that are named."""
+    words = [word.strip(",:;") for word in shlex.split(line, comments=True)]
+    command: click.Command = poste
+    while isinstance(command, click.Group) and words:
+        command = command.commands[words.pop(0)]
+    options = {o for p in command.params for o in p.opts if isinstance(p, click.Option)}
+
+    assert {word for word in words if word.startswith("--")} <= options
+    assert not isinstance(command, click.Group) or line == "config"
+
+
+def test_every_command_is_in_the_tour() -> None:
+    """Nothing that is there is left out."""
+    tour = README.partition("## A quick tour")[2].partition("\n## ")[0]
+
+    for name in poste.commands:
+        assert f"    poste {name}" in tour
+
+
+def test_every_make_target_that_is_named_exists_and_none_is_left_out() -> None:
+    """Two commands do everything; the others are said."""
+    made = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+    named = set(re.findall(r"`make ([a-z]+)`", EVERYTHING))
+    named |= set(re.findall(r"(?m)^make ([a-z]+)", "\n".join(CODE_LINES)))
+
+    assert named == made
+
+
+# ---- what is named exists
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_resolves(path: Path) -> None:
+    """Files, headings and references; addresses elsewhere are not asked."""
+    text = path.read_text()
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if target.startswith("https://"):
+            continue
+        linked = (path.parent / target) if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked.read_text()), anchor
+    defined = set(re.findall(r"(?m)^\[(\w+)\]: https://", text))
+    assert set(re.findall(r"\]\[(\w+)\]", text)) == defined
+
+
+def test_every_file_and_test_that_is_named_exists() -> None:
+    """A test that is renamed is found again from the guarantee that it protects."""
+    named = re.findall(r"((?:worker|poste_restante|tests|config|docs)/[\w/]+\.\w+)", EVERYTHING)
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", EVERYTHING)
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert len(tests) > 20
+    for file, name in tests:
+        assert re.search(rf"def {name}\(", (ROOT / file).read_text()), f"{file}::{name}"
+
+
+def test_every_guarantee_names_its_tests() -> None:
+    """G1 to G10, in order, twice: what it is, and what it rests on."""
+    guarantees = [f"G{n}" for n in range(1, 11)]
+    text = page("delivery")
+
+    assert [row[0] for row in table(text, "", "guarantee")] == guarantees
+    assert [row[0] for row in table(text, "", "rests on", "tests")] == guarantees
+
+
+def test_every_module_has_its_place() -> None:
+    """Architecture names all of them: what is new is put somewhere."""
+    text = page("architecture")
+    modules = [p for d in ("worker", "poste_restante") for p in sorted((ROOT / d).glob("*.py"))]
+    names = [f"{path.parent.name}/{path.name}" for path in modules if path.stem[:2] != "__"]
+
+    assert [name for name in names if name not in text] == []
+
+
+def test_the_ports_are_what_the_page_says() -> None:
+    """A protocol, and an adapter that has its methods."""
+    for port, where, adapter in table(page("architecture"), "port"):
+        module = importlib.import_module(code(where).removesuffix(".py").replace("/", "."))
+        protocol = getattr(module, code(port))
+        methods = {name for name in vars(protocol) if not name.startswith("_")}
+        assert any(
+            methods <= set(dir(getattr(loaded, code(adapter), None)))
+            for loaded in map(importlib.import_module, _WORKER_MODULES)
+        ), adapter
+
+
+_WORKER_MODULES = [f"worker.{path.stem}" for path in sorted((ROOT / "worker").glob("*.py"))
+                   if path.stem[:2] != "__"]  # fmt: skip
+
+
+def test_the_limits_are_what_the_page_says() -> None:
+    """Name by name, value by value (G8)."""
+    for name, value, _ in table(page("architecture"), "name", "value"):
+        module, _, constant = code(name).rpartition(".")
+        assert str(getattr(importlib.import_module(module), constant)) == value, name
+
+
+def _said() -> set[str]:
+    """Every text of the worker's source, `…` standing for what is put in."""
+    said: set[str] = set()
+    for path in (ROOT / "worker").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
+                said.add("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.add(re.sub(r"%(?:\.\d)?[sdrf]", "…", node.value))
+    return said
+
+
+def test_the_further_lines_of_the_log_are_in_the_code() -> None:
+    """What an operator searches the page for is what the worker says."""
+    said = "\n".join(_said())
+    rows = table(page("operations").partition("\n## More lines")[2], "line", "when", "what to do")
+
+    assert len(rows) > 10
+    for row in rows:
+        line = row[0].strip("`")
+        pattern = ".*".join(re.escape(part) for part in line.split("…"))
+        assert re.search(pattern, said), line
+
+
+def test_the_newest_changes_are_of_this_version() -> None:
+    """A release without its changes is none."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.findall(r"(?m)^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text())[0]
+
+    assert newest == version
+
+
+#: Written so that this file has none of them.
+_FOREIGN = re.compile(
+    r"/(?:wor[k]|hom[e]|roo[t]|User[s]|tm[p])/|pyp[i]\.org|pythonhoste[d]|repo\d?\.mave[n]"
+    r"|(?:index-ur[l]|trusted-hos[t])[ =]+\S*\w\.\w"
+)
+
+
+def test_no_file_knows_a_machine_or_a_registry() -> None:
+    """A clone works anywhere, from whatever registry its machine is set up for."""
+    texts = {path: path.read_bytes().decode(errors="replace") for path in tracked_files()}
+
+    assert len(texts) > 50
+    assert {path: m[0] for path, text in texts.items() if (m := _FOREIGN.search(text))} == {}

@@ -1,0 +1,248 @@
+"""docs/format.md and docs/dynamodb.md, held to the code: every example is run."""
+
+import ast
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from poste_restante import Mailboxes
+from poste_restante.item import decode_bundle, encode_bundle
+from poste_restante.memory import InMemoryTable, item_bytes
+from poste_restante.message import Message
+from poste_restante.position import BundleKey, LogId, Position, mailbox_key
+from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord, decode_cursor
+from tests.pages import ROOT, code, marked, page, table, tables
+from tests.records import TOPIC, MadeRecord
+from worker.dead_letters import DeadLetter, dead_letter_headers
+from worker.errors import Reason
+from worker.progress import Progress
+
+FORMAT, DYNAMODB = page("format"), page("dynamodb")
+#: When the page's messages are waiting.
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def from_wire(value: Any) -> Any:
+    """What the low-level client makes of DynamoDB's JSON: binary values are bytes."""
+    if isinstance(value, dict):
+        return {
+            name: base64.b64decode(inner) if name == "B" else from_wire(inner)
+            for name, inner in value.items()
+        }
+    return [from_wire(inner) for inner in value] if isinstance(value, list) else value
+
+
+ITEMS: dict[str, Any] = {n: from_wire(json.loads(text)) for n, text in marked(FORMAT, "item")}
+CALLS = [(name, json.loads(text)) for name, text in marked(FORMAT, "call")]
+
+
+class Recording:
+    """A client that remembers its calls."""
+
+    def __init__(self, client: InMemoryTable) -> None:
+        self._client = client
+        self.calls: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def call(**arguments: Any) -> Any:
+            self.calls.append((name.title().replace("_", ""), arguments))
+            return await getattr(self._client, name)(**arguments)
+
+        return call
+
+
+@pytest.fixture
+def memory() -> InMemoryTable:
+    """A table with the page's items."""
+    memory = InMemoryTable()
+    for item in ITEMS.values():
+        memory.items[item["user_id"]["S"], item["position"]["S"]] = item
+    return memory
+
+
+# ---- the items
+
+
+def test_the_bundle_is_one() -> None:
+    """It decodes to the messages that the page tells of, and they encode to it (G2)."""
+    messages = decode_bundle(ITEMS["bundle"], "bob", TOPIC)
+    plain, event = messages
+
+    assert encode_bundle(messages, TOPIC) == ITEMS["bundle"]
+    assert (plain.id, plain.source, plain.body) == (f"{TOPIC}/1/3/40", None, b"see you at eight")
+    assert (event.id, event.source, event.body) == ("7c1f", "/chat", b"or at nine")
+    assert event.headers == (("traceparent", b"00-4bf9"), ("seen", None))
+
+
+def test_the_other_items_are_what_they_say() -> None:
+    """Cursor, table record and progress: decoded, and encoded again (G4)."""
+    record = TableRecord.decode(ITEMS["table record"])
+    progress = Progress.decode(ITEMS["progress"])
+
+    assert decode_cursor(ITEMS["cursor"]) == {LogId(1, 3): 39}
+    assert record.encode() == ITEMS["table record"]
+    assert progress.encode(TOPIC, 3) == ITEMS["progress"]
+
+
+def test_every_attribute_has_its_row() -> None:
+    """No attribute is without a word, no word without an attribute."""
+    messages = [m["M"] for m in ITEMS["bundle"]["messages"]["L"]]
+    rows = table(FORMAT, "attribute", "type", "meaning", "absent")
+    others = [found for found in tables(FORMAT) if found[0] == ["attribute", "type", "meaning"]]
+    named = [{code(row[0]) for row in rows} for _, *rows in others]
+
+    assert {code(row[0]) for row in rows} == set().union(*messages)
+    assert [names | {"user_id", "position"} for names in named] == [
+        set(ITEMS[name]) for name in ("bundle", "table record", "progress")
+    ]
+
+
+def test_keys_are_as_the_page_writes_them() -> None:
+    """The four kinds of items, the pattern, the escape."""
+    rows = [[code(row[0]), code(row[1])] for row in table(FORMAT, "`user_id`", "`position`")]
+    key = BundleKey(1, 3, last=42, first=40).encode()
+    pattern = "<epoch:04>.<partition:05>.<last:019>.<first:019>"
+
+    assert rows == [
+        [item["user_id"]["S"], item["position"]["S"]]
+        for item in (ITEMS[n] for n in ("cursor", "bundle", "table record", "progress"))
+    ]
+    assert rows[1][1] == key
+    assert pattern in FORMAT
+    filled = pattern.replace("<", "{").replace(">", "}")
+    assert filled.format(epoch=1, partition=3, last=42, first=40) == key
+    assert mailbox_key("!bob") == "!!bob"
+    assert "the user `!bob` is at `!!bob`" in FORMAT
+
+
+def test_dead_letters_are_as_the_page_says() -> None:
+    """The closed list of reasons, and the headers in their order (G9)."""
+    letter = DeadLetter(MadeRecord(), Reason.NO_BODY, "x")
+    headers = [name for name, _ in dead_letter_headers(letter) if name.startswith("dead-letter")]
+
+    assert [code(row[0]) for row in table(FORMAT, "reason", "the record")] == list(Reason)
+    assert [code(row[0]) for row in table(FORMAT, "header", "value")] == headers
+
+
+# ---- the calls
+
+
+async def test_the_calls_are_those_that_the_module_makes(memory: InMemoryTable) -> None:
+    """A program that makes the page's calls does what a gateway does (G4, G6, G7)."""
+    client = Recording(memory)
+    mailboxes = Mailboxes(client, clock=NOW.timestamp)
+    await mailboxes.fetch("alice")  # looks at the table record
+    client.calls.clear()
+    page = await mailboxes.fetch("bob")
+    assert [m.position.offset for m in page.messages] == [40, 42]
+    first = list(client.calls)
+    one = await mailboxes.fetch("bob", limit=1)
+    client.calls.clear()
+    rest = await mailboxes.fetch("bob", after=one.receipt)
+    assert [m.position.offset for m in rest.messages] == [42]
+    await mailboxes.ack("bob", page.receipt)
+
+    assert [*first, *client.calls] == CALLS
+
+
+async def test_the_calls_run(memory: InMemoryTable) -> None:
+    """One after the other: read, go on, acknowledge twice, delete."""
+    query, cursor_alone, behind, update, delete = [arguments for _, arguments in CALLS]
+
+    assert (await memory.query(**query))["Items"] == [ITEMS["cursor"], ITEMS["bundle"]]
+    assert (await memory.query(**cursor_alone))["Items"] == [ITEMS["cursor"]]
+    assert (await memory.query(**behind))["Items"] == [ITEMS["bundle"]]
+    assert (await memory.update_item(**update))["Attributes"] == {"0001.00003": {"N": "42"}}
+    with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+        await memory.update_item(**update)
+    await memory.batch_write_item(**delete)
+    left = (await memory.query(**query))["Items"]
+    assert [decode_cursor(item) for item in left] == [{LogId(1, 3): 42}]
+
+
+# ---- DynamoDB: sizes, prices, permissions
+
+
+def _bundle_bytes(count: int, *, event: bool) -> int:
+    """The size of the page's bundle: bodies of 300 bytes, a user id of 16."""
+    time = datetime(2026, 1, 31, 12, microsecond=123_000, tzinfo=UTC)
+    carried: dict[str, Any] = {}
+    if event:
+        carried = {"id": "0b8e8f2c-7d1b-4a58-9f0e-2f6f5e6b1c11", "source": "/chat",
+                   "type": "chat.message", "content_type": "text/plain"}  # fmt: skip
+        assert f"of\n{sum(map(len, carried.values()))} bytes together" in DYNAMODB
+    messages = []
+    for n in range(count):
+        position = Position(1, 3, 1_230_000 + 37 * n)
+        given = carried or {"id": position.id(TOPIC)}
+        messages.append(
+            Message(user_id="user-00000000042", body=b"x" * 300, time=time, position=position,
+                    expires_at=time + timedelta(days=30), **given)
+        )  # fmt: skip
+    return item_bytes(encode_bundle(messages, TOPIC))
+
+
+def _units(size: int, kilobytes: int) -> int:
+    return -(-size // (kilobytes * 1024))
+
+
+def test_the_sizes_and_the_worked_example_are_computed() -> None:
+    """No figure is invented."""
+    for row in table(DYNAMODB, "messages in one bundle"):
+        count, *said = (int(cell.replace(",", "")) for cell in row)
+        sizes = [_bundle_bytes(count, event=event) for event in (False, True)]
+        assert said == [sizes[0], _units(sizes[0], 1), sizes[1], _units(sizes[1], 1)]
+    one, burst = _bundle_bytes(1, event=False), _bundle_bytes(20, event=False)
+    writes = [20 + 1 + 20, 2 * _units(burst, 1) + 1]
+    reads = [_units(20 * one, 4), _units(burst, 4)]
+    rows = table(DYNAMODB, "", "one by one: 20 bundles")
+    prices = [w * 0.625 + r * 0.125 for w, r in zip(writes, reads, strict=True)]
+
+    assert rows[-2][1:] == [
+        f"{w} write, {r} read units" for w, r in zip(writes, reads, strict=True)
+    ]
+    assert rows[-1][1:] == [f"${price:.3f}" for price in prices]
+
+
+def _operations(*files: str) -> set[str]:
+    """The DynamoDB operations that modules call: `store.call("x", ...)`, `self._client.x(...)`."""
+    found = set()
+    for file in files:
+        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr == "call" and isinstance(node.args[0], ast.Constant):
+                found.add(str(node.args[0].value))
+            if ast.unparse(node.func.value) == "self._client":
+                found.add(node.func.attr)
+    return {f"dynamodb:{name.title().replace('_', '')}" for name in found}
+
+
+def test_permissions_are_the_operations_that_are_called() -> None:
+    """None is missing, none too many."""
+    rows = table(DYNAMODB, "who", "actions")
+    said = {row[0]: {code(part) for part in row[1].split(",") if "`" in part} for row in rows}
+    gateway = _operations("poste_restante/store.py")
+    progress = _operations("worker/progress.py")
+
+    assert said["a gateway"] == gateway
+    assert said["`poste worker`"] == progress | _operations("worker/writer.py")
+    assert said["`poste init`"] == _operations("worker/provisioning.py")
+    assert said["`poste progress`"] <= said["`poste skip`, `poste rewind`, `poste epoch`"]
+    assert said["`poste skip`, `poste rewind`, `poste epoch`"] < progress
+    (statement,) = json.loads(DYNAMODB.partition("```json\n")[2].partition("```")[0])["Statement"]
+    assert set(statement["Action"]) == gateway
+
+
+def test_the_table_is_as_the_pages_say() -> None:
+    """Keys, billing, time to live."""
+    keys = [key["AttributeName"] for key in TABLE_SCHEMA["KeySchema"]]
+
+    assert keys == ["user_id", "position"]
+    assert TABLE_SCHEMA["BillingMode"] == "PAY_PER_REQUEST"
+    assert f"TTL attribute `{TTL_ATTRIBUTE}`, on demand, no index" in FORMAT
