@@ -176,9 +176,9 @@ class Mailboxes:
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
-        fresh = self._watch.fresh()
-        if fresh is not None:
-            return fresh, await query
+        known = self._watch.known()
+        if known is not None:
+            return known, await query
         # Both are waited for, so that neither's error is left behind.
         record, answer = await asyncio.gather(self._watch.record(), query, return_exceptions=True)
         if isinstance(record, BaseException):
@@ -233,10 +233,7 @@ async def open_mailboxes(
         raise MailboxError(f"cannot use the store: {error}") from error
     try:
         mailboxes = Mailboxes(client, table=table, receipt_keys=receipt_keys)
-        try:
-            await mailboxes._watch.record()  # noqa: SLF001 - our own
-            yield mailboxes
-        finally:
-            await mailboxes._watch.close()  # noqa: SLF001 - our own
+        await mailboxes._watch.record()  # noqa: SLF001 - our own
+        yield mailboxes
     finally:
         await opening.__aexit__(None, None, None)

@@ -138,7 +138,8 @@ def _items(answer: Any, start: Item | None) -> Items:
         keys += [item["position"]["S"] for item in items]
         ascend = all(a < b for a, b in pairwise(keys))
         if last is not None:
-            ascend = ascend and (last["position"]["S"] >= keys[-1] if items else last != start)
+            # Without items it could hide a cursor, or go round for ever; we filter nothing.
+            ascend = ascend and bool(items) and last["position"]["S"] >= keys[-1]
     except _NO_ANSWER as error:
         raise StoreUnavailable("the store's answer to a query is none") from error
     if not ascend:

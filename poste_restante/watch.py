@@ -16,7 +16,8 @@ class TableWatch:
     """The record of one table. clock: epoch seconds.
 
     However many ask at a time, one look at the record is under way: it is one item of one
-    partition, which all gateways share.
+    partition, which all gateways share. Those who know the record from before do not wait for
+    it, unless the last look ended badly.
     """
 
     def __init__(self, store: Store, table: str, clock: Callable[[], float]) -> None:
@@ -26,38 +27,42 @@ class TableWatch:
         self._record: TableRecord | None = None
         self._looked_at_s = 0.0
         self._look: asyncio.Task[TableRecord] | None = None
+        self._waiting = 0
+        self._doubted = False
 
-    def fresh(self) -> TableRecord | None:
-        """The record, where it was looked at within the last TABLE_CHECK_S."""
+    def known(self) -> TableRecord | None:
+        """The record, where it was looked at within the last TABLE_CHECK_S, or is just now."""
         if 0 <= self._clock() - self._looked_at_s < TABLE_CHECK_S:
             return self._record
-        return None
+        return None if self._look is None or self._doubted else self._record
 
     async def record(self) -> TableRecord:
         """The record, looked at where that is due.
 
         Raises TableMismatch for no table of ours or another one than before, and as a Query does.
         """
-        record = self.fresh()
-        if record is not None:
-            return record
+        known = self.known()
+        if known is not None:
+            return known
         if self._look is None:
             self._look = asyncio.create_task(self._looked())
             self._look.add_done_callback(self._end)
         look = self._look
-        await asyncio.wait({look})  # one that is cancelled leaves the look to the others
+        self._waiting += 1
+        try:
+            await asyncio.wait({look})  # one who is cancelled leaves the look to the others
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._look = None
+                look.cancel()  # nobody waits: no call is left behind
         return look.result()
 
     def _end(self, look: asyncio.Task[TableRecord]) -> None:
-        self._look = None
+        if self._look is look:
+            self._look = None
         if not look.cancelled():
-            look.exception()  # those who wait raise it; there may be none left
-
-    async def close(self) -> None:
-        """End a look that is under way."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait({self._look})
+            self._doubted = look.exception() is not None  # those who wait raise it
 
     async def _looked(self) -> TableRecord:
         now_s = self._clock()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.item import FORMAT_VERSION
+from poste_restante.item import FORMAT_VERSION, Item
 from poste_restante.position import CURSOR_KEY, WINDOW_SIZE, LogId
 from poste_restante.table import TableRecord, decode_cursor
 
@@ -60,7 +60,7 @@ def test_a_table_record_without_a_part_is_refused(name: str) -> None:
 
 def test_a_cursor_is_one_offset_per_log() -> None:
     """Attributes of other names are ignored: a later version may add some (G4)."""
-    item = {
+    item: Item = {
         "user_id": {"S": "bob"},
         "position": {"S": CURSOR_KEY},
         "0001.00003": {"N": "42"},

@@ -1,0 +1,121 @@
+"""A table with mailboxes in it, and a reader of it that can be made to fail, or to stand still."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from poste_restante.item import Item, encode_bundle
+from poste_restante.mailboxes import Mailboxes, Page
+from poste_restante.message import Message
+from poste_restante.position import CURSOR_KEY, mailbox_key
+from poste_restante.table import Cursor, TableRecord, decode_cursor
+from tests.faults import Answer, Fault, FaultyClient
+from tests.records import TOPIC, message
+
+RECORD = TableRecord(table_id="table-1", topic=TOPIC, partitions=12, epoch=1)
+NEW_YEAR_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
+async def pass_on(make: Callable[..., Awaitable[Answer]], arguments: Answer) -> Answer:
+    """A fault that is none: all is well this time."""
+    return await make(**arguments)
+
+
+class ReaderClient(FaultyClient):
+    """`faults` befall the next calls of any kind; those of `on` the next calls of one kind."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.on: dict[str, list[Fault]] = {}
+
+    async def _call(self, operation: str, arguments: Answer) -> Answer:
+        make = getattr(self.client, operation)
+        await asyncio.sleep(0)  # as every call over a network does
+        for faults in (self.on.get(operation, []), self.faults):
+            if faults:
+                return await faults.pop(0)(make, arguments)
+        answer: Answer = await make(**arguments)
+        return answer
+
+    def made(self) -> list[str]:
+        """The operations called, in order."""
+        return [operation for operation, _ in self.calls]
+
+
+class PostOffice:
+    """A table, its reader, and a clock. client: sees and disturbs the reader's calls alone."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self.table = table
+        self.store = client
+        self.client = ReaderClient(client)
+        self.now_s = NEW_YEAR_S
+        self.mailboxes = self.reader()
+
+    def reader(self, **settings: Any) -> Mailboxes:
+        """Another reader: another gateway, or another device's."""
+        return Mailboxes(self.client, table=self.table, clock=lambda: self.now_s, **settings)
+
+    async def put(self, *items: Item) -> None:
+        """Items as they are, 25 at a time."""
+        for begin in range(0, len(items), 25):
+            requests = [{"PutRequest": {"Item": item}} for item in items[begin : begin + 25]]
+            await self.store.batch_write_item(RequestItems={self.table: requests})
+
+    async def deliver(self, *messages: Message) -> None:
+        """One bundle."""
+        await self.put(encode_bundle(messages, TOPIC))
+
+    async def deliver_offsets(self, *offsets: int, **place: Any) -> None:
+        """One bundle of plain messages."""
+        await self.deliver(*(message(offset, **place) for offset in offsets))
+
+    async def open(self, record: TableRecord = RECORD) -> None:
+        """Write the table record."""
+        await self.put(record.encode())
+
+    async def receipt(self, user_id: str = "bob", **arguments: Any) -> str:
+        """The receipt of a fetch."""
+        receipt = (await self.mailboxes.fetch(user_id, **arguments)).receipt
+        assert receipt is not None
+        return receipt
+
+    async def items(self, user_id: str = "bob") -> list[Item]:
+        """What the table holds of a mailbox, cursor included."""
+        found: list[Item] = []
+        arguments = {
+            "TableName": self.table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "user_id = :user",
+            "ExpressionAttributeValues": {":user": {"S": mailbox_key(user_id)}},
+        }
+        while True:
+            answer = await self.store.query(**arguments)
+            found += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return found
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def bundles(self, user_id: str = "bob") -> list[tuple[int, int]]:
+        """First and last offset of each bundle in a mailbox, in key order."""
+        keys = [item["position"]["S"].split(".") for item in await self.items(user_id)]
+        return [(int(key[3]), int(key[2])) for key in keys if len(key) == 4]
+
+    async def cursor(self, user_id: str = "bob") -> Cursor:
+        """Up to where a user has acknowledged."""
+        for item in await self.items(user_id):
+            if item["position"]["S"] == CURSOR_KEY:
+                return decode_cursor(item)
+        return {}
+
+    async def calls_of(self, work: Callable[[], Any]) -> list[str]:
+        """The operations that some work calls, in order."""
+        before = len(self.client.calls)
+        await work()
+        return self.client.made()[before:]
+
+
+def offsets(page: Page) -> list[int]:
+    """The offsets of a page's messages."""
+    return [each.position.offset for each in page.messages]
