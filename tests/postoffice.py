@@ -23,7 +23,8 @@ async def pass_on(make: Callable[..., Awaitable[Answer]], arguments: Answer) -> 
 
 
 class ReaderClient(FaultyClient):
-    """`faults` befall the next calls of any kind; those of `on` the next calls of one kind."""
+    """`faults` befall the next calls of any kind; those of `on` the next ones of one operation,
+    or the next queries of one partition key."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(client)
@@ -32,7 +33,9 @@ class ReaderClient(FaultyClient):
     async def _call(self, operation: str, arguments: Answer) -> Answer:
         make = getattr(self.client, operation)
         await asyncio.sleep(0)  # as every call over a network does
-        for faults in (self.on.get(operation, []), self.faults):
+        values = arguments.get("ExpressionAttributeValues", {})
+        queried = values.get(":user", {}).get("S", "")
+        for faults in (self.on.get(operation, []), self.on.get(queried, []), self.faults):
             if faults:
                 return await faults.pop(0)(make, arguments)
         answer: Answer = await make(**arguments)

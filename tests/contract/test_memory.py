@@ -1,0 +1,196 @@
+"""The table in memory against DynamoDB Local: the same calls, the same answers."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aioboto3
+import pytest
+from botocore.exceptions import ClientError
+
+from poste_restante.memory import InMemoryTable
+from poste_restante.table import TABLE_SCHEMA
+from tests.postoffice import RECORD
+
+pytestmark = pytest.mark.services
+
+Call = tuple[str, dict[str, Any]]
+KEY = {"user_id": {"S": "bob"}, "position": {"S": "!"}}
+NAMES = {"#p": "position"}
+
+
+class Both:
+    """A table in memory and a real one, which get the same calls."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self.table = table
+        self.clients = {"memory": InMemoryTable(table), "real": client}
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """The answer of both. Fails where they differ."""
+        if operation != "batch_write_item":
+            arguments["TableName"] = self.table
+        answers = {name: await _answer(client, operation, arguments)
+                   for name, client in self.clients.items()}  # fmt: skip
+        assert answers["memory"] == answers["real"], (operation, arguments)
+        return answers["real"]
+
+    async def update(self, key: dict[str, Any], expression: str, **arguments: Any) -> Any:
+        return await self.call("update_item", Key=key, UpdateExpression=expression, **arguments)
+
+    async def query(
+        self, condition: str = "user_id = :u", user_id: str = "bob", **arguments: Any
+    ) -> Any:
+        values = {":u": {"S": user_id}} | arguments.pop("values", {})
+        if "#p" in condition:
+            arguments["ExpressionAttributeNames"] = NAMES
+        return await self.call("query", KeyConditionExpression=condition, ConsistentRead=True,
+                               ExpressionAttributeValues=values, **arguments)  # fmt: skip
+
+    async def batch(self, *requests: dict[str, Any]) -> Any:
+        return await self.call("batch_write_item", RequestItems={self.table: list(requests)})
+
+
+async def _answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    """What a caller sees of an answer, errors by their code and item."""
+    try:
+        answer = await getattr(client, operation)(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"], error.response.get("Item")
+    members = ("Items", "Item", "LastEvaluatedKey", "Attributes", "UnprocessedItems")
+    return {name: answer[name] for name in members if name in answer}
+
+
+@pytest.fixture
+async def both(dynamodb: Any, table_name: str) -> AsyncIterator[Both]:
+    async with aioboto3.Session().client("dynamodb", endpoint_url=dynamodb.endpoint) as client:
+        await client.create_table(TableName=table_name, **TABLE_SCHEMA)
+        yield Both(client, table_name)
+        await client.delete_table(TableName=table_name)
+
+
+def put(position: str, user_id: str = "bob", **attributes: Any) -> dict[str, Any]:
+    item = {"user_id": {"S": user_id}, "position": {"S": position}, **attributes}
+    return {"PutRequest": {"Item": item}}
+
+
+def delete(position: str, user_id: str = "bob") -> dict[str, Any]:
+    key = {"user_id": {"S": user_id}, "position": {"S": position}}
+    return {"DeleteRequest": {"Key": key}}
+
+
+async def test_queries_end_where_dynamodbs_do(both: Both) -> None:
+    """By count, whether or not more follows; by key; by one mailbox (G7)."""
+    await both.batch(*(put(name) for name in ("!", "!phone", "0001", "0002", "é", "z", "😀")))
+    await both.batch(put("0001", "ann"), put("0001", "bob2"), put("0001", "bo"))
+    assert len((await both.query())["Items"]) == 7
+    for limit in range(1, 9):
+        answer = await both.query(Limit=limit)
+        while "LastEvaluatedKey" in answer:
+            answer = await both.query(Limit=limit, ExclusiveStartKey=answer["LastEvaluatedKey"])
+    for key in ("!", "!phone", "0", "0001", "0001~", "z", "\U0010ffff"):
+        for operator in (">", ">=", "<", "<=", "="):
+            await both.query(f"user_id = :u AND #p {operator} :k", values={":k": {"S": key}})
+    await both.query("user_id = :u AND #p BETWEEN :k AND :l",
+                     values={":k": {"S": "!"}, ":l": {"S": "0001"}})  # fmt: skip
+    await both.query(ExclusiveStartKey={"user_id": {"S": "bob"}, "position": {"S": "00015"}})
+    assert await both.query(user_id="nobody") == {"Items": []}
+
+
+@pytest.mark.parametrize("size", [60_000, 104_857 - 16, 104_858 - 16, 150_000, 349_000, 399_900])
+async def test_queries_end_at_1_mb_where_dynamodbs_do(both: Both, size: int) -> None:
+    """With the item that goes above it, where one is behind (G7)."""
+    for n in range(2_400_000 // size):
+        await both.batch(put(f"{n:02}", b={"B": b"x" * size}))
+    answer = await both.query()
+    while "LastEvaluatedKey" in answer:
+        answer = await both.query(ExclusiveStartKey=answer["LastEvaluatedKey"])
+
+
+async def test_an_update_of_the_cursor_is_dynamodbs(both: Both) -> None:
+    """It makes the item, raises, and refuses to go back; numbers, not texts (G4, G6)."""
+    for offset in (5, 5, 4, 40, 9, 41):
+        await both.update(
+            KEY, "SET #log = :offset",
+            ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
+            ExpressionAttributeNames={"#log": "0001.00003"},
+            ExpressionAttributeValues={":offset": {"N": str(offset)}},
+            ReturnValues="UPDATED_NEW",
+        )  # fmt: skip
+    answer = await both.query()
+    assert answer["Items"][0]["0001.00003"] == {"N": "41"}
+
+
+@pytest.mark.parametrize("old", ["NONE", "ALL_OLD"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "attribute_not_exists(user_id)",
+        "attribute_exists(user_id)",
+        "#a = :one",
+        "#a <> :one",
+        "#a > :one",
+        "#b = :one",
+        "#b <> :one",
+        "#b < :one",
+        "#a = :text",
+        "#a < :text",
+        "#a = :one AND #c = :text",
+        "(#a = :one OR #a = :ten) AND attribute_not_exists(#b)",
+        "#a = :ten OR #a = :one AND attribute_exists(#b)",
+        "(attribute_not_exists(#b) OR #b <= :one) AND #a BETWEEN :one AND :ten",
+    ],
+)
+async def test_conditions_mean_what_dynamodb_means(both: Both, condition: str, old: str) -> None:
+    """On an item and on none, for updates and puts (G2)."""
+    await both.batch(put("!", a={"N": "1"}, c={"S": "10"}))
+    words = {"#a": "a", "#b": "b", "#c": "c"}
+    values = {":one": {"N": "1.0"}, ":ten": {"N": "10"}, ":text": {"S": "10"}}
+    used: dict[str, Any] = {
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": {n: v for n, v in words.items() if n in condition},
+        "ExpressionAttributeValues": {n: v for n, v in values.items() if n in condition},
+        "ReturnValuesOnConditionCheckFailure": old,
+    }
+    used = {name: value for name, value in used.items() if value}
+    for position in ("!", "none"):
+        key = KEY | {"position": {"S": position}}
+        await both.call("put_item", Item=key | {"a": {"N": "1"}, "c": {"S": "10"}}, **used)
+        set_d = {"ExpressionAttributeValues": used.get("ExpressionAttributeValues", {})
+                 | {":d": {"N": "4"}}}  # fmt: skip
+        await both.update(key, "SET d = :d REMOVE c", **used | set_d)
+        await both.call("get_item", Key=key, ConsistentRead=True)
+
+
+async def test_batches_are_dynamodbs(both: Both) -> None:
+    """Puts and deletes, their number, their sizes, their keys (G1, G8)."""
+    await both.batch(put("a"), put("b"), put("c", "ann"))
+    assert await both.batch(delete("a"), delete("none"), put("d")) == {"UnprocessedItems": {}}
+    await both.batch(*(put(f"{n:02}") for n in range(25)))
+    refused = [
+        [put(f"{n:02}") for n in range(26)],
+        [put("a"), put("a")],
+        [put("a"), delete("a")],
+        [put("e"), put("f", b={"B": b"x" * 410_000})],
+    ]
+    for requests in refused:
+        code, _ = await both.batch(*requests)
+        assert code == "ValidationException"
+    answer = await both.query()
+    assert len(answer["Items"]) == 27
+
+
+async def test_what_init_writes_is_read_back(both: Both) -> None:
+    """Numbers, texts, bytes, lists, maps and nulls as they were (G1)."""
+    nested = {"L": [{"M": {"b": {"B": b"\x00\xff"}, "n": {"N": "-7"}}}, {"NULL": True}, {"S": ""}]}
+    await both.call("put_item", Item=RECORD.encode() | {"extra": nested})
+    answer = await both.query(user_id="!table")
+
+    assert answer["Items"] == [RECORD.encode() | {"extra": nested}]
+
+
+async def test_a_table_that_is_not_there_is_said_alike(both: Both) -> None:
+    """Readers tell it by the code (G9)."""
+    both.table = "no-such-table"
+    assert await both.query() == ("ResourceNotFoundException", None)
+    assert (await both.batch(put("a")))[0] == "ResourceNotFoundException"
+    assert (await both.call("get_item", Key=KEY))[0] == "ResourceNotFoundException"

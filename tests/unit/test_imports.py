@@ -1,0 +1,91 @@
+"""The thin module is thin by structure: who imports whom."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("poste_restante", "worker")
+#: What a gateway must not need.
+HEAVY = frozenset({"aiokafka", "click", "faust", "mode", "pydantic", "pydantic_settings", "rich"})
+#: All that leans on Faust, and the wiring.
+FAUST_ONLY_IN = frozenset({"worker/app.py", "worker/transport.py"})
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module named in an import anywhere in a file, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
+            yield ast.unparse(node.args[0]).strip("'\"")
+
+
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_there_is_something_to_look_at(package: str) -> None:
+    """The tests below look at every file of both packages (G8)."""
+    assert len(files(package)) > 8
+    assert {"poste_restante", package} & set().union(*map(tops, files(package)))
+
+
+def test_imports_go_from_the_worker_to_the_read_module_and_never_back() -> None:
+    """Nor does it import what only the worker needs (DESIGN 9) (G8)."""
+    for path in files("poste_restante"):
+        assert not tops(path) & (HEAVY | {"worker", "tests"}), path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_are_absolute(package: str) -> None:
+    """So that the tests here see what they name (G8)."""
+    for path in files(package):
+        assert "" not in tops(path), path
+
+
+def test_faust_is_imported_where_all_that_leans_on_it_is() -> None:
+    """An upgrade is judged in two files (DESIGN 9) (G1)."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in files("worker")
+        if tops(path) & {"faust", "mode"}
+    }
+    assert found == FAUST_ONLY_IN
+
+
+@pytest.mark.parametrize("module", ["poste_restante", "poste_restante.testing"])
+def test_a_gateway_loads_nothing_of_the_worker(module: str) -> None:
+    """Whatever is installed beside it (G8)."""
+    code = f"import {module}, sys; print(*sorted(sys.modules), sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-Ic", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+    names = {name.partition(".")[0] for name in loaded}
+
+    assert module in loaded
+    assert not names & (HEAVY | {"worker"})
+
+
+def test_the_fake_can_be_used_without_pytest() -> None:
+    """A development server has none (G8)."""
+    code = """
+import sys
+sys.modules["pytest"] = None  # the import system's way to say: there is none
+from poste_restante.testing import *
+InMemoryMailboxes().deliver("bob", b"hello")
+"""
+    subprocess.run([sys.executable, "-Ic", code], check=True, timeout=60)

@@ -1,0 +1,348 @@
+"""Mailboxes: arguments, the look at the table record, and how a client of their own is made."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ConnectTimeoutError,
+    NoCredentialsError,
+    ParamValidationError,
+    ProfileNotFound,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
+from poste_restante.item import encode_bundle
+from poste_restante.mailboxes import Mailboxes, open_mailboxes
+from poste_restante.memory import InMemoryTable
+from poste_restante.position import TABLE_RECORD_KEY
+from poste_restante.store import QUERY_ITEMS_MAX, translated
+from poste_restante.table import TableRecord
+from poste_restante.watch import TABLE_CHECK_S
+from tests.faults import Answer, Fault, not_reached, refusal
+from tests.postoffice import PostOffice, offsets
+from tests.records import TOPIC, message
+
+
+@pytest.fixture
+async def office() -> PostOffice:
+    office = PostOffice(InMemoryTable(), "mailboxes")
+    await office.open()
+    return office
+
+
+def looks(office: PostOffice) -> int:
+    """How often the table record was asked for."""
+    return sum(
+        arguments["ExpressionAttributeValues"][":user"] == {"S": "!table"}
+        for operation, arguments in office.client.calls
+        if operation == "query"
+    )
+
+
+@pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": -1}, {"max_bytes": 0}])
+async def test_a_limit_below_one_is_refused(office: PostOffice, arguments: dict[str, Any]) -> None:
+    """A page has at least one message, if one waits (G8)."""
+    with pytest.raises(ValueError, match="at least 1"):
+        await office.mailboxes.fetch("bob", **arguments)
+    assert office.client.calls == []
+
+
+@pytest.mark.parametrize("user_id", ["", "x" * 1025, "\ud800"])
+async def test_an_id_that_has_no_mailbox_is_refused(office: PostOffice, user_id: str) -> None:
+    """Before anything is called (G9)."""
+    for work in (office.mailboxes.fetch(user_id), office.mailboxes.ack(user_id, None)):
+        with pytest.raises(ValueError, match=r"user id|surrogates"):
+            await work
+    assert office.client.calls == []
+
+
+async def test_any_limit_is_within_what_a_query_takes(office: PostOffice) -> None:
+    """DynamoDB's own is a 32-bit number (G8)."""
+    await office.deliver_offsets(1)
+
+    assert offsets(await office.mailboxes.fetch("bob", limit=10**12)) == [1]
+    asked = [arguments["Limit"] for _, arguments in office.client.calls if "Limit" in arguments]
+    assert asked == [QUERY_ITEMS_MAX]
+
+
+async def test_a_limit_is_the_querys(office: PostOffice) -> None:
+    """And one for the cursor: what is not returned is not read, but for one look (G7, G8)."""
+    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(100)))
+    await office.mailboxes.ack("bob", await office.receipt(limit=1))
+    office.client.calls.clear()
+    page = await office.mailboxes.fetch("bob", limit=10)
+
+    assert (offsets(page), page.more) == (list(range(1, 11)), True)
+    assert [arguments["Limit"] for _, arguments in office.client.calls] == [11, 1]
+
+
+async def test_many_fetches_at_a_time_look_at_the_table_record_once(office: PostOffice) -> None:
+    """It is one item, which all of a gateway's users share (G7)."""
+    await office.deliver_offsets(1)
+    for wanted in (1, 2):
+        pages = await asyncio.gather(*(office.mailboxes.fetch("bob") for _ in range(50)))
+        assert [offsets(page) for page in pages] == [[1]] * 50
+        assert looks(office) == wanted
+        office.now_s += TABLE_CHECK_S
+    office.now_s -= 1000  # a clock that was set back
+
+    await office.mailboxes.fetch("bob")
+    assert looks(office) == 3
+
+
+class Gate:
+    """Holds a call back until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, make: Callable[..., Awaitable[Answer]], arguments: Answer) -> Answer:
+        self.reached.set()
+        await self.opened.wait()
+        return await make(**arguments)
+
+
+async def test_who_knows_the_table_does_not_wait_for_anothers_look(office: PostOffice) -> None:
+    """A slow look holds up one fetch, not all users of a gateway (G7)."""
+    await office.deliver_offsets(1)
+    await office.mailboxes.fetch("bob")
+    office.now_s += TABLE_CHECK_S
+    gate = Gate()
+    office.client.on[TABLE_RECORD_KEY] = [gate]
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        first = group.create_task(office.mailboxes.fetch("bob"))
+        await gate.reached.wait()
+        assert offsets(await office.mailboxes.fetch("bob")) == [1]
+        assert not first.done()
+        gate.opened.set()
+    assert looks(office) == 2
+
+
+async def test_one_who_is_cancelled_leaves_the_look_to_the_others(office: PostOffice) -> None:
+    """And the last one ends it: nothing is left running (G1)."""
+    await office.deliver_offsets(1)
+    gate = Gate()
+    office.client.on[TABLE_RECORD_KEY] = [gate]
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(30):
+        one, two = (asyncio.create_task(office.mailboxes.fetch("bob")) for _ in range(2))
+        await gate.reached.wait()
+        one.cancel()
+        await asyncio.wait({one})
+        gate.opened.set()
+        assert offsets(await two) == [1]
+    assert one.cancelled()
+
+    office.now_s += TABLE_CHECK_S
+    shut = Gate()
+    office.client.on[TABLE_RECORD_KEY] = [shut]
+    last = asyncio.create_task(office.mailboxes.fetch("bob"))
+    async with asyncio.timeout(30):
+        await shut.reached.wait()
+        last.cancel()
+        await asyncio.wait({last})
+        await asyncio.gather(*(asyncio.all_tasks() - before), return_exceptions=True)
+    assert office.client.in_flight == 0
+    assert offsets(await office.mailboxes.fetch("bob")) == [1]
+
+
+async def test_a_look_that_fails_is_everybodys_error(office: PostOffice) -> None:
+    """And the next one looks again (G6)."""
+    office.client.on[TABLE_RECORD_KEY] = [not_reached]
+    fetches = [office.mailboxes.fetch("bob") for _ in range(5)]
+    results = await asyncio.gather(*fetches, return_exceptions=True)
+
+    assert [type(result) for result in results] == [StoreUnavailable] * 5
+    assert looks(office) == 1
+    await office.mailboxes.fetch("bob")
+    assert looks(office) == 2
+
+
+async def test_once_a_table_is_known_to_be_replaced_nobody_reads_it(office: PostOffice) -> None:
+    """Not even beside another look (G6)."""
+    await office.mailboxes.fetch("bob")
+    await office.open(TableRecord(table_id="other", topic=TOPIC, partitions=1, epoch=1))
+    office.now_s += TABLE_CHECK_S
+    for _ in range(2):
+        with pytest.raises(TableMismatch):
+            await office.mailboxes.fetch("bob")
+    fetches = [office.mailboxes.fetch("bob") for _ in range(5)]
+    results = await asyncio.gather(*fetches, return_exceptions=True)
+
+    assert [type(result) for result in results] == [TableMismatch] * 5
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=4), max_size=12),
+    st.integers(-1, 30),
+    st.none() | st.integers(1, 5),
+    st.none() | st.integers(1, 20),
+    st.integers(1, 600),
+)
+def test_wherever_queries_end_pages_are_the_mailbox(
+    bundles: list[set[int]],
+    cursor: int,
+    limit: int | None,
+    max_bytes: int | None,
+    page_bytes: int,
+) -> None:
+    """Nothing lost or twice, `more` exact, no empty page with more (G2, G3, G5, G8)."""
+
+    async def read() -> list[list[int]]:
+        office = PostOffice(InMemoryTable(page_bytes=page_bytes), "mailboxes")
+        await office.open()
+        await office.put(
+            {"user_id": {"S": "bob"}, "position": {"S": "!"}, "0001.00003": {"N": str(cursor)}}
+        )
+        for each in runs:
+            await office.deliver_offsets(*each)
+        pages = [
+            page async for page in office.mailboxes.pages("bob", limit=limit, max_bytes=max_bytes)
+        ]
+        assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
+        await office.mailboxes.ack("bob", pages[-1].receipt)
+        assert (await office.mailboxes.fetch("bob")).messages == ()
+        assert await office.cursor() == {(1, 3): max([cursor, *held])}
+        return [offsets(page) for page in pages]
+
+    held = sorted(set().union(*bundles))
+    # What a bundle's key says: all of the mailbox's messages from its first to its last.
+    runs = [[n for n in held if min(each) <= n <= max(each)] for each in bundles]
+    runs += [[n] for n in held]  # the life that wrote the whole log
+    pages = asyncio.run(read())
+
+    assert [n for page in pages for n in page] == [n for n in held if n > cursor]
+    assert all(pages) or pages == [[]]
+    if limit is not None:
+        assert max(map(len, pages)) <= limit
+
+
+async def test_time_is_the_clocks() -> None:
+    """The system's, where none is given (G2)."""
+    table = InMemoryTable()
+    office = PostOffice(table, "mailboxes")
+    await office.open()
+    sent = message(1)
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    await office.deliver(type(sent)(user_id="bob", id="a", body=b"", expires_at=long_ago,
+                                    position=sent.position))  # fmt: skip
+
+    assert (await Mailboxes(table).fetch("bob")).messages == ()
+
+
+def failing(error: Exception) -> Fault:
+    async def fault(make: Callable[..., Awaitable[Answer]], arguments: Answer) -> Answer:
+        raise error
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (ConnectTimeoutError(endpoint_url="http://nowhere"), StoreUnavailable),
+        (ConnectionResetError(), StoreUnavailable),
+        (TimeoutError(), StoreUnavailable),
+        (refusal("504", status=504), StoreUnavailable),
+        (refusal("ResourceNotFoundException"), TableMismatch),
+        (
+            refusal("ValidationException", "Query condition missed key schema element"),
+            TableMismatch,
+        ),
+        (refusal("ValidationException", "Invalid UpdateExpression"), MailboxError),
+        (refusal("ExpiredTokenException"), MailboxError),
+        (NoCredentialsError(), MailboxError),
+        (ParamValidationError(report="Limit"), MailboxError),
+    ],
+)
+async def test_an_error_of_the_client_has_one_meaning(
+    office: PostOffice, error: Exception, meaning: type[MailboxError]
+) -> None:
+    """A gateway catches one family, and the cause is kept (G9)."""
+    office.client.on["query"] = [failing(error)] * 2
+    with pytest.raises(MailboxError) as caught:
+        await office.mailboxes.fetch("bob")
+
+    assert type(caught.value) is meaning
+    assert caught.value.__cause__ is error
+
+
+async def test_an_error_of_ours_is_not_the_stores(office: PostOffice) -> None:
+    """What nobody foresaw is not hidden in an outage (G9)."""
+
+    async def bug() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await translated(bug(), "mailboxes")
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_a_store_that_is_away_at_opening_is_said(
+    monkeypatch: pytest.MonkeyPatch, nowhere: str
+) -> None:
+    """After the attempts that were given (G8, G9)."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", nowhere)
+    with pytest.raises(StoreUnavailable, match="no answer from the store"):
+        async with open_mailboxes(attempts=1):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"AWS_ENDPOINT_URL_DYNAMODB": "no address"}, "Invalid endpoint"),
+        ({"AWS_PROFILE": "nobody"}, "could not be found"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "region"),
+    ],
+)
+async def test_an_incomplete_environment_is_the_operators(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why: str
+) -> None:
+    """One error, before the first call (G9)."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    with pytest.raises(MailboxError, match=why) as caught:
+        async with open_mailboxes():
+            pass
+    assert type(caught.value) is MailboxError
+
+
+async def test_a_client_of_its_own_has_a_gateways_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time-outs, attempts and pool, by default and as they are given (G8)."""
+    seen: list[Any] = []
+
+    class Session:
+        def client(self, service: str, *, config: Any) -> Any:
+            seen.append((service, config))
+            raise ProfileNotFound(profile="seen enough")
+
+    monkeypatch.setattr("aioboto3.Session", Session)
+    for arguments in ({}, {"timeout_s": 0.5, "attempts": 3, "connections": 7}):
+        with pytest.raises(MailboxError):
+            async with open_mailboxes(**arguments):  # type: ignore[arg-type]
+                pass
+    found = [
+        (service, config.connect_timeout, config.read_timeout,
+         config.retries["total_max_attempts"], config.max_pool_connections)
+        for service, config in seen
+    ]  # fmt: skip
+
+    assert found == [("dynamodb", 2.0, 2.0, 2, 200), ("dynamodb", 0.5, 0.5, 3, 7)]
