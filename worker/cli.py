@@ -297,8 +297,5 @@ def main() -> None:
     except OperatorError as error:
         click.echo(f"poste: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_status)
-    except BrokenPipeError:  # whoever read our output has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)

@@ -136,16 +136,25 @@ class Office:
         """The moves back by minutes before each progress was written.
 
         A table restored to a point in time holds progress of about that time, but is not
-        consistent across items: bundles of the minutes before may be missing.
+        consistent across items: bundles of the minutes before may be missing. What was written
+        in those minutes was published before them where the worker was behind: the replay
+        begins no later than where the log ended when the partition was last caught up, and at
+        the origin where it never was.
         """
         targets = []
         for standing in await self.standings(partitions):
-            if standing.progress is None:
-                continue
-            time_ms = standing.progress.written_at_ms - int(minutes * _MS_PER_MINUTE)
-            found = await self.log.offsets_at([standing.partition], time_ms)
-            targets.append((standing, min(found[standing.partition], standing.progress.next)))
+            if standing.progress is not None:
+                offset = await self._offset_before(standing.partition, standing.progress, minutes)
+                targets.append((standing, offset))
         return self._rewind(targets, now_ms)
+
+    async def _offset_before(self, partition: int, progress: Progress, minutes: float) -> int:
+        if progress.caught_up_at_ms is None:
+            return progress.origin
+        time_ms = progress.written_at_ms - int(minutes * _MS_PER_MINUTE)
+        time_ms = min(time_ms, progress.caught_up_at_ms)
+        found = await self.log.offsets_at([partition], time_ms)
+        return min(found[partition], progress.next)
 
     def _rewind(self, targets: Iterable[tuple[Standing, int]], now_ms: int) -> Plan:
         moves = []

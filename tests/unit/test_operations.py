@@ -152,13 +152,42 @@ async def test_a_rewind_goes_to_a_window_border_and_forgets_the_groups_offset() 
 async def test_a_rewind_by_minutes_counts_from_each_progress() -> None:
     """A table restored to a point in time holds progress of that time, not of now (G1)."""
     earlier = NOW - 10_000_000
-    made = await world(at(40_000, written_at_ms=earlier), at(44_000))
+    made = await world(at(40_000, written_at_ms=earlier, caught_up_at_ms=earlier), at(44_000))
     office = await made.office()
     plan = await office.rewind_minutes([0], 5, NOW)
 
     # written when the log stood at 35,000; five minutes before that at 34,700
     (move,) = plan.moves
     assert move.new.next == 30_000
+
+
+@pytest.mark.parametrize(
+    ("caught_up_at_ms", "wanted"),
+    [
+        (NOW - 30_000_000, 10_000),  # the log stood at 15,000 then
+        (None, 0),
+    ],
+)
+async def test_a_rewind_by_minutes_of_a_worker_that_was_behind_goes_further(
+    caught_up_at_ms: int | None, wanted: int
+) -> None:
+    """What it wrote in those minutes had been published long before: counting by the log's times
+    alone would replay nothing (G1)."""
+    made = await world(at(25_000, caught_up_at_ms=caught_up_at_ms), None)
+    office = await made.office()
+    plan = await office.rewind_minutes(None, 5, NOW)
+
+    (move,) = plan.moves
+    assert move.new.next == wanted
+
+
+async def test_a_rewind_by_minutes_never_goes_forward() -> None:
+    """A progress that stands below the log of that time stays (G1)."""
+    made = await world(at(20_000, caught_up_at_ms=NOW), None)
+    office = await made.office()
+    plan = await office.rewind_minutes(None, 5, NOW)
+
+    assert plan.moves == ()
 
 
 async def test_only_the_named_partitions_move_and_those_that_have_begun() -> None:
@@ -259,7 +288,9 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
         assert isinstance(opening, Closed) == (progress.epoch != table.epoch)
     if table.epoch == 1:
         again = await made.office()
-        await again.make(await again.epoch(NOW + 1))
+        rest = await again.epoch(NOW + 1)
+        assert len(rest.moves) == max(0, 2 - writes)
+        await again.make(rest)
 
     assert (await made.progress.table()).epoch == 2
     assert [p and (p.epoch, p.next) for p in await made.stored()] == [(2, 0), (2, 15_000)]
