@@ -1,0 +1,146 @@
+"""The wheel in an empty environment: what a gateway gets, and what it does not."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: What the wheel is made of.
+SOURCES = ("pyproject.toml", "README.md", "poste_restante", "worker")
+#: Distributions that only the worker needs (extra `worker`).
+WORKERS_OWN = ("faust-streaming", "mode-streaming", "aiokafka", "pydantic", "pydantic-settings",
+               "click", "rich")  # fmt: skip
+
+pytestmark = pytest.mark.timeout(170)  # the dependencies come from a package registry
+
+GATEWAY = """
+import asyncio
+from poste_restante import Mailboxes, Message, Page
+from poste_restante.testing import InMemoryMailboxes
+
+
+async def bodies(mailboxes: Mailboxes) -> list[bytes]:
+    page: Page = await mailboxes.fetch("bob", limit=10)
+    await mailboxes.ack("bob", page.receipt)
+    return [message.body for message in page.messages]
+
+
+async def main() -> None:
+    mailboxes = InMemoryMailboxes()
+    sent: Message = mailboxes.deliver("bob", b"hello")
+    assert await bodies(mailboxes) == [sent.body]
+    assert await bodies(mailboxes) == []
+
+
+asyncio.run(main())
+"""
+WRONG = """
+from poste_restante import Message
+def length(message: Message) -> int:
+    return message.body
+"""
+
+
+def run(*command: str | Path, directory: Path) -> str:
+    """A child with nothing of this environment's Python settings; its output."""
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("PYTHON", "VIRTUAL_"))}
+    return _checked(command, directory, environment)
+
+
+def _checked(
+    command: tuple[str | Path, ...], directory: Path, environment: Mapping[str, str]
+) -> str:
+    done = subprocess.run(
+        command, cwd=directory, env=environment, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode != 0:
+        pytest.fail(f"{command}: exit status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: a build leaves directories behind."""
+    directory = tmp_path_factory.mktemp("wheel")
+    source = directory / "source"
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, source / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, source / name)
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", directory, source,
+        directory=directory)  # fmt: skip
+    (built,) = directory.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def gateway(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the wheel and what it depends on, and nothing else."""
+    directory = tmp_path_factory.mktemp("gateway")
+    run(sys.executable, "-m", "venv", directory / "venv", directory=directory)
+    python = directory / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel,
+        directory=directory)  # fmt: skip
+    return python
+
+
+def test_both_packages_carry_their_types(wheel: Path) -> None:
+    """Without the marker a type checker does not look (G9)."""
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {"poste_restante/py.typed", "worker/py.typed"} <= set(names)
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith("info")} == {"poste_restante", "worker"}
+    schemas = [path.name for path in (ROOT / "worker" / "schemas").glob("*.json")]
+    assert {f"worker/schemas/{name}" for name in schemas} <= set(names)
+
+
+def test_a_gateway_gets_neither_faust_nor_a_kafka_client(gateway: Path) -> None:
+    """Nothing that only the worker needs comes with the read module (G8)."""
+    listed = run(gateway, "-m", "pip", "list", "--format", "freeze", directory=gateway.parent)
+    names = {line.partition("==")[0].lower() for line in listed.splitlines()}
+    found = run(
+        gateway, "-Ic",
+        "import importlib.util as u; print([n for n in ('faust', 'mode', 'aiokafka', 'pydantic')"
+        " if u.find_spec(n)])",
+        directory=gateway.parent,
+    )  # fmt: skip
+
+    assert {"poste-restante", "aioboto3"} <= names
+    assert not names & set(WORKERS_OWN)
+    assert found.strip() == "[]"
+
+
+def test_the_read_module_and_its_fake_work_there(gateway: Path, tmp_path: Path) -> None:
+    """Without pytest too (G1, G4)."""
+    program = tmp_path / "gateway.py"
+    program.write_text(GATEWAY)
+    run(gateway, "-I", program, directory=tmp_path)
+    found = run(gateway, "-Ic", "import importlib.util as u; print(u.find_spec('pytest'))",
+                directory=tmp_path)  # fmt: skip
+    assert found.strip() == "None"
+
+
+def test_a_type_checker_sees_its_types(gateway: Path, tmp_path: Path) -> None:
+    """As a user of the installed package does (G9)."""
+    (tmp_path / "right.py").write_text(GATEWAY)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", gateway,
+            "--config-file", os.devnull, "--cache-dir", tmp_path / "cache")  # fmt: skip
+    run(*mypy, "right.py", directory=tmp_path)
+    judged = subprocess.run(
+        [*mypy, "wrong.py"], cwd=tmp_path, text=True, capture_output=True, check=False
+    )
+
+    assert judged.returncode == 1
+    assert 'Incompatible return value type (got "bytes", expected "int")' in judged.stdout
