@@ -189,7 +189,7 @@ def unread_partitions(app: MailboxApp) -> dict[int, str]:
     """Assigned partitions that are not read, with the reason."""
     consumer: BatchConsumer = app.consumer
     surplus = dict.fromkeys(sorted(consumer.current.surplus), "above partitions_max")
-    return {**consumer.current.closed, **surplus}
+    return {**consumer.current.closed, **consumer.current.stuck, **surplus}
 
 
 def run(settings: Settings) -> None:

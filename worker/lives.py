@@ -158,6 +158,7 @@ class Assignment:
     """The lives of one assignment, and the partitions of it that are not read.
 
     closed: partitions not opened, with the reason; they are asked again in the background.
+    stuck: opened partitions with a record that the client library cannot read, with the reason.
     surplus: partitions beyond the limit of this worker: left unread.
     `on_broken` is called once, with the cause, when a flush ends in any way but durable while
     the assignment is live: a task group does not notice a child that was merely cancelled.
@@ -175,9 +176,12 @@ class Assignment:
         self.limits = limits or BatchLimits()
         self.lives: dict[int, Life] = {}
         self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], "being opened")
+        self.stuck: dict[int, str] = {}
         self.surplus = frozenset(ordered[partitions_max:])
         self.ended = False
         self.broken: BaseException | None = None
+        #: Records of one fetch at most, where that is set; see `records_wanted`.
+        self.records_max: int | None = None
         #: Set while a life may have a batch to deliver.
         self.ready = asyncio.Event()
         self.idle = asyncio.Event()
@@ -192,13 +196,19 @@ class Assignment:
         life = self.lives[partition] = Life(self, partition, position, stored)
         return life
 
+    def stop_reading(self, partition: int, reason: str) -> None:
+        """Fetch nothing more of an open partition; what was fetched is flushed and committed."""
+        self.stuck[partition] = reason
+
     def hungry(self, now_s: float) -> set[int]:
         """Partitions to fetch from: nothing waits, or there is room to gather a larger batch."""
         room = sum(life.waiting_bytes for life in self.lives.values()) < WAITING_BYTES_MAX
         return {
             partition
             for partition, life in self.lives.items()
-            if now_s >= life.fetch_at_s and (not life.waiting or (room and self._has_room(life)))
+            if partition not in self.stuck
+            and now_s >= life.fetch_at_s
+            and (not life.waiting or (room and self._has_room(life)))
         }
 
     def _has_room(self, life: Life) -> bool:
@@ -215,7 +225,7 @@ class Assignment:
         """
         if self.closed:
             return POLL_OPENING_S
-        out = [life for partition, life in self.lives.items() if partition not in hungry]
+        out = [life for p, life in self.lives.items() if p not in hungry and p not in self.stuck]
         if any(life.in_work is not None or life.waiting for life in out):
             return POLL_BUSY_S
         return min([POLL_IDLE_S, *(max(0.0, life.fetch_at_s - now_s) for life in out)])
@@ -225,9 +235,10 @@ class Assignment:
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
-        return max(
-            1, min(self.limits.records_max, int(self.limits.bytes_max // self._record_bytes))
-        )
+        if self.records_max is not None:
+            return self.records_max
+        fitting = int(self.limits.bytes_max // self._record_bytes)
+        return max(1, min(self.limits.records_max, fitting))
 
     def add(self, partition: int, records: Sequence[Record], *, caught_up: bool) -> None:
         """Records fetched for a partition of this assignment."""

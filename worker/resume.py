@@ -1,4 +1,4 @@
-"""Where a partition is resumed (DESIGN 6), and the operator's deliberate moves. Pure.
+"""Where a partition is resumed, and the operator's deliberate moves. Pure.
 
 A life begins at progress, or at a window border (or the origin) below it: on that rests the
 rule by which mailboxes are read. All that is decided here is decided from what was asked before:

@@ -21,7 +21,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -56,6 +56,10 @@ COMMIT_S_MAX = 5.0
 #: Seconds between two rounds of questions about closed partitions: at first, and at most. A
 #: doubt is settled by an operator or by a store that comes back; the error is repeated each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
+
+
+#: Seconds that a fetch of one partition alone waits: it has data, or it failed for no reason.
+POLL_S_MAX_DOUBTFUL = 1.0
 
 
 class Fetched(NamedTuple):
@@ -286,10 +290,20 @@ class BatchConsumer(driver.Consumer):
         assignment = self.current
         now_s = time.monotonic()
         hungry = assignment.hungry(now_s)
-        tps = {self._tp(partition) for partition in hungry}
-        fetched: dict[TP, Fetched] = await self._getmany(
-            tps or NOTHING, assignment.poll_s(hungry, now_s)
-        )
+        try:
+            await self._fetch_into(assignment, hungry, assignment.poll_s(hungry, now_s))
+        except UnicodeDecodeError:
+            if assignment is not self.current:
+                await self._undo({self._tp(partition) for partition in hungry})
+            for partition in sorted(hungry):
+                await self._fetch_doubtful(assignment, partition)
+
+    async def _fetch_into(
+        self, assignment: Assignment, partitions: set[int], seconds: float
+    ) -> None:
+        """One fetch, into the lives of the assignment it began in."""
+        tps = {self._tp(partition) for partition in partitions}
+        fetched: dict[TP, Fetched] = await self._getmany(tps or NOTHING, seconds)
         if assignment is not self.current:
             await self._undo(fetched)
             return
@@ -297,12 +311,64 @@ class BatchConsumer(driver.Consumer):
             if await self._follows(assignment.lives[tp.partition], records):
                 assignment.add(tp.partition, records, caught_up=caught_up)
 
-    async def _undo(self, fetched: Mapping[TP, Fetched]) -> None:
+    async def _fetch_doubtful(self, assignment: Assignment, partition: int) -> None:
+        """Fetch a partition of which aiokafka may not be able to read some record.
+
+        It decodes header names, fails on one that is not UTF-8, and forgets what it had unpacked
+        before it. So the position is set back, and where the fetch fails again the records are
+        taken one by one; those before the bad one are delivered, and the partition stops there.
+        """
+        for records_max in (None, 1):
+            assignment.records_max = records_max
+            try:
+                if await self._back(assignment, partition):
+                    await self._fetch_all(assignment, partition)
+            except UnicodeDecodeError:
+                continue
+            else:
+                return
+            finally:
+                assignment.records_max = None
+        await self._stop_reading(assignment, partition)
+
+    async def _fetch_all(self, assignment: Assignment, partition: int) -> None:
+        """Fetch what is at hand of one partition: one call, or one for each record."""
+        life = assignment.lives[partition]
+        while assignment is self.current:
+            before = life.fetched
+            await self._fetch_into(assignment, {partition}, POLL_S_MAX_DOUBTFUL)
+            if assignment.records_max is None or life.fetched == before:
+                return
+
+    async def _back(self, assignment: Assignment, partition: int) -> bool:
+        """Set the position back to what was taken. False: the assignment is over."""
+        if assignment is self.current:
+            await self._move({self._tp(partition): assignment.lives[partition].fetched})
+        return assignment is self.current
+
+    async def _move(self, positions: Mapping[TP, int]) -> None:
+        with suppress(IllegalStateError):  # revoked just now: the next assignment sets its own
+            await self._thread.move(positions)
+
+    async def _stop_reading(self, assignment: Assignment, partition: int) -> None:
+        if assignment is not self.current:
+            return
+        offset = assignment.lives[partition].fetched
+        reason = (
+            f"the record at offset {offset}, or the next one, has a header name that is not UTF-8,"
+            " which the Kafka client cannot read: stop the workers and run"
+            f" `poste skip --partition {partition} --to {offset + 1}`"
+        )
+        logger.error("partition %d is read no further: %s", partition, reason)
+        assignment.stop_reading(partition, reason)
+        await self._thread.hold({self._tp(partition)})
+
+    async def _undo(self, fetched: Iterable[TP]) -> None:
         """The fetch straddled a rebalance and moved positions of the new assignment."""
         lives = self.current.lives
         back = {tp: lives[tp.partition].fetched for tp in fetched if tp.partition in lives}
         if back:
-            await self._thread.move(back)
+            await self._move(back)
 
     async def _follows(self, life: Life, records: Sequence[Record]) -> bool:
         """Whether records begin where the life goes on; ends the process where they cannot.

@@ -1,4 +1,4 @@
-"""Packing: the invariants on which reading rests (DESIGN 4)."""
+"""Packing: the invariants on which reading rests."""
 
 import json
 from base64 import b64encode

@@ -45,7 +45,7 @@ def test_there_is_something_to_look_at(package: str) -> None:
 
 
 def test_imports_go_from_the_worker_to_the_read_module_and_never_back() -> None:
-    """Nor does it import what only the worker needs (DESIGN 9) (G8)."""
+    """Nor does it import what only the worker needs (G8)."""
     for path in files("poste_restante"):
         assert not tops(path) & (HEAVY | {"worker", "tests"}), path
 
@@ -58,7 +58,7 @@ def test_imports_are_absolute(package: str) -> None:
 
 
 def test_faust_is_imported_where_all_that_leans_on_it_is() -> None:
-    """An upgrade is judged in two files (DESIGN 9) (G1)."""
+    """An upgrade is judged in two files (G1)."""
     found = {
         path.relative_to(ROOT).as_posix()
         for path in files("worker")

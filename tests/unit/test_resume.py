@@ -1,4 +1,4 @@
-"""Where a life begins, and the operator's moves (DESIGN 6)."""
+"""Where a life begins, and the operator's moves."""
 
 import logging
 from dataclasses import replace

@@ -73,7 +73,8 @@ def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
         BatchConsumer: {"rules", "_open", "_take_answer", "_limited", "_on_broken", "_fetch_next",
-                        "_arm_last_resort", "_undo", "_follows", "_deliver_ready", "_deliver",
+                        "_arm_last_resort", "_undo", "_fetch_into", "_fetch_doubtful", "_fetch_all",
+                        "_back", "_move", "_stop_reading", "_follows", "_deliver_ready", "_deliver",
                         "_save", "_tp"},
         BatchConsumerThread: {"_fetch", "_caught_up", "hold", "_hold", "move", "_move"},
         WholeBatches: set(),
