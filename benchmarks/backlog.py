@@ -79,7 +79,7 @@ async def _measure(services: Services, records: int, console: Console) -> dict[s
     os.environ.update(services.environment)
     poste = [sys.executable, "-m", "worker"]
     made = Child(
-        [*poste, "init", "--partitions", str(PARTITIONS)],
+        [*poste, "init", "--partitions", str(PARTITIONS), "--replication-factor", "1"],
         log=services.directory / "init.log", env=environment,
     )  # fmt: skip
     made.start()

@@ -115,7 +115,7 @@ class Demo:
 
     async def run(self) -> int:
         """Number of failed checks."""
-        made = self.poste("init", "--partitions", str(PARTITIONS))
+        made = self.poste("init", "--partitions", str(PARTITIONS), "--replication-factor", "1")
         if await asyncio.to_thread(made.wait, 60.0) != 0:
             raise RuntimeError(f"poste init:\n{made.tail()}")
         first, _second = self.start_worker(), self.start_worker()

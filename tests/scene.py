@@ -60,7 +60,7 @@ class Scene:
         return done
 
     def init(self, partitions: int = 2) -> None:
-        self.poste("init", "--partitions", str(partitions))
+        self.poste("init", "--partitions", str(partitions), "--replication-factor", "1")
 
     def worker(self, **env: str) -> Child:
         """Start one; it is ended with the scene."""

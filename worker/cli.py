@@ -58,12 +58,13 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @poste.command()
 @click.option("--check", is_flag=True, help="Make nothing; exit 1 where something is missing.")
-@click.option("--partitions", default=4, show_default=True, type=click.IntRange(1),
-              help="Of topics that are made.")  # fmt: skip
-@click.option("--replication-factor", default=1, show_default=True, type=click.IntRange(1),
+@click.option("--partitions", type=click.IntRange(1), help="Of a topic that is made.")
+@click.option("--replication-factor", type=click.IntRange(1),
               help="Of topics that are made; 3 in production.")  # fmt: skip
 @click.pass_context
-def init(context: click.Context, *, check: bool, partitions: int, replication_factor: int) -> None:
+def init(
+    context: click.Context, *, check: bool, partitions: int | None, replication_factor: int | None
+) -> None:
     """Create topics, table and table record where missing; verify what is there."""
     from worker.kafka import open_kafka
     from worker.patience import open_impatient_store

@@ -14,7 +14,7 @@ from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
 from worker.dynamodb import Store
-from worker.errors import ConditionFailed, OperatorError
+from worker.errors import ConditionFailed, ConfigurationError, OperatorError
 from worker.kafka import TopicState
 from worker.settings import Settings
 
@@ -68,12 +68,13 @@ async def init(
     store: Store,
     *,
     check: bool,
-    partitions: int,
-    replication: int,
+    partitions: int | None,
+    replication: int | None,
 ) -> AsyncIterator[Finding]:
     """Findings as they are made. Raises OperatorError for what is there and unusable.
 
-    partitions, replication: of topics that are made now; the dead-letter topic gets as many.
+    partitions, replication: of topics that are made now. They have no default: neither can be
+    taken back. The dead-letter topic gets what the source topic has.
     """
     finding, source = await _source_topic(
         settings, topics, check=check, partitions=partitions, replication=replication
@@ -88,11 +89,21 @@ async def init(
 
 
 async def _source_topic(
-    settings: Settings, topics: Topics, *, check: bool, partitions: int, replication: int
+    settings: Settings,
+    topics: Topics,
+    *,
+    check: bool,
+    partitions: int | None,
+    replication: int | None,
 ) -> tuple[Finding, TopicState | None]:
     name = settings.kafka.topic
     state, made = await topics.topic(name), False
     if state is None and not check:
+        if partitions is None or replication is None:
+            raise ConfigurationError(
+                f"there is no topic {name!r}: say how to make it, as in `poste init"
+                " --partitions 64 --replication-factor 3`, or make it yourself"
+            )
         made = await topics.create_topic(
             name,
             partitions=partitions,
@@ -123,7 +134,12 @@ async def _settled(topics: Topics, name: str) -> TopicState:
 
 
 async def _dead_letter_topic(
-    settings: Settings, topics: Topics, source: TopicState | None, *, check: bool, replication: int
+    settings: Settings,
+    topics: Topics,
+    source: TopicState | None,
+    *,
+    check: bool,
+    replication: int | None,
 ) -> AsyncIterator[Finding]:
     name = settings.kafka.dead_letters_topic
     needed = _largest(source) + DEAD_LETTER_BYTES
@@ -134,7 +150,7 @@ async def _dead_letter_topic(
         made = await topics.create_topic(
             name,
             partitions=source.partitions,
-            replication=replication,
+            replication=source.replicas if replication is None else replication,
             config={**_DEAD_LETTERS_CONFIG, "max.message.bytes": str(needed)},
         )
         state = await _settled(topics, name)

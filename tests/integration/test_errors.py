@@ -141,7 +141,12 @@ async def _(scene: Scene) -> Done:
 
 @case("the broker refuses to create the topic …: …")
 async def _(scene: Scene) -> Done:
-    return poste(scene, "init", "--replication-factor", "99")
+    return poste(scene, "init", "--partitions", "1", "--replication-factor", "99")
+
+
+@case("there is no topic …: say how to make it, as in …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "init", "--partitions", "3")
 
 
 @case("the topic … has cleanup.policy=…: …")
@@ -259,7 +264,10 @@ async def _(scene: Scene) -> Done:
 @case("the table … serves the topic …, not …: one table per topic; …")
 async def _(scene: Scene) -> Done:
     scene.init()
-    return poste(scene, "init", POSTE_KAFKA__TOPIC=f"{scene.topic}-2")
+    return poste(
+        scene, "init", "--partitions", "1", "--replication-factor", "1",
+        POSTE_KAFKA__TOPIC=f"{scene.topic}-2",
+    )  # fmt: skip
 
 
 @case("the table … has another key schema than user_id (S), position (S): …")
