@@ -52,6 +52,7 @@ class Reading:
     #: A visible message, or an unreadable item, stands behind the page.
     more: bool = False
     unreadable: Unreadable | None = None
+    #: In key order, which is the order of reading.
     _logs: dict[LogId, Reach] = field(default_factory=dict)
     _boundary: str = ""
     _bundles: list[BundleKey] = field(default_factory=list)
@@ -98,6 +99,7 @@ class Reading:
             return
         for message in messages:
             if not self._take(message):
+                self._end_within(key)
                 return
         self._pass_whole(key)
 
@@ -142,18 +144,23 @@ class Reading:
         before = self._reach(log)
         if offset <= before.passed:
             return
-        self._logs.pop(log, None)  # to the end: the order tells the oldest
         covered = before.covered if before.blocked else offset
         self._logs[log] = Reach(offset, covered, blocked=before.blocked)
-        self._boundary = max(self._boundary, log.after(offset))
         self._passed_anything = True
 
     def _pass_whole(self, key: BundleKey) -> None:
         self._pass(key.log, key.last)
-        self._boundary = max(self._boundary, key.log.after(key.last))
+        # The key itself: an item that begins with it, of a later version say, is still to be read.
+        self._boundary = key.encode()
         if key.last <= self._reach(key.log).covered and len(self._bundles) < BUNDLES_MAX:
             self._bundles.append(key)
             self._passed_anything = True
+
+    def _end_within(self, key: BundleKey) -> None:
+        """The page is full in the middle of a bundle, or at its begin."""
+        passed = self._reach(key.log).passed
+        if passed >= 0:
+            self._boundary = max(self._boundary, key.log.after(passed))
 
     def _end_before(self, item: Unreadable) -> None:
         self.unreadable = item
@@ -176,8 +183,7 @@ class Reading:
         log = _log_of(self.unreadable.key)
         if log is not None:
             logs[log] = replace(self._reach(log), blocked=True)
-        boundary = max(self.unreadable.key, self._boundary)
-        return Receipt(boundary, logs, tuple(self._bundles))
+        return Receipt(self.unreadable.key, logs, tuple(self._bundles))
 
 
 def _log_of(key: str) -> LogId | None:

@@ -236,6 +236,8 @@ def _decode_body(raw: bytes) -> Receipt:
             raise ValueError("a bundle that it does not cover")
         before[log] = last
         bundles.append(key)
+    if len(set(bundles)) < len(bundles):
+        raise ValueError("a bundle twice")  # a call with a repeated key is refused as a whole
     if next(numbers, None) is not None:
         raise ValueError("longer than it says")
     return Receipt(boundary, logs, tuple(bundles))

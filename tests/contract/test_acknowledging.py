@@ -135,6 +135,7 @@ async def test_a_receipt_of_another_mailbox_or_table_is_refused(
         Receipt("a", {LOG: Reach(9, 10)}),  # covers more than it passed
         Receipt("a", {LogId(10_000, 3): Reach(9, 9)}),  # no log
         Receipt("", {LOG: Reach(9, 9)}),
+        Receipt("a", {LOG: Reach(9, 9)}, (BundleKey(1, 3, 2, 1),) * 2),  # no call takes it twice
     ],
 )
 async def test_a_forged_receipt_is_refused(office: PostOffice, made: Receipt) -> None:

@@ -10,7 +10,7 @@ from poste_restante.errors import InvalidReceipt, UnreadableItem
 from poste_restante.item import Item, encode_bundle
 from poste_restante.position import BundleKey, LogId
 from poste_restante.receipt import BUNDLES_MAX
-from tests.postoffice import NEW_YEAR_S, PostOffice, offsets
+from tests.postoffice import NEW_YEAR_S, RECORD, PostOffice, offsets
 from tests.records import TOPIC, message
 from tests.tables import KINDS, open_table
 
@@ -251,7 +251,10 @@ async def test_every_user_id_has_a_mailbox(office: PostOffice, user_id: str) -> 
     assert await office.bundles(user_id) == []
     assert len(await office.bundles(f"!{user_id}"[:512])) == 1
     office.now_s += 100
-    assert (await office.mailboxes.fetch(user_id)).messages == ()  # the table record is untouched
+    assert (await office.mailboxes.fetch(user_id)).messages == ()
+    record = {name: RECORD.encode()[name] for name in ("user_id", "position")}
+    answer = await office.store.get_item(TableName=office.table, Key=record, ConsistentRead=True)
+    assert answer["Item"] == RECORD.encode()  # nobody's cursor
 
 
 async def test_a_mailbox_up_to_1_mb_is_one_query(office: PostOffice) -> None:
