@@ -328,8 +328,8 @@ def test_a_key_of_another_version_blocks_the_log_that_it_names(key: str, blocked
 def test_an_item_between_two_pages_is_not_gone_past() -> None:
     """A later version's key may begin with one that was read: it is the next page's (G2, G10)."""
     key = BundleKey(*LOG, 2, 1).encode() + ".later"
-    items = [*items_of(bundle(1, 2)), {"user_id": {"S": "bob"}, "position": {"S": key}},
-             *items_of(bundle(3))]  # fmt: skip
+    later: Item = {"user_id": {"S": "bob"}, "position": {"S": key}}
+    items = [*items_of(bundle(1, 2)), later, *items_of(bundle(3))]
     page = read(items)
     behind = read(items, start=page.receipt())
 
