@@ -93,6 +93,7 @@ async def test_queries_end_where_dynamodbs_do(both: Both) -> None:
     await both.query("user_id = :u AND #p BETWEEN :k AND :l",
                      values={":k": {"S": "!"}, ":l": {"S": "0001"}})  # fmt: skip
     await both.query(ExclusiveStartKey={"user_id": {"S": "bob"}, "position": {"S": "00015"}})
+    assert "LastEvaluatedKey" in await both.query(user_id="bob2", Limit=1)  # the table's last item
     assert await both.query(user_id="nobody") == {"Items": []}
 
 
