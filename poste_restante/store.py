@@ -6,12 +6,18 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
-import aiohttp
-from botocore import exceptions as botocore_exceptions
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
+from poste_restante.faults import (
+    NO_ANSWER,
+    UNREACHABLE,
+    code_of,
+    is_failing,
+    is_throttled,
+    status_of,
+    text_of,
+)
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId
 
@@ -22,24 +28,6 @@ DELETES_PER_CALL_MAX = 25
 #: Items that one Query is asked for: more than 1 MB of our smallest (some 150 bytes) holds, and
 #: within the 32 bits of DynamoDB's `Limit`.
 QUERY_ITEMS_MAX = 10_000
-
-# Developer guide, "Error handling", and API reference, "Common error types".
-_THROTTLED = frozenset({
-    "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling",
-    "RequestLimitExceeded", "TooManyRequestsException", "LimitExceededException",
-})  # fmt: skip
-_PASSING = frozenset({
-    "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
-    "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
-})  # fmt: skip
-_PASSING_STATUSES = frozenset({408, 425, 429})
-#: No answer: refused, reset, cut off, timed out, no such host.
-_UNREACHABLE = (
-    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
-    TimeoutError,
-)  # fmt: skip
-#: What botocore makes of an answer of another shape.
-_NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
 
 T = TypeVar("T")
 
@@ -140,7 +128,7 @@ def _items(answer: Any, start: Item | None) -> Items:
         if last is not None:
             # Without items it could hide a cursor, or go round for ever; we filter nothing.
             ascend = ascend and bool(items) and last["position"]["S"] >= keys[-1]
-    except _NO_ANSWER as error:
+    except NO_ANSWER as error:
         raise StoreUnavailable("the store's answer to a query is none") from error
     if not ascend:
         raise StoreUnavailable("the store's answer to a query is out of order")
@@ -153,24 +141,22 @@ async def translated(call: Awaitable[T], table: str) -> T:
         return await call
     except ClientError as error:
         raise _meaning(error, table) from error
-    except _UNREACHABLE as error:
+    except UNREACHABLE as error:
         raise StoreUnavailable(f"no answer from the store: {type(error).__name__}") from error
     except BotoCoreError as error:
         raise MailboxError(f"cannot call the store: {error}") from error
-    except _NO_ANSWER as error:
+    except NO_ANSWER as error:
         raise StoreUnavailable(f"the store's answer is none: {type(error).__name__}") from error
 
 
 def _meaning(error: ClientError, table: str) -> MailboxError:
-    details = error.response.get("Error", {})
-    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code, text = code_of(error), text_of(error)
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(code)
-    if code in _THROTTLED:
+    if is_throttled(error):
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
-    if code in _PASSING or status >= 500 or status in _PASSING_STATUSES:
-        return StoreUnavailable(f"the store has a fault: {code or status}")
+    if is_failing(error):
+        return StoreUnavailable(f"the store has a fault: {code or status_of(error)}")
     if code == "ResourceNotFoundException":
         return TableMismatch(f"there is no table {table!r}: run `poste init`")
     if code == "ValidationException" and "schema" in text:

@@ -21,7 +21,6 @@ from typing import Any
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
-from botocore import exceptions as botocore_exceptions
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -36,8 +35,16 @@ from botocore.exceptions import (
     ProfileNotFound,
     TokenRetrievalError,
 )
-from botocore.parsers import ResponseParserError
 
+from poste_restante.faults import (
+    NO_ANSWER,
+    UNREACHABLE,
+    code_of,
+    is_failing,
+    is_throttled,
+    status_of,
+    text_of,
+)
 from worker.backoff import backoff_delays
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
@@ -56,19 +63,6 @@ _LOG_EVERY_S = 10.0
 #: raised: about 40 s.
 _STRANGE_MAX = 20
 
-# Codes: Amazon DynamoDB developer guide, "Error handling", table of error messages and codes;
-# API reference, "Common error types", and the "Errors" section of each operation.
-_THROTTLED = frozenset({
-    "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling",
-    "RequestLimitExceeded", "TooManyRequestsException", "LimitExceededException",
-})  # fmt: skip
-#: Faults of the service or the way to it that come with a status below 500.
-_PASSING = frozenset({
-    "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
-    "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
-})  # fmt: skip
-#: HTTP statuses of a proxy or load balancer on the way that ask for patience.
-_PASSING_STATUSES = frozenset({408, 425, 429})
 #: A ValidationException that is about the table's schema, by its text: there is no other mark.
 _ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
                  "type mismatch for index", "unknown attributename in the key",
@@ -83,13 +77,11 @@ Sleep = Callable[[float], Awaitable[None]]
 
 def classify(error: ClientError, operation: str) -> str:
     """Why to wait, for an error that passes. Raises what else it means."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    text = str(error.response.get("Error", {}).get("Message", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _THROTTLED:
+    code, text = code_of(error), text_of(error)
+    if is_throttled(error):
         return f"throttled ({code})"
-    if code in _PASSING or status >= 500 or status in _PASSING_STATUSES:
-        return f"it fails ({code}, HTTP {status})"
+    if is_failing(error):
+        return f"it fails ({code}, HTTP {status_of(error)})"
     if code == "ConditionalCheckFailedException":
         raise ConditionFailed(text) from error
     if code == "ValidationException":
@@ -177,7 +169,7 @@ class Store:
                 why = classify(error, operation)
             except _OPERATORS as error:
                 raise OperatorError(f"cannot call DynamoDB: {error}") from error
-            except (*_UNREACHABLE, *_NO_ANSWER) as error:
+            except (*UNREACHABLE, *NO_ANSWER) as error:
                 why = f"unreachable: {_short(error)}"
                 if _is_strange(error):
                     strange += 1
@@ -202,13 +194,6 @@ _OPERATORS = (
     NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError,
     NoRegionError, InvalidRegionError, ProfileNotFound, ConfigNotFound, ConfigParseError,
 )  # fmt: skip
-#: No answer: refused, reset, cut off, timed out, no such host.
-_UNREACHABLE = (
-    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
-    TimeoutError,
-)  # fmt: skip
-#: What botocore makes of an answer of another shape.
-_NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
 
 
 def _is_strange(error: BaseException) -> bool:
@@ -218,7 +203,7 @@ def _is_strange(error: BaseException) -> bool:
     """
     if isinstance(error, HTTPClientError) and type(error) is HTTPClientError:
         return not isinstance(error.kwargs.get("error"), (aiohttp.ClientError, OSError))
-    return isinstance(error, _NO_ANSWER)
+    return isinstance(error, NO_ANSWER)
 
 
 def _short(error: BaseException) -> str:

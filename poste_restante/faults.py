@@ -1,0 +1,56 @@
+"""Which errors of DynamoDB pass, for readers and writers alike: one list, with its source.
+
+Codes: Amazon DynamoDB developer guide, "Error handling", table of error messages and codes; API
+reference, "Common error types", and the "Errors" section of each operation.
+"""
+
+import aiohttp
+from botocore import exceptions as botocore_exceptions
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
+
+#: The rate of requests alone is refused.
+THROTTLED = frozenset({
+    "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling",
+    "RequestLimitExceeded", "TooManyRequestsException", "LimitExceededException",
+})  # fmt: skip
+#: Faults of the service or the way to it that come with a status below 500.
+FAILING = frozenset({
+    "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
+    "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
+})  # fmt: skip
+#: HTTP statuses of a proxy or load balancer on the way that ask for patience.
+FAILING_STATUSES = frozenset({408, 425, 429})
+#: No answer: refused, reset, cut off, timed out, no such host.
+UNREACHABLE = (
+    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
+    TimeoutError,
+)  # fmt: skip
+#: What botocore makes of an answer of another shape, and what a fault of ours looks like as well.
+NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
+
+
+def code_of(error: ClientError) -> str:
+    """DynamoDB's name of the error; empty where the answer has none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def text_of(error: ClientError) -> str:
+    """DynamoDB's words."""
+    return str(error.response.get("Error", {}).get("Message", ""))
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status; 0 where it is not known."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_throttled(error: ClientError) -> bool:
+    """Whether the rate of requests alone was refused."""
+    return code_of(error) in THROTTLED
+
+
+def is_failing(error: ClientError) -> bool:
+    """Whether the service, or something on the way to it, has a fault that passes."""
+    status = status_of(error)
+    return code_of(error) in FAILING or status >= 500 or status in FAILING_STATUSES
