@@ -7,24 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, Services, start_services
+from tests.services import (
+    DYNAMODB_ADDRESS,
+    KAFKA_ADDRESS,
+    Services,
+    ServicesMissing,
+    start_services,
+)
 from tests.services.choose import LOCAL_AWS
 
-#: Addresses given on purpose; everything else that could steer the product is taken away.
-GIVEN = {name: os.environ[name] for name in (KAFKA_ADDRESS, DYNAMODB_ADDRESS) if name in os.environ}
-for _name in [n for n in os.environ if n.startswith(("POSTE_", "AWS_"))]:
-    if DYNAMODB_ADDRESS not in GIVEN or not _name.startswith("AWS_"):
-        del os.environ[_name]
-for _name, _value in LOCAL_AWS.items():
-    os.environ.setdefault(_name, _value)
+#: Addresses given on purpose. A DynamoDB that is given is asked with the credentials given.
+GIVEN = {n: os.environ[n] for n in (KAFKA_ADDRESS, DYNAMODB_ADDRESS) if os.environ.get(n)}
+#: Everything else that could steer the product is taken away.
+STRAY = ("POSTE_",) if DYNAMODB_ADDRESS in GIVEN else ("POSTE_", "AWS_")
+for _name in [name for name in os.environ if name.startswith(STRAY)]:
+    del os.environ[_name]
+if DYNAMODB_ADDRESS not in GIVEN:
+    os.environ.update(LOCAL_AWS)
 
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/integration needs the services."""
+    """Everything under tests/integration needs the services, and what asks for them."""
     for item in items:
-        if item.path.is_relative_to(HERE / "integration"):
+        asks = "services" in getattr(item, "fixturenames", ())
+        if asks or item.path.is_relative_to(HERE / "integration"):
             item.add_marker(pytest.mark.services)
 
 
@@ -38,8 +46,12 @@ class Address:
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """Both services. A service that cannot be had fails the run."""
-    with start_services({**os.environ, **GIVEN}) as started:
+    """Both services. Where they cannot be had the run ends, in one line, and has failed."""
+    try:
+        started = start_services(GIVEN)
+    except ServicesMissing as error:
+        pytest.exit(str(error), returncode=1)
+    with started:
         yield started
 
 

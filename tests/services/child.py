@@ -1,26 +1,36 @@
-"""Child processes that never outlive us: ended by pid, and by the kernel if we are killed."""
+"""Child processes that never outlive us: ended by pid, and by the kernel if we are killed.
 
+The kernel's part is Linux's alone (prctl, PR_SET_PDEATHSIG). Elsewhere a child ends with us in
+every way but one: it stays when we end by `kill -9`.
+"""
+
+import atexit
 import ctypes
 import os
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 #: Seconds a child may take to leave after SIGTERM before it is killed.
 LEAVE_S_MAX = 20.0
-#: Seconds between two looks at a condition.
-_POLL_S = 0.05
 #: Lines of a child's log that an error shows.
 _TAIL_LINES = 15
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+#: Loaded here and not in the child: between fork and exec as little as possible is done.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent: int) -> None:
+    """For `preexec_fn`: the kernel kills this process when the thread that forked it has ended."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended between fork and prctl: no signal will come
+            os._exit(1)
 
 
 class Child:
@@ -35,7 +45,10 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, in a session of its own, so that a Ctrl-C for us is not one for it."""
+        """Start it, in a session of its own, so that a Ctrl-C for us is not one for it.
+
+        Called in a thread that outlives it: Linux takes the end of that thread for ours.
+        """
         assert not self.alive, "it runs already"
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -45,8 +58,9 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self.env,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads are forked with
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - it takes no lock
             )
+        atexit.register(self.kill)
 
     @property
     def alive(self) -> bool:
@@ -71,51 +85,20 @@ class Child:
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
+        atexit.unregister(self.kill)
 
     def stop(self) -> int | None:
         """SIGTERM, then SIGKILL past the limit; the exit status."""
         if self.process is None:
             return None
         self.signal(signal.SIGTERM)
-        try:
-            return self.wait()
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self.process.returncode
+        with suppress(subprocess.TimeoutExpired):
+            self.wait()
+        self.kill()
+        return self.process.returncode
 
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def tail(self) -> str:
         return "\n".join(self.output().splitlines()[-_TAIL_LINES:])
-
-
-def wait_until(
-    condition: Callable[[], bool], *, what: str, seconds: float, child: Child | None = None
-) -> None:
-    """Wait for a condition. Raises RuntimeError, with the child's last lines, when it fails."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        tail = f":\n{child.tail()}" if child is not None else ""
-        if child is not None and not child.alive:
-            raise RuntimeError(f"{what}: the process ended{tail}")
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not within {seconds:.0f} s{tail}")
-        time.sleep(_POLL_S)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    """Whether something listens on a port of 127.0.0.1."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

@@ -4,7 +4,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -19,7 +21,7 @@ DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
 LOCAL_AWS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_REGION": "us-east-1",
+    # AWS_REGION, which other SDKs read, is not read by Python's.
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 
@@ -28,29 +30,34 @@ class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
     """Neither addresses, nor Docker, nor Java with Maven."""
 
 
-class KafkaService(Protocol):
-    """A Kafka of our own."""
+class Service(Protocol):
+    """A service of our own, that may be mistreated.
 
-    @property
-    def bootstrap(self) -> str: ...
+    start: returns when it answers; again after kill: same port, same data (DynamoDB: in memory,
+    so none). kill: `kill -9`. pause, resume: it hangs, and goes on. stop: ends and removes it.
+    """
+
     def start(self) -> None: ...
     def kill(self) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def stop(self) -> None: ...
+
+
+class KafkaService(Service, Protocol):
+    """A Kafka of our own. tool: one of its own command-line programs, by its main class, with
+    `--bootstrap-server` and this input; what it printed. Raises RuntimeError when it fails."""
+
+    @property
+    def bootstrap(self) -> str: ...
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str: ...
 
 
-class DynamoDBService(Protocol):
+class DynamoDBService(Service, Protocol):
     """A DynamoDB of our own."""
 
     @property
     def endpoint(self) -> str: ...
-    def start(self) -> None: ...
-    def kill(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 def choose_way(
@@ -69,14 +76,18 @@ def choose_way(
     )
 
 
+#: Asked once in a process, and again only after there was neither.
+_way = cache(choose_way)
+
+
 def new_kafka(directory: Path) -> KafkaService:
     """A Kafka that nobody else uses, not started."""
-    return KafkaInDocker() if choose_way() == "docker" else Kafka(directory / "kafka")
+    return KafkaInDocker() if _way() == "docker" else Kafka(directory / "kafka")
 
 
 def new_dynamodb(directory: Path) -> DynamoDBService:
     """A DynamoDB that nobody else uses, not started."""
-    return DynamoDBInDocker() if choose_way() == "docker" else DynamoDBLocal(directory / "dynamodb")
+    return DynamoDBInDocker() if _way() == "docker" else DynamoDBLocal(directory / "dynamodb")
 
 
 @dataclass
@@ -106,11 +117,11 @@ class Services:
 
     def stop(self) -> None:
         """End everything that was started."""
-        if self.kafka is not None:
-            self.kafka.stop()
-        if self.dynamodb is not None:
-            self.dynamodb.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        with ExitStack() as end:  # each of them, whatever becomes of the others
+            end.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            for service in (self.kafka, self.dynamodb):
+                if service is not None:
+                    end.callback(service.stop)
 
 
 def start_services(environ: Mapping[str, str] = os.environ) -> Services:

@@ -3,15 +3,18 @@
 import subprocess
 from typing import Any
 
-from tests.services.child import answers, free_port, wait_until
+from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
-#: Tags are pinned; docker-compose.yml names the same ones (a test holds them together).
-KAFKA_IMAGE = "apache/kafka:4.1.1"
-DYNAMODB_IMAGE = "amazon/dynamodb-local:3.1.0"
+#: The versions of `*.pom.xml` and docker-compose.yml (a test holds them together), so that both
+#: ways to have the services are the same services.
+KAFKA_IMAGE = "apache/kafka:4.3.1"
+DYNAMODB_IMAGE = "amazon/dynamodb-local:3.3.1"
 #: Seconds, the pull of an image apart: testcontainers waits for that without a limit of ours.
 START_S_MAX = 120.0
 #: Inside the containers. The tools run there, and need an address that is right there.
 _KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 8000
+#: Lines of a container's log that an error shows.
+_TAIL_LINES = 15
 #: Seconds that one of Kafka's own command-line tools may take.
 TOOL_S_MAX = 60.0
 
@@ -57,43 +60,69 @@ def kafka_environment(port: int) -> dict[str, str]:
     }
 
 
-def _container(image: str) -> Any:
+def _container(image: str, port: int, to: int) -> Any:
+    """A container whose port `to` is a port of this host's loopback, and of no other address."""
     from testcontainers.core.container import DockerContainer
 
-    return DockerContainer(image)
+    container = DockerContainer(image)
+    # with_bind_ports would bind every address of this host.
+    container.ports[f"{to}/tcp"] = ("127.0.0.1", port)
+    return container
 
 
 class _InDocker:
-    """A container that can be killed and started again, stopped in its tracks, and removed."""
+    """A container that can be killed and started again, stopped in its tracks, and removed.
+
+    When we are killed the reaper of testcontainers removes it.
+    """
 
     image: str
 
     def __init__(self) -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self._container: Any = None
 
     def _prepared(self) -> Any:
         raise NotImplementedError
 
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def _docker(self) -> Any:
+        assert self._container is not None, "never started"
+        return self._container.get_wrapped_container()
+
+    @property
+    def alive(self) -> bool:
+        self._docker.reload()
+        return bool(self._docker.status not in {"exited", "dead"})
+
+    def tail(self) -> str:
+        return str(self._docker.logs(tail=_TAIL_LINES).decode(errors="replace"))
+
     def start(self) -> None:
+        """Start, or start again on the same data and port; returns when it answers."""
         if self._container is None:
-            self._container = self._prepared().start()
+            self._container = self._prepared()
+            self._container.start()
         else:
-            self._container.get_wrapped_container().start()
-        wait_until(lambda: answers(self.port), what=self.image, seconds=START_S_MAX)
+            self._docker.start()
+        wait_until(self._answers, what=self.image, seconds=START_S_MAX, child=self)
 
     def kill(self) -> None:
-        self._container.get_wrapped_container().kill()
+        self._docker.kill()
 
     def pause(self) -> None:
-        self._container.get_wrapped_container().pause()
+        self._docker.pause()
 
     def resume(self) -> None:
-        self._container.get_wrapped_container().unpause()
+        self._docker.unpause()
 
     def stop(self) -> None:
         if self._container is not None:
             self._container.stop()
+            self._container = None
 
 
 class KafkaInDocker(_InDocker):
@@ -106,14 +135,17 @@ class KafkaInDocker(_InDocker):
         return f"127.0.0.1:{self.port}"
 
     def _prepared(self) -> Any:
-        container = _container(self.image).with_bind_ports(_KAFKA_PORT, self.port)
+        container = _container(self.image, self.port, _KAFKA_PORT)
         for name, value in kafka_environment(self.port).items():
             container = container.with_env(name, value)
         return container
 
+    def _answers(self) -> bool:
+        return kafka_answers(self.port)
+
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
         """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
-        command = ["docker", "exec", "-i", self._container.get_wrapped_container().id,
+        command = ["docker", "exec", "-i", self._docker.id,
                    "/opt/kafka/bin/kafka-run-class.sh", main,
                    "--bootstrap-server", f"localhost:{_TOOLS_PORT}", *arguments]  # fmt: skip
         done = subprocess.run(
@@ -134,5 +166,9 @@ class DynamoDBInDocker(_InDocker):
         return f"http://127.0.0.1:{self.port}"
 
     def _prepared(self) -> Any:
-        container = _container(self.image).with_bind_ports(_DYNAMODB_PORT, self.port)
+        container = _container(self.image, self.port, _DYNAMODB_PORT)
+        container.with_env("DDB_LOCAL_TELEMETRY", "0")
         return container.with_command("-jar DynamoDBLocal.jar -inMemory -sharedDb")
+
+    def _answers(self) -> bool:
+        return dynamodb_answers(self.port)

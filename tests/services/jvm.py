@@ -7,19 +7,26 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 
-from tests.services.child import Child, answers, free_port, wait_until
+from tests.services.child import Child
+from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 HERE = Path(__file__).parent
-#: Jars are kept between runs, by the digest of the file that names them.
+#: Jars are kept between runs, by the digest of what they are made from.
 JARS = HERE.parent.parent / ".cache" / "jars"
+#: What is compiled beside the jars of a service, to start it.
+LAUNCHERS = {"dynamodb": HERE / "LoopbackDynamoDB.java"}
+_COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 
 #: Oldest Java that DynamoDB Local 3 runs on (its release notes).
 JAVA_MIN = 17
 #: Seconds: measured 3 for Kafka, 2 for DynamoDB Local; a busy machine takes several times that.
 START_S_MAX = 90.0
+#: Pinned, since Maven's own default differs between its versions.
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 #: Seconds that Maven may take to bring 54 MB; 12 measured.
 DOWNLOAD_S_MAX = 600.0
 #: Seconds that one of Kafka's own command-line tools may take; 2 measured.
@@ -75,24 +82,46 @@ def java_with_maven() -> bool:
 
 def jars(name: str) -> Path:
     """The folder with the jars of `<name>.pom.xml`, brought by Maven if it is not there."""
-    pom = HERE / f"{name}.pom.xml"
-    folder = JARS / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    pom, launcher = HERE / f"{name}.pom.xml", LAUNCHERS.get(name)
+    made_from = pom.read_bytes() + (launcher.read_bytes() if launcher else b"")
+    folder = JARS / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}"
     if folder.exists():
         return folder
-    coming = JARS / f"{folder.name}.{os.getpid()}"
-    done = subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
-         "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
-        capture_output=True, text=True, check=False, timeout=DOWNLOAD_S_MAX,
-    )  # fmt: skip
-    if done.returncode != 0:
-        shutil.rmtree(coming, ignore_errors=True)
-        raise RuntimeError(f"Maven could not bring the jars of {name}:\n{done.stdout[-2000:]}")
-    if folder.exists():  # another process was faster
-        shutil.rmtree(coming)
-    else:
-        coming.rename(folder)
+    JARS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=JARS) as temporary:
+        coming = Path(temporary) / name
+        _printed(
+            ["mvn", "-q", "-B", "-f", str(pom), _COPY,
+             "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
+            what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
+        )  # fmt: skip
+        if launcher is not None:
+            _printed(
+                ["java", "-cp", f"{coming}/*", _COMPILER, "-17",
+                 "-cp", os.pathsep.join(map(str, coming.glob("*.jar"))),
+                 "-d", str(coming), str(launcher)],
+                what=f"the compiler of {launcher.name}", seconds=TOOL_S_MAX,
+            )  # fmt: skip
+        try:
+            coming.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster, with the same jars
+                raise
     return folder
+
+
+def _printed(command: list[str], *, what: str, seconds: float, text: str | None = None) -> str:
+    """What a command printed. Raises RuntimeError, with its last words, when it fails."""
+    try:
+        done = subprocess.run(
+            command, input="" if text is None else text,
+            capture_output=True, text=True, check=False, timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{what}: not done after {seconds:.0f} s") from error
+    if done.returncode != 0:
+        raise RuntimeError(f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 class Kafka:
@@ -100,7 +129,7 @@ class Kafka:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port, controller = free_port(), free_port()
+        self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
         directory.mkdir(parents=True, exist_ok=True)
         self._properties = directory / "server.properties"
@@ -131,7 +160,9 @@ class Kafka:
             )  # fmt: skip
             self._formatted = True
         self._child.start()
-        wait_until(lambda: answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child)
+        wait_until(
+            lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
+        )
 
     def kill(self) -> None:
         """`kill -9`; `start` brings it back with the same data."""
@@ -153,13 +184,8 @@ class Kafka:
         return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
 
     def _run(self, main: str, *arguments: str, text: str | None = None) -> str:
-        done = subprocess.run(
-            self._java("-Xmx256m", main, *arguments),
-            input=text, capture_output=True, text=True, check=False, timeout=TOOL_S_MAX,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise RuntimeError(f"{main}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout
+        command = self._java("-Xmx256m", main, *arguments)
+        return _printed(command, what=main, seconds=TOOL_S_MAX, text=text)
 
 
 class DynamoDBLocal:
@@ -167,13 +193,13 @@ class DynamoDBLocal:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         lib = jars("dynamodb")
         self._child = Child(
             ["java", DYNAMODB_HEAP, "-Xshare:auto", f"-Djava.library.path={lib}",
-             f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*",
-             "software.amazon.dynamodb.services.local.main.ServerRunner",
+             f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*{os.pathsep}{lib}",
+             LAUNCHERS["dynamodb"].stem,
              "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)],
             log=directory / "dynamodb.log",
         )  # fmt: skip
@@ -181,7 +207,7 @@ class DynamoDBLocal:
     def start(self) -> None:
         self._child.start()
         wait_until(
-            lambda: answers(self.port),
+            lambda: dynamodb_answers(self.port),
             what="DynamoDB Local", seconds=START_S_MAX, child=self._child,
         )  # fmt: skip
 

@@ -5,32 +5,55 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from tests.services.choose import ServicesMissing, start_services
+from tests.services.child import die_with
+from tests.services.choose import (
+    DYNAMODB_ADDRESS,
+    KAFKA_ADDRESS,
+    Services,
+    ServicesMissing,
+    start_services,
+)
 
 _POSTE = Path(sys.executable).with_name("poste")
 
 
 def main() -> int:
     """Exit status of the worker, or 1 with one line when the services cannot be had."""
-    print("starting Kafka and DynamoDB (the first time brings their jars) ...", flush=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     try:
-        services = start_services()
+        given = [name for name in (KAFKA_ADDRESS, DYNAMODB_ADDRESS) if os.environ.get(name)]
+        for name in given:
+            print(f"{name} is given: {os.environ[name]}", flush=True)
+        if len(given) < 2:
+            print(
+                "starting the services (the first time brings their jars or images) ...", flush=True
+            )
+        with start_services() as services:
+            return _run(services)
     except (ServicesMissing, RuntimeError) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
-    with services:
-        environment = {**os.environ, **services.environment}
-        made = subprocess.run(
-            [_POSTE, "init", "--partitions", "4", "--replication-factor", "1"],
-            env=environment,
-            check=False,
-        )
-        if made.returncode != 0:
-            return made.returncode
-        print(_instructions(services.environment), flush=True)
-        return _foreground(environment)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """An end by signal is an end like any other: what was started is stopped."""
+    sys.exit(128 + number)
+
+
+def _run(services: Services) -> int:
+    environment = {**os.environ, **services.environment}
+    made = subprocess.run([_POSTE, "init"], env=environment, check=False)
+    if made.returncode != 0:
+        return made.returncode
+    print(_instructions(services.environment), flush=True)
+    return _foreground(environment)
 
 
 def _instructions(environment: dict[str, str]) -> str:
@@ -54,13 +77,20 @@ One worker runs here. Ctrl-C stops it, and everything that was started.
 def _foreground(environment: dict[str, str]) -> int:
     # Ctrl-C goes to the whole foreground group: the worker drains on its own, we wait for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: worker.send_signal(signal.SIGTERM))
     worker = subprocess.Popen(
         [_POSTE, "worker"],
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=partial(_as_worker, os.getpid()),  # noqa: PLW1509 - it takes no lock
     )
-    return worker.wait()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: worker.send_signal(signal.SIGTERM))
+    status = worker.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _as_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with(parent)
 
 
 if __name__ == "__main__":
