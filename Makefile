@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv --clear .venv && $(BIN)/pip install -q --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install -q --no-deps -e . && touch $@
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e . && touch $@
 
 run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
 	@$(BIN)/python -m tests.services.run
@@ -27,10 +27,11 @@ check: .venv/installed  ## format, lint, types, and all tests that need no servi
 bench: .venv/installed  ## resident memory with a backlog of a million records
 	@$(BIN)/python -m benchmarks.backlog
 
-LOCK := $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
+# Of the public index, whatever this machine is set to add to it.
+LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
-	PIP_CONFIG_FILE=/dev/null $(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
-	PIP_CONFIG_FILE=/dev/null $(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
+	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
+	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

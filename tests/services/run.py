@@ -49,7 +49,11 @@ def _leave(number: int, _: object) -> NoReturn:
 
 def _run(services: Services) -> int:
     environment = {**os.environ, **services.environment}
-    made = subprocess.run([_POSTE, "init"], env=environment, check=False)
+    made = subprocess.run(
+        [_POSTE, "init", "--partitions", "4", "--replication-factor", "1"],
+        env=environment,
+        check=False,
+    )
     if made.returncode != 0:
         return made.returncode
     print(_instructions(services.environment), flush=True)
