@@ -43,11 +43,20 @@ class Unrepeated(logging.Filter):
 
 
 class OneLine(logging.Filter):
-    """An operator's error is said in its own line, without a traceback of ours."""
+    """An operator's error is said in its own line, without a traceback of ours.
+
+    What mode may log while it takes itself apart after a crash is left out: its thread's loop is
+    closed already.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and (error := operator_error(record.exc_info[1])):
-            record.msg, record.args = str(error), ()
+        if not record.exc_info:
+            return True
+        error = record.exc_info[1]
+        if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
+            return False
+        if (operators := operator_error(error)) is not None:
+            record.msg, record.args = str(operators), ()
             record.exc_info, record.exc_text = None, None
         return True
 

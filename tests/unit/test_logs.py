@@ -35,6 +35,12 @@ def test_any_other_error_keeps_its_traceback() -> None:
     assert operator_error(None) is None
 
 
+def test_the_noise_of_a_shutdown_after_a_crash_is_left_out() -> None:
+    """mode stops a thread whose loop is closed; that says nothing about why the worker ended."""
+    assert not OneLine().filter(line(RuntimeError("Event loop is closed")))
+    assert OneLine().filter(line(RuntimeError("anything else")))
+
+
 def test_a_cause_that_is_itself_does_not_hang() -> None:
     """mode raises `crash_reason from crash_reason`."""
     error = OperatorError("mend it")
