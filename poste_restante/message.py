@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from poste_restante.position import Position
 
@@ -53,8 +53,9 @@ class Message:
     def to_cloudevent(self) -> dict[str, Any]:
         """The event in the CloudEvents 1.0 JSON format, as a dict ready for `json.dumps`.
 
-        A structured-mode message is its own body. Else the body stands in `data` when it is
-        UTF-8 text and in `data_base64` when not (JSON format, 3.1), a record without `ce_source`
+        A structured-mode message is its own body. Else the body stands in `data`: as a JSON
+        value when the content type says JSON and it is, as text when it is UTF-8; else in
+        `data_base64` (JSON format, 3.1). A record without `ce_source`
         or `ce_type` gets the defaults of this module, and headers whose names are not
         CloudEvents' stay out.
         """
@@ -74,7 +75,7 @@ class Message:
             event["datacontenttype"] = self.content_type
         for name, value in self._attributes():
             event.setdefault(name, value)
-        event |= text_or_base64(self.body)
+        event |= _data(self.body, self.content_type)
         return event
 
     def _attributes(self) -> Iterator[tuple[str, str]]:
@@ -85,12 +86,31 @@ class Message:
                     yield attribute, value.decode(errors="replace")
 
 
+def _data(body: bytes, content_type: str | None) -> Mapping[str, Any]:
+    if is_json(content_type):
+        try:
+            return {"data": json.loads(body, parse_constant=_no_constant)}
+        except (ValueError, RecursionError):
+            pass  # it is not what it says, or too deep for us: text will do
+    return text_or_base64(body)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def text_or_base64(body: bytes) -> Mapping[str, str]:
     """A body as the `data` or the `data_base64` member of a CloudEvent in JSON."""
     try:
         return {"data": body.decode()}
     except UnicodeDecodeError:
         return {"data_base64": base64.b64encode(body).decode()}
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a body of this content type is JSON: subtype `json`, or one that ends in `+json`."""
+    subtype = (content_type or "").partition(";")[0].strip().lower().partition("/")[2]
+    return subtype == "json" or subtype.endswith("+json")
 
 
 def is_structured(content_type: str | None) -> bool:

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
-from cloudevents.core.bindings.kafka import to_binary_event, to_structured_event
+from cloudevents.core.bindings.kafka import (
+    KafkaMessage,
+    from_structured_event,
+    to_binary_event,
+    to_structured_event,
+)
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
 
@@ -118,8 +123,12 @@ async def test_the_cloudevents_sdk_is_understood(
     assert found.body == message.value
     seen = found.to_cloudevent()
     assert (seen["id"], seen["source"], seen["subject"]) == ("m-1", "/chat/7", "hi")
-    data = seen["data"]
-    assert (json.loads(data) if isinstance(data, str) else data) == {"text": "grüß dich"}
+    assert seen["data"] == {"text": "grüß dich"}
+    again = from_structured_event(
+        KafkaMessage({"content-type": b"application/cloudevents+json"}, None,
+                     json.dumps(seen).encode())
+    )  # fmt: skip
+    assert again.get_data() == event.get_data()
 
 
 async def test_kafkas_own_console_producer_is_understood(scene: Scene) -> None:

@@ -130,3 +130,21 @@ def test_a_message_is_frozen() -> None:
     """Two readers of one page cannot disturb each other (G5)."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         made().body = b"other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8",
+                                          "text/json", "application/vnd.chat+JSON"])  # fmt: skip
+def test_a_json_body_is_a_json_value_of_the_event(content_type: str) -> None:
+    """As the JSON format of CloudEvents wants it; the body itself stays byte for byte (G5)."""
+    found = made(content_type=content_type, body=b'{"a": [1, 2.50]}')
+
+    assert found.to_cloudevent()["data"] == {"a": [1, 2.5]}
+    assert found.body == b'{"a": [1, 2.50]}'
+
+
+@pytest.mark.parametrize("body", [b"{", b"NaN", b"[" * 100_000])
+def test_a_body_that_is_not_the_json_it_says_is_text(body: bytes) -> None:
+    """Nothing that a producer claims makes a message unreadable (G9)."""
+    event = made(content_type="application/json", body=body).to_cloudevent()
+
+    assert event["data"] == body.decode()
