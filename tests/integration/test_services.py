@@ -1,0 +1,233 @@
+"""The services themselves: they answer, keep their data, stay on the loopback, and end with us."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import aioboto3
+import pytest
+
+from poste_restante.table import TABLE_SCHEMA
+from tests.services import KAFKA_ADDRESS, Services
+from tests.services.child import Child
+from tests.services.choose import DYNAMODB_ADDRESS, KafkaService, choose_way
+from tests.services.ready import free_ports, wait_until
+
+ROOT = Path(__file__).parents[2]
+#: Seconds until a condition must hold, on a busy machine.
+DEADLINE_S = 60.0
+#: Seconds until both services are up and one worker is ready; 10 measured.
+UP_S_MAX = 120.0
+
+_TOPICS = "org.apache.kafka.tools.TopicCommand"
+_PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
+_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+
+
+def consumed(kafka: KafkaService, topic: str, number: int) -> list[str]:
+    """The first values of a topic, as Kafka's own console consumer prints them."""
+    said = kafka.tool(
+        _CONSUMER, "--topic", topic, "--from-beginning", "--max-messages", str(number),
+        "--timeout-ms", "30000",
+    )  # fmt: skip
+    return said.splitlines()
+
+
+def test_kafka_keeps_its_data_and_port_over_kill_9(own: Services, topic_name: str) -> None:
+    """What was acknowledged before is there after, and the address has not changed: a test of G1
+    that kills a broker loses nothing by the harness."""
+    kafka = own.kafka
+    assert kafka is not None
+    before = kafka.bootstrap
+    kafka.tool(_TOPICS, "--create", "--topic", topic_name, "--partitions", "1")
+    kafka.tool(_PRODUCER, "--topic", topic_name, text="one\ntwo\n")
+    kafka.kill()
+    kafka.start()
+
+    assert kafka.bootstrap == before
+    assert consumed(kafka, topic_name, 2) == ["one", "two"]
+
+
+def test_a_tool_that_fails_says_why(services: Services) -> None:
+    """Its own words, not only a status."""
+    if services.kafka is None:
+        pytest.fail(f"this test uses Kafka's own tools: give no {KAFKA_ADDRESS}")
+    with pytest.raises(RuntimeError, match=r"no-such-topic.*does not exist"):
+        services.kafka.tool(_TOPICS, "--describe", "--topic", "no-such-topic")
+
+
+async def test_dynamodb_is_empty_after_kill_9(own: Services, table_name: str) -> None:
+    """It is in memory: a table is gone, which is how a test replaces one; the address stays."""
+    assert own.dynamodb is not None
+    async with aioboto3.Session().client("dynamodb", endpoint_url=own.endpoint) as client:
+        await client.create_table(TableName=table_name, **TABLE_SCHEMA)
+        assert (await client.list_tables())["TableNames"] == [table_name]
+        own.dynamodb.kill()
+        own.dynamodb.start()
+        assert (await client.list_tables())["TableNames"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this host on Linux alone")
+def test_both_are_on_the_loopback_alone(services: Services) -> None:
+    """A service without a password is nobody else's: what listens on every address would answer
+    on 127.0.0.2 as well."""
+    ports = [
+        int(address.rpartition(":")[2])
+        for ours, address in (
+            (services.kafka, services.bootstrap),
+            (services.dynamodb, services.endpoint),
+        )
+        if ours is not None
+    ]
+    for port in ports:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
+# ---- they end with us
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that this one has started, and those that they have."""
+    children: dict[int, set[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended between the two
+        children.setdefault(parent, set()).add(int(path.parent.name))
+    found: set[int] = set()
+    more = {pid}
+    while more:
+        more = {child for parent in more for child in children.get(parent, ())} - found
+        found |= more
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended: there is none, or one that only waits to be reaped."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def runs(word: str, pids: set[int]) -> bool:
+    """Whether the command of one of these processes has this word."""
+    for pid in pids:
+        try:
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended between the two
+    return False
+
+
+def all_gone(pids: set[int]) -> None:
+    wait_until(lambda: all(map(gone, pids)), what=f"the end of {pids}", seconds=DEADLINE_S)
+
+
+@pytest.fixture
+def running(tmp_path: Path, unique: str) -> Child:
+    """`make run` on services that it has to start itself, in names of its own."""
+    away = (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in away},
+        "TMPDIR": str(tmp_path),
+        "POSTE_KAFKA__TOPIC": f"undelivered-{unique}",
+        "POSTE_DYNAMODB__TABLE": f"mailboxes-{unique}",
+        "POSTE_HTTP__PORT": str(free_ports(1)[0]),
+    }
+    return Child([sys.executable, "-m", "tests.services.run"], log=tmp_path / "run.log",
+                 env=environment)  # fmt: skip
+
+
+def up(running: Child) -> set[int]:
+    """Start it, and wait for its instructions and its worker; what it has started."""
+    running.start()
+    wait_until(
+        lambda: "Ctrl-C stops it" in running.output()
+        and runs("worker", descendants(running.pid)),
+        what="make run", seconds=UP_S_MAX, child=running,
+    )  # fmt: skip
+    return descendants(running.pid)
+
+
+def pasted(output: str) -> tuple[dict[str, str], list[str]]:
+    """The exports and the commands of the lines to paste."""
+    exports = dict(re.findall(r"(?m)^    export (\w+)=(.+)$", output))
+    commands = re.findall(r"(?m)^    \.venv/bin/(poste .+?)(?: +#.*)?$", output)
+    return {name: shlex.split(value)[0] for name, value in exports.items()}, commands
+
+
+def test_the_lines_of_make_run_do_what_they_say_and_ctrl_c_ends_all(
+    running: Child, tmp_path: Path
+) -> None:
+    """Pasted into a second terminal they send, fetch and acknowledge; then nothing is left (G4).
+    Ctrl-C ends the worker in order, the services, and the directory they used."""
+    try:
+        started = up(running)
+        exports, commands = pasted(running.output())
+        assert [command.split()[1] for command in commands] == ["send", "fetch", "ack", "fetch"]
+
+        def poste(command: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", "worker", *shlex.split(command)[1:]],
+                env={**(running.env or {}), **exports},
+                capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+            return done.stdout
+
+        send, fetch, ack, again = commands
+        poste(send)
+        wait_until(lambda: "see you at eight" in poste(fetch), what=fetch, seconds=DEADLINE_S)
+        receipt = re.search(r"(?m)^receipt:? +(\S+)", poste(fetch))
+        assert receipt is not None, poste(fetch)
+        poste(ack.replace("RECEIPT", receipt[1]))
+        assert "see you at eight" not in poste(again)
+
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        assert running.wait(DEADLINE_S) == 0, running.tail()
+        all_gone(started)
+        assert "Traceback" not in running.output()
+        assert list(tmp_path.glob("poste-restante-*")) == []
+    finally:
+        running.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's alone")
+def test_kill_9_of_make_run_leaves_nothing_running(running: Child) -> None:
+    """Neither the worker nor the services outlive it, though it could stop none of them."""
+    try:
+        started = up(running)
+        assert choose_way() == "docker" or runs("kafka.Kafka", started)
+        running.kill()
+        all_gone(started)
+    finally:
+        running.kill()
+
+
+def test_sigterm_of_make_run_ends_all(running: Child, tmp_path: Path) -> None:
+    """Sent to it alone, as a supervisor does, also while the services are still starting."""
+    # In Docker the broker is no child of ours; there it is ended in order, or not yet begun.
+    begun = "tests.services.run" if choose_way() == "docker" else "kafka.Kafka"
+    try:
+        running.start()
+        wait_until(
+            lambda: runs(begun, {running.pid, *descendants(running.pid)}), what=begun,
+            seconds=UP_S_MAX, child=running,
+        )  # fmt: skip
+        started = descendants(running.pid)
+        running.signal(signal.SIGTERM)
+        assert running.wait(DEADLINE_S) == 128 + signal.SIGTERM
+        all_gone(started)
+        assert list(tmp_path.glob("poste-restante-*")) == []
+    finally:
+        running.kill()
