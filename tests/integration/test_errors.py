@@ -88,6 +88,10 @@ def _with_file(scene: Scene, text: str) -> Done:
     return poste(scene, "--config", str(path), "config", "check")
 
 
+#: Topics are made; what is wrong is the table.
+INIT = ("init", "--partitions", "1", "--replication-factor", "1")
+
+
 @case("unknown key … in …; …")
 async def _(scene: Scene) -> Done:
     return _with_file(scene, '[kafka]\ntopik = "x"\n')
@@ -264,16 +268,13 @@ async def _(scene: Scene) -> Done:
 @case("the table … serves the topic …, not …: one table per topic; …")
 async def _(scene: Scene) -> Done:
     scene.init()
-    return poste(
-        scene, "init", "--partitions", "1", "--replication-factor", "1",
-        POSTE_KAFKA__TOPIC=f"{scene.topic}-2",
-    )  # fmt: skip
+    return poste(scene, *INIT, POSTE_KAFKA__TOPIC=f"{scene.topic}-2")
 
 
 @case("the table … has another key schema than user_id (S), position (S): …")
 async def _(scene: Scene) -> Done:
     await _foreign_table(scene)
-    return poste(scene, "init")
+    return poste(scene, *INIT)
 
 
 @case("the table has another key schema than ours (…): …")
@@ -290,7 +291,7 @@ async def _(scene: Scene) -> Done:
             TableName=scene.table,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
         )
-    return poste(scene, "init")
+    return poste(scene, *INIT)
 
 
 @case("cannot use the table …: …")
