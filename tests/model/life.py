@@ -4,7 +4,7 @@ import random as randomness
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from poste_restante.memory import InMemoryTable
 from poste_restante.message import Message
@@ -49,10 +49,12 @@ class Traits:
     rejects: float
 
     @classmethod
-    def draw(cls, random: randomness.Random, start: Start) -> "Traits":
+    def draw(
+        cls, random: randomness.Random, start: Start, bundle_messages: Sequence[int]
+    ) -> "Traits":
         return cls(
             start=start,
-            bundles=BundleLimits(random.randrange(1, 8), random.choice([700, 65536])),
+            bundles=BundleLimits(random.choice(bundle_messages), random.choice([700, 65536])),
             batch_records=random.randrange(1, 15),
             dead_in_a_row_max=random.choice([2, 1000, 1000]),
             decodes_badly=random.choice([0, 0, 0.5]),
@@ -71,17 +73,19 @@ class Consumer:
     def current(self) -> Assignment:
         return self._worker.assignment
 
+    # Faust's classes are Any to mypy, ours that inherit from them are not: hence the casts.
+
     async def _save(self, life: Life, now_ms: int) -> None:
-        await BatchConsumer._save(self, life, now_ms)
+        await BatchConsumer._save(cast("Any", self), life, now_ms)
 
     async def force_commit(self) -> None:
-        await BatchConsumer.force_commit(self)
+        await BatchConsumer.force_commit(cast("Any", self))
 
     async def follows(self, life: Life, records: Sequence[Record]) -> bool:
-        return bool(await BatchConsumer._follows(self, life, records))
+        return await BatchConsumer._follows(cast("Any", self), life, records)
 
     def _tp(self, partition: int) -> Any:
-        return BatchConsumer._tp(self, partition)
+        return BatchConsumer._tp(cast("Any", self), partition)
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         return await self._worker.commit_group({tp.partition: o for tp, o in offsets.items()})

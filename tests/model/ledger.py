@@ -1,0 +1,154 @@
+"""What the model has seen: progress, gaps, what was passed and acknowledged; and what that excuses.
+
+It knows the logs, and of bundles only that items list offsets.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from poste_restante.item import Item
+from poste_restante.memory import InMemoryTable
+from poste_restante.position import CURSOR_KEY, LogId, mailbox_key, progress_key
+from poste_restante.receipt import Receipt
+from poste_restante.table import Cursor
+from tests.model.topic import EXPIRY_S, USERS, Topic, expires, identity
+from tests.records import NEW_YEAR_MS, TOPIC
+from worker.progress import Progress
+
+Place = tuple[LogId, int]
+
+
+class Violation(AssertionError):  # noqa: N818 - said as what it is
+    """A guarantee does not hold. kind: which check found it."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+@dataclass
+class Chain:
+    """Pages of one reading, each behind the one before."""
+
+    token: str | None = None
+    receipt: Receipt | None = None
+    shown: list[Place] = field(default_factory=list)
+
+
+@dataclass
+class Mailbox:
+    """What became of one user's messages. visible: ever seen by a full reading."""
+
+    cursor: Cursor = field(default_factory=dict)
+    passed: set[Place] = field(default_factory=set)
+    visible: set[Place] = field(default_factory=set)
+    now: list[Place] = field(default_factory=list)
+
+
+class Ledger:
+    """What has happened. gaps: places that this table need not hold, and since which step."""
+
+    def __init__(self, topic: Topic, table: InMemoryTable) -> None:
+        self._topic = topic
+        self._table = table
+        self.now_s = 0
+        self.step = 0
+        self.mailboxes = {user: Mailbox() for user in USERS}
+        self.gaps: dict[Place, int] = {}
+        self.progress: dict[LogId, Progress] = {}
+        #: Highest progress of a log, ever, and since its last deliberate rewind.
+        self.reached: dict[LogId, int] = defaultdict(int)
+        self.reached_again: dict[LogId, int] = defaultdict(int)
+        #: Where an operator's skip is going to.
+        self.skipping: dict[LogId, int] = {}
+        self._dirty: set[str] = set()
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(NEW_YEAR_MS / 1000 + self.now_s, tz=UTC)
+
+    # ---- what happens
+
+    def changed(self, key: str) -> None:
+        """An item under this partition key was written or deleted."""
+        self._dirty.add(key)
+
+    def stored(self, item: Item, born: int) -> None:
+        """A bundle was put by a life that began at step `born`.
+
+        What a table need not hold is wanted again when a life that knew of the gap delivers it.
+        """
+        log = LogId.decode(item["position"]["S"][:10])
+        for offset in self._offsets(item):
+            if self.gaps.get((log, offset), self.step + 1) <= born:
+                del self.gaps[log, offset]
+                for user, mailbox in self.mailboxes.items():
+                    if mailbox_key(user) == item["user_id"]["S"]:
+                        self._not_hidden(user, mailbox, (log, offset))
+
+    def _not_hidden(self, user: str, mailbox: Mailbox, place: Place) -> None:
+        log, offset = place
+        if offset <= mailbox.cursor.get(log, -1) and place not in mailbox.passed:
+            raise Violation("HIDDEN", f"{user} {place} is delivered below the cursor")
+
+    def first_start(self, log: LogId, origin: int) -> None:
+        """The log's first life was told to begin here."""
+        if log not in self.progress:
+            self._left_out(log, 0, origin)
+
+    def _progressed(self) -> None:
+        for partition in self._topic.groups:
+            item = self._table.items.get((progress_key(TOPIC, partition), CURSOR_KEY))
+            if item is None:
+                continue
+            new = Progress.decode(item)
+            log = LogId(new.epoch, partition)
+            old = self.progress.get(log)
+            if old is None:
+                self.first_start(log, new.origin)
+            elif self.skipping.get(log) == new.next > old.next and new.last is None:
+                self._left_out(log, old.next, new.next)
+            elif new.origin > old.origin:
+                self._origin_moved(log, old, new)
+            self.progress[log] = new
+            self.reached[log] = max(self.reached[log], new.next)
+            self.reached_again[log] = max(self.reached_again[log], new.next)
+
+    def _origin_moved(self, log: LogId, old: Progress, new: Progress) -> None:
+        """Retention has eaten unread records."""
+        if new.origin > self._topic.logs[log].start:
+            raise Violation("ORIGIN", f"{log} {old} {new}")
+        # What progress had passed before is in the table: no worker's loss excuses it.
+        self._left_out(log, max(old.next, self.reached_again[log]), new.origin)
+
+    def _left_out(self, log: LogId, begin: int, end: int) -> None:
+        self.gaps.update(dict.fromkeys(((log, o) for o in range(begin, end)), self.step))
+
+    # ---- what it knows
+
+    def _items(self, user: str) -> list[Item]:
+        key = mailbox_key(user)
+        found = [(k[1].encode(), item) for k, item in self._table.items.items() if k[0] == key]
+        return [item for _, item in sorted(found, key=lambda pair: pair[0])]
+
+    def _offsets(self, item: Item) -> list[int]:
+        return [int(entry["M"]["o"]["N"]) for entry in item["messages"]["L"]]
+
+    def _places(self, user: str, log: LogId, begin: int, end: int) -> Iterator[Place]:
+        """The user's messages at offsets of a range."""
+        for offset in self._topic.logs[log].of(user):
+            if begin <= offset < end:
+                yield log, offset
+
+    def _excused(self, place: Place) -> bool:
+        """It need not be in the mailbox: dead, expired, or reported as not held by this table."""
+        return place in self._topic.dead or place in self.gaps or self._expired(place)
+
+    def _expired(self, place: Place) -> bool:
+        log, offset = place
+        return self.now_s >= EXPIRY_S and expires(self._topic.logs[log].records[offset])
+
+    def _identity(self, place: Place) -> object:
+        log, offset = place
+        return identity(self._topic.logs[log].records[offset])

@@ -1,0 +1,297 @@
+"""The rules of writing, each left out once: bundles, flush, progress, where a life begins."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from poste_restante import position
+from poste_restante.message import Message
+from poste_restante.position import BundleKey
+from tests.model import profiles
+from tests.model.variants import variant
+from worker import bundles, flush, opening, operations, resume
+from worker.bundles import Bundle
+from worker.flush import Flusher
+from worker.lives import Assignment, Life, RecordBatch
+from worker.progress import DynamoDBProgress, Progress
+from worker.resume import LogState, Opening
+from worker.transport import BatchConsumer
+
+# ---- bundles and their keys
+
+
+@variant(profiles.REPLAYS, 0, "LOST")
+def bundles_cross_window_borders() -> Iterator[None]:
+    def possible(key: BundleKey) -> bool:
+        return key.first <= key.last
+
+    with (
+        patch.object(bundles, "window_start", lambda offset: 0),
+        patch.object(BundleKey, "is_possible", possible),
+    ):
+        yield
+
+
+@variant(profiles.BEGINNINGS, 0, "FOREIGN", "LOST", "HOLE", "HIDDEN")
+def keys_do_not_tell_the_epoch() -> Iterator[None]:
+    with patch.object(Life, "epoch", property(lambda _: 1)):
+        yield
+
+
+# ---- the flush
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def waves_are_written_together() -> Iterator[None]:
+    pack = bundles.pack
+
+    def together(messages: Iterable[Message], limits: Any) -> list[list[Bundle]]:
+        return [[bundle for wave in pack(messages, limits) for bundle in wave]]
+
+    with patch.object(flush, "pack", together):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def next_wave_before_the_split_is_over() -> Iterator[None]:
+    """A rejected bundle is split when all waves have been written."""
+    whole = Flusher.flush
+    left: list[tuple[Any, Any]] = []
+    split = flush._Writing._split
+
+    async def later(writing: Any, rejected: Any) -> None:
+        left.append((writing, rejected))
+
+    async def flushed(flusher: Flusher, *args: Any, **kwargs: Any) -> Any:
+        done = await whole(flusher, *args, **kwargs)
+        while left:
+            await split(*left.pop(0))
+        return done
+
+    with (
+        patch.object(flush._Writing, "_split", later),
+        patch.object(Flusher, "flush", flushed),
+    ):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def halves_in_any_order() -> Iterator[None]:
+    halves = Bundle.halves
+    with patch.object(Bundle, "halves", lambda bundle: halves(bundle)[::-1]):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def dead_letters_after_the_messages() -> Iterator[None]:
+    whole = Flusher.flush
+
+    async def flushed(flusher: Flusher, *args: Any, **kwargs: Any) -> Any:
+        sink = flusher.dead_letters
+        late: list[Any] = []
+
+        class Later:
+            async def send(self, letters: Sequence[Any]) -> None:
+                late.extend(letters)
+
+        flusher.dead_letters = Later()
+        try:
+            done = await whole(flusher, *args, **kwargs)
+        finally:
+            flusher.dead_letters = sink
+        await sink.send(late)
+        return done
+
+    with patch.object(Flusher, "flush", flushed):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
+    cut, settle = Life.cut, Life.settle
+
+    def at_once(life: Life, *args: Any) -> RecordBatch | None:
+        life.in_work = None
+        return cut(life, *args)
+
+    def settled(life: Life, batch: RecordBatch) -> None:
+        life.in_work = batch
+        settle(life, batch)
+
+    with patch.object(Life, "cut", at_once), patch.object(Life, "settle", settled):
+        yield
+
+
+@variant(profiles.FAILURES, 0, "HOLE", "LOST")
+def a_life_goes_on_after_a_failed_flush() -> Iterator[None]:
+    settled = Assignment.settled
+
+    def forgiven(assignment: Assignment, batch: RecordBatch, cause: Any) -> None:
+        if cause is not None and not assignment.ended:
+            batch.life.in_work = None
+            del assignment._tasks[batch]
+            return
+        settled(assignment, batch, cause)
+
+    with patch.object(Assignment, "settled", forgiven):
+        yield
+
+
+# ---- progress
+
+
+@variant(profiles.EVERYTHING, 0, "LOST")
+def progress_of_what_is_not_durable() -> Iterator[None]:
+    progress = Life.progress
+
+    def ahead(life: Life, now_ms: int) -> Progress:
+        return replace(progress(life, now_ms), next=life.fetched)
+
+    with patch.object(Life, "progress", ahead):
+        yield
+
+
+@variant(profiles.RETENTION, 0, "LOST")
+def progress_goes_down() -> Iterator[None]:
+    async def advance(
+        store: DynamoDBProgress, partition: int, seen: Progress, new: Progress
+    ) -> Progress:
+        stored = store._ours(partition, await store.read(partition), seen)
+        moved = replace(new, origin=stored.origin)
+        await store.move(partition, stored, moved)
+        return moved
+
+    with patch.object(DynamoDBProgress, "advance", advance):
+        yield
+
+
+@variant(profiles.BEGINNINGS, 0, "LOST", "FOREIGN")
+def progress_of_another_epoch_is_raised() -> Iterator[None]:
+    """A zombie of the topic's first life raises the progress of its second."""
+
+    async def advance(
+        store: DynamoDBProgress, partition: int, seen: Progress, new: Progress
+    ) -> Progress:
+        stored = await store.read(partition)
+        assert stored is not None
+        if stored.next >= new.next:
+            return stored
+        raised = replace(stored, next=new.next, last=new.last)
+        await store.move(partition, stored, raised)
+        return raised
+
+    with patch.object(DynamoDBProgress, "advance", advance):
+        yield
+
+
+# ---- where a life begins
+
+
+def _raw(wanted: int, progress: Progress, log: LogState) -> int:
+    return min(max(wanted, log.start, progress.origin), progress.next)
+
+
+@variant(profiles.REPLAYS, 0, "LOST")
+def a_life_begins_between_borders() -> Iterator[None]:
+    """A lower offset of the group is taken as it is."""
+    plan = resume.plan_resume
+
+    def planned(**asked: Any) -> Any:
+        with patch.object(resume, "_rounded_down", _raw):
+            return plan(**asked)
+
+    with patch.object(opening, "plan_resume", planned):
+        yield
+
+
+@variant(profiles.REWINDS, 0, "LOST")
+def a_rewind_is_not_rounded() -> Iterator[None]:
+    plan = resume.plan_rewind
+
+    def planned(**asked: Any) -> Progress:
+        with patch.object(resume, "_rounded_down", _raw):
+            return plan(**asked)
+
+    with patch.object(operations, "plan_rewind", planned):
+        yield
+
+
+@variant(profiles.RETENTION, 0, "LOST")
+def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
+    """The life begins at the log's start instead of the next border."""
+
+    def begun(wanted: int, progress: Progress, log: LogState) -> int:
+        at = max(position.window_start(wanted), progress.origin, log.start)
+        return min(at, progress.next)
+
+    with patch.object(resume, "_rounded_down", begun):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
+def a_life_begins_below_the_origin() -> Iterator[None]:
+    rounded = resume._rounded_down
+
+    def begun(wanted: int, progress: Progress, log: LogState) -> int:
+        return rounded(wanted, replace(progress, origin=0), log)
+
+    with patch.object(resume, "_rounded_down", begun):
+        yield
+
+
+@variant(profiles.SKIPS, 0, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
+def a_skip_leaves_the_origin() -> Iterator[None]:
+    plan = resume.plan_skip
+
+    def planned(*, progress: Progress, **asked: Any) -> Progress:
+        return replace(plan(progress=progress, **asked), origin=progress.origin)
+
+    with patch.object(operations, "plan_skip", planned):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "HOLE")
+def the_group_is_followed_forward() -> Iterator[None]:
+    plan = resume.plan_resume
+
+    def planned(*, progress: Progress, group: int | None, log: LogState, **asked: Any) -> Any:
+        planned = plan(progress=progress, group=group, log=log, **asked)
+        if isinstance(planned, Opening) and group and progress.next < group <= log.end:
+            return Opening(group, progress)
+        return planned
+
+    with patch.object(opening, "plan_resume", planned):
+        yield
+
+
+@variant(profiles.BEGINNINGS, 0, "HIDDEN", "ACK-COVERS-UNRETURNED")
+def a_first_start_is_not_recorded() -> Iterator[None]:
+    """It is made out again at every assignment, until there is progress."""
+    advance = DynamoDBProgress.advance
+
+    async def create(store: DynamoDBProgress, partition: int, progress: Progress) -> Progress:
+        return progress
+
+    async def advanced(
+        store: DynamoDBProgress, partition: int, seen: Progress, new: Progress
+    ) -> Progress:
+        if await store.read(partition) is None:
+            await created(store, partition, seen)
+        return await advance(store, partition, seen, new)
+
+    created = DynamoDBProgress.create
+    with (
+        patch.object(DynamoDBProgress, "create", create),
+        patch.object(DynamoDBProgress, "advance", advanced),
+    ):
+        yield
+
+
+@variant(profiles.RETENTION, 0, "LOST", "HOLE")
+def a_jump_over_retention_is_gone_on_from() -> Iterator[None]:
+    async def follows(consumer: Any, life: Life, records: Sequence[Any]) -> bool:
+        return True
+
+    with patch.object(BatchConsumer, "_follows", follows):
+        yield
