@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv --clear .venv && $(BIN)/pip install -q --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e . && touch $@
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e . && touch $@
 
 run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
 	@$(BIN)/python -m tests.services.run

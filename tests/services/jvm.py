@@ -156,7 +156,7 @@ class Kafka:
         if not self._formatted:
             self._run(
                 "kafka.tools.StorageTool", "format", "--standalone",
-                "-t", _cluster_id(), "-c", str(self._properties),
+                "-t", cluster_id(), "-c", str(self._properties),
             )  # fmt: skip
             self._formatted = True
         self._child.start()
@@ -225,5 +225,7 @@ class DynamoDBLocal:
         self._child.signal(signal.SIGCONT)
 
 
-def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def cluster_id() -> str:
+    """As Kafka makes them, and never with a dash in front, which its tools take for an option."""
+    first, *others = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing, cho
 from tests.services.child import Child
 from tests.services.choose import choose_way
 from tests.services.docker import DynamoDBInDocker, KafkaInDocker, docker_answers
-from tests.services.jvm import HERE, java_with_maven
+from tests.services.jvm import HERE, cluster_id, java_with_maven
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -340,6 +341,15 @@ def test_both_ways_have_the_same_version(service: Any, group: str, artifact: str
 
     assert version is not None
     assert service.image.endswith(f":{version[1]}")
+
+
+@pytest.mark.parametrize("first", range(0, 256, 4))
+def test_a_cluster_id_is_no_option(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Kafka's tool refuses one with a dash in front: one start in 64 failed."""
+    made = uuid.UUID(bytes=bytes([first]) + b"\xff" * 15)
+    monkeypatch.setattr(uuid, "uuid4", lambda: made)
+
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", cluster_id())
 
 
 # ---- readiness
