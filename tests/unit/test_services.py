@@ -438,8 +438,12 @@ def test_a_wait_has_an_end_and_shows_the_log(tmp_path: Path) -> None:
 
 def test_a_child_can_be_started_again_and_is_asked_first(tmp_path: Path) -> None:
     """SIGTERM comes before SIGKILL, and a second life writes to the same log."""
-    script = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print('up')"
-    polite = child(tmp_path, f"{script}; signal.pause()")
+    # Not signal.pause(): one that comes just before it would be waited for without end.
+    script = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(7)); print('up')\n"
+        "while True: time.sleep(0.02)"
+    )
+    polite = child(tmp_path, script)
     for life in (1, 2):
         polite.start()
         wait_until(
