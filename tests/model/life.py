@@ -1,7 +1,7 @@
 """One worker's life of one partition, made of production code: all but Faust and the clients."""
 
 import random as randomness
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -103,7 +103,8 @@ class Worker:
         stage: Stage,
         table: InMemoryTable,
         topic: Topic,
-        wrote: Any,
+        wrote: Callable[[Mapping[str, Any]], None],
+        committed: Callable[[LogId, int], None],
         random: randomness.Random,
         born: int,
     ) -> None:
@@ -114,6 +115,7 @@ class Worker:
         self.owns_group = False
         self._fetching = False
         self._stage = stage
+        self._committed = committed
         self._topic = topic
         self.log = topic.current(partition)
         # A version decides the same about every record of its life, seen before or not.
@@ -173,9 +175,11 @@ class Worker:
 
     async def commit_group(self, offsets: Mapping[int, int]) -> bool:
         await self._stage.gate("commit")
-        if self.owns_group and self.log.id.epoch == self._topic.epoch:  # else it is fenced
-            self._topic.groups.update(offsets)
-        return self.owns_group
+        if not self.owns_group or self.log.id.epoch != self._topic.epoch:
+            return False  # fenced
+        self._topic.groups.update(offsets)
+        self._committed(self.log.id, offsets[self.partition])
+        return True
 
     # ---- its version's and its store's opinions
 

@@ -37,7 +37,7 @@ def _receipts_unchecked() -> Iterator[None]:
         yield
 
 
-@variant(profiles.PAGES, 0, "PAGE", "PAGE-SKIPS")
+@variant(profiles.PAGES, 15, "PAGE", "PAGE-SKIPS")
 def keys_sort_by_first() -> Iterator[None]:
     decode = BundleKey.decode
 
@@ -67,7 +67,7 @@ def keys_sort_by_first() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "TWICE")
+@variant(profiles.EVERYTHING, 0, "TWICE", "PAGE")
 def what_was_passed_is_not_dropped() -> Iterator[None]:
     reach = Reading._reach
     take = Reading._take
@@ -126,7 +126,7 @@ def a_cut_bundle_counts_as_passed() -> Iterator[None]:
         yield
 
 
-@variant(profiles.PAGES, 0, "PAGE-SKIPS", "PAGE")
+@variant(profiles.PAGES, 14, "PAGE-SKIPS", "PAGE")
 def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
     """Deduplication before the cursor, and not last."""
     take = Reading._take
@@ -142,7 +142,7 @@ def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "DOUBLE", "PAGE")
+@variant(profiles.EVERYTHING, 3, "DOUBLE", "PAGE")
 def resends_are_shown() -> Iterator[None]:
     with patch.object(reading, "_identity", lambda message: None):
         yield
@@ -179,7 +179,7 @@ def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
         yield
 
 
-@variant(profiles.FAILURES, 0, "LOST", "HOLE", "VANISHED")
+@variant(profiles.FAILURES, 5, "LOST", "HOLE", "VANISHED")
 def bundles_are_deleted_though_the_cursor_was_not_raised() -> Iterator[None]:
     raised = ReaderStore.raise_cursor
 

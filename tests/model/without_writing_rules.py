@@ -21,7 +21,7 @@ from worker.transport import BatchConsumer
 # ---- bundles and their keys
 
 
-@variant(profiles.REPLAYS, 0, "LOST")
+@variant(profiles.REPLAYS, 9, "LOST", "HOLE")
 def bundles_cross_window_borders() -> Iterator[None]:
     def possible(key: BundleKey) -> bool:
         return key.first <= key.last
@@ -33,7 +33,7 @@ def bundles_cross_window_borders() -> Iterator[None]:
         yield
 
 
-@variant(profiles.BEGINNINGS, 0, "FOREIGN", "LOST", "HOLE", "HIDDEN")
+@variant(profiles.BEGINNINGS, 2, "FOREIGN", "LOST", "HOLE", "HIDDEN")
 def keys_do_not_tell_the_epoch() -> Iterator[None]:
     with patch.object(Life, "epoch", property(lambda _: 1)):
         yield
@@ -42,7 +42,7 @@ def keys_do_not_tell_the_epoch() -> Iterator[None]:
 # ---- the flush
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 0, "HOLE", "LOST", "PAGE-SKIPS")
 def waves_are_written_together() -> Iterator[None]:
     pack = bundles.pack
 
@@ -53,7 +53,7 @@ def waves_are_written_together() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 7, "HOLE", "LOST")
 def next_wave_before_the_split_is_over() -> Iterator[None]:
     """A rejected bundle is split when all waves have been written."""
     whole = Flusher.flush
@@ -76,14 +76,14 @@ def next_wave_before_the_split_is_over() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 19, "HOLE", "LOST")
 def halves_in_any_order() -> Iterator[None]:
     halves = Bundle.halves
     with patch.object(Bundle, "halves", lambda bundle: halves(bundle)[::-1]):
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 2, "HOLE", "LOST")
 def dead_letters_after_the_messages() -> Iterator[None]:
     whole = Flusher.flush
 
@@ -107,7 +107,7 @@ def dead_letters_after_the_messages() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 0, "HOLE", "LOST")
 def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
     cut, settle = Life.cut, Life.settle
 
@@ -123,7 +123,7 @@ def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
         yield
 
 
-@variant(profiles.FAILURES, 0, "HOLE", "LOST")
+@variant(profiles.FAILURES, 1, "HOLE", "LOST")
 def a_life_goes_on_after_a_failed_flush() -> Iterator[None]:
     settled = Assignment.settled
 
@@ -141,7 +141,7 @@ def a_life_goes_on_after_a_failed_flush() -> Iterator[None]:
 # ---- progress
 
 
-@variant(profiles.EVERYTHING, 0, "LOST")
+@variant(profiles.EVERYTHING, 3, "LOST")
 def progress_of_what_is_not_durable() -> Iterator[None]:
     progress = Life.progress
 
@@ -149,6 +149,19 @@ def progress_of_what_is_not_durable() -> Iterator[None]:
         return replace(progress(life, now_ms), next=life.fetched)
 
     with patch.object(Life, "progress", ahead):
+        yield
+
+
+@variant(profiles.EVERYTHING, 0, "COMMITTED-UNWRITTEN")
+def the_group_is_committed_up_to_what_was_fetched() -> Iterator[None]:
+    commit = BatchConsumer.force_commit
+
+    async def force_commit(consumer: Any) -> bool:
+        for life in consumer.current.to_commit():
+            await consumer._commit({consumer._tp(life.partition): life.fetched})
+        return await commit(consumer)
+
+    with patch.object(BatchConsumer, "force_commit", force_commit):
         yield
 
 
@@ -166,7 +179,7 @@ def progress_goes_down() -> Iterator[None]:
         yield
 
 
-@variant(profiles.BEGINNINGS, 0, "LOST", "FOREIGN")
+@variant(profiles.BEGINNINGS, 4, "LOST", "FOREIGN")
 def progress_of_another_epoch_is_raised() -> Iterator[None]:
     """A zombie of the topic's first life raises the progress of its second."""
 
@@ -192,7 +205,7 @@ def _raw(wanted: int, progress: Progress, log: LogState) -> int:
     return min(max(wanted, log.start, progress.origin), progress.next)
 
 
-@variant(profiles.REPLAYS, 0, "LOST")
+@variant(profiles.REPLAYS, 3, "LOST", "HOLE")
 def a_life_begins_between_borders() -> Iterator[None]:
     """A lower offset of the group is taken as it is."""
     plan = resume.plan_resume
@@ -205,7 +218,7 @@ def a_life_begins_between_borders() -> Iterator[None]:
         yield
 
 
-@variant(profiles.REWINDS, 0, "LOST")
+@variant(profiles.REWINDS, 8, "LOST", "HOLE")
 def a_rewind_is_not_rounded() -> Iterator[None]:
     plan = resume.plan_rewind
 
@@ -217,7 +230,7 @@ def a_rewind_is_not_rounded() -> Iterator[None]:
         yield
 
 
-@variant(profiles.RETENTION, 0, "LOST")
+@variant(profiles.RETENTION, 8, "LOST", "HOLE")
 def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
     """The life begins at the log's start instead of the next border."""
 
@@ -229,7 +242,7 @@ def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
+@variant(profiles.EVERYTHING, 2, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
 def a_life_begins_below_the_origin() -> Iterator[None]:
     rounded = resume._rounded_down
 
@@ -240,7 +253,7 @@ def a_life_begins_below_the_origin() -> Iterator[None]:
         yield
 
 
-@variant(profiles.SKIPS, 0, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
+@variant(profiles.SKIPS, 48, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
 def a_skip_leaves_the_origin() -> Iterator[None]:
     plan = resume.plan_skip
 
@@ -251,7 +264,7 @@ def a_skip_leaves_the_origin() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "HOLE")
+@variant(profiles.EVERYTHING, 3, "HOLE", "LOST")
 def the_group_is_followed_forward() -> Iterator[None]:
     plan = resume.plan_resume
 
@@ -265,7 +278,7 @@ def the_group_is_followed_forward() -> Iterator[None]:
         yield
 
 
-@variant(profiles.BEGINNINGS, 0, "HIDDEN", "ACK-COVERS-UNRETURNED")
+@variant(profiles.BEGINNINGS, 39, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST", "HOLE")
 def a_first_start_is_not_recorded() -> Iterator[None]:
     """It is made out again at every assignment, until there is progress."""
     advance = DynamoDBProgress.advance
@@ -288,7 +301,20 @@ def a_first_start_is_not_recorded() -> Iterator[None]:
         yield
 
 
-@variant(profiles.RETENTION, 0, "LOST", "HOLE")
+@variant(profiles.BEGINNINGS, 20, "ORIGIN", "LOST", "HOLE", "HIDDEN", "ACK-COVERS-UNRETURNED")
+def a_first_start_overwrites_another() -> Iterator[None]:
+    """It is recorded without the condition that there is none."""
+
+    async def create(store: DynamoDBProgress, partition: int, progress: Progress) -> Progress:
+        item = progress.encode(store._topic, partition)
+        await store._store.call("put_item", TableName=store._table, Item=item)
+        return progress
+
+    with patch.object(DynamoDBProgress, "create", create):
+        yield
+
+
+@variant(profiles.RETENTION, 20, "LOST", "HOLE")
 def a_jump_over_retention_is_gone_on_from() -> Iterator[None]:
     async def follows(consumer: Any, life: Life, records: Sequence[Any]) -> bool:
         return True

@@ -33,6 +33,7 @@ class Workers(Playing):
             stage=self.stage, table=self.table, topic=self.topic, random=self.random,
             born=self.truth.step,
             wrote=wrote,
+            committed=self.truth.committed,
         )  # fmt: skip
         self.workers.append(worker)
 
