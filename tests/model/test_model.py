@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 import tests.model
-from tests.model import profiles, without_reading_rules, without_writing_rules
+from tests.model import (
+    profiles,
+    without_progress_rules,
+    without_reading_rules,
+    without_writing_rules,
+)
 from tests.model.ledger import Violation
 from tests.model.profiles import Profile
 from tests.model.variants import VARIANTS, Variant
 from tests.model.world import World
 
 assert without_writing_rules
+assert without_progress_rules
 assert without_reading_rules
 
 TIMES = int(os.environ.get("MODEL_TIMES", "1"))
