@@ -33,7 +33,10 @@ def _advice(error: MailboxError) -> str:
     """What to do about an error of the read module, which a gateway would know by its type."""
     match error:
         case StoreUnavailable():
-            return ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and AWS_REGION right?"
+            return (
+                ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and"
+                " AWS_DEFAULT_REGION right?"
+            )
         case InvalidReceipt():
             return ": give the receipt that `poste fetch` printed for this user and table"
         case UnreadableItem():

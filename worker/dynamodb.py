@@ -232,7 +232,9 @@ async def open_store(
         client = aioboto3.Session().client("dynamodb", config=config)
         opened = await client.__aenter__()
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise OperatorError(f"cannot use DynamoDB: {error}; set AWS_REGION and the like") from error
+        raise OperatorError(
+            f"cannot use DynamoDB: {error}; set AWS_DEFAULT_REGION and the like"
+        ) from error
     try:
         yield kind(opened, calls_in_flight_max=calls_in_flight_max)
     finally:

@@ -30,7 +30,7 @@ class ImpatientStore(Store):
         except TimeoutError:
             raise OperatorError(
                 f"DynamoDB does not answer ({operation}: {self._why}): is it running, and are"
-                " AWS_ENDPOINT_URL_DYNAMODB, AWS_REGION and the network right?"
+                " AWS_ENDPOINT_URL_DYNAMODB, AWS_DEFAULT_REGION and the network right?"
             ) from None
 
 

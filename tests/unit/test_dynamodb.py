@@ -130,15 +130,14 @@ async def test_open_store_does_not_connect(monkeypatch: pytest.MonkeyPatch) -> N
     assert config.max_pool_connections >= 3
 
 
-@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_ENDPOINT_URL_DYNAMODB"])
+@pytest.mark.parametrize("variable", ["AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_DYNAMODB"])
 async def test_an_incomplete_environment_is_the_operators(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """One line, before the first call (G9)."""
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-    if variable != "AWS_REGION":
+    if variable != "AWS_DEFAULT_REGION":
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         monkeypatch.setenv(variable, "no address")
     with pytest.raises(OperatorError, match="cannot use DynamoDB") as caught:
