@@ -124,7 +124,28 @@ def _printed(command: list[str], *, what: str, seconds: float, text: str | None 
     return done.stdout
 
 
-class Kafka:
+class _InJvm:
+    """A service that is one child: killed, stopped in its tracks, and ended by its pid."""
+
+    _child: Child
+
+    def kill(self) -> None:
+        """`kill -9`; `start` begins again, on the same port."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        # It holds nothing that a test needs, and a clean stop takes seconds.
+        self._child.kill()
+
+    def pause(self) -> None:
+        """From here on it does not answer; what it holds is kept."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
+
+
+class Kafka(_InJvm):
     """One node, both roles. Its data stay in `directory` over kill and start."""
 
     def __init__(self, directory: Path) -> None:
@@ -164,21 +185,6 @@ class Kafka:
             lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
         )
 
-    def kill(self) -> None:
-        """`kill -9`; `start` brings it back with the same data."""
-        self._child.kill()
-
-    def stop(self) -> None:
-        # It holds nothing that a test needs, and a clean stop takes seconds.
-        self._child.kill()
-
-    def pause(self) -> None:
-        """A broker that does not answer."""
-        self._child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._child.signal(signal.SIGCONT)
-
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
         """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
         return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
@@ -188,7 +194,7 @@ class Kafka:
         return _printed(command, what=main, seconds=TOOL_S_MAX, text=text)
 
 
-class DynamoDBLocal:
+class DynamoDBLocal(_InJvm):
     """DynamoDB Local, in memory: its data are gone after a kill."""
 
     def __init__(self, directory: Path) -> None:
@@ -210,19 +216,6 @@ class DynamoDBLocal:
             lambda: dynamodb_answers(self.port),
             what="DynamoDB Local", seconds=START_S_MAX, child=self._child,
         )  # fmt: skip
-
-    def kill(self) -> None:
-        self._child.kill()
-
-    def stop(self) -> None:
-        self._child.kill()
-
-    def pause(self) -> None:
-        """A store that does not answer, with its data kept."""
-        self._child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._child.signal(signal.SIGCONT)
 
 
 def cluster_id() -> str:
