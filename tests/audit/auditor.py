@@ -1,0 +1,276 @@
+"""Watches while workers run, and gives the verdict when all is drained."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from poste_restante import MailboxError
+from tests.audit.journal import Fetch, Journal
+from tests.audit.judge import Final, judge
+from tests.audit.keys import Log, Mailbox, Progress
+from tests.audit.log import Truth
+from tests.audit.observer import AWAY, GroupOffsets, RawTable, raw_table
+from tests.audit.readers import AuditedMailboxes, Fetched, mailboxes_at
+from tests.audit.tail import LogTail, log_tail
+from tests.audit.verdict import Kind, Verdict
+
+#: Seconds that one look may take; a service that is away makes it a missed one.
+LOOK_S_MAX = 20.0
+#: Mailboxes of one look: newest records first, since they are the ones that may not be durable.
+LOOK_USERS_MAX = 100
+#: Queries at a time.
+_QUERIES_MAX = 16
+#: Seconds that the final reading may take in all, and attempts of one mailbox's.
+FINAL_S_MAX, _ATTEMPTS_MAX = 300.0, 5
+#: Seconds until the drain must be over, unless the caller says so.
+DRAINED_S_MAX = 120.0
+#: Seconds between two looks at the drain.
+_DRAIN_LOOK_S = 0.2
+
+_BOOTSTRAP = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
+_ENDPOINT = "AWS_ENDPOINT_URL_DYNAMODB"
+
+
+@dataclass
+class _Pending:
+    """Records below what was committed, that no look has found durable yet."""
+
+    #: Per user, per log: offsets, ascending.
+    of: dict[str, dict[Log, set[int]]] = field(default_factory=dict)
+    #: Per log: below this, every record is or was pending.
+    to: dict[Log, int] = field(default_factory=dict)
+
+    def add(self, truth: Truth, log: Log, bound: int) -> None:
+        begin = max(self.to.get(log, 0), truth.origins.get(log.partition, 0))
+        records = truth.records.get(log.partition, {})
+        for offset in range(begin, bound):
+            record = records.get(offset)
+            if record is not None:
+                user = record.user if record.user is not None else ""
+                self.of.setdefault(user, {}).setdefault(log, set()).add(offset)
+        self.to[log] = max(self.to.get(log, 0), bound)
+
+    def newest(self, count: int) -> list[str]:
+        """Users with the newest pending records: half of them; and the oldest, so that none is
+        pending for ever."""
+        users = sorted(self.of, key=lambda u: max(max(o) for o in self.of[u].values()))
+        return users if len(users) <= count else [*users[-count // 2 :], *users[: count // 2]]
+
+
+class Auditor:
+    """One topic, table and group.
+
+    environment: as of a Scene: Kafka's address, and the store's own. store: the store's address,
+    where the environment's is a faulty endpoint. origins: per partition, below which nothing is
+    expected (a skip, a later start). The topic must exist; its partitions may not be added to.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        environment: Mapping[str, str],
+        *,
+        topic: str,
+        table: str,
+        group: str,
+        store: str | None = None,
+        epoch: int = 1,
+        origins: Mapping[int, int] | None = None,
+    ) -> None:
+        self.journal = journal
+        self.bootstrap = environment[_BOOTSTRAP]
+        self.store = store or environment[_ENDPOINT]
+        self.topic = topic
+        self.dead_letters_topic = environment.get(
+            "POSTE_KAFKA__DEAD_LETTERS_TOPIC", f"{topic}.dead-letters"
+        )
+        self.table = table
+        self.group = group
+        self.epoch = epoch
+        self.origins = dict(origins or {})
+        #: What the looks have found; the verdict includes it.
+        self.seen = Verdict()
+        self._pending = _Pending()
+        self._offsets = GroupOffsets(self.bootstrap, group, topic)
+
+    def _truth(self) -> Truth:
+        return Truth(epoch=self.epoch, origins=self.origins)
+
+    @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[tuple[LogTail, RawTable]]:
+        async with AsyncExitStack() as stack:
+            tail = await stack.enter_async_context(
+                log_tail(
+                    self._truth(), self.journal, self.bootstrap, self.topic,
+                    self.dead_letters_topic,
+                )
+            )  # fmt: skip
+            table = await stack.enter_async_context(raw_table(self.store, self.table))
+            stack.push_async_callback(self._stop_offsets)
+            yield tail, table
+
+    async def _stop_offsets(self) -> None:
+        with suppress(*AWAY):
+            await self._offsets.stop()
+
+    # ---- watching
+
+    @asynccontextmanager
+    async def watching(self, every_s: float = 1.0) -> AsyncIterator[Verdict]:
+        """Looks every so often while it is open; what it yields has the violations so far.
+
+        Services may be away: a look that cannot be had is counted as missed.
+        """
+        before = self.seen.observations
+        async with self._looking() as (tail, table):
+            job = asyncio.create_task(self._watch(tail, table, every_s))
+            try:
+                yield self.seen
+            finally:
+                job.cancel()
+                result = (await asyncio.gather(job, return_exceptions=True))[0]
+            if isinstance(result, Exception):
+                raise result
+            if self.seen.observations == before:
+                # The run was shorter than one look, or both services were away all the time.
+                await self._look(tail, table)
+        self.seen.blind |= self.seen.observations == before
+
+    async def _watch(self, tail: LogTail, table: RawTable, every_s: float) -> None:
+        while True:
+            begin_s = time.monotonic()
+            await self._look(tail, table)
+            await asyncio.sleep(max(0.0, begin_s + every_s - time.monotonic()))
+
+    async def _look(self, tail: LogTail, table: RawTable) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S_MAX):
+                await self._observe(tail, table)
+        except AWAY:
+            self.seen.missed += 1
+        else:
+            self.seen.observations += 1
+
+    async def _observe(self, tail: LogTail, table: RawTable) -> None:
+        """First what is committed; then the log up to there, and the dead letters; then what is
+        durable. Whatever is committed was durable before the first question."""
+        committed = await self._offsets.committed(tail.partitions)
+        progress = await table.progress(self.topic, tail.partitions)
+        await tail.catch_up()
+        for partition in tail.partitions:
+            bound = max(committed.get(partition, 0), self._next(progress.get(partition)))
+            self._pending.add(tail.truth, Log(self.epoch, partition), bound)
+        users = self._pending.newest(LOOK_USERS_MAX)
+        limit = asyncio.Semaphore(_QUERIES_MAX)
+        async with asyncio.TaskGroup() as queries:
+            for user in users:
+                queries.create_task(self._check(tail.truth, table, user, limit))
+
+    def _next(self, progress: Progress | None) -> int:
+        return progress.next if progress is not None and progress.epoch == self.epoch else 0
+
+    async def _check(
+        self, truth: Truth, table: RawTable, user: str, limit: asyncio.Semaphore
+    ) -> None:
+        wanted = self._pending.of[user]
+        mailbox = Mailbox()
+        if user:
+            async with limit:
+                began = self.journal.tick()
+                mailbox = await table.behind(user, {log: min(o) for log, o in wanted.items()})
+                self.journal.cursor_seen(user, mailbox.cursor, began)
+        for log, offsets in wanted.items():
+            for offset in not_durable(truth, mailbox, log, offsets):
+                self.seen.found(
+                    Kind.COMMITTED_PAST,
+                    f"{user!r} {log} offset {offset}: committed or progressed past, and in no"
+                    f" bundle, above the cursor {mailbox.cursor.get(log)}, no dead letter",
+                )
+            self.seen.checked += len(offsets)
+        del self._pending.of[user]
+
+    # ---- the end
+
+    async def drained(self, seconds: float = DRAINED_S_MAX) -> None:
+        """Returns when progress and the group's offset of every partition are behind its last
+        record. Raises AssertionError when they are not in time."""
+        state = "nothing could be asked"
+        deadline_s = time.monotonic() + seconds
+        async with self._looking() as (tail, table):
+            while time.monotonic() < deadline_s:
+                with suppress(*AWAY):
+                    async with asyncio.timeout(LOOK_S_MAX):
+                        await tail.catch_up()
+                        last = tail.last_records()
+                        committed = await self._offsets.committed(tail.partitions)
+                        progress = await table.progress(self.topic, tail.partitions)
+                    short = {
+                        p: (committed.get(p), self._next(progress.get(p)), offset + 1)
+                        for p, offset in last.items()
+                        if min(committed.get(p, 0), self._next(progress.get(p))) <= offset
+                    }
+                    if not short:
+                        return
+                    state = f"partition: (group, progress, wanted): {short}"
+                await asyncio.sleep(_DRAIN_LOOK_S)
+        raise AssertionError(f"not drained within {seconds:.0f} s: {state}")
+
+    async def verdict(self) -> Verdict:
+        """The final reading of everything, and the judgement of all that was journaled.
+
+        Workers have drained, readers are closed, both services answer: raises what they raise.
+        """
+        async with asyncio.timeout(FINAL_S_MAX), self._looking() as (tail, table):
+            await tail.catch_up()
+            await self._look(tail, table)
+            truth = tail.truth
+            users = {r.user for records in truth.records.values() for r in records.values()}
+            users |= {fetch.user for fetch in self.journal.fetches}
+            async with mailboxes_at(self.store, self.table) as opened:
+                mailboxes = AuditedMailboxes(self.journal, opened)
+                finals = await self._finals(table, mailboxes, {u for u in users if u})
+        verdict = judge(self.journal, truth, finals)
+        verdict.add(self.seen)
+        verdict.observations, verdict.missed = self.seen.observations, self.seen.missed
+        verdict.checked, verdict.blind = self.seen.checked, self.seen.blind
+        return verdict
+
+    async def _finals(
+        self, table: RawTable, mailboxes: AuditedMailboxes, users: Iterable[str]
+    ) -> dict[str, Final]:
+        finals: dict[str, Final] = {}
+        limit = asyncio.Semaphore(_QUERIES_MAX)
+
+        async def read(user: str) -> None:
+            async with limit:
+                reading = await self._reading(mailboxes, user)
+                finals[user] = Final(await table.mailbox(user), reading)
+
+        async with asyncio.TaskGroup() as reads:
+            for user in users:
+                reads.create_task(read(user))
+        return finals
+
+    async def _reading(self, mailboxes: AuditedMailboxes, user: str) -> Fetch | None:
+        """The last page of a whole reading, or of as much of it as could be had."""
+        pages: list[Fetched] = []
+        for _ in range(_ATTEMPTS_MAX):
+            with suppress(MailboxError):
+                while not pages or pages[-1].page.more:
+                    pages.append(await mailboxes.fetch(user, after=pages[-1] if pages else None))
+                break
+        return pages[-1].fetch if pages else None
+
+
+def not_durable(truth: Truth, mailbox: Mailbox, log: Log, offsets: Iterable[int]) -> list[int]:
+    """Of records that are committed: those neither in a bundle, nor at or below the cursor, nor
+    among the dead letters. The mailbox was read after the commit, and its cursor last. Pure."""
+    held = {o for bundle in mailbox.bundles if bundle.log == log for o in bundle.bodies}
+    cursor = mailbox.cursor.get(log, -1)
+    return [
+        offset
+        for offset in sorted(offsets)
+        if offset not in held and offset > cursor and (log.partition, offset) not in truth.dead
+    ]

@@ -1,0 +1,228 @@
+"""Readers that journal what they are shown: one at a time, or many at once at random."""
+
+import asyncio
+import random
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from poste_restante import (
+    InvalidReceipt,
+    Mailboxes,
+    Page,
+    StoreUnavailable,
+    UnreadableItem,
+)
+from tests.audit.journal import Fetch, Journal, Outcome
+from tests.audit.keys import Log
+from tests.audit.observer import dynamodb_client
+
+#: Receipts that are remembered for each user, to be acknowledged late.
+_OLD_MAX = 5
+#: Pages of one reading, before its reader turns to another mailbox.
+_PAGES_MAX = 20
+#: Seconds a reader rests between two readings, and after the store was away.
+_REST_S, _AWAY_S = 0.01, 0.1
+#: Seconds after which an acknowledgement is cancelled, at most: a call or two on this machine.
+_CANCEL_S_MAX = 0.02
+#: Seconds that the readers may take to end.
+_END_S_MAX = 30.0
+
+MailboxesFactory = Callable[[], AbstractAsyncContextManager[Mailboxes]]
+
+
+@asynccontextmanager
+async def mailboxes_at(
+    url: str, table: str, *, timeout_s: float = 10.0, attempts: int = 2, **options: Any
+) -> AsyncIterator[Mailboxes]:
+    """The product's mailboxes over a client of one address: the store's, or a faulty one's."""
+    async with dynamodb_client(url, timeout_s=timeout_s, attempts=attempts) as client:
+        yield Mailboxes(client, table=table, **options)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A page, and its entry in the journal."""
+
+    fetch: Fetch
+    page: Page
+
+
+class AuditedMailboxes:
+    """Mailboxes whose every fetch and ack is journaled. Raises what the product raises."""
+
+    def __init__(self, journal: Journal, mailboxes: Mailboxes) -> None:
+        self._journal = journal
+        self._mailboxes = mailboxes
+
+    async def fetch(
+        self,
+        user: str,
+        *,
+        after: Fetched | None = None,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Fetched:
+        """One page, from the head of the mailbox or behind another page."""
+        token = None if after is None else after.page.receipt
+        # A page that passed nothing has no receipt: what follows it is a reading of its own.
+        before = None if after is None or token is None else after.fetch
+        fetch = self._journal.fetch_begins(user, before)
+        try:
+            page = await self._mailboxes.fetch(user, after=token, limit=limit, max_bytes=max_bytes)
+        except BaseException as error:
+            self._journal.fetch_fails(fetch, type(error).__name__)
+            raise
+        messages = (
+            (Log(*m.position.log), m.position.offset, zlib.crc32(m.body)) for m in page.messages
+        )
+        self._journal.fetch_ends(fetch, messages, more=page.more)
+        return Fetched(fetch, page)
+
+    async def read(self, user: str, *, limit: int | None = None) -> list[Fetched]:
+        """Every page, to the mailbox's end, without acknowledging."""
+        pages = [await self.fetch(user, limit=limit)]
+        while pages[-1].page.more:
+            pages.append(await self.fetch(user, after=pages[-1], limit=limit))
+        return pages
+
+    async def ack(self, fetched: Fetched) -> None:
+        """By the receipt of a page: all that its reading has passed."""
+        if fetched.page.receipt is None:
+            return
+        ack = self._journal.ack_begins(fetched.fetch)
+        try:
+            await self._mailboxes.ack(fetched.fetch.user, fetched.page.receipt)
+        except (InvalidReceipt, ValueError):
+            self._journal.ack_ends(ack, Outcome.REFUSED)
+            raise
+        except BaseException:
+            self._journal.ack_ends(ack, Outcome.UNKNOWN)
+            raise
+        self._journal.ack_ends(ack, Outcome.CONFIRMED)
+
+
+class AuditedReaders:
+    """Concurrent readers of many mailboxes, at random from a seed, while it is open.
+
+    They read whole and page by page, and acknowledge: all, a part, twice, late, and cancelled in
+    the middle. readers: at a time. acknowledging: the share of readings that are acknowledged.
+    expected: errors that are the store's and only journaled; any other ends the readers and is
+    raised on leaving.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        mailboxes_factory: MailboxesFactory,
+        users: Sequence[str],
+        *,
+        seed: int,
+        readers: int = 4,
+        acknowledging: float = 0.6,
+        rest_s: float = _REST_S,
+        expected: tuple[type[Exception], ...] = (StoreUnavailable, UnreadableItem),
+    ) -> None:
+        self._journal = journal
+        self._factory = mailboxes_factory
+        self._users = list(users)
+        self._seed = seed
+        self._readers = readers
+        self._acknowledging = acknowledging
+        self._rest_s = rest_s
+        self._expected = expected
+        self._old: dict[str, deque[Fetched]] = {u: deque(maxlen=_OLD_MAX) for u in self._users}
+        self._stopping = asyncio.Event()
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._jobs = [
+            asyncio.create_task(self._run(random.Random(f"{self._seed} reader {number}")))
+            for number in range(self._readers)
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        _, pending = await asyncio.wait(self._jobs, timeout=_END_S_MAX)
+        for job in pending:
+            job.cancel()
+        results = await asyncio.gather(*self._jobs, return_exceptions=True)
+        if kind is None:
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+            assert not pending, f"readers did not end within {_END_S_MAX:.0f} s"
+
+    async def _run(self, rng: random.Random) -> None:
+        while not self._stopping.is_set():
+            try:
+                async with self._factory() as opened:
+                    await self._read_on(rng, AuditedMailboxes(self._journal, opened))
+            except self._expected:  # opening them reads the table record
+                await asyncio.sleep(_AWAY_S)
+
+    async def _read_on(self, rng: random.Random, mailboxes: AuditedMailboxes) -> None:
+        while not self._stopping.is_set():
+            user = rng.choice(self._users)
+            try:
+                pages = await self._pages(rng, mailboxes, user)
+                if pages and rng.random() < self._acknowledging:
+                    await self._acknowledge(rng, mailboxes, user, pages)
+            except self._expected:
+                await asyncio.sleep(_AWAY_S)
+            await asyncio.sleep(rng.random() * 2 * self._rest_s)
+
+    async def _pages(
+        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str
+    ) -> list[Fetched]:
+        """One reading, or the beginning of one, with limits of its own."""
+        limit = rng.choice((None, None, 1, 2, 3, 7, 20, 100))
+        size = rng.choice((None, None, None, 50, 1_000))
+        pages_max = rng.choice((1, 2, _PAGES_MAX))
+        pages = [await mailboxes.fetch(user, limit=limit, max_bytes=size)]
+        while pages[-1].page.more and len(pages) < pages_max and not self._stopping.is_set():
+            page = await mailboxes.fetch(user, after=pages[-1], limit=limit, max_bytes=size)
+            pages.append(page)
+        self._old[user].append(rng.choice(pages))
+        return pages
+
+    async def _acknowledge(
+        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str, pages: list[Fetched]
+    ) -> None:
+        match rng.choice(("all", "all", "part", "twice", "old", "cancelled", "both")):
+            case "all":
+                await mailboxes.ack(pages[-1])
+            case "part":
+                await mailboxes.ack(rng.choice(pages))
+            case "twice":
+                await mailboxes.ack(pages[-1])
+                await mailboxes.ack(pages[-1])
+            case "old":
+                await mailboxes.ack(rng.choice(self._old[user]))
+            case "cancelled":
+                await self._cancelled(rng, mailboxes, pages[-1])
+            case "both":  # two devices at a time
+                both = (mailboxes.ack(pages[-1]), mailboxes.ack(rng.choice(self._old[user])))
+                for result in await asyncio.gather(*both, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        raise result
+
+    @staticmethod
+    async def _cancelled(rng: random.Random, mailboxes: AuditedMailboxes, fetched: Fetched) -> None:
+        job = asyncio.ensure_future(mailboxes.ack(fetched))
+        await asyncio.wait({job}, timeout=rng.random() * _CANCEL_S_MAX)
+        job.cancel()
+        result = (await asyncio.gather(job, return_exceptions=True))[0]
+        if isinstance(result, Exception):
+            raise result
