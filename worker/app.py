@@ -18,13 +18,14 @@ import mode
 from aiohttp.web import Request
 from yarl import URL
 
+from worker.backoff import Waiters
 from worker.bundles import BundleLimits
 from worker.configuration import load_settings
 from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
 from worker.flush import Flusher
-from worker.kafka import client_options, consumer_options, wait_for_topics
+from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
 from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
 from worker.logs import SERVICES_LOGGER, logging_config
@@ -32,6 +33,7 @@ from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.settings import Settings
 from worker.transport import BatchConsumer, BatchTransport, Rules, WholeBatches
+from worker.watchdog import LoopGuard, Watchdog
 from worker.writer import DynamoDBWriter
 
 logger = logging.getLogger(__name__)
@@ -58,10 +60,12 @@ class Resources(mode.Service):
         Raises OperatorError for a missing table or topic, and for a table of another topic.
         """
         settings, kafka = self.settings, self.settings.kafka
+        waiters = Waiters()
         store = await self._open.enter_async_context(
             open_store(
                 calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
                 timeout_s=settings.dynamodb.timeout_s,
+                waiters=waiters,
             )
         )
         progress = DynamoDBProgress(store, settings.dynamodb.table, kafka.topic)
@@ -71,7 +75,7 @@ class Resources(mode.Service):
         log = KafkaLog(topic=kafka.topic, group=kafka.group, client_options=options)
         self._open.push_async_callback(log.stop)
         await log.start()
-        dead_letters = KafkaDeadLetters(kafka.dead_letters_topic, options)
+        dead_letters = KafkaDeadLetters(kafka.dead_letters_topic, options, waiters=waiters)
         self._open.push_async_callback(dead_letters.stop)
         opener = Opener(topic=kafka.topic, start=kafka.beginning, progress=progress, log=log)
         self.transport.rules = Rules(
@@ -98,6 +102,17 @@ class Resources(mode.Service):
             dead_letters=dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
         )
+        self._watch(Watchdog(
+            log=log, waiters=waiters, stalled_s=settings.stalled_s,
+            rebalance_s=rebalance_s(settings),
+        ))  # fmt: skip
+
+    def _watch(self, watchdog: Watchdog) -> None:
+        """From here on a standstill ends the process."""
+        guard = LoopGuard(asyncio.get_running_loop(), watchdog.every_s)
+        self._open.callback(guard.stop)
+        guard.start()
+        self.add_future(watchdog.watch(self.transport.app.consumer))
 
     async def on_stop(self) -> None:
         await self._open.aclose()

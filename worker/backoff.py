@@ -1,6 +1,7 @@
-"""How long to wait before asking again. Pure: the randomness is an argument."""
+"""How long to wait before asking again, and who waits. Pure: the randomness is an argument."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: Seconds: the first wait is at most this. A throttled partition of DynamoDB recovers in tens of
 #: milliseconds (AWS SDKs begin their retries at 50 ms).
@@ -22,3 +23,24 @@ def backoff_delays(
     while True:
         yield random() * ceiling_s
         ceiling_s = min(2 * ceiling_s, s_max)
+
+
+class Waiters:
+    """Who waits for something outside, the store or a broker: what stands still meanwhile is
+    not dead."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @property
+    def any(self) -> bool:
+        return self._count > 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """For as long as the caller waits."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.partitioner import DefaultPartitioner
 
-from worker.backoff import backoff_delays
+from worker.backoff import Waiters, backoff_delays
 from worker.errors import OperatorError, Reason
 from worker.record import Record, RecordHeader
 
@@ -127,6 +127,7 @@ class KafkaDeadLetters:
         producer: Callable[[Mapping[str, Any]], Any] = make_producer,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
+        waiters: Waiters | None = None,
         log_every_s: float = _LOG_EVERY_S,
     ) -> None:
         self._topic = topic
@@ -134,6 +135,7 @@ class KafkaDeadLetters:
         self._make_producer = producer
         self._sleep = sleep
         self._random = random
+        self._waiters = waiters or Waiters()
         self._log_every_s = log_every_s
         self._starting = asyncio.Lock()
         self._connection: _Connection | None = None
@@ -155,7 +157,10 @@ class KafkaDeadLetters:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def send(self, letters: Sequence[DeadLetter]) -> None:
-        left = list(letters)
+        with self._waiters.one_more():  # aiokafka waits inside as well, without a word
+            await self._send_all(list(letters))
+
+    async def _send_all(self, left: list[DeadLetter]) -> None:
         delays = backoff_delays(self._random)
         while True:
             attempt = asyncio.ensure_future(self._attempt(left))

@@ -15,8 +15,8 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Self
 
 import aioboto3
 import aiohttp
@@ -45,7 +45,7 @@ from poste_restante.faults import (
     status_of,
     text_of,
 )
-from worker.backoff import backoff_delays
+from worker.backoff import Waiters, backoff_delays
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
 logger = logging.getLogger(__name__)
@@ -112,19 +112,28 @@ def _validation(text: str, operation: str) -> Exception:
 
 
 class Waiting:
-    """One caller's waits for a store that does not serve it now."""
+    """One caller's waits for a store that does not serve it now; one of its waiters from the
+    first one on, until the `with` block ends."""
 
     def __init__(self, store: "Store", what: str) -> None:
         self._store = store
         self._what = what
         self._delays = backoff_delays(store.random)
         self._since_s: float | None = None
+        self._counted = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._counted.close()
 
     async def wait(self, why: str) -> None:
         """One wait, longer than the one before on average."""
         now_s = self._store.clock()
         if self._since_s is None:
             self._since_s = now_s
+            self._counted.enter_context(self._store.waiters.one_more())
         self._store.say_waiting(self._what, why, now_s - self._since_s)
         await self._store.sleep(next(self._delays))
 
@@ -132,8 +141,8 @@ class Waiting:
 class Store:
     """A low-level DynamoDB client, with bounded concurrency and patience.
 
-    client: anything with the operations as async methods. sleep, random, clock: as
-    `asyncio.sleep`, `random.random` and `time.monotonic`.
+    client: anything with the operations as async methods. waiters: counts the callers that wait.
+    sleep, random, clock: as `asyncio.sleep`, `random.random` and `time.monotonic`.
     """
 
     def __init__(
@@ -141,12 +150,14 @@ class Store:
         client: Any,
         *,
         calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
+        waiters: Waiters | None = None,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._in_flight = asyncio.Semaphore(calls_in_flight_max)
+        self.waiters = waiters or Waiters()
         self.sleep = sleep
         self.random = random
         self.clock = clock
@@ -158,7 +169,12 @@ class Store:
         An attempt whose outcome is not known is made again: the caller's calls must bear that.
         Raises ConditionFailed, ItemRefused, OperatorError and Bug as the module says.
         """
-        waiting = self.waiting(operation)
+        with self.waiting(operation) as waiting:
+            return await self._call(waiting, operation, arguments)
+
+    async def _call(
+        self, waiting: Waiting, operation: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
         strange = 0
         while True:
             try:
@@ -178,7 +194,7 @@ class Store:
             await waiting.wait(why)
 
     def waiting(self, what: str) -> Waiting:
-        """The waits of one caller, which begins with short ones."""
+        """The waits of one caller, which begins with short ones. A context manager."""
         return Waiting(self, what)
 
     def say_waiting(self, what: str, why: str, for_s: float) -> None:
@@ -215,6 +231,7 @@ async def open_store(
     *,
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
     timeout_s: float = TIMEOUT_S,
+    waiters: Waiters | None = None,
     kind: type[Store] = Store,
 ) -> AsyncIterator[Store]:
     """A Store of the address, region and credentials in the AWS SDK's variables and files.
@@ -236,6 +253,6 @@ async def open_store(
             f"cannot use DynamoDB: {error}; set AWS_DEFAULT_REGION and the like"
         ) from error
     try:
-        yield kind(opened, calls_in_flight_max=calls_in_flight_max)
+        yield kind(opened, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
     finally:
         await client.__aexit__(None, None, None)

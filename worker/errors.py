@@ -6,7 +6,8 @@
     │   ├── ConfigurationError   wrong configuration, exit status 2
     │   ├── TableReplaced        the table, or its epoch, is not the one this worker began with
     │   ├── TooManyDeadLetters   a run of dead letters that looks like a bad deploy
-    │   └── ProgressMovedBack    stored progress is below what this worker last saw there
+    │   ├── ProgressMovedBack    stored progress is below what this worker last saw there
+    │   └── Standstill           no progress though everybody answers: start this worker anew
     ├── StoreRefusal             the store refused one call, for a reason its caller knows
     │   ├── ItemRefused          an item of the call is not accepted, whatever its table
     │   └── ConditionFailed      the condition of the call does not hold
@@ -66,6 +67,10 @@ class TooManyDeadLetters(OperatorError):  # noqa: N818 - said as a state
 
 class ProgressMovedBack(OperatorError):  # noqa: N818 - said as a state
     """Stored progress is below what this worker last saw: a restored table, or a rewind."""
+
+
+class Standstill(OperatorError):  # noqa: N818 - said as a state
+    """No progress though there is something to do and everybody answers. Only a new start helps."""
 
 
 class StoreRefusal(WorkerError):  # noqa: N818 - said as a state

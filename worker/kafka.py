@@ -49,6 +49,11 @@ FETCH_WAIT_S = 0.5
 METADATA_S = 30.0
 
 
+def rebalance_s(settings: Settings) -> float:
+    """Seconds that a rebalance may take: what the others wait for one that drains."""
+    return settings.drain_s + REBALANCE_SPARE_S
+
+
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Arguments of any aiokafka client. Raises ConfigurationError for unusable certificates."""
     options: dict[str, Any] = {
@@ -92,7 +97,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "session_timeout_ms": int(kafka.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(kafka.heartbeat_s * 1000),
         "request_timeout_ms": int(max(REQUEST_S, kafka.session_timeout_s) * 1000),
-        "rebalance_timeout_ms": int((settings.drain_s + REBALANCE_SPARE_S) * 1000),
+        "rebalance_timeout_ms": int(rebalance_s(settings) * 1000),
         "max_poll_interval_ms": int(POLL_INTERVAL_S * 1000),
         "max_poll_records": settings.batch.records_max,
         "max_partition_fetch_bytes": FETCH_BYTES,

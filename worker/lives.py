@@ -25,6 +25,9 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 #: that are full; with partitions that are being opened (five polls a second cost nothing).
 POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S = 1.0, 0.05, 0.2
 
+#: Why a partition is closed that has not been asked about yet.
+BEING_OPENED = "being opened"
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -175,7 +178,7 @@ class Assignment:
         ordered = sorted(partitions)
         self.limits = limits or BatchLimits()
         self.lives: dict[int, Life] = {}
-        self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], "being opened")
+        self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], BEING_OPENED)
         self.stuck: dict[int, str] = {}
         self.surplus = frozenset(ordered[partitions_max:])
         self.ended = False

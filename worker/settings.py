@@ -204,6 +204,11 @@ class Settings(BaseSettings):
     leave_s: float = Field(
         15.0, gt=0, le=600, description="seconds after the drain limit until the process is gone"
     )
+    stalled_s: float = Field(
+        120.0, gt=0, le=86_400,
+        description="seconds without progress, though there is something to do and the services"
+        " answer, until a worker takes itself for dead and exits",
+    )  # fmt: skip
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="of the worker's log, on standard error"
     )
@@ -218,6 +223,18 @@ class Settings(BaseSettings):
     bundle: BundleSettings = BundleSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
     http: HttpSettings = HttpSettings()
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        longest_s = max(
+            self.kafka.commit_interval_s, self.batch.linger_s, 2 * self.dynamodb.timeout_s
+        )
+        if self.stalled_s <= longest_s:
+            raise ValueError(
+                f"stalled_s must be above {longest_s:g} s: kafka.commit_interval_s, batch.linger_s"
+                " and twice dynamodb.timeout_s are no standstill"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -30,7 +30,7 @@ import aiokafka
 import faust
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -126,6 +126,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         except IllegalStateError:  # revoked meanwhile
             return False
 
+    async def positions(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Where the client library reads on: behind markers and what it has left out."""
+        found: dict[TP, int] = await self.call_thread(self._positions, tps)
+        return found
+
+    async def _positions(self, tps: Iterable[TP]) -> dict[TP, int]:
+        consumer = self._ensure_consumer()
+        with suppress(IllegalStateError):  # revoked meanwhile
+            return {tp: await consumer.position(TopicPartition._make(tp)) for tp in tps}
+        return {}
+
     async def hold(self, tps: set[TP]) -> None:
         """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
         await self.call_thread(self._hold, tps)
@@ -157,6 +168,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.current = Assignment()
+        #: Of the fetching loop: whoever takes none is dead.
+        self.turns = 0
         self._last_resort: threading.Timer | None = None
 
     @property
@@ -278,6 +291,7 @@ class BatchConsumer(driver.Consumer):
         """Faust's fetcher task: runs until the consumer or the fetcher stops."""
         try:
             while not (self.should_stop or fetcher.should_stop):
+                self.turns += 1
                 if self.flow_active:
                     await self._fetch_next()
                 else:
@@ -303,7 +317,13 @@ class BatchConsumer(driver.Consumer):
     ) -> None:
         """One fetch, into the lives of the assignment it began in."""
         tps = {self._tp(partition) for partition in partitions}
-        fetched: dict[TP, Fetched] = await self._getmany(tps or NOTHING, seconds)
+        try:
+            fetched: dict[TP, Fetched] = await self._getmany(tps or NOTHING, seconds)
+        except KafkaError:
+            # Of positions that aiokafka chose itself, before `perform_seek` held the partitions.
+            if assignment is self.current:
+                raise
+            fetched = dict.fromkeys(tps, Fetched((), caught_up=False))
         if assignment is not self.current:
             await self._undo(fetched)
             return
@@ -446,6 +466,11 @@ class BatchConsumer(driver.Consumer):
         life.stored = await self.rules.progress.advance(
             life.partition, life.stored, life.progress(now_ms)
         )
+
+    async def positions(self) -> dict[int, int]:
+        """Where each open partition is read on; those of which it is known."""
+        tps = [self._tp(partition) for partition in self.current.lives]
+        return {tp.partition: at for tp, at in (await self._thread.positions(tps)).items()}
 
     def _tp(self, partition: int) -> TP:
         return TP(self.rules.topic, partition)

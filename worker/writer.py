@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from poste_restante.item import Item, encode_bundle
 from worker.bundles import Bundle
-from worker.dynamodb import Store
+from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
 
 #: Items of one call (API reference, BatchWriteItem).
@@ -98,7 +98,10 @@ class DynamoDBWriter:
 
     async def _put_all(self, left: dict[tuple[str, str], _Put]) -> None:
         """Sends, and sends again, what is left in `left`, and takes out what is durable."""
-        waiting = self._store.waiting("batch_write_item")
+        with self._store.waiting("batch_write_item") as waiting:
+            await self._put_left(left, waiting)
+
+    async def _put_left(self, left: dict[tuple[str, str], _Put], waiting: Waiting) -> None:
         while left:
             requests = [{"PutRequest": {"Item": put.item}} for put in left.values()]
             answer = await self._store.call(

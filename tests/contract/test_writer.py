@@ -43,6 +43,7 @@ class Mailboxes:
         self.writer = DynamoDBWriter(self.store, table, TOPIC)
 
     async def _sleep(self, delay_s: float) -> None:
+        assert self.store.waiters.any  # or a standstill of the store would be taken for ours
         self.waits_s.append(delay_s)
         await asyncio.sleep(0)
 
@@ -134,6 +135,7 @@ async def test_only_what_was_left_is_sent_again(mailboxes: Mailboxes) -> None:
     assert await stored(mailboxes, wanted)
     assert [len(written(made)) for made in mailboxes.batch_writes()] == [25, 20, 20, 3]
     assert mailboxes.waits_s == [0.05, 0.1, 0.2]
+    assert not mailboxes.store.waiters.any
 
 
 @pytest.mark.parametrize(
@@ -329,7 +331,9 @@ async def test_waiting_is_said_once_in_a_while(
 ) -> None:
     """What it waits for and since when, without a flood and without a body (G8, G9)."""
     now_s = iter([float(n) for n in range(1000)])
-    store = Store(mailboxes.client, sleep=mailboxes._sleep, clock=lambda: next(now_s))
+    store = mailboxes.store = Store(
+        mailboxes.client, sleep=mailboxes._sleep, clock=lambda: next(now_s)
+    )
     mailboxes.client.faults += [refuses("ThrottlingException")] * 20
     await DynamoDBWriter(store, mailboxes.table, TOPIC).write(bundles(1))
 

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import errors
 
 from tests.records import MadeRecord
+from worker.backoff import Waiters
 from worker.dead_letters import (
     DETAIL_BYTES_MAX,
     DeadLetter,
@@ -228,14 +229,20 @@ async def test_a_broken_producer_is_broken_for_all() -> None:
 
 async def test_a_silent_broker_is_spoken_of(caplog: pytest.LogCaptureFixture) -> None:
     """aiokafka retries by itself, so we say that we wait, and say it again (G9)."""
+    waiters = Waiters()
     dead_letters = KafkaDeadLetters(
-        "chat.dead-letters", {}, producer=lambda _: Sent(unanswered=True), log_every_s=0.001
-    )
+        "chat.dead-letters", {}, producer=lambda _: Sent(unanswered=True), log_every_s=0.001,
+        waiters=waiters,
+    )  # fmt: skip
     sending = asyncio.create_task(dead_letters.send([letter(value=b"secret", key=None)]))
     await until(lambda: len(caplog.records) >= 2)
+    seen = [waiters.any]
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
+    seen.append(waiters.any)
+
+    assert seen == [True, False]  # no standstill of ours
 
     assert "chat.dead-letters" in caplog.text
     assert "secret" not in caplog.text

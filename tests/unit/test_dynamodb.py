@@ -12,6 +12,7 @@ from botocore.exceptions import (
 )
 
 from tests.faults import refusal
+from worker.backoff import Waiters
 from worker.dynamodb import _STRANGE_MAX, Store, classify, open_store
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
@@ -97,6 +98,29 @@ async def test_an_outage_is_waited_for_without_end() -> None:
     store = Store(Failing(*away), sleep=no_sleep)
 
     assert await store.call("get_item", a=1) == {"Item": {"a": 1}}
+
+
+async def test_whoever_waits_is_counted_until_it_is_served() -> None:
+    """A standstill while somebody waits is the store's; a call that is served at once, or refused
+    for good, waits for nobody (G1, G8)."""
+    waiters = Waiters()
+    seen: list[bool] = []
+
+    async def look(delay_s: float) -> None:
+        seen.append(waiters.any)
+
+    away = [ConnectTimeoutError(endpoint_url="http://nowhere")] * 2
+    store = Store(Failing(*away), waiters=waiters, sleep=look)
+    await store.call("get_item")
+    assert (seen, waiters.any) == ([True, True], False)
+
+    await store.call("get_item")
+    refused = Store(
+        Failing(*away, refusal("AccessDeniedException")), waiters=waiters, sleep=no_sleep
+    )
+    with pytest.raises(OperatorError):
+        await refused.call("get_item")
+    assert not waiters.any
 
 
 @pytest.mark.parametrize(

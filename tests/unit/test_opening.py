@@ -55,7 +55,7 @@ class FakeLog:
 
     def __init__(self, *groups: int | None, start: int = 0, last: Fingerprint = PRINT) -> None:
         self.groups = dict(enumerate(groups))
-        self.start = start
+        self.start, self.end = start, 100
         self.last = last
         self.asked: dict[int, int] = {}
         self.away = False
@@ -63,7 +63,7 @@ class FakeLog:
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
         if self.away:
             raise KafkaConnectionError("away")
-        return {p: LogState(self.start, 100) for p in partitions}
+        return {p: LogState(self.start, self.end) for p in partitions}
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         return {p: self.groups[p] for p in partitions}

@@ -75,8 +75,9 @@ def test_every_override_overrides_something(mine: Any) -> None:
         BatchConsumer: {"rules", "_open", "_take_answer", "_limited", "_on_broken", "_fetch_next",
                         "_arm_last_resort", "_undo", "_fetch_into", "_fetch_doubtful", "_fetch_all",
                         "_back", "_move", "_stop_reading", "_follows", "_deliver_ready", "_deliver",
-                        "_save", "_tp"},
-        BatchConsumerThread: {"_fetch", "_caught_up", "hold", "_hold", "move", "_move"},
+                        "_save", "positions", "_tp"},
+        BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "hold", "_hold",
+                              "move", "_move"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}
