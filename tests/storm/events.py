@@ -1,0 +1,214 @@
+"""How each event of a storm is made, and which of them may overlap."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from tests.endpoint import FaultyEndpoint
+from tests.scene import Scene
+from tests.services import KafkaService
+from tests.storm.group import rewind, until_empty
+from tests.storm.script import REWINDS, Event, Kind
+from tests.storm.supervisor import Slot, Supervisor
+from tests.storm.weather import refusing, workers_weather
+
+#: What an event has to itself while it lasts. The others overlap as they come.
+_TAKES: dict[Kind, frozenset[str]] = {
+    **dict.fromkeys((Kind.BROKER_KILLED, Kind.BROKER_HUNG), frozenset({"broker"})),
+    **dict.fromkeys((Kind.STORE_OUTAGE, Kind.STORE_HUNG, Kind.ACCESS_DENIED), frozenset({"store"})),
+    Kind.READERS_OUTAGE: frozenset({"readers"}),
+    # A rewind stops all workers and needs a broker that answers; the store may be away.
+    **dict.fromkeys(REWINDS, frozenset({"broker", "group"})),
+}
+#: What must not be taken when an event begins. Frozen workers wake up in a group that is being
+#: moved: that is a zombie, and welcome.
+_NEEDS: dict[Kind, frozenset[str]] = {
+    **_TAKES,
+    **dict.fromkeys((Kind.JOIN, Kind.TERMINATE, Kind.KILL, Kind.FREEZE), frozenset({"group"})),
+}
+
+#: How a worker is taken out of the group for a rewind: told to, killed, or frozen, so that it
+#: wakes up as a zombie in the group that was moved.
+_WAYS_OUT = ("terminate", "terminate", "kill", "freeze")
+#: Seconds that such a zombie sleeps on behind the move.
+_SLEEPS_ON_S = (0.0, 6.0)
+#: Seconds until there is a worker to do something to: they are started again within seconds.
+_AWAKE_S_MAX, _LOOK_S = 10.0, 0.1
+
+
+@dataclass
+class Events:
+    """Makes the events. records: how many the topic has, about. say: prints one line."""
+
+    scene: Scene
+    kafka: KafkaService
+    workers_store: FaultyEndpoint
+    readers_store: FaultyEndpoint
+    supervisor: Supervisor
+    seed: int
+    partitions: int
+    records: Callable[[], int]
+    say: Callable[[str], None]
+    done: Counter[Kind] = field(default_factory=Counter)
+    _running: dict[asyncio.Task[None], frozenset[str]] = field(default_factory=dict)
+
+    async def begin(self, event: Event) -> None:
+        """Start an event, as soon as nothing that it needs is taken; does not wait for its end.
+
+        Raises what an event before it raised: the harness has failed then, not the product.
+        """
+        while self._taken() & _NEEDS[event.kind]:
+            await self._one_ends()
+        self._raise_failures()
+        self.say(str(event))
+        task = asyncio.create_task(self._make(event))
+        self._running[task] = _TAKES.get(event.kind, frozenset())
+
+    async def end(self) -> None:
+        """Wait until all that began have ended. Raises as `begin` does."""
+        while self._running:
+            await self._one_ends()
+
+    def _taken(self) -> frozenset[str]:
+        return frozenset().union(
+            *(takes for task, takes in self._running.items() if not task.done())
+        )
+
+    async def _one_ends(self) -> None:
+        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        self._raise_failures()
+
+    def _raise_failures(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
+            task.result()
+
+    async def _make(self, event: Event) -> None:
+        if event.kind in REWINDS:
+            await self._rewind(event)
+        elif await _HOW[event.kind](self, event) is False:
+            self.say(f"event {event.number}: nobody to {event.kind}")
+            return
+        self.done[event.kind] += 1
+
+    # ---- workers
+
+    async def _join(self, _: Event) -> bool:
+        return self.supervisor.join() is not None
+
+    async def _terminate(self, event: Event) -> bool:
+        """One leaves for good, unless it is the last; or is replaced, as in a deployment."""
+        slot = await self._any_awake(event.draws)
+        if slot is None:
+            return False
+        if event.draws.random() < 0.5 and len(self.supervisor.wanted()) > 1:
+            slot.wanted = False
+        self.supervisor.terminate(slot)
+        return True
+
+    async def _kill(self, event: Event) -> bool:
+        slot = await self._any_awake(event.draws)
+        if slot is None:
+            return False
+        self.supervisor.kill(slot)
+        return True
+
+    async def _freeze(self, event: Event) -> bool:
+        """A zombie: another one takes its partitions over, then it wakes up."""
+        slot = await self._any_awake(event.draws)
+        if slot is None:
+            return False
+        if len(self.supervisor.awake()) == 1:
+            self.supervisor.join()
+        child = slot.child
+        self.supervisor.freeze(slot)
+        await asyncio.sleep(event.lasts_s)
+        if slot.child is child:
+            self.supervisor.thaw(slot)
+        return True
+
+    async def _any_awake(self, draws: random.Random) -> Slot | None:
+        """One of the workers that run, once there is one. None: not in time."""
+        for _ in range(int(_AWAKE_S_MAX / _LOOK_S)):
+            slots = [s for s in self.supervisor.awake() if s.terminated_s is None]
+            if slots:
+                return draws.choice(slots)
+            await asyncio.sleep(_LOOK_S)
+        return None
+
+    # ---- the broker and the stores
+
+    async def _broker_killed(self, event: Event) -> None:
+        self.kafka.kill()
+        await asyncio.sleep(event.lasts_s)
+        await asyncio.to_thread(self.kafka.start)
+
+    async def _broker_hung(self, event: Event) -> None:
+        self.kafka.pause()
+        await asyncio.sleep(event.lasts_s)
+        self.kafka.resume()
+
+    async def _store_outage(self, event: Event) -> None:
+        self.workers_store.outage()
+        await asyncio.sleep(event.lasts_s)
+        self.workers_store.restored()
+
+    async def _readers_outage(self, event: Event) -> None:
+        self.readers_store.outage()
+        await asyncio.sleep(event.lasts_s)
+        self.readers_store.restored()
+
+    async def _store_hung(self, event: Event) -> None:
+        self.workers_store.hang()
+        await asyncio.sleep(event.lasts_s)
+        self.workers_store.resume()
+
+    async def _access_denied(self, event: Event) -> None:
+        """Every worker that calls the store leaves, and is started again, until it is over."""
+        self.workers_store.use(refusing(event.draws))
+        await asyncio.sleep(event.lasts_s)
+        self.workers_store.use(workers_weather(self.seed))
+
+    # ---- the group
+
+    async def _rewind(self, event: Event) -> None:
+        """All leave, the group is moved, all come back; the readers go on all the time."""
+        supervisor, draws = self.supervisor, event.draws
+        supervisor.may_start.clear()
+        asleep: list[Slot] = []
+        for slot in supervisor.slots:
+            match draws.choice(_WAYS_OUT):
+                case "terminate":
+                    supervisor.terminate(slot)
+                case "kill":
+                    supervisor.kill(slot)
+                case "freeze" if slot.awake and slot.terminated_s is None and not asleep:
+                    supervisor.freeze(slot)
+                    asleep.append(slot)
+                case _:
+                    supervisor.terminate(slot)
+        await until_empty(self.scene)
+        how = await rewind(
+            self.scene, event.kind, draws, partitions=self.partitions, records=self.records()
+        )
+        self.say(f"event {event.number}: {how}")
+        supervisor.may_start.set()
+        for slot in asleep:
+            await asyncio.sleep(draws.uniform(*_SLEEPS_ON_S))
+            supervisor.thaw(slot)
+
+
+_HOW: dict[Kind, Callable[[Events, Event], Awaitable[bool | None]]] = {
+    Kind.JOIN: Events._join,
+    Kind.TERMINATE: Events._terminate,
+    Kind.KILL: Events._kill,
+    Kind.FREEZE: Events._freeze,
+    Kind.BROKER_KILLED: Events._broker_killed,
+    Kind.BROKER_HUNG: Events._broker_hung,
+    Kind.STORE_OUTAGE: Events._store_outage,
+    Kind.STORE_HUNG: Events._store_hung,
+    Kind.ACCESS_DENIED: Events._access_denied,
+    Kind.READERS_OUTAGE: Events._readers_outage,
+}

@@ -1,0 +1,114 @@
+"""Rewinds of the group, by Kafka's own tool and by `poste rewind`: both want it empty."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from tests.audit.observer import raw_table
+from tests.scene import Scene
+from tests.services import DYNAMODB_ADDRESS
+from tests.storm.script import Kind
+
+#: Seconds until a group has no members: a killed worker's session, and a broker that is busy.
+EMPTY_S_MAX = 60.0
+#: Attempts of one rewind: the broker or the store may be away for a while; it is an operator who
+#: tries again.
+ATTEMPTS_MAX = 10
+_LOOK_S = 0.3
+#: Offsets back at most, in one partition: a replay must come to an end before the next one.
+BACK_MAX = 12_000
+#: Records of the topic up to which a rewind goes to its start: above, a storm would be one replay.
+EARLIEST_RECORDS_MAX = 150_000
+
+
+async def members(scene: Scene) -> int:
+    """How many the broker counts. Raises KafkaError while it is away."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
+    )
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_consumer_groups([scene.group])
+        (group,) = answer.to_object()["groups"]
+        return len(group["members"])
+    finally:
+        await admin.close()
+
+
+async def until_empty(scene: Scene) -> None:
+    """Wait until nobody is in the group, in the broker's eyes. Raises TimeoutError."""
+    deadline = time.monotonic() + EMPTY_S_MAX
+    while True:
+        try:
+            async with asyncio.timeout(EMPTY_S_MAX):
+                if await members(scene) == 0:
+                    return
+        except (KafkaError, OSError):
+            pass  # away: asked again
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the group has members after {EMPTY_S_MAX:.0f} s")
+        await asyncio.sleep(_LOOK_S)
+
+
+async def rewind(
+    scene: Scene, kind: Kind, draws: random.Random, *, partitions: int, records: int
+) -> str:
+    """Make it; says what was done. records: of the topic, so far.
+
+    A target is below progress, so below what is durable: a group moved forward would look to
+    the auditor like one that was committed past it.
+    """
+    nexts = await _nexts(scene, partitions)
+    partition = draws.choice([*nexts])
+    back = draws.randint(1, BACK_MAX)
+    to = max(0, nexts[partition] - back)
+    if kind is Kind.POSTE_REWIND:
+        how = ["rewind", "--partition", str(partition), "--to", str(to), "--yes"]
+        await _patiently(lambda: asyncio.to_thread(_poste, scene, how))
+        return " ".join(["poste", *how])
+    if kind is Kind.REWIND_TO_OFFSET:
+        how = ["--topic", f"{scene.topic}:{partition}", "--to-offset", str(to)]
+    elif kind is Kind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX:
+        how = ["--topic", scene.topic, "--shift-by", str(-back)]
+    else:
+        how = ["--topic", scene.topic, "--to-earliest"]
+    await _patiently(lambda: asyncio.to_thread(_reset, scene, how))
+    return " ".join(how)
+
+
+async def _nexts(scene: Scene, partitions: int) -> dict[int, int]:
+    """Progress of each partition, straight from the store; 0 where there is none."""
+    async with raw_table(scene.environment[DYNAMODB_ADDRESS], scene.table) as table:
+        found = await table.progress(scene.topic, range(partitions))
+    return {p: found[p].next if p in found else 0 for p in range(partitions)}
+
+
+def _reset(scene: Scene, how: list[str]) -> None:
+    """Raises RuntimeError where the tool did not move the group: it says so, with status 0."""
+    said = scene.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        "--group", scene.group, "--reset-offsets", *how, "--execute",
+    )  # fmt: skip
+    if "NEW-OFFSET" not in said or "Error" in said:
+        raise RuntimeError(f"the group was not moved: {said[-500:]}")
+
+
+def _poste(scene: Scene, arguments: list[str]) -> None:
+    done = scene.poste(*arguments, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"poste {arguments}: {done.stderr[-500:]}")
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Any]]) -> Any:
+    """The result of the first attempt that succeeds. Raises what the last one raised."""
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await attempt()
+        except (AssertionError, RuntimeError):
+            await asyncio.sleep(1.0)
+    return await attempt()
