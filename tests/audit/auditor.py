@@ -125,31 +125,35 @@ class Auditor:
         """
         before = self.seen.observations
         async with self._looking() as (tail, table):
-            job = asyncio.create_task(self._watch(tail, table, every_s))
+            stopping = asyncio.Event()
+            job = asyncio.create_task(self._watch(tail, table, every_s, stopping))
             try:
                 yield self.seen
             finally:
-                job.cancel()
-                result = (await asyncio.gather(job, return_exceptions=True))[0]
-            if isinstance(result, Exception):
-                raise result
+                stopping.set()
+                await asyncio.wait({job})  # a look has its own limit
+            job.result()
             if self.seen.observations == before:
                 # The run was shorter than one look, or both services were away all the time.
                 await self._look(tail, table)
         self.seen.blind |= self.seen.observations == before
 
-    async def _watch(self, tail: LogTail, table: RawTable, every_s: float) -> None:
-        while True:
-            begin_s = time.monotonic()
+    async def _watch(
+        self, tail: LogTail, table: RawTable, every_s: float, stopping: asyncio.Event
+    ) -> None:
+        while not stopping.is_set():
+            next_s = time.monotonic() + every_s
             await self._look(tail, table)
-            await asyncio.sleep(max(0.0, begin_s + every_s - time.monotonic()))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), max(0.0, next_s - time.monotonic()))
 
     async def _look(self, tail: LogTail, table: RawTable) -> None:
         try:
             async with asyncio.timeout(LOOK_S_MAX):
                 await self._observe(tail, table)
-        except AWAY:
+        except AWAY as error:
             self.seen.missed += 1
+            self.seen.missed_why[type(error).__name__] += 1
         else:
             self.seen.observations += 1
 
@@ -235,6 +239,7 @@ class Auditor:
         verdict.add(self.seen)
         verdict.observations, verdict.missed = self.seen.observations, self.seen.missed
         verdict.checked, verdict.blind = self.seen.checked, self.seen.blind
+        verdict.missed_why = self.seen.missed_why
         return verdict
 
     async def _finals(

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.audit.asking import REQUEST_MS_MAX, Questions
 from tests.audit.keys import (
     Log,
     Mailbox,
@@ -120,22 +121,31 @@ class GroupOffsets:
         self._group = group
         self._topic = topic
         self._admin: AIOKafkaAdminClient | None = None
+        self._questions = Questions()
 
     async def committed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Of those partitions that have any. Raises one of AWAY."""
         wanted = [TopicPartition(self._topic, partition) for partition in partitions]
+        return await self._questions.ask(self._committed(wanted))
+
+    async def _committed(self, wanted: list[TopicPartition]) -> dict[int, int]:
+        admin, self._admin = self._admin, None
+        if admin is None:
+            admin = AIOKafkaAdminClient(
+                bootstrap_servers=self._bootstrap, request_timeout_ms=REQUEST_MS_MAX
+            )
         try:
-            if self._admin is None:
-                admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+            if not admin._started:
                 await admin.start()
-                self._admin = admin
-            found = await self._admin.list_consumer_group_offsets(self._group, partitions=wanted)
+            found = await admin.list_consumer_group_offsets(self._group, partitions=wanted)
         except BaseException:
-            await self.stop()
+            await admin.close()
             raise
+        self._admin = admin
         return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def stop(self) -> None:
+        await self._questions.end()
         admin, self._admin = self._admin, None
         if admin is not None:
             await admin.close()

@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from tests.audit.asking import REQUEST_MS_MAX, Questions
 from tests.audit.journal import Journal
 from tests.audit.log import LogRecord, Truth, dead_letter, log_record
 
@@ -24,10 +25,15 @@ _LOOK_S = 0.05
 
 
 class Tail:
-    """Every committed record of one topic, handed to `take` in the order of each partition."""
+    """Every committed record of one topic, in the order of each partition.
 
-    def __init__(self, consumer: Any, topic: str) -> None:
+    asking: a client for questions alone.
+    """
+
+    def __init__(self, consumer: Any, topic: str, asking: Any, questions: Questions) -> None:
         self._consumer = consumer
+        self._asking = asking
+        self._questions = questions
         self._topic = topic
         self.partitions: list[int] = []
         #: Per partition, the offset behind the last record that was taken; polls that are over.
@@ -67,7 +73,7 @@ class Tail:
 
     async def ends(self) -> dict[int, int]:
         """The log's ends now, as readers of committed records see them."""
-        ends = await self._consumer.end_offsets(self._tps())
+        ends = await self._questions.ask(self._asking.end_offsets(self._tps()))
         return {tp.partition: offset for tp, offset in ends.items()}
 
     def has_come_to(self, partition: int, end: int) -> bool:
@@ -143,16 +149,25 @@ async def log_tail(
     truth: Truth, journal: Journal, bootstrap: str, topic: str, dead_letters_topic: str
 ) -> AsyncIterator[LogTail]:
     """Follows both topics while it is open."""
-    consumers = [
+    # The third one only asks: a question behind a fetch that waits for records waits with it.
+    *consumers, asking = (
         AIOKafkaConsumer(
             bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False,
             auto_offset_reset="earliest", isolation_level="read_committed",
-            metadata_max_age_ms=5_000,
+            metadata_max_age_ms=5_000, request_timeout_ms=REQUEST_MS_MAX,
         )
-        for _ in range(2)
-    ]  # fmt: skip
+        for _ in range(3)
+    )  # fmt: skip
+    questions = Questions()
     async with AsyncExitStack() as stack:
-        tails = [Tail(consumers[0], topic), Tail(consumers[1], dead_letters_topic)]
+        stack.push_async_callback(_stop, asking)
+        stack.push_async_callback(questions.end)
+        await asking.start()
+        topics = (topic, dead_letters_topic)
+        tails = [
+            Tail(consumer, name, asking, questions)
+            for consumer, name in zip(consumers, topics, strict=True)
+        ]
         for consumer, tail in zip(consumers, tails, strict=True):
             stack.push_async_callback(_stop, consumer)
             await consumer.start()

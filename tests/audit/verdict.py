@@ -50,6 +50,7 @@ class Verdict:
     dead_letters: int = 0
     observations: int = 0
     missed: int = 0
+    missed_why: Counter[str] = field(default_factory=Counter)
     checked: int = 0
     blind: bool = False
     counts: Counter[Kind] = field(default_factory=Counter)
@@ -77,7 +78,7 @@ class Verdict:
         """One line of JSON: every number, every kind, and the examples if there are any."""
         numbers = (
             "records", "fetches", "unanswered", "readings", "acks", "acks_unknown",
-            "dead_letters", "observations", "missed", "checked", "blind",
+            "dead_letters", "observations", "missed", "missed_why", "checked", "blind",
         )  # fmt: skip
         line = {
             "clean": self.clean,
