@@ -15,11 +15,8 @@ Writer = asyncio.StreamWriter
 Serve = Callable[[Reader, Writer], Awaitable[None]]
 
 
-def end(writer: Writer, *, reset: bool) -> None:
-    """End a connection, by a reset at once, or by a close after what was written."""
-    if not reset:
-        writer.close()
-        return
+def reset(writer: Writer) -> None:
+    """End a connection by a reset, at once."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -63,7 +60,7 @@ class Listening:
             self._server.close()
             self._server = None
         for writer in self._connections.values():
-            end(writer, reset=True)
+            reset(writer)
         if until_s is not None:
             loop = asyncio.get_running_loop()
             self._again = loop.call_later(until_s, self._start_again)
@@ -78,6 +75,7 @@ class Listening:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the round after
         self._kept.close()
 
     async def _connected(self, reader: Reader, writer: Writer) -> None:
@@ -85,15 +83,17 @@ class Listening:
         assert task is not None
         self._connections[task] = writer
         try:
-            if self._server is None:  # taken just before nobody listened
-                end(writer, reset=True)
-            else:
-                await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # by `close` alone; streams log a task that ends cancelled
+            try:
+                if self._server is not None:  # else taken just before nobody listened
+                    await self._serve(reader, writer)
+            finally:
+                writer.close()  # after what was written
+                await writer.wait_closed()
+        except (OSError, asyncio.CancelledError):
+            pass  # cancelled by `close` alone; streams log a task that ends cancelled
         finally:
             del self._connections[task]
-            writer.close()
+            writer.transport.abort()
 
 
 def _bound(port: int) -> socket.socket:

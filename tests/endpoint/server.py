@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.endpoint.befalling import Outcome, befall
 from tests.endpoint.faults import Fault, rejected
 from tests.endpoint.late import Landing, LateCalls
-from tests.endpoint.listening import Listening, Reader, Writer, end
+from tests.endpoint.listening import Listening, Reader, Writer, reset
 from tests.endpoint.plans import Call, Plan, calm, can_befall
 from tests.endpoint.wire import Answer, NoAnswer, Request, Upstream, read_request
 
@@ -145,7 +145,7 @@ class FaultyEndpoint:
         """Nothing more is taken; what was taken lands."""
         await self._listening.close()
         await self._late.flush()
-        self._upstream.close()
+        await self._upstream.close()
 
     async def _serve(self, reader: Reader, writer: Writer) -> None:
         """One connection. What goes wrong with it is the client's to bear."""
@@ -213,7 +213,8 @@ async def _tell(outcome: Outcome, reader: Reader, writer: Writer) -> bool:
         await writer.drain()
         if outcome.sent_max is None:
             return True
-    end(writer, reset=outcome.reset)
+    if outcome.reset:
+        reset(writer)
     return False
 
 

@@ -153,6 +153,9 @@ class Upstream:
             writer.transport.abort()
         return await asyncio.open_connection(self._host, self._port, limit=HEAD_BYTES_MAX)
 
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop()[2].transport.abort()
+    async def close(self) -> None:
+        for _, _, writer in self._idle:
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
+        self._idle.clear()
