@@ -37,7 +37,7 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from worker.errors import OperatorError
-from worker.lives import Assignment, BatchLimits, Life, RecordBatch
+from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
 from worker.logs import SERVICES_LOGGER
 from worker.opening import Opened, Opener
 from worker.progress import ProgressStore
@@ -136,6 +136,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         with suppress(IllegalStateError):  # revoked meanwhile
             return {tp: await consumer.position(TopicPartition._make(tp)) for tp in tps}
         return {}
+
+    async def poll(self) -> None:
+        """Count as a poll, without a fetch: one would wait for the end of a rebalance.
+
+        aiokafka refuses to join again whoever has not polled for `max_poll_interval_ms`: it would
+        stay outside for ever, as after a broker that was away for that long in a rebalance.
+        """
+        await self.call_thread(self._poll)
+
+    async def _poll(self) -> None:
+        with self._ensure_consumer()._fetcher._subscriptions.fetch_context():
+            pass
 
     async def hold(self, tps: set[TP]) -> None:
         """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
@@ -295,10 +307,16 @@ class BatchConsumer(driver.Consumer):
                 if self.flow_active:
                     await self._fetch_next()
                 else:
-                    await self.wait(self.can_resume_flow)
+                    await self._wait_for_flow()
         except (asyncio.CancelledError, *self.consumer_stopped_errors):
             if not self.app.should_stop:
                 raise
+
+    async def _wait_for_flow(self) -> None:
+        """A rebalance is under way. A member that does not poll meanwhile is not taken back."""
+        while not (self.flow_active or self.should_stop):
+            await self._thread.poll()
+            await self.wait(self.can_resume_flow, timeout=POLL_IDLE_S)
 
     async def _fetch_next(self) -> None:
         assignment = self.current

@@ -13,6 +13,7 @@ import faust
 import mode
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import ConsumerMessage
@@ -58,6 +59,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (aiokafka.AIOKafkaConsumer, "pause", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "resume", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
+        (SubscriptionState, "fetch_context", ["self"]),
         (Fetcher, "fetched_records", ["self", "partitions", "timeout", "max_records"]),
     ],
 )
@@ -74,10 +76,10 @@ def test_every_override_overrides_something(mine: Any) -> None:
     own_names = {
         BatchConsumer: {"rules", "_open", "_take_answer", "_limited", "_on_broken", "_fetch_next",
                         "_arm_last_resort", "_undo", "_fetch_into", "_fetch_doubtful", "_fetch_all",
-                        "_back", "_move", "_stop_reading", "_follows", "_deliver_ready", "_deliver",
-                        "_save", "positions", "_tp"},
-        BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "hold", "_hold",
-                              "move", "_move"},
+                        "_back", "_move", "_stop_reading", "_wait_for_flow", "_follows",
+                        "_deliver_ready", "_deliver", "_save", "positions", "_tp"},
+        BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "poll", "_poll",
+                              "hold", "_hold", "move", "_move"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}

@@ -1,0 +1,250 @@
+"""A worker into which the traps of its client libraries are set, on purpose. Run by `trapping`.
+
+TRAPS names them, separated by commas; each is a function below. `x=3` hands 3 to it. TRAPS_IN is
+the folder with the files that hold something up: it goes on when its file is gone.
+"""
+
+import asyncio
+import atexit
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faust.types import TP
+
+from worker import app, kafka, transport
+from worker.bundles import Bundle
+from worker.configuration import load_settings
+from worker.decode import CloudEventsDecoder
+from worker.lives import Assignment
+from worker.opening import Opener
+from worker.writer import DynamoDBWriter, Rejected
+
+TRAPS, FOLDER = os.environ.pop("TRAPS").split(","), Path(os.environ.pop("TRAPS_IN"))
+#: Seconds that anything is held up at most: a test has failed long before.
+HELD_S_MAX = 120.0
+#: Seconds that are long: more than a scene's session time-out, and than any limit set here.
+LONG_S = 7.0
+
+_write, _open = DynamoDBWriter.write, Opener.open
+_create_app = app.create_app
+_drain, _wait_empty = transport.BatchConsumer._drain_messages, transport.BatchConsumer.wait_empty
+_fetch, _hold = transport.BatchConsumerThread._fetch, transport.BatchConsumerThread._hold
+
+
+def say(text: str) -> None:
+    print(f"trap: {text}", flush=True)
+
+
+async def held_up(name: str) -> None:
+    """Returns when the file is gone; at once where it never was."""
+    if not (FOLDER / name).exists():
+        return
+    say(f"held up by {name}")
+    begin = time.monotonic()
+    long = False
+    while (held_s := time.monotonic() - begin) < HELD_S_MAX:
+        if not (FOLDER / name).exists():
+            say(f"released by {name}")
+            return
+        if held_s > LONG_S and not long:
+            long = True
+            say(f"held up for long by {name}")
+        await asyncio.sleep(0.02)
+    raise TimeoutError(name)
+
+
+def poll_interval(seconds: str) -> None:
+    """aiokafka leaves the group when nobody polls for so long; `idle` is said past it twice."""
+    kafka.POLL_INTERVAL_S = float(seconds)
+
+    async def drain(self: transport.BatchConsumer, fetcher: Any) -> None:
+        self.add_future(_say_idle(self, 2 * float(seconds)))
+        await _drain(self, fetcher)
+
+    transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]
+
+
+def late_poll(seconds: str) -> None:
+    """Once, with a partition, nobody polls for so long: a process that was stopped."""
+    late: list[Assignment] = []
+
+    async def fetched(self: transport.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
+        if self.consumer.current.lives and not late:
+            late.append(self.consumer.current)
+            await asyncio.sleep(float(seconds))
+            say("late with a poll")
+        return await _fetch(self, tps, timeout)
+
+    transport.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
+
+
+async def _say_idle(consumer: transport.BatchConsumer, seconds: float) -> None:
+    state: Any = None
+    begin = time.monotonic()
+    while not consumer.should_stop:
+        lives = consumer.current.lives.values()
+        now = consumer.current, sum(life.fetched for life in lives)
+        if now != state:
+            state, begin = now, time.monotonic()
+        elif time.monotonic() - begin > seconds:
+            say(f"idle with {len(lives)} partitions")
+            begin = time.monotonic()
+        await asyncio.sleep(0.05)
+
+
+def metadata(seconds: str) -> None:
+    """A topic's partitions are asked for so often."""
+    kafka.METADATA_S = float(seconds)
+
+
+def request_timeout(seconds: str) -> None:
+    """Past it Faust resumes the flow without `perform_seek`."""
+
+    def create_app(settings: Any) -> app.MailboxApp:
+        made = _create_app(settings)
+        made.conf.broker_request_timeout = float(seconds)
+        return made
+
+    app.create_app = create_app
+
+
+def hold_writes() -> None:
+    """Nothing of partition p is written while a file `write-p` is there, a hung store to it."""
+
+    async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
+        await held_up(f"write-{bundles[0].messages[0].position.partition}")
+        return await _write(self, bundles)
+
+    async def wait_empty(self: transport.BatchConsumer) -> None:
+        say("draining")
+        await _wait_empty(self)
+
+    DynamoDBWriter.write = write  # type: ignore[method-assign]
+    transport.BatchConsumer.wait_empty = wait_empty  # type: ignore[method-assign]
+
+
+def hold_first_look_up() -> None:
+    """The answers to the first questions about partitions are held while `look-up` is there."""
+    asked: list[Opener] = []
+
+    async def opened(self: Opener, partitions: Any) -> Any:
+        asked.append(self)
+        first = len(asked) == 1
+        answers = await _open(self, partitions)
+        if first:
+            await held_up("look-up")
+        return answers
+
+    Opener.open = opened  # type: ignore[method-assign]
+
+
+def straddle() -> None:
+    """The first rebalance is straddled by a fetch that asks for the partitions before they are
+    held: aiokafka has begun to read them where it sees fit."""
+    straddled: list[Assignment] = []
+
+    async def fetched(self: transport.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
+        begun_in = self.consumer.current
+        if not begun_in.lives or straddled:
+            return await _fetch(self, tps, timeout)
+        straddled.append(begun_in)
+        for _ in range(int(HELD_S_MAX / 0.01)):
+            if self.consumer.current is not begun_in:
+                break
+            await asyncio.sleep(0.01)
+        say("a fetch straddles a rebalance")
+        # As if it had begun just before the flow was stopped, which it asks for first.
+        return await self._ensure_consumer()._fetcher.fetched_records(tps, timeout, 1)
+
+    async def late(self: transport.BatchConsumerThread, tps: set[TP]) -> None:
+        if straddled:
+            await asyncio.sleep(0.3)  # the fetch meets what aiokafka has found meanwhile
+        await _hold(self, tps)
+
+    transport.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
+    transport.BatchConsumerThread._hold = late  # type: ignore[method-assign]
+
+
+def no_store() -> None:
+    """What is written goes nowhere: for what is measured of the consumer alone."""
+
+    async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
+        await held_up(f"write-{bundles[0].messages[0].position.partition}")
+        return []
+
+    DynamoDBWriter.write = write  # type: ignore[method-assign]
+
+
+def raise_once() -> None:
+    """The write of the message b"trap" fails, with an error that nobody foresaw."""
+
+    async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
+        if _is_in(bundles):
+            raise RuntimeError("trapped")
+        return await _write(self, bundles)
+
+    DynamoDBWriter.write = write  # type: ignore[method-assign]
+
+
+def cancel_once() -> None:
+    """The flush of the message b"trap" is cancelled by somebody, as no one of ours does."""
+
+    async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
+        if _is_in(bundles):
+            task = asyncio.current_task()
+            assert task is not None, "a flush is a task"
+            task.cancel()
+        return await _write(self, bundles)
+
+    DynamoDBWriter.write = write  # type: ignore[method-assign]
+
+
+def _is_in(bundles: Sequence[Bundle]) -> bool:
+    return any(message.body == b"trap" for bundle in bundles for message in bundle.messages)
+
+
+def decoder() -> None:
+    """Our own decoder has a fault, which the record b"poison" meets."""
+    decode = CloudEventsDecoder.__call__
+
+    def decoded(self: CloudEventsDecoder, record: Any, epoch: int) -> Any:
+        if record.value == b"poison":
+            raise KeyError("a fault of ours")
+        return decode(self, record, epoch)
+
+    CloudEventsDecoder.__call__ = decoded  # type: ignore[method-assign]
+
+
+def acks() -> None:
+    """Says at the end what Faust's own tracking of offsets holds."""
+
+    def created(settings: Any) -> app.MailboxApp:
+        made = _create_app(settings)
+        atexit.register(lambda: say(f"tracked {tracked(made)}"))
+        return made
+
+    app.create_app = created
+
+
+def tracked(made: Any) -> int:
+    consumer = made.consumer
+    each = [*consumer._acked.values(), *consumer._gap.values(), consumer._unacked_messages]
+    return sum(map(len, each))
+
+
+SETTERS: dict[str, Callable[..., None]] = {
+    setter.__name__: setter
+    for setter in (
+        poll_interval, metadata, request_timeout, hold_writes, hold_first_look_up, no_store,
+        raise_once, cancel_once, decoder, acks, straddle, late_poll,
+    )
+}  # fmt: skip
+
+for trap in TRAPS:
+    name, _, argument = trap.partition("=")
+    SETTERS[name](*([argument] if argument else []))
+
+app.run(load_settings(None, os.environ))

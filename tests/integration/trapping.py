@@ -1,0 +1,63 @@
+"""Setting traps into a worker of a scene, and what tests of traps ask of it."""
+
+import re
+import sys
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.scene import Scene
+from tests.services.child import Child
+
+WORKER = Path(__file__).with_name("trapped_worker.py")
+ROOT = Path(__file__).parents[2]
+
+
+def trapped(scene: Scene, *traps: str, **env: str) -> Child:
+    """Start a worker with these traps set; it is ended with the scene."""
+    child = Child(
+        [sys.executable, str(WORKER)],
+        log=scene.directory / f"trapped-{len(scene.workers)}.log",
+        env={
+            **scene.environment, **env, "PYTHONPATH": str(ROOT),
+            "TRAPS": ",".join(traps), "TRAPS_IN": str(scene.directory),
+        },
+    )  # fmt: skip
+    child.start()
+    scene.workers.append(child)
+    return child
+
+
+def hold(scene: Scene, name: str) -> Path:
+    """What waits for this file waits until `unlink()`."""
+    file = scene.directory / name
+    file.touch()
+    return file
+
+
+def assigned(child: Child) -> list[list[int]]:
+    """The partitions of each assignment of a worker, in order."""
+    found = re.findall(r"assigned: partitions \[([\d, ]*)\]", child.output())
+    return [[int(n) for n in each.split(", ") if n] for each in found]
+
+
+async def has(scene: Scene, user: str, *bodies: bytes) -> bool:
+    """Whether a mailbox holds exactly these."""
+    return await scene.bodies(user) == list(bodies)
+
+
+async def commit_group(scene: Scene, partition: int, offset: int) -> None:
+    """Commit any offset for the group, which has no members: Kafka's own tool takes none beyond
+    the log's end."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        group_id=scene.group,
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        tp = TopicPartition(scene.topic, partition)
+        consumer.assign([tp])
+        await consumer.commit({tp: offset})
+    finally:
+        await consumer.stop()
