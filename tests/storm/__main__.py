@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import shutil
@@ -34,6 +35,7 @@ def main() -> int:
     say(f"seed {seed}, {given.seconds:.0f} s")
     report = None
     os.environ.update(LOCAL_AWS)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers are away all the time
     try:
         report = asyncio.run(storm(Settings(seed=seed, seconds=given.seconds), directory, say))
     finally:

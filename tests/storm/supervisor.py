@@ -203,8 +203,10 @@ class Supervisor:
 
 
 def _why(child: Child) -> str:
-    """The last line of a log that says something."""
-    for line in reversed(child.tail().splitlines()):
-        if any(mark in line for mark in ("ERROR", "CRITICAL", "Error", "WARNING")):
-            return line.strip()[:300]
+    """The last line of a log that gives a reason; not the client library's troubles."""
+    lines = [line.strip()[:300] for line in child.output().splitlines()]
+    for marks in (("Crashed reason", "ERROR mode", "ERROR faust.worker"), ("ERROR", "Error")):
+        for line in reversed(lines):
+            if any(mark in line for mark in marks) and "aiokafka" not in line:
+                return line
     return "(it did not say)"
