@@ -21,10 +21,10 @@ FAILING = frozenset({
 })  # fmt: skip
 #: HTTP statuses of a proxy or load balancer on the way that ask for patience.
 FAILING_STATUSES = frozenset({408, 425, 429})
-#: No answer: refused, reset, cut off, timed out, no such host.
+#: No answer: refused, reset, cut off, damaged on the way, timed out, no such host.
 UNREACHABLE = (
-    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, OSError,
-    TimeoutError,
+    botocore_exceptions.ConnectionError, botocore_exceptions.ChecksumError, HTTPClientError,
+    aiohttp.ClientError, OSError, TimeoutError,
 )  # fmt: skip
 #: What botocore makes of an answer of another shape, and what a fault of ours looks like as well.
 NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)

@@ -56,10 +56,20 @@ class InMemoryTable:
         self._check("DescribeTable", TableName)
         return {"Table": {"TableStatus": "ACTIVE", **TABLE_SCHEMA}}
 
-    async def get_item(self, *, TableName: str, Key: Item, **_: Any) -> dict[str, Any]:  # noqa: N803
+    async def get_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803
+        Key: Item,  # noqa: N803
+        ReturnConsumedCapacity: str = "NONE",  # noqa: N803
+        **_: Any,
+    ) -> dict[str, Any]:
         self._check("GetItem", TableName)
         item = self.items.get(_key(Key))
-        return {} if item is None else {"Item": copy.deepcopy(item)}
+        answer: dict[str, Any] = {} if item is None else {"Item": copy.deepcopy(item)}
+        if ReturnConsumedCapacity != "NONE":
+            answer["ConsumedCapacity"] = {"TableName": TableName}
+        return answer
 
     async def put_item(self, *, TableName: str, Item: Item, **conditions: Any) -> dict[str, Any]:  # noqa: N803
         self._check("PutItem", TableName)

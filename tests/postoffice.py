@@ -86,12 +86,16 @@ class PostOffice:
 
     async def items(self, user_id: str = "bob") -> list[Item]:
         """What the table holds of a mailbox, cursor included."""
+        return await self.items_of(mailbox_key(user_id))
+
+    async def items_of(self, key: str) -> list[Item]:
+        """What the table holds under a partition key."""
         found: list[Item] = []
         arguments = {
             "TableName": self.table,
             "ConsistentRead": True,
             "KeyConditionExpression": "user_id = :user",
-            "ExpressionAttributeValues": {":user": {"S": mailbox_key(user_id)}},
+            "ExpressionAttributeValues": {":user": {"S": key}},
         }
         while True:
             answer = await self.store.query(**arguments)

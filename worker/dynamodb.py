@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Self
 
@@ -45,6 +45,7 @@ from poste_restante.faults import (
     status_of,
     text_of,
 )
+from poste_restante.item import Item
 from worker.backoff import Waiters, backoff_delays
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
@@ -163,24 +164,50 @@ class Store:
         self.clock = clock
         self._said_at_s: float | None = None
 
-    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+    async def call(
+        self, operation: str, *, any_of: Collection[str] = (), **arguments: Any
+    ) -> dict[str, Any]:
         """The answer of one operation, however long it takes.
 
-        An attempt whose outcome is not known is made again: the caller's calls must bear that.
+        any_of: members of which every answer has one; without, it is none (one that was cut off
+        reads as one without members). An attempt whose outcome is not known is made again: the
+        caller's calls must bear that.
         Raises ConditionFailed, ItemRefused, OperatorError and Bug as the module says.
         """
         with self.waiting(operation) as waiting:
-            return await self._call(waiting, operation, arguments)
+            return await self._call(waiting, operation, any_of, arguments)
+
+    async def get_item(self, table: str, key: Mapping[str, Any]) -> Item | None:
+        """One item, strongly consistent. None: there is none."""
+        answer = await self.call(
+            "get_item", TableName=table, Key=key, ConsistentRead=True,
+            # What is answered where there is no item has no other member.
+            ReturnConsumedCapacity="TOTAL", any_of=("Item", "ConsumedCapacity"),
+        )  # fmt: skip
+        item: Item | None = answer.get("Item")
+        return item
 
     async def _call(
-        self, waiting: Waiting, operation: str, arguments: dict[str, Any]
+        self,
+        waiting: Waiting,
+        operation: str,
+        any_of: Collection[str],
+        arguments: dict[str, Any],
     ) -> dict[str, Any]:
         strange = 0
         while True:
             try:
                 async with self._in_flight:  # not held while backing off: others may be served
                     answer: dict[str, Any] = await getattr(self._client, operation)(**arguments)
+                if not any_of or not answer.keys().isdisjoint(any_of):
                     return answer
+                why = "its answer is none"
+                strange += 1
+                if strange > _STRANGE_MAX:
+                    raise OperatorError(
+                        f"DynamoDB answers {operation} without {' or '.join(any_of)}: is it"
+                        " DynamoDB, and is the endpoint right?"
+                    )
             except ClientError as error:
                 why = classify(error, operation)
             except _OPERATORS as error:

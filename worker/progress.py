@@ -307,11 +307,7 @@ class DynamoDBProgress:
         )
 
     async def _get(self, key: str) -> Item | None:
-        answer = await self._store.call(
-            "get_item", TableName=self._table, Key=_key(key), ConsistentRead=True
-        )
-        item: Item | None = answer.get("Item")
-        return item
+        return await self._store.get_item(self._table, _key(key))
 
     def _name(self, partition: int) -> str:
         return f"{self._topic}-{partition} in table {self._table!r}"

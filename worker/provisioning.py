@@ -290,6 +290,4 @@ async def _record(
 
 async def _read_record(store: Store, table: str) -> Item | None:
     key = {"user_id": {"S": TABLE_RECORD_KEY}, "position": {"S": CURSOR_KEY}}
-    answer = await store.call("get_item", TableName=table, Key=key, ConsistentRead=True)
-    item: Item | None = answer.get("Item")
-    return item
+    return await store.get_item(table, key)

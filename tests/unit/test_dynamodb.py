@@ -29,6 +29,16 @@ class Failing:
         return {"Item": arguments}
 
 
+class Answering:
+    """A client whose every call is answered with what is next."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = list(answers)
+
+    async def get_item(self, **_: Any) -> dict[str, Any]:
+        return self.answers.pop(0)
+
+
 async def no_sleep(delay_s: float) -> None:
     await asyncio.sleep(0)
 
@@ -168,3 +178,15 @@ async def test_an_incomplete_environment_is_the_operators(
         async with open_store():
             pass
     assert "\n" not in str(caught.value)
+
+
+async def test_an_answer_without_its_members_is_none() -> None:
+    """It is asked for again, and not for ever: what is no DynamoDB would never give it (G8)."""
+    strange: Any = {"strange": 1}
+    store = Store(Answering(strange, {"ConsumedCapacity": {}}), sleep=no_sleep)
+    assert await store.get_item("mailboxes", {"user_id": {"S": "bob"}}) is None
+    store = Store(Answering(strange, {"Item": {"a": {"S": "b"}}}), sleep=no_sleep)
+    assert await store.get_item("mailboxes", {"user_id": {"S": "bob"}}) == {"a": {"S": "b"}}
+
+    with pytest.raises(OperatorError, match="without Item or ConsumedCapacity"):
+        await Store(Answering(*[strange] * 99), sleep=no_sleep).get_item("mailboxes", {})

@@ -1,0 +1,115 @@
+"""A table behind an endpoint that goes wrong, and the clients of the product that call it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aioboto3
+import pytest
+
+from poste_restante.table import TABLE_SCHEMA
+from tests.endpoint import Fault, FaultyEndpoint, nth
+from tests.postoffice import PostOffice
+from tests.services import DYNAMODB_ADDRESS
+from worker.dynamodb import Store, open_store
+
+#: Seconds that the clients wait for an answer. Long enough for a busy machine: a slow answer is
+#: held until they give up.
+TIMEOUT_S = 1.0
+
+THROTTLING = [Fault.PROVISIONED_THROUGHPUT, Fault.THROTTLED, Fault.REQUEST_LIMIT]
+#: What a worker waits for, and a gateway tells its caller of, on whatever call.
+PASSING = [
+    *THROTTLING, Fault.INTERNAL_ERROR, Fault.UNAVAILABLE, Fault.REFUSED, Fault.CUT_BEFORE,
+    Fault.CUT_AFTER, Fault.LATE, Fault.SLOW, Fault.MISSHAPEN, Fault.TRUNCATED,
+]  # fmt: skip
+#: What somebody has to look at.
+LASTING = [Fault.REJECTED_ITEM, Fault.NO_TABLE, Fault.ACCESS_DENIED]
+#: Whether DynamoDB has the call when the client sees the fault. Not here: either way.
+MADE = dict.fromkeys([*THROTTLING, *LASTING], False) | {
+    Fault.UNAVAILABLE: False,
+    Fault.REFUSED: False,
+    Fault.CUT_BEFORE: False,
+    Fault.LATE: False,
+    Fault.CUT_AFTER: True,
+    Fault.SLOW: True,
+    Fault.MISSHAPEN: True,
+    Fault.TRUNCATED: True,
+}
+#: Rounds of a fault: what has several manners (a reset or a close, which of the wrong shapes, ...)
+#: is met in most of them; what costs a time-out, once.
+ROUNDS = {Fault.SLOW: 1, Fault.REFUSED: 2, Fault.MISSHAPEN: 16, Fault.TRUNCATED: 12}
+ROUNDS_OTHERWISE = 4
+
+
+def rounds(fault: Fault) -> range:
+    return range(ROUNDS.get(fault, ROUNDS_OTHERWISE))
+
+
+@dataclass
+class Waited:
+    """What a Store was told while it waited. then: is awaited at each wait."""
+
+    whys: list[str] = field(default_factory=list)
+    then: Callable[[], Awaitable[None]] | None = None
+
+    def kind(self) -> type[Store]:
+        waited = self
+
+        class Watched(Store):
+            def say_waiting(self, what: str, why: str, for_s: float) -> None:
+                waited.whys.append(why)
+
+            def __init__(self, client: Any, **settings: Any) -> None:
+                super().__init__(client, **settings)
+                really = self.sleep
+
+                async def sleep(delay_s: float) -> None:
+                    if waited.then is not None:
+                        await waited.then()
+                    await really(delay_s)
+
+                self.sleep = sleep
+
+        return Watched
+
+
+@dataclass
+class Faulty:
+    """office: a table of its own, which the test asks past the endpoint. The product's clients
+    are led to the endpoint."""
+
+    table: str
+    office: PostOffice
+    endpoint: FaultyEndpoint
+
+    def befall(self, fault: Fault, operation: str, *, persistent: bool = False) -> None:
+        """The next call of this operation, or every one from now on."""
+        self.endpoint.use(nth(fault, 1, operations=[operation], persistent=persistent))
+
+    @asynccontextmanager
+    async def store(self, waited: Waited | None = None) -> AsyncIterator[Store]:
+        """The worker's."""
+        kind = Store if waited is None else waited.kind()
+        async with open_store(timeout_s=TIMEOUT_S, kind=kind) as store:
+            yield store
+
+
+@asynccontextmanager
+async def faulty_table(
+    upstream: str, table: str, patch: pytest.MonkeyPatch
+) -> AsyncIterator[Faulty]:
+    async with aioboto3.Session().client("dynamodb", endpoint_url=upstream) as client:
+        await client.create_table(TableName=table, **TABLE_SCHEMA)
+        office = PostOffice(client, table)
+        await office.open()
+        with FaultyEndpoint(upstream) as endpoint:
+            patch.setenv(DYNAMODB_ADDRESS, endpoint.url)
+            yield Faulty(table, office, endpoint)
+        await client.delete_table(TableName=table)
+
+
+def ids(faults: Sequence[Fault]) -> list[Any]:
+    """Parameters with readable names."""
+    return [pytest.param(fault, id=fault.name.lower()) for fault in faults]
