@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test check bench lock clean
+.PHONY: run demo test check bench availability sweep storm lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -26,6 +26,17 @@ check: .venv/installed  ## format, lint, types, and all tests that need no servi
 
 bench: .venv/installed  ## resident memory with a backlog of a million records
 	@$(BIN)/python -m benchmarks.backlog
+
+availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
+	@$(BIN)/python -m benchmarks.availability
+
+sweep: .venv/installed  ## every fault and every crash, at the 1st call, the 2nd, ...
+	$(BIN)/python -m tests.sweeps
+
+SECONDS ?= 600
+SEED ?= $(shell date +%s)
+storm: .venv/installed  ## all faults at once, from a seed: make storm SECONDS=600 SEED=7
+	$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED)
 
 # Of the public index, whatever this machine is set to add to it.
 LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header

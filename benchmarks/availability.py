@@ -1,0 +1,321 @@
+"""How long a mailbox's writes pause when something goes away: `make availability`.
+
+Two workers with the default settings, eight partitions, one mailbox in each. Every mailbox gets a
+message every 50 ms, and is looked into as often. A message's *wait* is from its acknowledgement by
+the broker until a reader sees it; the *pause* of an event is the longest wait of a message that was
+sent around it, in the partitions of the worker that it befell, and in the others.
+*Back* is from the return of a service until everything that was sent before it is readable.
+
+Prints a line of JSON and the table of docs/delivery.md: of each event the pauses of all runs.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+
+from poste_restante.item import decode_bundle
+from tests.endpoint import FaultyEndpoint
+from tests.scene import Scene, scene_environment
+from tests.services import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
+
+PARTITIONS = 8
+#: Seconds between two messages of a mailbox, and between two looks into it.
+EVERY_S = 0.05
+#: Times each event is made.
+RUNS = 3
+#: Seconds that the store is away: longer than a session time-out.
+OUTAGE_S = 30.0
+#: Seconds without an event, before each and as the first row.
+CALM_S = 5.0
+#: Seconds until everything must be readable again after an event.
+READABLE_S_MAX = 120.0
+#: The workers' settings are the defaults, where a test's scene has quicker ones.
+DEFAULTS = {"POSTE_KAFKA__COMMIT_INTERVAL_S": "5", "POSTE_KAFKA__SESSION_TIMEOUT_S": "10"}
+
+
+@dataclass
+class Mailbox:
+    """Of one partition. acknowledged: when each message was, in the order of sending; waits: of
+    those that were seen. last: the newest key seen."""
+
+    partition: int
+    acknowledged: list[float] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
+    last: str = "!"
+
+    @property
+    def user_id(self) -> str:
+        return f"user-{self.partition}"
+
+
+class Probe:
+    """Sends to every mailbox and looks into it, until it is closed."""
+
+    def __init__(self, scene: Scene, upstream: str) -> None:
+        self._scene = scene
+        self._upstream = upstream
+        self.mailboxes = [Mailbox(partition) for partition in range(PARTITIONS)]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            acks="all", enable_idempotence=True,
+        )  # fmt: skip
+        await producer.start()
+        client = aioboto3.Session().client("dynamodb", endpoint_url=self._upstream)
+        async with client as dynamodb, asyncio.TaskGroup() as tasks:
+            started = [
+                tasks.create_task(work)
+                for mailbox in self.mailboxes
+                for work in (self._send(producer, mailbox), self._look(dynamodb, mailbox))
+            ]
+            yield
+            for task in started:
+                task.cancel()
+        await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer, mailbox: Mailbox) -> None:
+        while True:
+            number = len(mailbox.acknowledged)
+            await producer.send_and_wait(
+                self._scene.topic, key=mailbox.user_id.encode(), value=b"%d" % number,
+                partition=mailbox.partition,
+            )  # fmt: skip
+            mailbox.acknowledged.append(time.monotonic())
+            await asyncio.sleep(EVERY_S)
+
+    async def _look(self, dynamodb: Any, mailbox: Mailbox) -> None:
+        while True:
+            answer = await dynamodb.query(
+                TableName=self._scene.table, ConsistentRead=True,
+                KeyConditionExpression="user_id = :u AND #p > :p",
+                ExpressionAttributeNames={"#p": "position"},
+                ExpressionAttributeValues={
+                    ":u": {"S": mailbox.user_id}, ":p": {"S": mailbox.last}
+                },
+            )  # fmt: skip
+            now = time.monotonic()
+            for item in answer["Items"]:
+                mailbox.last = item["position"]["S"]
+                for message in decode_bundle(item, mailbox.user_id, self._scene.topic):
+                    number = int(message.body)
+                    if number < len(mailbox.acknowledged):
+                        waited = now - mailbox.acknowledged[number]
+                    else:
+                        waited = 0.0  # seen before the broker's answer was
+                    mailbox.waits.setdefault(number, waited)
+            await asyncio.sleep(EVERY_S)
+
+    def marks(self) -> list[int]:
+        """How many were sent to each mailbox so far."""
+        return [len(mailbox.acknowledged) for mailbox in self.mailboxes]
+
+    async def readable(self, marks: list[int]) -> None:
+        """Returns when everything before the marks was seen."""
+        await self._scene.until(
+            lambda: all(
+                number in mailbox.waits
+                for mailbox, mark in zip(self.mailboxes, marks, strict=True)
+                for number in range(mark)
+            ),
+            "everything that was sent is readable", READABLE_S_MAX,
+        )  # fmt: skip
+
+    def pause_s(self, partitions: set[int], since: list[int]) -> float | None:
+        """The longest wait in these partitions, of messages sent since; None: no partition."""
+        waits = [
+            wait
+            for mailbox in self.mailboxes
+            if mailbox.partition in partitions
+            for number, wait in mailbox.waits.items()
+            if number >= since[mailbox.partition]
+        ]
+        return max(waits) if waits else None
+
+
+@dataclass
+class Result:
+    """Of one event. Seconds of each run; None where it befell no partition."""
+
+    event: str
+    befallen_s: list[float | None] = field(default_factory=list)
+    others_s: list[float | None] = field(default_factory=list)
+    back_s: list[float | None] = field(default_factory=list)
+
+    def row(self) -> str:
+        cells = (self.befallen_s, self.others_s, self.back_s)
+        return f"| {self.event} | {' | '.join(map(_seconds, cells))} |"
+
+
+def _seconds(values: list[float | None]) -> str:
+    return ", ".join(f"{value:.1f}" for value in sorted(v for v in values if v is not None))
+
+
+class Availability:
+    """All events, one after the other, on one topic."""
+
+    def __init__(self, services: Services, endpoint: FaultyEndpoint, console: Console) -> None:
+        assert services.kafka is not None, "its broker is killed: give no address of one"
+        self.kafka = services.kafka
+        self.endpoint = endpoint
+        self.console = console
+        environment = {**services.environment, DYNAMODB_ADDRESS: endpoint.url}
+        self.scene = Scene(
+            environment={
+                **scene_environment(
+                    environment, topic="undelivered", table="mailboxes", group="availability"
+                ),
+                **DEFAULTS,
+            },
+            directory=Path(tempfile.mkdtemp(dir=services.directory)),
+            tool=self.kafka.tool, topic="undelivered", table="mailboxes", group="availability",
+        )  # fmt: skip
+        self.probe = Probe(self.scene, services.endpoint)
+        self.results: list[Result] = []
+
+    async def run(self) -> list[Result]:
+        self.scene.init(partitions=PARTITIONS)
+        await self._two_workers()
+        async with self.probe.running():
+            await self.probe.readable([1] * PARTITIONS)
+            await self._event("nothing happens", self._nothing)
+            await self._event("one worker of two is killed (`kill -9`)", self._killed)
+            await self._event("one worker of two is terminated (SIGTERM)", self._terminated)
+            await self._event("a worker joins another one", self._joins, workers=1)
+            await self._event("the broker is killed and started again", self._broker)
+            await self._event(f"the store is away for {OUTAGE_S:.0f} s", self._outage)
+        return self.results
+
+    async def _event(
+        self, name: str, make: Callable[[], Awaitable[set[int]]], *, workers: int = 2
+    ) -> None:
+        """workers: that run before it."""
+        result = Result(name)
+        self.results.append(result)
+        for _ in range(RUNS):
+            await self._two_workers()
+            if workers == 1:
+                await self._terminated()
+            await asyncio.sleep(CALM_S)
+            await self.probe.readable(self.probe.marks())
+            since = self.probe.marks()
+            self._returned: float | None = None
+            befallen = await make()
+            await self.probe.readable(self.probe.marks())
+            back = None if self._returned is None else time.monotonic() - self._returned
+            await asyncio.sleep(CALM_S)
+            await self.probe.readable(self.probe.marks())
+            result.befallen_s.append(self.probe.pause_s(befallen, since))
+            result.others_s.append(self.probe.pause_s(set(range(PARTITIONS)) - befallen, since))
+            result.back_s.append(back)
+            self.console.print(result.row(), highlight=False)
+
+    async def _two_workers(self) -> None:
+        """Both run, and each has read its half for a while."""
+        while len(running := [w for w in self.scene.workers if w.alive]) < 2:
+            joining = self.scene.worker()
+            await self.scene.until(lambda: self._owned(joining), "it has partitions")  # noqa: B023
+        await self.scene.until(
+            lambda: sum(len(self._owned(w)) for w in running) == PARTITIONS, "they share them"
+        )
+
+    def _owned(self, worker: Any) -> set[int]:
+        """Its partitions, by what it said last."""
+        said = re.findall(r"(assigned|revoked): partitions \[(.*?)\]", worker.output())
+        if not said or said[-1][0] == "revoked":
+            return set()
+        return {int(number) for number in said[-1][1].split(",") if number.strip()}
+
+    # ---- the events: each returns the partitions that it befalls
+
+    async def _nothing(self) -> set[int]:
+        return set(range(PARTITIONS))
+
+    async def _killed(self) -> set[int]:
+        return await self._ended(signal.SIGKILL)
+
+    async def _terminated(self) -> set[int]:
+        return await self._ended(signal.SIGTERM)
+
+    async def _ended(self, number: int) -> set[int]:
+        victim, other = [w for w in self.scene.workers if w.alive]
+        owned = self._owned(victim)
+        victim.signal(number)
+        await self.scene.until(
+            lambda: len(self._owned(other)) == PARTITIONS, "the other has taken over"
+        )
+        return owned
+
+    async def _joins(self) -> set[int]:
+        await self._two_workers()
+        return set(range(PARTITIONS))
+
+    async def _broker(self) -> set[int]:
+        await asyncio.to_thread(self.kafka.kill)
+        await asyncio.to_thread(self.kafka.start)
+        self._returned = time.monotonic()
+        before = self.probe.marks()
+        await self.scene.until(
+            lambda: all(n > b for n, b in zip(self.probe.marks(), before, strict=True)),
+            "the producer goes on",
+        )
+        return set(range(PARTITIONS))
+
+    async def _outage(self) -> set[int]:
+        self.endpoint.outage()
+        await asyncio.sleep(OUTAGE_S)
+        self.endpoint.restored()
+        self._returned = time.monotonic()
+        return set(range(PARTITIONS))
+
+
+TABLE_HEAD = """\
+| event | longest wait in the partitions that it befell, s | in the others, s | back, s |
+|---|---|---|---|"""
+
+
+async def measure(services: Services, console: Console) -> list[Result]:
+    """Every event, RUNS times."""
+    with FaultyEndpoint(services.endpoint) as endpoint:
+        availability = Availability(services, endpoint, console)
+        try:
+            return await availability.run()
+        finally:
+            availability.scene.end()
+
+
+def main(start: Callable[[], Services] = start_services) -> int:
+    """Exit status: 0 when every event was survived."""
+    console = Console(stderr=True)
+    try:
+        services = start()
+    except (ServicesMissing, RuntimeError) as error:
+        console.print(f"make availability: {error}")
+        return 1
+    with services:
+        os.environ.update(services.environment)
+        results = asyncio.run(measure(services, console))
+    print(json.dumps({result.event: vars(result) for result in results}))
+    print("\n".join([TABLE_HEAD, *(result.row() for result in results)]))
+    return 0
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)
