@@ -1,0 +1,60 @@
+"""`python -m tests.sweeps`: all sweeps, one line of JSON a run; exit status 1 where one failed."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from tests.services import Services, start_services
+from tests.services.choose import LOCAL_AWS
+from tests.sweeps.ack_sweep import ack_sweeps
+from tests.sweeps.crash_sweep import crash_sweeps
+from tests.sweeps.ground import open_ground
+from tests.sweeps.kafka_sweep import kafka_sweeps
+from tests.sweeps.mail import open_mail
+from tests.sweeps.reading_sweep import reading_sweeps
+from tests.sweeps.report import Report
+from tests.sweeps.store_sweep import store_sweeps
+from tests.sweeps.sweep import Sweep, run_all
+
+
+@click.command()
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what faults leave open.")
+@click.option("--only", multiple=True, metavar="NAME", help="Sweeps whose name begins so.")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True,
+              help="Runs at a time.")  # fmt: skip
+def main(seed: int, only: tuple[str, ...], workers: int) -> None:
+    """Fail the n-th call, for every n and every kind of fault; crash at every step; audit."""
+    logging.basicConfig(level=logging.ERROR)
+    os.environ.update(LOCAL_AWS)
+    report, began_s = Report(), time.monotonic()
+    with start_services({}) as services:
+        asyncio.run(_run(services, report, seed=seed, only=only, at_a_time=workers))
+    report.print_summary(seed=seed, seconds=time.monotonic() - began_s)
+    sys.exit(0 if report.passed else 1)
+
+
+async def _run(
+    services: Services, report: Report, *, seed: int, only: tuple[str, ...], at_a_time: int
+) -> None:
+    async with open_ground(services, Path(services.directory) / "runs") as ground:
+
+        def chosen(sweeps: Iterable[Sweep]) -> list[Sweep]:
+            return [s for s in sweeps if not only or s.case.name.startswith(only)]
+
+        async with open_mail(ground, report) as mail:
+            sweeps = chosen([*reading_sweeps(mail, seed=seed), *ack_sweeps(mail)])
+            await run_all(sweeps, report, at_a_time=at_a_time)
+        sweeps = chosen([
+            *crash_sweeps(ground), *kafka_sweeps(ground), *store_sweeps(ground, seed=seed)
+        ])  # fmt: skip
+        await run_all(sweeps, report, at_a_time=at_a_time)
+
+
+if __name__ == "__main__":
+    main()

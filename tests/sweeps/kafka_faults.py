@@ -1,0 +1,115 @@
+"""What Kafka's client library raises at a commit and at a dead letter, and what becomes of it.
+
+Commits fail where the library meets the broker's answer (`GroupCoordinator._do_commit_offsets`):
+above that it tries again by itself for what it calls retriable, and turns what a rebalance means
+into CommitFailedError. Dead letters fail where ours meets the library (`AIOKafkaProducer`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
+Due = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaFault:
+    """One way in which a call goes wrong.
+
+    call: "commit", "commit-refused", "send", "acknowledgement" or "connect". made: the call
+    succeeds, and its answer is lost. leaves: what the worker says as its process ends, with
+    status 1; None: it goes on by itself.
+    """
+
+    call: str
+    error: Callable[[], Exception]
+    made: bool = False
+    leaves: str | None = None
+
+
+#: The end of a worker that the broker forbids something.
+_DEAD_LETTERS_REFUSED = "the broker refuses dead letters"
+
+KAFKA_FAULTS = {
+    "commit-coordinator-moved": KafkaFault("commit", errors.NotCoordinatorForGroupError),
+    "commit-coordinator-away": KafkaFault("commit", errors.GroupCoordinatorNotAvailableError),
+    "commit-coordinator-loading": KafkaFault("commit", errors.GroupLoadInProgressError),
+    "commit-disconnected": KafkaFault("commit", errors.KafkaConnectionError),
+    "commit-timed-out": KafkaFault("commit", errors.RequestTimedOutError),
+    "commit-answer-lost": KafkaFault("commit", errors.RequestTimedOutError, made=True),
+    "commit-unknown-member": KafkaFault("commit", errors.UnknownMemberIdError),
+    "commit-old-generation": KafkaFault("commit", errors.IllegalGenerationError),
+    "commit-rebalancing": KafkaFault("commit", errors.RebalanceInProgressError),
+    "commit-made-then-rebalanced": KafkaFault(
+        "commit", errors.IllegalGenerationError, made=True
+    ),
+    "commit-forbidden": KafkaFault(
+        "commit", errors.GroupAuthorizationFailedError, leaves="GroupAuthorizationFailedError"
+    ),
+    "commit-topic-forbidden": KafkaFault(
+        "commit", errors.TopicAuthorizationFailedError, leaves="TopicAuthorizationFailedError"
+    ),
+    "commit-broker-fault": KafkaFault("commit", errors.UnknownError, leaves="UnknownError"),
+    "commit-broker-fault-made": KafkaFault(
+        "commit", errors.UnknownError, made=True, leaves="UnknownError"
+    ),
+    "commit-not-assigned": KafkaFault(
+        "commit-refused", errors.IllegalStateError, leaves="IllegalStateError"
+    ),
+    "letter-no-room": KafkaFault("send", errors.KafkaTimeoutError),
+    "letter-timed-out": KafkaFault("acknowledgement", errors.KafkaTimeoutError),
+    "letter-leader-moved": KafkaFault("acknowledgement", errors.NotLeaderForPartitionError),
+    "letter-too-few-replicas": KafkaFault("acknowledgement", errors.NotEnoughReplicasError),
+    "letter-out-of-sequence": KafkaFault("acknowledgement", errors.OutOfOrderSequenceNumber),
+    "letter-answer-lost": KafkaFault("acknowledgement", errors.KafkaTimeoutError, made=True),
+    "letter-too-large": KafkaFault(
+        "send", errors.MessageSizeTooLargeError, leaves=_DEAD_LETTERS_REFUSED
+    ),
+    "letter-forbidden": KafkaFault(
+        "acknowledgement", errors.TopicAuthorizationFailedError, leaves=_DEAD_LETTERS_REFUSED
+    ),
+    "letter-forbidden-made": KafkaFault(
+        "acknowledgement", errors.TopicAuthorizationFailedError,
+        made=True, leaves=_DEAD_LETTERS_REFUSED,
+    ),
+    "letter-no-broker": KafkaFault("connect", errors.KafkaConnectionError),
+}  # fmt: skip
+
+
+def inject(fault: KafkaFault, due: Due) -> None:
+    """Make the call of this process fail whenever it is due; `due` is asked once a call."""
+    owner: Any
+    owner, name = {
+        "commit": (GroupCoordinator, "_do_commit_offsets"),
+        "commit-refused": (AIOKafkaConsumer, "commit"),
+        "send": (AIOKafkaProducer, "send"),
+        "acknowledgement": (AIOKafkaProducer, "send"),
+        "connect": (AIOKafkaProducer, "start"),
+    }[fault.call]
+    made = getattr(owner, name)
+
+    async def failing(*args: Any, **kwargs: Any) -> Any:
+        if not due():
+            return await made(*args, **kwargs)
+        if fault.call == "acknowledgement":
+            return await _unacknowledged(fault, lambda: made(*args, **kwargs))
+        if fault.made:
+            await made(*args, **kwargs)
+        raise fault.error()
+
+    setattr(owner, name, failing)
+
+
+async def _unacknowledged(
+    fault: KafkaFault, send: Callable[[], Awaitable["asyncio.Future[Any]"]]
+) -> "asyncio.Future[Any]":
+    """As `AIOKafkaProducer.send`: a future, that fails."""
+    if fault.made:
+        await (await send())
+    failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    failed.set_exception(fault.error())
+    return failed

@@ -1,0 +1,57 @@
+"""Kafka: the n-th commit of the group's offsets, or the n-th dead letter, of a worker fails."""
+
+from collections.abc import Iterator
+
+from tests.sweeps.crash_sweep import patched_worker
+from tests.sweeps.ground import Ground
+from tests.sweeps.kafka_faults import KAFKA_FAULTS, KafkaFault
+from tests.sweeps.orders import Order
+from tests.sweeps.play import Faults, Play
+from tests.sweeps.report import Case, Run
+from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.sweep import Sweep
+
+SWEEP = "kafka"
+
+
+def kafka_sweeps(ground: Ground) -> Iterator[Sweep]:
+    """Each kind of failure, transient and persistent."""
+    run = KafkaRun(ground)
+    for name in KAFKA_FAULTS:
+        for persistent in (False, True):
+            yield Sweep(Case(SWEEP, name, persistent), run)
+
+
+class KafkaRun:
+    """Makes runs."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    async def __call__(self, case: Case, number: int) -> Run:
+        fault = KAFKA_FAULTS[case.kind]
+        scene = await self._ground.scene(SWEEP, partitions=PARTITIONS)
+        order = Order(case.kind, number, persistent=case.persistent, directory=str(scene.directory))
+        play = Play(
+            self._ground, scene,
+            Faults(
+                met=lambda: order.met().total(), heal=order.heal,
+                may_leave=lambda status, log: _left_wrongly(fault, status, log),
+            ),
+            first=lambda: patched_worker(scene, order), again=scene.worker,
+        )  # fmt: skip
+        audit = await play.to_the_end()
+        if order.met() and fault.leaves is not None and len(play.exits) < 2:
+            play.wrong.append("the worker went on")
+        run = Run(case, number, order.met(), tuple(play.exits), "; ".join(play.wrong), audit)
+        if run.clean:
+            await self._ground.clear(scene)
+        return run
+
+
+def _left_wrongly(fault: KafkaFault, status: int, log: str) -> str:
+    if fault.leaves is None:
+        return f"the worker left with {status}: {log[-1500:]}"
+    if status != 1:
+        return f"the worker left with {status}, not 1"
+    return "" if fault.leaves in log else f"the worker left without saying why: {log[-1500:]}"

@@ -1,0 +1,73 @@
+"""Mailboxes for the sweeps of the reader's side: filled once, by a worker, one for every run."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.audit import AuditedProducer, Auditor, Journal, Outgoing
+from tests.scene import Scene
+from tests.sweeps.ground import Ground, until
+from tests.sweeps.play import LEAVE_S_MAX, PART_S_MAX, ends_of
+from tests.sweeps.report import Report
+from tests.sweeps.scenario import PARTITIONS
+
+#: Mailboxes, and messages of each: small ones for reading, four bundles of two messages each;
+#: large ones for acknowledgements that delete by more than one call, of 25 bundles.
+SMALL, SMALL_MESSAGES = 1_000, 8
+LARGE, LARGE_MESSAGES = 40, 80
+
+
+@dataclass
+class Mail:
+    """Filled mailboxes. Their messages stand in two partitions: acknowledging raises two."""
+
+    ground: Ground
+    scene: Scene
+    journal: Journal
+    small: list[str]
+    large: list[str]
+
+
+@asynccontextmanager
+async def open_mail(ground: Ground, report: Report) -> AsyncIterator[Mail]:
+    """Filled by a real worker, which has left; audited on leaving, when all runs are over."""
+    scene = await ground.scene("reading", partitions=PARTITIONS)
+    mail = Mail(
+        ground, scene, Journal(),
+        [f"small-{n}" for n in range(SMALL)], [f"large-{n}" for n in range(LARGE)],
+    )  # fmt: skip
+    try:
+        await _fill(mail)
+        yield mail
+        auditor = Auditor(
+            mail.journal, scene.environment,
+            topic=scene.topic, table=scene.table, group=scene.group,
+        )  # fmt: skip
+        report.audit("reading", json.loads((await auditor.verdict()).line()))
+    finally:
+        scene.end()
+
+
+async def _fill(mail: Mail) -> None:
+    ground, scene = mail.ground, mail.scene
+    sizes = dict.fromkeys(mail.small, SMALL_MESSAGES) | dict.fromkeys(mail.large, LARGE_MESSAGES)
+    worker = scene.worker()
+    async with AuditedProducer(mail.journal, ground.services.bootstrap, scene.topic) as producer:
+        produced = await producer.produce(
+            *(
+                Outgoing(key=user.encode(), value=b"%d" % number, partition=number % PARTITIONS)
+                for user, messages in sizes.items()
+                for number in range(messages)
+            )
+        )
+
+    async def committed() -> bool:
+        return await ground.committed(scene) == ends_of(produced)
+
+    await until(committed, "the mailboxes are filled", PART_S_MAX)
+    worker.signal(signal.SIGTERM)
+    status = await asyncio.to_thread(worker.wait, LEAVE_S_MAX)
+    assert status == 0, worker.tail()

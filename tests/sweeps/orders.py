@@ -1,0 +1,70 @@
+"""What a patched process is ordered to do, and how it says that it did. Pure, but for two files.
+
+The order is one JSON object in an environment variable. What was done is appended to a file, one
+line each time: it must be known of a process that ended in the next instant.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+#: The variable that carries the order.
+ORDER = "SWEEP_ORDER"
+#: Exit status of a process that was ordered to crash: no other end has it.
+CRASHED = 86
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Do `what` the `number`-th time that it is possible, counted from 1.
+
+    persistent: and every later time, until the file `healed` is there. met: the file of what
+    was done.
+    """
+
+    what: str
+    number: int
+    persistent: bool
+    directory: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        return cls(**json.loads(environ[ORDER]))
+
+    def environment(self) -> dict[str, str]:
+        return {ORDER: json.dumps(asdict(self))}
+
+    @property
+    def _met(self) -> Path:
+        return Path(self.directory) / "met"
+
+    @property
+    def _healed(self) -> Path:
+        return Path(self.directory) / "healed"
+
+    def heal(self) -> None:
+        self._healed.touch()
+
+    def is_due(self, time: int) -> bool:
+        """Whether it is done this time, the `time`-th."""
+        if self._healed.exists():
+            return False
+        return time == self.number or (self.persistent and time > self.number)
+
+    def meet(self, where: str) -> None:
+        """It is done, in a moment."""
+        file = os.open(self._met, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(file, f"{where}\n".encode())
+        finally:
+            os.close(file)
+
+    def met(self) -> Counter[str]:
+        """How often it was done, by where."""
+        if not self._met.exists():
+            return Counter()
+        return Counter(self._met.read_text().split())

@@ -1,0 +1,141 @@
+"""One run of a worker: parts of records, started again if it leaves; drained, stopped, audited."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.audit import AuditedMailboxes, AuditedProducer, Auditor, Journal, mailboxes_at
+from tests.audit.journal import Produced
+from tests.scene import Scene
+from tests.services.child import Child
+from tests.sweeps.ground import Ground, until
+from tests.sweeps.scenario import PARTS, part, users
+
+#: Injections of a persistent fault after which it is healed: more than one attempt has met it.
+MET_UNTIL_HEALED = 3
+#: Starts of one run. A fault that ends the process is healed as it ends.
+STARTS_MAX = 4
+#: Seconds until a part is materialized and committed: two starts, on a busy machine.
+PART_S_MAX = 60.0
+#: Seconds from SIGTERM to the end: the drain limit, the last resort and some more.
+LEAVE_S_MAX = 25.0
+#: Seconds between two looks at the fault, and at what is committed.
+_LOOK_S, _WATCH_S = 0.03, 0.5
+
+
+@dataclass
+class Faults:
+    """What a run needs to know of its fault.
+
+    met: how often it was injected. heal: it is injected no more. may_leave: given the exit
+    status and the log of a worker that left by itself, what is wrong with that; "": nothing.
+    """
+
+    met: Callable[[], int]
+    heal: Callable[[], None]
+    may_leave: Callable[[int, str], str]
+
+
+@dataclass
+class Play:
+    """One run. first, again: start a worker, the first one and those after it."""
+
+    ground: Ground
+    scene: Scene
+    faults: Faults
+    first: Callable[[], Child]
+    again: Callable[[], Child]
+    poisoned: bool = False
+    rejecting: bool = False
+    exits: list[int] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
+
+    async def to_the_end(self) -> dict[str, Any]:
+        """The verdict, as its line says it. What was wrong besides is in `wrong`."""
+        auditor = Auditor(
+            self.journal, self.scene.environment,
+            topic=self.scene.topic, table=self.scene.table, group=self.scene.group,
+        )  # fmt: skip
+        healing = asyncio.ensure_future(self._heal_in_time())
+        try:
+            async with auditor.watching(every_s=_WATCH_S):
+                await self._parts()
+            verdict: dict[str, Any] = json.loads((await auditor.verdict()).line())
+        finally:
+            healing.cancel()
+            self.scene.end()
+        return verdict
+
+    async def _parts(self) -> None:
+        bootstrap = self.ground.services.bootstrap
+        worker = self.first()
+        async with (
+            AuditedProducer(self.journal, bootstrap, self.scene.topic) as producer,
+            mailboxes_at(self.ground.services.endpoint, self.scene.table) as mailboxes,
+        ):
+            readers = AuditedMailboxes(self.journal, mailboxes)
+            for number in range(PARTS):
+                produced = await producer.produce(
+                    *part(number, poisoned=self.poisoned, rejecting=self.rejecting)
+                )
+                worker = await self._settled(worker, ends_of(produced))
+                if number < PARTS - 1:
+                    await self._acknowledge(readers, number)
+        self.faults.heal()
+        worker.signal(signal.SIGTERM)
+        status = await asyncio.to_thread(worker.wait, LEAVE_S_MAX)
+        self.exits.append(status)
+        if status != 0:
+            self.wrong.append(f"status {status} after SIGTERM: {worker.tail()}")
+
+    async def _acknowledge(self, readers: AuditedMailboxes, number: int) -> None:
+        """Every other user takes what is there: what is replayed later must not come back."""
+        for user in users()[number % 2 :: 2]:
+            page = await readers.fetch(user)
+            await readers.ack(page)
+
+    async def _settled(self, worker: Child, ends: Mapping[int, int]) -> Child:
+        """The worker, or another one, once the group's offsets stand at the ends of the log."""
+        left = asyncio.Event()
+
+        async def settled() -> bool:
+            if not worker.alive:
+                left.set()
+                return True
+            return await self.ground.committed(self.scene) == ends
+
+        for _ in range(STARTS_MAX):
+            left.clear()
+            try:
+                await until(settled, "all is materialized and committed", PART_S_MAX)
+            except TimeoutError as error:
+                raise TimeoutError(f"{error}\n{self.scene.log()[-3000:]}") from None
+            if not left.is_set():
+                return worker
+            status = worker.wait()
+            self.exits.append(status)
+            if wrong := self.faults.may_leave(status, worker.output()):
+                self.wrong.append(wrong)
+            self.faults.heal()
+            await self.ground.bury(self.scene)
+            worker = self.again()
+        raise RuntimeError(f"{STARTS_MAX} starts: {self.scene.log()[-3000:]}")
+
+    async def _heal_in_time(self) -> None:
+        while self.faults.met() < MET_UNTIL_HEALED:
+            await asyncio.sleep(_LOOK_S)
+        self.faults.heal()
+
+
+def ends_of(produced: Iterable[Produced]) -> dict[int, int]:
+    """The end of each partition's log behind what was produced last."""
+    ends: dict[int, int] = {}
+    for each in produced:
+        assert each.place is not None, "the broker is never away in a sweep"
+        partition, offset = each.place
+        ends[partition] = max(ends.get(partition, 0), offset + 1)
+    return ends

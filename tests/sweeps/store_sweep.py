@@ -1,0 +1,86 @@
+"""The store, worker side: the n-th call of a worker to DynamoDB fails."""
+
+from collections.abc import Iterator
+
+from tests.endpoint import Fault, FaultyEndpoint, calm, nth
+from tests.services import DYNAMODB_ADDRESS
+from tests.services.child import Child
+from tests.sweeps.ground import Ground
+from tests.sweeps.play import Faults, Play
+from tests.sweeps.report import Case, Run
+from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.sweep import Sweep
+
+SWEEP = "store"
+#: Operations that a fault of a batch can befall.
+_BATCHES = {"BatchWriteItem"}
+
+#: What a worker says that leaves, with status 1, by fault. No other fault makes it leave, of
+#: whatever duration: a store that throttles or is away is waited for.
+LEAVES = {
+    Fault.NO_TABLE: ("the table does not exist",),
+    Fault.ACCESS_DENIED: ("DynamoDB refuses",),
+    # Of a batch it is about an item, which becomes a dead letter; of any other call it is ours.
+    Fault.REJECTED_ITEM: ("ItemRefused",),
+    # An answer that was made `{}` on the way says of a look-up: there is no such item.
+    Fault.MISSHAPEN: ("is not ours yet", "has no progress any more"),
+    Fault.TRUNCATED: ("is not ours yet", "has no progress any more"),
+}
+#: Those that always end the process which meets them.
+ALWAYS = frozenset({Fault.NO_TABLE, Fault.ACCESS_DENIED})
+
+
+def store_sweeps(ground: Ground, *, seed: int) -> Iterator[Sweep]:
+    """Each kind of fault, transient and persistent."""
+    run = StoreRun(ground, seed)
+    for fault in Fault:
+        for persistent in (False, True):
+            yield Sweep(Case(SWEEP, fault.value, persistent), run)
+
+
+class StoreRun:
+    """Makes runs. seed: of what a fault leaves open."""
+
+    def __init__(self, ground: Ground, seed: int) -> None:
+        self._ground = ground
+        self._seed = seed
+
+    async def __call__(self, case: Case, number: int) -> Run:
+        fault = Fault(case.kind)
+        scene = await self._ground.scene(SWEEP, partitions=PARTITIONS)
+        operations = _BATCHES if fault is Fault.UNPROCESSED else None
+        plan = nth(fault, number, persistent=case.persistent, operations=operations)
+        seed = self._seed * 1_000 + number
+        with FaultyEndpoint(self._ground.services.endpoint, plan=plan, seed=seed) as endpoint:
+
+            def start() -> Child:
+                return scene.worker(**{DYNAMODB_ADDRESS: endpoint.url})
+
+            play = Play(
+                self._ground, scene,
+                Faults(
+                    met=endpoint.injected.total,
+                    heal=lambda: endpoint.use(calm()),
+                    may_leave=lambda status, log: left_wrongly(fault, status, log),
+                ),
+                first=start, again=start, rejecting=fault is Fault.REJECTED_ITEM,
+            )  # fmt: skip
+            audit = await play.to_the_end()
+        injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
+        if injected and fault in ALWAYS and len(play.exits) < 2:
+            play.wrong.append("the worker went on")
+        run = Run(case, number, injected, tuple(play.exits), "; ".join(play.wrong), audit)
+        if run.clean:
+            await self._ground.clear(scene)
+        return run
+
+
+def left_wrongly(fault: Fault, status: int, log: str) -> str:
+    """What is wrong with a worker that left by itself; "": that is how it must be."""
+    if fault not in LEAVES:
+        return f"the worker left with {status}: {log[-1500:]}"
+    if status != 1:
+        return f"the worker left with {status}, not 1"
+    if not any(line in log for line in LEAVES[fault]):
+        return f"the worker left without saying why: {log[-1500:]}"
+    return ""
