@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from poste_restante import (
     InvalidReceipt,
@@ -37,11 +37,16 @@ MailboxesFactory = Callable[[], AbstractAsyncContextManager[Mailboxes]]
 
 @asynccontextmanager
 async def mailboxes_at(
-    url: str, table: str, *, timeout_s: float = 10.0, attempts: int = 2, **options: Any
+    url: str,
+    table: str,
+    *,
+    timeout_s: float = 10.0,
+    attempts: int = 2,
+    kind: type[Mailboxes] = Mailboxes,
 ) -> AsyncIterator[Mailboxes]:
     """The product's mailboxes over a client of one address: the store's, or a faulty one's."""
     async with dynamodb_client(url, timeout_s=timeout_s, attempts=attempts) as client:
-        yield Mailboxes(client, table=table, **options)
+        yield kind(client, table=table)
 
 
 @dataclass(frozen=True)

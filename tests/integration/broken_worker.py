@@ -1,0 +1,105 @@
+"""A worker with one rule left out, named by BROKEN. Run by test_controls.py.
+
+Each breach is one that a worker of this kind could have by mistake, made from outside: the product
+has no switch for it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from poste_restante import position
+from worker import bundles, flush, resume
+from worker.app import run
+from worker.configuration import load_settings
+from worker.flush import Flushed, Flusher
+from worker.lives import RecordBatch
+from worker.record import Record
+from worker.writer import DynamoDBWriter
+
+_flush = Flusher.flush
+_pack = bundles.pack
+#: Flushes that nobody waits for, kept from the garbage collector.
+_behind: set[asyncio.Task[Flushed]] = set()
+
+
+def commit_before_write() -> None:
+    """A batch counts as durable when its writing has begun."""
+
+    async def early(
+        self: Flusher, records: Sequence[Record], *, epoch: int, dead_in_a_row: int
+    ) -> Flushed:
+        writing = _flush(self, records, epoch=epoch, dead_in_a_row=dead_in_a_row)
+        _behind.add(asyncio.ensure_future(writing))
+        return Flushed(messages=len(records), dead_letters=0, dead_in_a_row=0)
+
+    Flusher.flush = early  # type: ignore[method-assign]
+
+
+def unprocessed_dropped() -> None:
+    """What BatchWriteItem hands back counts as written."""
+
+    def none(self: DynamoDBWriter, answer: dict[str, Any]) -> set[tuple[str, str]]:
+        return set()
+
+    DynamoDBWriter._unprocessed = none  # type: ignore[method-assign]
+
+
+def waves_together() -> None:
+    """A wave is sent before the one ahead of it is durable: all are one."""
+
+    def together(messages: Any, limits: bundles.BundleLimits) -> list[list[bundles.Bundle]]:
+        return [[bundle for wave in _pack(messages, limits) for bundle in wave]]
+
+    flush.pack = together  # type: ignore[attr-defined]
+
+
+def on_after_a_failure() -> None:
+    """A flush that failed is not the last of its life."""
+    leave = RecordBatch.__exit__
+
+    def shrug(
+        self: RecordBatch,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(exc, Exception):
+            leave(self, exc_type, exc, traceback)
+            return False
+        assignment = self.life.assignment
+        del assignment._tasks[self]
+        self.life.in_work = None
+        assignment.ready.set()
+        if not assignment._tasks:
+            assignment.idle.set()
+        return True
+
+    RecordBatch.__exit__ = shrug  # type: ignore[assignment, method-assign]
+
+
+def bundles_across_borders() -> None:
+    """A bundle holds whatever one flush has of a mailbox."""
+    bundles.window_start = lambda offset: 0  # type: ignore[attr-defined]
+    position.window_start = lambda offset: 0
+
+
+def start_between_borders() -> None:
+    """A lower start is taken as it is, not rounded down to a window border."""
+    resume._rounded_down = lambda wanted, progress, log: wanted
+
+
+BREACHES: tuple[Callable[[], None], ...] = (
+    commit_before_write,
+    unprocessed_dropped,
+    waves_together,
+    on_after_a_failure,
+    bundles_across_borders,
+    start_between_borders,
+)
+
+if __name__ == "__main__":
+    {breach.__name__: breach for breach in BREACHES}[os.environ.pop("BROKEN")]()
+    run(load_settings(None, os.environ))
