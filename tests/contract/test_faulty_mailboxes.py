@@ -1,0 +1,177 @@
+"""A gateway's own client against every fault: what fetch and ack make of it, and what the table
+holds then. In all of them botocore's own attempts come first; most tests give it one."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from poste_restante import MailboxError, Mailboxes, StoreUnavailable, TableMismatch, open_mailboxes
+from poste_restante.position import LogId
+from tests.conftest import Address
+from tests.contract.faulty import (
+    LASTING,
+    MADE,
+    PASSING,
+    THROTTLING,
+    TIMEOUT_S,
+    Faulty,
+    faulty_table,
+    ids,
+    rounds,
+)
+from tests.endpoint import Fault, assert_met, nth
+from tests.postoffice import offsets
+from tests.records import message
+
+LOG = LogId(1, 3)
+THREE = [(0, 0), (1, 1), (2, 2)]
+FETCH, RAISE, DELETE = "Query", "UpdateItem", "BatchWriteItem"
+
+
+@pytest.fixture
+async def faulty(
+    dynamodb: Address, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Faulty]:
+    async with faulty_table(dynamodb.endpoint, table_name, monkeypatch) as faulty:
+        yield faulty
+
+
+def opened(faulty: Faulty, attempts: int = 1) -> AbstractAsyncContextManager[Mailboxes]:
+    return open_mailboxes(table=faulty.table, timeout_s=TIMEOUT_S, attempts=attempts)
+
+
+async def delivered(faulty: Faulty, mailboxes: Mailboxes, user: str) -> str:
+    """Three bundles; the receipt of all."""
+    for offset in range(3):
+        await faulty.office.deliver(message(offset, user))
+    page = await mailboxes.fetch(user)
+    assert offsets(page) == [0, 1, 2]
+    assert page.receipt is not None
+    return page.receipt
+
+
+def meant(fault: Fault) -> type[MailboxError]:
+    if fault in LASTING:
+        return TableMismatch if fault is Fault.NO_TABLE else MailboxError
+    return StoreUnavailable
+
+
+def said(error: MailboxError, fault: Fault) -> None:
+    """The error is exactly what the fault means to a gateway."""
+    assert type(error) is meant(fault)
+    if isinstance(error, StoreUnavailable):
+        assert error.throttled is (fault in THROTTLING)
+    assert "hello" not in str(error)
+
+
+@pytest.mark.parametrize("fault", ids([*PASSING, *LASTING]))
+async def test_a_fetch_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
+    """At the table record, the cursor or the items; the next one is whole (G2, G4, G9)."""
+    async with opened(faulty) as mailboxes:
+        await delivered(faulty, mailboxes, "bob")
+        after = (await mailboxes.fetch("bob", limit=1)).receipt
+        for number in rounds(fault):
+            fresh = Mailboxes(mailboxes._store._client, table=faulty.table)
+            faulty.endpoint.use(nth(fault, number % 3 + 1))
+            with pytest.raises(MailboxError) as caught:
+                await fresh.fetch("bob", after=after)
+            said(caught.value, fault)
+            assert faulty.endpoint.injected == {(fault, FETCH): number + 1}
+            faulty.endpoint.restored()  # at once, after a refusal
+            assert offsets(await fresh.fetch("bob", after=after)) == [1, 2]
+    assert await faulty.office.bundles() == THREE
+    assert await faulty.office.cursor() == {}
+
+
+@pytest.mark.parametrize("fault", ids([*PASSING, *LASTING]))
+async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
+    """Nothing is deleted whose acknowledgement is not confirmed; the next ack is whole, and
+    nothing comes back, also where the first lands behind it (G1, G4, G6)."""
+    raised_at_once: set[bool] = set()
+    async with opened(faulty) as mailboxes:
+        for number in rounds(fault):
+            user = f"user-{number}"
+            receipt = await delivered(faulty, mailboxes, user)
+            faulty.befall(fault, RAISE)
+            with pytest.raises(MailboxError) as caught:
+                await mailboxes.ack(user, receipt)
+            said(caught.value, fault)
+            assert await faulty.office.bundles(user) == THREE
+
+            cursor = await faulty.office.cursor(user)
+            assert cursor in ({}, {LOG: 2})
+            raised_at_once.add(bool(cursor))
+            faulty.endpoint.restored()  # at once, after a refusal
+            seen = offsets(await mailboxes.fetch(user))
+            assert seen == ([] if cursor else [0, 1, 2])
+            await mailboxes.ack(user, receipt)
+            faulty.endpoint.flush()
+            assert await faulty.office.cursor(user) == {LOG: 2}
+            assert await faulty.office.bundles(user) == []
+            assert offsets(await mailboxes.fetch(user)) == []
+    assert faulty.endpoint.injected == {(fault, RAISE): len(rounds(fault))}
+    assert raised_at_once == ({MADE[fault]} if fault in MADE else {False, True})
+
+
+@pytest.mark.parametrize("fault", ids([Fault.UNPROCESSED, *PASSING, *LASTING]))
+async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> None:
+    """The ack has succeeded, what is left is hidden, and the next page cleans it up (G4, G6)."""
+    left: list[Sequence[tuple[int, int]]] = []
+    async with opened(faulty) as mailboxes:
+        for number in rounds(fault):
+            user = f"user-{number}"
+            receipt = await delivered(faulty, mailboxes, user)
+            faulty.befall(fault, DELETE)
+            await mailboxes.ack(user, receipt)
+            assert await faulty.office.cursor(user) == {LOG: 2}
+            left.append(await faulty.office.bundles(user))
+
+            faulty.endpoint.restored()  # at once, after a refusal
+            page = await mailboxes.fetch(user)
+            assert offsets(page) == []
+            assert (page.receipt is None) == (await faulty.office.bundles(user) == [])
+            await mailboxes.ack(user, page.receipt)
+            faulty.endpoint.flush()
+            assert await faulty.office.bundles(user) == []
+    assert faulty.endpoint.injected == {(fault, DELETE): len(rounds(fault))}
+    if fault in MADE and fault is not Fault.LATE:
+        assert all(found == ([] if MADE[fault] else THREE) for found in left)
+    elif fault is Fault.UNPROCESSED:
+        assert all(1 <= len(found) <= 3 for found in left)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ids([*THROTTLING, Fault.INTERNAL_ERROR, Fault.UNAVAILABLE, Fault.CUT_BEFORE, Fault.CUT_AFTER,
+         Fault.LATE, Fault.SLOW]),
+)  # fmt: skip
+async def test_one_fault_is_not_seen_by_a_gateway(faulty: Faulty, fault: Fault) -> None:
+    """By default a call has two attempts; the second one confirms what the first had made (G6)."""
+    async with opened(faulty, attempts=2) as mailboxes:
+        receipt = await delivered(faulty, mailboxes, "bob")
+        faulty.befall(fault, FETCH)
+        assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
+        faulty.befall(fault, RAISE)
+        await mailboxes.ack("bob", receipt)
+        assert await faulty.office.cursor() == {LOG: 2}
+        assert await faulty.office.bundles() == []
+        faulty.endpoint.flush()
+        assert offsets(await mailboxes.fetch("bob")) == []
+    assert_met(faulty.endpoint, [(fault, FETCH), (fault, RAISE)])
+
+
+async def test_an_outage_is_said_and_passes(faulty: Faulty) -> None:
+    """At the opening too; with a store that is back, all is as before (G1)."""
+    async with opened(faulty) as mailboxes:
+        receipt = await delivered(faulty, mailboxes, "bob")
+        faulty.endpoint.outage()
+        for work in (mailboxes.fetch("bob"), mailboxes.ack("bob", receipt)):
+            with pytest.raises(StoreUnavailable):
+                await work
+        with pytest.raises(StoreUnavailable):
+            await opened(faulty).__aenter__()
+        faulty.endpoint.restored()
+        assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
+        await mailboxes.ack("bob", receipt)
+    assert await faulty.office.bundles() == []
