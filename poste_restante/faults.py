@@ -21,6 +21,8 @@ FAILING = frozenset({
 })  # fmt: skip
 #: HTTP statuses of a proxy or load balancer on the way that ask for patience.
 FAILING_STATUSES = frozenset({408, 425, 429})
+#: The HTTP status of DynamoDB's refusals.
+_REFUSED = 400
 #: No answer: refused, reset, cut off, damaged on the way, timed out, no such host.
 UNREACHABLE = (
     botocore_exceptions.ConnectionError, botocore_exceptions.ChecksumError, HTTPClientError,
@@ -54,3 +56,10 @@ def is_failing(error: ClientError) -> bool:
     """Whether the service, or something on the way to it, has a fault that passes."""
     status = status_of(error)
     return code_of(error) in FAILING or status >= 500 or status in FAILING_STATUSES
+
+
+def is_nameless(error: ClientError) -> bool:
+    """A refusal that does not say what it is. Every one of DynamoDB's own has a name ("Error
+    components"), so it was damaged on the way, or is not DynamoDB's: that says nothing of the
+    call. botocore then gives the status for the name."""
+    return status_of(error) == _REFUSED and code_of(error) in {"", str(_REFUSED)}

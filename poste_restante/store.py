@@ -14,6 +14,7 @@ from poste_restante.faults import (
     UNREACHABLE,
     code_of,
     is_failing,
+    is_nameless,
     is_throttled,
     status_of,
     text_of,
@@ -157,6 +158,8 @@ def _meaning(error: ClientError, table: str) -> MailboxError:
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
     if is_failing(error):
         return StoreUnavailable(f"the store has a fault: {code or status_of(error)}")
+    if is_nameless(error):
+        return StoreUnavailable("the store's answer is none: a refusal without a name")
     if code == "ResourceNotFoundException":
         return TableMismatch(f"there is no table {table!r}: run `poste init`")
     if code == "ValidationException" and "schema" in text:

@@ -41,6 +41,7 @@ from poste_restante.faults import (
     UNREACHABLE,
     code_of,
     is_failing,
+    is_nameless,
     is_throttled,
     status_of,
     text_of,
@@ -83,6 +84,8 @@ def classify(error: ClientError, operation: str) -> str:
         return f"throttled ({code})"
     if is_failing(error):
         return f"it fails ({code}, HTTP {status_of(error)})"
+    if is_nameless(error):
+        return "its answer is none (a refusal without a name)"
     if code == "ConditionalCheckFailedException":
         raise ConditionFailed(text) from error
     if code == "ValidationException":
@@ -210,6 +213,12 @@ class Store:
                     )
             except ClientError as error:
                 why = classify(error, operation)
+                strange += is_nameless(error)
+                if strange > _STRANGE_MAX:
+                    raise OperatorError(
+                        f"DynamoDB refuses {operation} without saying why: is it DynamoDB, and is"
+                        " the endpoint right?"
+                    ) from error
             except _OPERATORS as error:
                 raise OperatorError(f"cannot call DynamoDB: {error}") from error
             except (*UNREACHABLE, *NO_ANSWER) as error:

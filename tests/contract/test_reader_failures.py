@@ -135,6 +135,7 @@ async def test_an_ack_can_be_cancelled_anywhere(office: PostOffice, made: bool, 
         (refuses("InternalServerError", status=500), False),
         (refuses("503", status=503), False),
         (refuses("429", status=429), False),
+        (refuses("400", '{"__type":"com.amaz'), False),  # cut off on the way
         (not_reached, False),
         (answer_lost, False),
         (answer_broken_off, False),

@@ -146,6 +146,18 @@ async def test_what_may_be_our_own_fault_is_not_waited_for_without_end(error: Ex
     assert await patient.call("get_item") == {"Item": {}}
 
 
+async def test_a_refusal_without_a_name_is_no_answer() -> None:
+    """The error's body was cut off on the way, so botocore names it by its status: the call is
+    made again; one that never says why ends the process (G1, G8)."""
+    cut_off = refusal("400", '{"__type":"com.amazonaws.dynamodb.v2')
+    store = Store(Failing(*[cut_off] * _STRANGE_MAX), sleep=no_sleep)
+    assert await store.call("get_item") == {"Item": {}}
+
+    never = Store(Failing(*[cut_off] * (_STRANGE_MAX + 1)), sleep=no_sleep)
+    with pytest.raises(OperatorError, match="without saying why"):
+        await never.call("get_item")
+
+
 async def test_a_connection_reset_that_is_not_known_as_one_is_an_outage() -> None:
     """aiobotocore wraps what it does not know (G1)."""
     wrapped = [HTTPClientError(error=ConnectionResetError())] * 100
