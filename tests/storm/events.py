@@ -35,7 +35,9 @@ _WAYS_OUT = ("terminate", "terminate", "kill", "freeze")
 #: Seconds that such a zombie sleeps on behind the move.
 _SLEEPS_ON_S = (0.0, 6.0)
 #: Seconds until there is a worker to do something to: they are started again within seconds.
-_AWAKE_S_MAX, _LOOK_S = 10.0, 0.1
+_AWAKE_S_MAX, _LOOK_S = 10.0, 0.2
+#: Share of these events that befall a worker which reads; the others befall starts, too.
+_READS_SHARE = 0.8
 
 
 @dataclass
@@ -130,13 +132,16 @@ class Events:
         return True
 
     async def _any_awake(self, draws: random.Random) -> Slot | None:
-        """One of the workers that run, once there is one. None: not in time."""
+        """One of the workers that run, mostly one that reads. None: there is none in time."""
+        must_read = draws.random() < _READS_SHARE
+        slots: list[Slot] = []
         for _ in range(int(_AWAKE_S_MAX / _LOOK_S)):
             slots = [s for s in self.supervisor.awake() if s.terminated_s is None]
-            if slots:
-                return draws.choice(slots)
+            wanted = [s for s in slots if s.reads] if must_read else slots
+            if wanted:
+                return draws.choice(wanted)
             await asyncio.sleep(_LOOK_S)
-        return None
+        return draws.choice(slots) if slots else None
 
     # ---- the broker and the stores
 

@@ -9,9 +9,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from tests.audit.observer import raw_table
+from tests.audit.observer import AWAY, GroupOffsets, raw_table
 from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from tests.storm.script import Kind
 
 #: Seconds until a group has no members: a killed worker's session, and a broker that is busy.
@@ -63,7 +63,8 @@ async def rewind(
     A target is below progress, so below what is durable: a group moved forward would look to
     the auditor like one that was committed past it.
     """
-    nexts = await _nexts(scene, partitions)
+    nexts = await _patiently(lambda: _nexts(scene, partitions))
+    committed = await _patiently(lambda: _committed(scene, partitions))
     partition = draws.choice([*nexts])
     back = draws.randint(1, BACK_MAX)
     to = max(0, nexts[partition] - back)
@@ -73,8 +74,10 @@ async def rewind(
         return " ".join(["poste", *how])
     if kind is Kind.REWIND_TO_OFFSET:
         how = ["--topic", f"{scene.topic}:{partition}", "--to-offset", str(to)]
-    elif kind is Kind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX:
-        how = ["--topic", scene.topic, "--shift-by", str(-back)]
+    elif committed and (kind is Kind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX):
+        # The tool refuses to shift what it does not find.
+        shifted = f"{scene.topic}:{','.join(map(str, committed))}"
+        how = ["--topic", shifted, "--shift-by", str(-back)]
     else:
         how = ["--topic", scene.topic, "--to-earliest"]
     await _patiently(lambda: asyncio.to_thread(_reset, scene, how))
@@ -86,6 +89,15 @@ async def _nexts(scene: Scene, partitions: int) -> dict[int, int]:
     async with raw_table(scene.environment[DYNAMODB_ADDRESS], scene.table) as table:
         found = await table.progress(scene.topic, range(partitions))
     return {p: found[p].next if p in found else 0 for p in range(partitions)}
+
+
+async def _committed(scene: Scene, partitions: int) -> list[int]:
+    """The partitions of which the group has an offset."""
+    offsets = GroupOffsets(scene.environment[KAFKA_ADDRESS], scene.group, scene.topic)
+    try:
+        return sorted(await offsets.committed(range(partitions)))
+    finally:
+        await offsets.stop()
 
 
 def _reset(scene: Scene, how: list[str]) -> None:
@@ -109,6 +121,6 @@ async def _patiently(attempt: Callable[[], Awaitable[Any]]) -> Any:
     for _ in range(ATTEMPTS_MAX - 1):
         try:
             return await attempt()
-        except (AssertionError, RuntimeError):
+        except (AssertionError, RuntimeError, *AWAY):
             await asyncio.sleep(1.0)
     return await attempt()

@@ -65,6 +65,11 @@ class Slot:
     def awake(self) -> bool:
         return self.alive and not self.frozen
 
+    @property
+    def reads(self) -> bool:
+        """It has come so far as to read a partition; it may have lost it since."""
+        return self.child is not None and "reading from offset" in self.child.output()
+
 
 @dataclass
 class Supervisor:
