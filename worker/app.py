@@ -38,9 +38,6 @@ from worker.writer import DynamoDBWriter
 
 logger = logging.getLogger(__name__)
 
-#: Faust lets environment variables override what we set; with a prefix of our own none can.
-_ENV_PREFIX = "_POSTE_RESTANTE_FAUST_"
-
 
 class Resources(mode.Service):
     """What must be open before the first agent starts and closed after the last has ended."""
@@ -152,7 +149,7 @@ def create_app(settings: Settings) -> MailboxApp:
     kafka, http = settings.kafka, settings.http
     app = MailboxApp(
         kafka.group,
-        env_prefix=_ENV_PREFIX,
+        env={},  # else Faust lets variables of the environment override what we set
         broker=[URL(f"kafka://{server}") for server in kafka.bootstrap_servers.split(",")],
         store="memory://",
         agent_supervisor=mode.CrashingSupervisor,
