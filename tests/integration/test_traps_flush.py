@@ -53,7 +53,7 @@ async def test_a_partition_whose_writes_hang_holds_up_no_other(scene: Scene) -> 
     middle of a write waits for it, and a second SIGTERM changes nothing."""
     scene.init(partitions=2)
     gate = hold(scene, "write-0")
-    worker = trapped(scene, "hold_writes", "poll_interval=3", POSTE_KAFKA__COMMIT_INTERVAL_S="0.2")
+    worker = trapped(scene, "hold_writes", "poll_interval=4", POSTE_KAFKA__COMMIT_INTERVAL_S="0.2")
     for turn in range(2):
         await scene.produce(
             {"key": user, "value": b"%d" % turn, "partition": partition}

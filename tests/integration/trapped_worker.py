@@ -57,11 +57,11 @@ async def held_up(name: str) -> None:
 
 
 def poll_interval(seconds: str) -> None:
-    """aiokafka leaves the group when nobody polls for so long; `idle` is said past it twice."""
+    """aiokafka leaves the group when nobody polls for so long; `idle` is said well past it."""
     kafka.POLL_INTERVAL_S = float(seconds)
 
     async def drain(self: transport.BatchConsumer, fetcher: Any) -> None:
-        self.add_future(_say_idle(self, 2 * float(seconds)))
+        self.add_future(_say_idle(self, 1.5 * float(seconds)))
         await _drain(self, fetcher)
 
     transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]

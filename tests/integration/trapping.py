@@ -41,6 +41,11 @@ def assigned(child: Child) -> list[list[int]]:
     return [[int(n) for n in each.split(", ") if n] for each in found]
 
 
+def last(child: Child) -> list[int]:
+    """The partitions of its last assignment."""
+    return (assigned(child) or [[]])[-1]
+
+
 async def has(scene: Scene, user: str, *bodies: bytes) -> bool:
     """Whether a mailbox holds exactly these."""
     return await scene.bodies(user) == list(bodies)
@@ -61,3 +66,10 @@ async def commit_group(scene: Scene, partition: int, offset: int) -> None:
         await consumer.commit({tp: offset})
     finally:
         await consumer.stop()
+
+
+def peak_resident_bytes(child: Child) -> int:
+    """Peak resident memory so far: VmHWM of proc(5)."""
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(kilobytes) * 1024
