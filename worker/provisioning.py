@@ -14,7 +14,7 @@ from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
 from worker.dynamodb import Store
-from worker.errors import ConditionFailed, ConfigurationError, OperatorError
+from worker.errors import ConditionFailed, ConfigurationError, ItemRefused, OperatorError
 from worker.kafka import TopicState
 from worker.settings import Settings
 
@@ -194,7 +194,7 @@ async def _table(
         if check:
             yield Finding(f"table {name}", missing=True)
             return
-        await store.call("create_table", TableName=name, **TABLE_SCHEMA)
+        await _create(store, name)
     table = await _active(store, name)
     if table["KeySchema"] != TABLE_SCHEMA["KeySchema"] or any(
         attribute not in table["AttributeDefinitions"]
@@ -209,13 +209,27 @@ async def _table(
     yield await _record(settings, store, source, check=check)
 
 
+async def _create(store: Store, name: str) -> None:
+    """Also where another init was faster, or our own attempt whose answer was lost."""
+    try:
+        await store.call("create_table", TableName=name, **TABLE_SCHEMA)
+    except OperatorError as error:
+        if _cause(error) != "ResourceInUseException":
+            raise
+
+
+def _cause(error: OperatorError) -> str | None:
+    """DynamoDB's name of the error behind one of ours."""
+    code: str | None = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+    return code
+
+
 async def _described(store: Store, name: str) -> dict[str, Any] | None:
     """None: there is no such table. ListTables would need one permission more."""
     try:
-        answer = await store.call("describe_table", TableName=name)
+        answer = await store.call("describe_table", TableName=name, any_of=("Table",))
     except OperatorError as error:
-        cause = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-        if cause == "ResourceNotFoundException":
+        if _cause(error) == "ResourceNotFoundException":
             return None
         raise
     table: dict[str, Any] = answer["Table"]
@@ -233,23 +247,37 @@ async def _active(store: Store, name: str) -> dict[str, Any]:
 
 async def _time_to_live(store: Store, name: str, *, check: bool) -> Finding:
     what = f"time to live on {TTL_ATTRIBUTE}"
-    answer = await store.call("describe_time_to_live", TableName=name)
-    found = answer["TimeToLiveDescription"]
-    if found["TimeToLiveStatus"] in {"ENABLED", "ENABLING"}:
-        if found["AttributeName"] != TTL_ATTRIBUTE:
-            raise OperatorError(
-                f"the table {name!r} expires items by {found['AttributeName']!r}, not by"
-                f" {TTL_ATTRIBUTE!r}: disable that, and run `poste init` again"
-            )
+    if await _expires(store, name):
         return Finding(what)
     if check:
         return Finding(what, missing=True)
-    await store.call(
-        "update_time_to_live",
-        TableName=name,
-        TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
-    )
+    try:
+        await store.call(
+            "update_time_to_live",
+            TableName=name,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+        )
+    except ItemRefused:
+        # Enabled already, by another init or an attempt of our own whose answer was lost?
+        if not await _expires(store, name):
+            raise
     return Finding(what, made=True)
+
+
+async def _expires(store: Store, name: str) -> bool:
+    """Whether the table expires items by our attribute. Raises OperatorError for another one."""
+    answer = await store.call(
+        "describe_time_to_live", TableName=name, any_of=("TimeToLiveDescription",)
+    )
+    found = answer["TimeToLiveDescription"]
+    if found["TimeToLiveStatus"] not in {"ENABLED", "ENABLING"}:
+        return False
+    if found["AttributeName"] != TTL_ATTRIBUTE:
+        raise OperatorError(
+            f"the table {name!r} expires items by {found['AttributeName']!r}, not by"
+            f" {TTL_ATTRIBUTE!r}: disable that, and run `poste init` again"
+        )
+    return True
 
 
 async def _record(

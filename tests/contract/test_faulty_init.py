@@ -1,0 +1,44 @@
+"""`poste init` against every fault that passes: whatever its first attempt has made, it is done."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import Address
+from tests.contract.faulty import PASSING, Faulty, faulty_table, ids
+from tests.endpoint import Fault
+from worker.kafka import TopicState
+from worker.provisioning import _table
+from worker.settings import Settings
+
+CALLS = ["DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive", "PutItem",
+         "GetItem"]  # fmt: skip
+
+
+@pytest.fixture
+async def faulty(
+    dynamodb: Address, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Faulty]:
+    async with faulty_table(dynamodb.endpoint, table_name, monkeypatch) as faulty:
+        yield faulty
+
+
+@pytest.mark.parametrize("fault", ids(PASSING))
+async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> None:
+    """At each of its calls in turn; and a second one finds nothing to do (G1)."""
+    made = []
+    async with faulty.store() as store:
+        for operation in CALLS:
+            table = f"{faulty.table}-{operation}"
+            settings = Settings.model_validate({"dynamodb": {"table": table}})
+            source = TopicState(partitions=2, replicas=1, config={})
+            faulty.befall(fault, operation)
+            findings = [f async for f in _table(settings, store, source, check=False)]
+            assert len(findings) == 3
+            assert faulty.endpoint.injected[fault, operation] == 1
+            faulty.endpoint.flush()
+            made.append(table)
+            again = [f async for f in _table(settings, store, source, check=True)]
+            assert [(f.made, f.missing) for f in again] == [(False, False)] * 3
+    for table in made:
+        await faulty.office.store.delete_table(TableName=table)
