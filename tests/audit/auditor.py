@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from poste_restante import MailboxError
 from tests.audit.journal import Fetch, Journal
@@ -59,6 +60,14 @@ class _Pending:
         return users if len(users) <= count else [*users[-count // 2 :], *users[: count // 2]]
 
 
+class _Eyes(NamedTuple):
+    """What one look is made with; its own connections, so that several may look at a time."""
+
+    tail: LogTail
+    table: RawTable
+    offsets: GroupOffsets
+
+
 class Auditor:
     """One topic, table and group.
 
@@ -93,13 +102,12 @@ class Auditor:
         #: What the looks have found; the verdict includes it.
         self.seen = Verdict()
         self._pending = _Pending()
-        self._offsets = GroupOffsets(self.bootstrap, group, topic)
 
     def _truth(self) -> Truth:
         return Truth(epoch=self.epoch, origins=self.origins)
 
     @asynccontextmanager
-    async def _looking(self) -> AsyncIterator[tuple[LogTail, RawTable]]:
+    async def _looking(self) -> AsyncIterator[_Eyes]:
         async with AsyncExitStack() as stack:
             tail = await stack.enter_async_context(
                 log_tail(
@@ -108,12 +116,9 @@ class Auditor:
                 )
             )  # fmt: skip
             table = await stack.enter_async_context(raw_table(self.store, self.table))
-            stack.push_async_callback(self._stop_offsets)
-            yield tail, table
-
-    async def _stop_offsets(self) -> None:
-        with suppress(*AWAY):
-            await self._offsets.stop()
+            offsets = GroupOffsets(self.bootstrap, self.group, self.topic)
+            stack.push_async_callback(offsets.stop)
+            yield _Eyes(tail, table, offsets)
 
     # ---- watching
 
@@ -124,9 +129,9 @@ class Auditor:
         Services may be away: a look that cannot be had is counted as missed.
         """
         before = self.seen.observations
-        async with self._looking() as (tail, table):
+        async with self._looking() as eyes:
             stopping = asyncio.Event()
-            job = asyncio.create_task(self._watch(tail, table, every_s, stopping))
+            job = asyncio.create_task(self._watch(eyes, every_s, stopping))
             try:
                 yield self.seen
             finally:
@@ -135,33 +140,32 @@ class Auditor:
             job.result()
             if self.seen.observations == before:
                 # The run was shorter than one look, or both services were away all the time.
-                await self._look(tail, table)
+                await self._look(eyes)
         self.seen.blind |= self.seen.observations == before
 
-    async def _watch(
-        self, tail: LogTail, table: RawTable, every_s: float, stopping: asyncio.Event
-    ) -> None:
+    async def _watch(self, eyes: _Eyes, every_s: float, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             next_s = time.monotonic() + every_s
-            await self._look(tail, table)
+            await self._look(eyes)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), max(0.0, next_s - time.monotonic()))
 
-    async def _look(self, tail: LogTail, table: RawTable) -> None:
+    async def _look(self, eyes: _Eyes) -> None:
         try:
             async with asyncio.timeout(LOOK_S_MAX):
-                await self._observe(tail, table)
+                await self._observe(eyes)
         except AWAY as error:
             self.seen.missed += 1
             self.seen.missed_why[type(error).__name__] += 1
         else:
             self.seen.observations += 1
 
-    async def _observe(self, tail: LogTail, table: RawTable) -> None:
+    async def _observe(self, eyes: _Eyes) -> None:
         """First what is committed; then the log up to there, and the dead letters; then what is
         durable. Whatever is committed was durable before the first question."""
-        committed = await self._offsets.committed(tail.partitions)
-        progress = await table.progress(self.topic, tail.partitions)
+        tail = eyes.tail
+        committed = await eyes.offsets.committed(tail.partitions)
+        progress = await eyes.table.progress(self.topic, tail.partitions)
         await tail.catch_up()
         for partition in tail.partitions:
             bound = max(committed.get(partition, 0), self._next(progress.get(partition)))
@@ -170,7 +174,7 @@ class Auditor:
         limit = asyncio.Semaphore(_QUERIES_MAX)
         async with asyncio.TaskGroup() as queries:
             for user in users:
-                queries.create_task(self._check(tail.truth, table, user, limit))
+                queries.create_task(self._check(tail.truth, eyes.table, user, limit))
 
     def _next(self, progress: Progress | None) -> int:
         return progress.next if progress is not None and progress.epoch == self.epoch else 0
@@ -202,14 +206,15 @@ class Auditor:
         record. Raises AssertionError when they are not in time."""
         state = "nothing could be asked"
         deadline_s = time.monotonic() + seconds
-        async with self._looking() as (tail, table):
+        async with self._looking() as eyes:
+            tail = eyes.tail
             while time.monotonic() < deadline_s:
                 with suppress(*AWAY):
                     async with asyncio.timeout(LOOK_S_MAX):
                         await tail.catch_up()
                         last = tail.last_records()
-                        committed = await self._offsets.committed(tail.partitions)
-                        progress = await table.progress(self.topic, tail.partitions)
+                        committed = await eyes.offsets.committed(tail.partitions)
+                        progress = await eyes.table.progress(self.topic, tail.partitions)
                     short = {
                         p: (committed.get(p), self._next(progress.get(p)), offset + 1)
                         for p, offset in last.items()
@@ -226,15 +231,15 @@ class Auditor:
 
         Workers have drained, readers are closed, both services answer: raises what they raise.
         """
-        async with asyncio.timeout(FINAL_S_MAX), self._looking() as (tail, table):
-            await tail.catch_up()
-            await self._look(tail, table)
-            truth = tail.truth
+        async with asyncio.timeout(FINAL_S_MAX), self._looking() as eyes:
+            await eyes.tail.catch_up()
+            await self._look(eyes)
+            truth = eyes.tail.truth
             users = {r.user for records in truth.records.values() for r in records.values()}
             users |= {fetch.user for fetch in self.journal.fetches}
             async with mailboxes_at(self.store, self.table) as opened:
                 mailboxes = AuditedMailboxes(self.journal, opened)
-                finals = await self._finals(table, mailboxes, {u for u in users if u})
+                finals = await self._finals(eyes.table, mailboxes, {u for u in users if u})
         verdict = judge(self.journal, truth, finals)
         verdict.add(self.seen)
         verdict.observations, verdict.missed = self.seen.observations, self.seen.missed

@@ -1,5 +1,6 @@
 """Raw reads of the table and of the group's offsets: no product code, no faulty endpoint."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -114,7 +115,10 @@ async def raw_table(url: str, table: str) -> AsyncIterator[RawTable]:
 
 
 class GroupOffsets:
-    """The group's committed offsets. Connects at the first question, anew after a failure."""
+    """The group's committed offsets. Connects at the first question, anew after a failure.
+
+    One question at a time: two would each make a client, and one of them would be forgotten.
+    """
 
     def __init__(self, bootstrap: str, group: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -122,6 +126,7 @@ class GroupOffsets:
         self._topic = topic
         self._admin: AIOKafkaAdminClient | None = None
         self._questions = Questions()
+        self._asking = asyncio.Lock()
 
     async def committed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Of those partitions that have any. Raises one of AWAY."""
@@ -129,19 +134,20 @@ class GroupOffsets:
         return await self._questions.ask(self._committed(wanted))
 
     async def _committed(self, wanted: list[TopicPartition]) -> dict[int, int]:
-        admin, self._admin = self._admin, None
-        if admin is None:
-            admin = AIOKafkaAdminClient(
-                bootstrap_servers=self._bootstrap, request_timeout_ms=REQUEST_MS_MAX
-            )
-        try:
-            if not admin._started:
-                await admin.start()
-            found = await admin.list_consumer_group_offsets(self._group, partitions=wanted)
-        except BaseException:
-            await admin.close()
-            raise
-        self._admin = admin
+        async with self._asking:
+            admin, self._admin = self._admin, None
+            if admin is None:
+                admin = AIOKafkaAdminClient(
+                    bootstrap_servers=self._bootstrap, request_timeout_ms=REQUEST_MS_MAX
+                )
+            try:
+                if not admin._started:
+                    await admin.start()
+                found = await admin.list_consumer_group_offsets(self._group, partitions=wanted)
+            except BaseException:
+                await admin.close()
+                raise
+            self._admin = admin
         return {tp.partition: at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def stop(self) -> None:
