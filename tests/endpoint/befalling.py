@@ -32,6 +32,11 @@ class Outcome:
     reset: bool = False
     held: bool = False
 
+    @property
+    def ends(self) -> bool:
+        """Whether the connection ends with it."""
+        return self.answer is None or self.held or self.sent_max is not None
+
 
 async def befall(
     fault: Fault | None, call: Call, request: Request, make: Make, random: Random

@@ -4,6 +4,8 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from tests.endpoint.wire import HEAD_BYTES_MAX
 
@@ -12,61 +14,78 @@ BACKLOG = 1024
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
-Serve = Callable[[Reader, Writer], Awaitable[None]]
 
 
-def reset(writer: Writer) -> None:
-    """End a connection by a reset, at once."""
-    raw = writer.get_extra_info("socket")
-    if raw is not None and raw.fileno() >= 0:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+@dataclass(eq=False)
+class Connection:
+    """One client's. writer: None before it has begun. ended: it is to be no more."""
+
+    raw: socket.socket
+    writer: Writer | None = None
+    ended: bool = False
+
+    def reset(self) -> None:
+        """End it by a reset, at once; what was written and not yet sent is dropped."""
+        self.ended = True
+        if self.raw.fileno() >= 0:
+            self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self.writer is not None:
+            self.writer.transport.abort()
+
+
+Serve = Callable[[Reader, Writer, Connection], Awaitable[None]]
 
 
 class Listening:
-    """On a free port of 127.0.0.1, its own from the start. serve: one connection, to its end."""
+    """On a free port of 127.0.0.1, its own from the start. serve: one connection, to its end.
+
+    Sockets are taken by hand: asyncio's own server forgets, unclosed, what it is just taking when
+    it is closed.
+    """
 
     def __init__(self, serve: Serve) -> None:
         # Bound and never listening, it is what keeps the port: who connects is refused.
         self._kept = _bound(0)
         self.port: int = self._kept.getsockname()[1]
         self._serve = serve
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._starting: asyncio.Future[None] | None = None  # a task that nobody holds may vanish
-        self._connections: dict[asyncio.Task[None], Writer] = {}
+        self._connections: dict[asyncio.Task[None], Connection] = {}
 
     async def start(self) -> None:
         """Somebody listens."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if self._server is None:
-            self._server = await asyncio.start_server(
-                self._connected, sock=_bound(self.port), backlog=BACKLOG, limit=HEAD_BYTES_MAX
-            )
+        self._start()
+
+    def _start(self) -> None:
+        self._forget_again()
+        if self._listener is None:
+            self._listener = _bound(self.port)
+            self._listener.setblocking(False)
+            self._listener.listen(BACKLOG)
+            asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
 
     async def stop(self, *, until_s: float | None) -> None:
         """Nobody listens, and every connection is reset.
 
         until_s: seconds until somebody listens again; None: not before `start`.
         """
-        if self._server is None and self._again is None:
+        if self._listener is None and self._again is None:
             return  # stopped until somebody says otherwise
+        self._forget_again()
+        loop = asyncio.get_running_loop()
+        if self._listener is not None:
+            loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        for connection in self._connections.values():
+            connection.reset()
+        if until_s is not None:
+            self._again = loop.call_later(until_s, self._start)
+
+    def _forget_again(self) -> None:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in self._connections.values():
-            reset(writer)
-        if until_s is not None:
-            loop = asyncio.get_running_loop()
-            self._again = loop.call_later(until_s, self._start_again)
-
-    def _start_again(self) -> None:
-        self._starting = asyncio.ensure_future(self.start())
 
     async def close(self) -> None:
         """For good. What is under way is broken off."""
@@ -78,21 +97,29 @@ class Listening:
         await asyncio.sleep(0)  # transports close in the round after
         self._kept.close()
 
-    async def _connected(self, reader: Reader, writer: Writer) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = writer
+    def _take(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # gone again
+            raw, _ = listener.accept()
+            raw.setblocking(False)
+            connection = Connection(raw)
+            task = asyncio.ensure_future(self._connected(connection))
+            self._connections[task] = connection
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._connections.pop(task).raw.close()
+
+    async def _connected(self, connection: Connection) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection.raw, limit=HEAD_BYTES_MAX)
+        connection.writer = writer
         try:
-            try:
-                if self._server is not None:  # else taken just before nobody listened
-                    await self._serve(reader, writer)
-            finally:
+            if not connection.ended:
+                await self._serve(reader, writer, connection)
+            if not connection.ended:
                 writer.close()  # after what was written
-                await writer.wait_closed()
-        except (OSError, asyncio.CancelledError):
-            pass  # cancelled by `close` alone; streams log a task that ends cancelled
+                with suppress(OSError):
+                    await writer.wait_closed()
         finally:
-            del self._connections[task]
             writer.transport.abort()
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.endpoint.befalling import Outcome, befall
 from tests.endpoint.faults import Fault, rejected
 from tests.endpoint.late import Landing, LateCalls
-from tests.endpoint.listening import Listening, Reader, Writer, reset
+from tests.endpoint.listening import Connection, Listening, Reader, Writer
 from tests.endpoint.plans import Call, Plan, calm, can_befall
 from tests.endpoint.wire import Answer, NoAnswer, Request, Upstream, read_request
 
@@ -147,20 +147,23 @@ class FaultyEndpoint:
         await self._late.flush()
         await self._upstream.close()
 
-    async def _serve(self, reader: Reader, writer: Writer) -> None:
+    async def _serve(self, reader: Reader, writer: Writer, connection: Connection) -> None:
         """One connection. What goes wrong with it is the client's to bear."""
         try:
             with suppress(NoAnswer, ConnectionError):
                 while request := await read_request(reader):
                     await self._going.wait()
-                    if not await self._one(request, reader, writer):
+                    outcome = await self._one(request, reader, writer)
+                    if outcome.reset:
+                        connection.reset()
+                    if outcome.ends:
                         return
         except Exception as error:
             self._broken.append(error)
             raise
 
-    async def _one(self, request: Request, reader: Reader, writer: Writer) -> bool:
-        """One call. Whether the connection goes on."""
+    async def _one(self, request: Request, reader: Reader, writer: Writer) -> Outcome:
+        """One call."""
         call = self._take(request)
         fault, random = self._decide(call), Random(f"{self.seed}/{call.number}/how")
         if fault is Fault.LATE:
@@ -168,10 +171,10 @@ class FaultyEndpoint:
         if fault is Fault.REFUSED:
             await self._listening.stop(until_s=REFUSED_S)
         outcome = await befall(fault, call, request, lambda r: self._make(call, r), random)
-        goes_on = await _tell(outcome, reader, writer)
+        await _tell(outcome, reader, writer)
         if outcome.made:
             self._late.answered(call)
-        return goes_on
+        return outcome
 
     def _take(self, request: Request) -> Call:
         self._number += 1
@@ -203,19 +206,14 @@ class FaultyEndpoint:
         return await self._upstream.call(request)
 
 
-async def _tell(outcome: Outcome, reader: Reader, writer: Writer) -> bool:
-    """The client sees the outcome. Whether the connection goes on."""
+async def _tell(outcome: Outcome, reader: Reader, writer: Writer) -> None:
+    """The client sees the outcome."""
     if outcome.held:
         with suppress(TimeoutError, ConnectionError):
             await asyncio.wait_for(reader.read(1), SLOW_S_MAX)
     elif outcome.answer is not None:
         writer.write(outcome.answer.encode()[: outcome.sent_max])
         await writer.drain()
-        if outcome.sent_max is None:
-            return True
-    if outcome.reset:
-        reset(writer)
-    return False
 
 
 def assert_met(endpoint: FaultyEndpoint, faults: Iterable[Fault | tuple[Fault, str]]) -> None:
