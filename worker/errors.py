@@ -73,6 +73,11 @@ class Standstill(OperatorError):  # noqa: N818 - said as a state
     """No progress though there is something to do and everybody answers. Only a new start helps."""
 
 
+class ProgressChanged(OperatorError):  # noqa: N818 - said as a state
+    """Stored progress is not what was read a moment ago: somebody else has written it. To a command
+    that is a worker, where none may run; to a worker it is one that has lost the partition."""
+
+
 class StoreRefusal(WorkerError):  # noqa: N818 - said as a state
     """The store refused one call. Whoever made the call knows what that means."""
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from aiokafka.errors import KafkaError
 
 from poste_restante.table import TableRecord
-from worker.errors import OperatorError, TableReplaced
+from worker.errors import OperatorError, ProgressChanged, TableReplaced
 from worker.progress import Progress, ProgressStore
 from worker.record import Fingerprint
 from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
@@ -174,9 +174,17 @@ class Opener:
             return plan
         return await self._store(partition, progress, plan)
 
-    async def _store(self, partition: int, progress: Progress, plan: Opening) -> Opened:
+    async def _store(self, partition: int, progress: Progress, plan: Opening) -> Opened | Closed:
         if plan.progress != progress:
-            await self.progress.move(partition, progress, plan.progress)
+            try:
+                await self.progress.move(partition, progress, plan.progress)
+            except ProgressChanged:
+                # The worker before us, which has not noticed yet that it lost the partition, made
+                # something durable just now. What it wrote holds; we look again.
+                return Closed(
+                    f"{self.topic}-{partition}: its progress was written by another worker just"
+                    " now; it is asked again"
+                )
         for note in plan.notes:
             logger.log(note.level, "%s", note.text)
         return Opened(plan.position, plan.progress)

@@ -29,6 +29,7 @@ from worker.errors import (
     Bug,
     ConditionFailed,
     OperatorError,
+    ProgressChanged,
     ProgressMovedBack,
     TableReplaced,
 )
@@ -151,7 +152,7 @@ class ProgressStore(Protocol):
     async def move(self, partition: int, old: Progress, new: Progress) -> None:
         """A deliberate move, in any direction, from what was read.
 
-        Raises OperatorError where something else is stored by now.
+        Raises ProgressChanged where something else is stored by now.
         """
         ...
 
@@ -264,7 +265,7 @@ class DynamoDBProgress:
             stored = await self.read(partition)
             if stored != new:  # else an attempt of our own landed, its answer was lost
                 found = "gone" if stored is None else f"{stored.next} in epoch {stored.epoch}"
-                raise OperatorError(
+                raise ProgressChanged(
                     f"{self._name(partition)}: progress changed meanwhile, it is {found}: is a"
                     " worker running? Stop all workers and try again"
                 ) from None

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from poste_restante.table import TableRecord
-from worker.errors import OperatorError, TableReplaced
+from worker.errors import OperatorError, ProgressChanged, TableReplaced
 from worker.opening import Opened, Opener
 from worker.progress import Progress
 from worker.record import Fingerprint
@@ -112,6 +112,25 @@ async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCapture
     assert (answer.position, answer.progress.origin, answer.progress.next) == (60, 60, 60)
     assert store.stored[0] == answer.progress
     assert "offsets 40 to 59 were removed" in caplog.text
+
+
+async def test_progress_that_a_zombie_writes_meanwhile_is_read_again() -> None:
+    """A worker that has lost the partition and has not noticed writes its progress while the new
+    owner opens it at a lower start: that is no operator's error, and no end (G1)."""
+    store, log = Store(progress(50, group=50)), FakeLog(20)
+    unlucky = opener(store, log)
+
+    async def zombie(partition: int, old: Progress, new: Progress) -> None:
+        store.stored[partition] = progress(70, group=50)
+        raise ProgressChanged("progress changed meanwhile")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "move", zombie)
+        first = await unlucky.open([0])
+    second = await unlucky.open([0])
+
+    assert isinstance(first[0], Closed)
+    assert second == {0: Opened(0, progress(70, group=None))}
 
 
 async def test_another_log_closes_its_partition_alone() -> None:
