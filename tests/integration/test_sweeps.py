@@ -1,9 +1,10 @@
 """Sweeps: a thin selection of `python -m tests.sweeps`, in which every kind of fault and every
-step of a crash occurs; the whole of it runs by `make sweep`."""
+step of a crash occurs; all of it runs by `make sweep`."""
 
 import os
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,40 +12,33 @@ import pytest
 from tests.endpoint import Fault
 from tests.services import Services
 from tests.sweeps.ack_sweep import ack_sweeps
-from tests.sweeps.crash_sweep import crash_sweeps
+from tests.sweeps.chains import OrderChain, StoreChain, shuffled
 from tests.sweeps.ground import Ground, open_ground
 from tests.sweeps.kafka_faults import KAFKA_FAULTS
-from tests.sweeps.kafka_sweep import kafka_sweeps
 from tests.sweeps.mail import open_mail
 from tests.sweeps.reading_sweep import reading_sweeps
-from tests.sweeps.report import Report
-from tests.sweeps.selection import select
+from tests.sweeps.report import Case, Report
 from tests.sweeps.steps import ACK_STEPS, FLUSH_STEPS, names
-from tests.sweeps.store_sweep import store_sweeps
+from tests.sweeps.store_sweep import ALWAYS
 from tests.sweeps.sweep import Sweep, run_all, run_selected
 
-#: Of what is selected; another one tries other runs: POSTE_ is taken from the environment.
+#: Printed with every run; another one tries other orders and other calls.
 SEED = int(os.environ.get("SWEEP_SEED", "1"))
 #: Runs at a time: most of each is waiting.
 AT_A_TIME = 3
-#: Calls that every scenario makes: of a worker to the store, batches of them, commits, letters,
-#: connections.
-CALLS, BATCHES, COMMITS, LETTERS, CONNECTIONS = 20, 12, 3, 6, 1
+#: Chains into which the steps are cut: each is started again and again, one beside the other.
+CHAINS = 3
+#: Seconds of one of them: a dozen starts, which take 2 s each, or 8 on a busy machine.
+CHAIN_S_MAX = 300.0
+#: Mailboxes that the readers' runs take, one each, and their highest n for a persistent fault.
+MAILBOXES, PERSISTENT_N_MAX = 400, 12
 
-pytestmark = [pytest.mark.timeout(600)]  # many runs, each with its own limits
+pytestmark = [pytest.mark.timeout(600)]  # many starts of workers, each with limits of its own
 
 
-async def _selected(
-    services: Services,
-    directory: Path,
-    sweeps: Callable[[Ground], list[Sweep]],
-    most: dict[str, int],
-) -> Report:
-    report = Report(sys.stdout)
-    async with open_ground(services, directory) as ground:
-        chosen = select(sweeps(ground), seed=SEED, most=most, usual=CALLS)
-        await run_selected(chosen, report, at_a_time=AT_A_TIME)
-    return report
+def _clean(report: Report) -> None:
+    assert report.runs
+    assert report.failures == [], f"seed {SEED}"
 
 
 async def test_any_call_of_a_worker_to_the_store_may_fail(
@@ -52,27 +46,41 @@ async def test_any_call_of_a_worker_to_the_store_may_fail(
 ) -> None:
     """Whatever befalls a call, nothing is lost, echoed or doubled; what throttles or is away is
     waited for, and what is refused ends the process, which says why (G1, G4, G5, G9)."""
-    report = await _selected(
-        services, tmp_path, lambda ground: list(store_sweeps(ground, seed=SEED)),
-        {Fault.UNPROCESSED: BATCHES},
-    )  # fmt: skip
+    report = Report(sys.stdout)
+    async with open_ground(services, tmp_path) as ground:
+        await run_selected(
+            [
+                (_chain("store", n, StoreChain(ground, faults, SEED + n)), 1)
+                for n, faults in enumerate(_shuffled_faults())
+            ],
+            report, at_a_time=AT_A_TIME,
+        )  # fmt: skip
 
-    assert report.failures == []
-    assert {run.case.kind for run in report.runs} == {fault.value for fault in Fault}
+    _clean(report)
+    for run in report.runs:
+        assert set(run.injected) == {fault.value for fault in Fault}
+        assert run.exits.count(1) >= len(ALWAYS)
+
+
+def _shuffled_faults() -> list[list[Fault]]:
+    return [random.Random(f"{SEED} {n}").sample(list(Fault), len(Fault)) for n in range(2)]
 
 
 async def test_any_commit_and_any_dead_letter_may_fail(
     services: Services, dynamodb: object, tmp_path: Path
 ) -> None:
     """A commit or a dead letter that fails, or whose answer is lost, loses nothing and commits
-    nothing that is not durable (G1, G9)."""
-    report = await _selected(
-        services, tmp_path, lambda ground: list(kafka_sweeps(ground)),
-        {"commit": COMMITS, "letter-no-broker": CONNECTIONS, "letter": LETTERS},
-    )  # fmt: skip
+    nothing that is not durable; what the broker forbids ends the process (G1, G9)."""
+    report = Report(sys.stdout)
+    survived = [kind for kind, fault in KAFKA_FAULTS.items() if fault.leaves is None]
+    leaving = [kind for kind, fault in KAFKA_FAULTS.items() if fault.leaves is not None]
+    async with open_ground(services, tmp_path) as ground:
+        chains = [[",".join(shuffled(survived, seed=SEED))], shuffled(leaving, seed=SEED)]
+        await run_selected(_chained("kafka", ground, chains), report, at_a_time=AT_A_TIME)
 
-    assert report.failures == []
-    assert {run.case.kind for run in report.runs} == KAFKA_FAULTS.keys()
+    _clean(report)
+    assert {kind for run in report.runs for kind in run.injected} == KAFKA_FAULTS.keys()
+    assert sum(run.exits.count(1) for run in report.runs) == len(leaving)
 
 
 async def test_a_worker_may_crash_at_any_step_of_a_flush(
@@ -80,10 +88,22 @@ async def test_a_worker_may_crash_at_any_step_of_a_flush(
 ) -> None:
     """A process that ends between any two steps leaves what the next one completes: nothing is
     lost, and what was acknowledged meanwhile does not come back (G1, G2, G4, G5)."""
-    report = await _selected(services, tmp_path, lambda ground: list(crash_sweeps(ground)), {})
+    report = Report(sys.stdout)
+    steps = names(FLUSH_STEPS)
+    async with open_ground(services, tmp_path) as ground:
+        chains = [shuffled(steps[n::CHAINS], seed=SEED) for n in range(CHAINS)]
+        await run_selected(_chained("crash", ground, chains), report, at_a_time=AT_A_TIME)
 
-    assert report.failures == []
-    assert {run.case.kind for run in report.runs} == set(names(FLUSH_STEPS))
+    _clean(report)
+    assert {step for run in report.runs for step in run.injected} == set(steps)
+
+
+def _chained(sweep: str, ground: Ground, chains: Iterable[list[str]]) -> list[tuple[Sweep, int]]:
+    return [(_chain(sweep, n, OrderChain(ground, o)), 1) for n, o in enumerate(chains)]
+
+
+def _chain(sweep: str, number: int, run: OrderChain | StoreChain) -> Sweep:
+    return Sweep(Case(sweep, f"chain {number}"), run, seconds_max=CHAIN_S_MAX)
 
 
 async def test_any_call_of_a_reader_may_fail(
@@ -91,16 +111,21 @@ async def test_any_call_of_a_reader_may_fail(
 ) -> None:
     """Fetching and acknowledging again after any failure, at any call, or after a crash at any
     step: every message is shown, none after its acknowledgement (G2, G4, G6)."""
-    report = Report(sys.stdout)
+    report, rng = Report(sys.stdout), random.Random(SEED)
     async with (
         open_ground(services, tmp_path) as ground,
-        open_mail(ground, report) as mail,
+        open_mail(ground, report, small=MAILBOXES) as mail,
     ):
-        chosen = select(ack_sweeps(mail), seed=SEED, most={}, usual=1)
-        await run_selected(chosen, report, at_a_time=AT_A_TIME)
-        await run_all(reading_sweeps(mail, seed=SEED), report, at_a_time=AT_A_TIME)
+        reading = list(reading_sweeps(mail, seed=SEED))
+        selected = [(sweep, rng.randint(1, 3)) for sweep in ack_sweeps(mail)] + [
+            (sweep, 1 if sweep.case.kind == Fault.UNPROCESSED else rng.randint(1, PERSISTENT_N_MAX))
+            for sweep in reading
+            if sweep.case.persistent
+        ]
+        await run_selected(selected, report, at_a_time=AT_A_TIME)
+        transient = [sweep for sweep in reading if not sweep.case.persistent]
+        await run_all(transient, report, at_a_time=AT_A_TIME)
 
-    assert report.failures == []
-    steps = {run.case.kind for run in report.runs if run.case.sweep == "ack"}
-    assert steps == set(names(ACK_STEPS))
-    assert all(met > 3 for met in report.ends.values())
+    _clean(report)
+    assert {r.case.kind for r in report.runs if r.case.sweep == "ack"} == set(names(ACK_STEPS))
+    assert len(report.ends) == len(Fault)

@@ -9,12 +9,11 @@ import json
 import os
 import sys
 import zlib
-from collections import Counter
 from typing import Any
 
 from poste_restante import Mailboxes, Page
 from tests.audit.observer import dynamodb_client
-from tests.sweeps.orders import CRASHED, Order
+from tests.sweeps.orders import Order, crash_at
 from tests.sweeps.steps import ACK_STEPS, watch
 from tests.sweeps.watched_client import WatchedClient
 
@@ -53,16 +52,7 @@ async def ack(mailboxes: Mailboxes, user: str, page: Page) -> None:
 
 
 def main() -> None:
-    order = Order.of(os.environ)
-    times: Counter[str] = Counter()
-
-    def passed(step: str) -> None:
-        times[step] += 1
-        if step == order.what and order.is_due(times[step]):
-            order.meet(step)
-            os._exit(CRASHED)
-
-    watch(ACK_STEPS, passed)
+    watch(ACK_STEPS, crash_at(Order.of(os.environ)))
     asyncio.run(read(*sys.argv[1:]))
 
 

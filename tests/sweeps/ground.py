@@ -109,7 +109,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
     """Wait for an asynchronous condition. Raises TimeoutError with `what`."""
     try:
         async with asyncio.timeout(seconds):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - another process is asked
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise TimeoutError(f"not within {seconds:.0f} s: {what}") from None

@@ -13,8 +13,6 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-Due = Callable[[], bool]
-
 
 @dataclass(frozen=True, slots=True)
 class KafkaFault:
@@ -30,6 +28,9 @@ class KafkaFault:
     made: bool = False
     leaves: str | None = None
 
+
+#: What befalls this time; None: nothing.
+Due = Callable[[], KafkaFault | None]
 
 #: The end of a worker that the broker forbids something.
 _DEAD_LETTERS_REFUSED = "the broker refuses dead letters"
@@ -80,20 +81,24 @@ KAFKA_FAULTS = {
 }  # fmt: skip
 
 
-def inject(fault: KafkaFault, due: Due) -> None:
-    """Make the call of this process fail whenever it is due; `due` is asked once a call."""
-    owner: Any
-    owner, name = {
-        "commit": (GroupCoordinator, "_do_commit_offsets"),
-        "commit-refused": (AIOKafkaConsumer, "commit"),
-        "send": (AIOKafkaProducer, "send"),
-        "acknowledgement": (AIOKafkaProducer, "send"),
-        "connect": (AIOKafkaProducer, "start"),
-    }[fault.call]
+#: What is wrapped, of each call.
+_CALLS: dict[str, tuple[Any, str]] = {
+    "commit": (GroupCoordinator, "_do_commit_offsets"),
+    "commit-refused": (AIOKafkaConsumer, "commit"),
+    "send": (AIOKafkaProducer, "send"),
+    "acknowledgement": (AIOKafkaProducer, "send"),
+    "connect": (AIOKafkaProducer, "start"),
+}
+
+
+def inject(call: str, due: Due) -> None:
+    """Make a call of this process fail as `due` says, which is asked once each time."""
+    owner, name = _CALLS[call]
     made = getattr(owner, name)
 
     async def failing(*args: Any, **kwargs: Any) -> Any:
-        if not due():
+        fault = due()
+        if fault is None:
             return await made(*args, **kwargs)
         if fault.call == "acknowledgement":
             return await _unacknowledged(fault, lambda: made(*args, **kwargs))

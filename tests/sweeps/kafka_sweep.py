@@ -36,7 +36,7 @@ class KafkaRun:
             self._ground, scene,
             Faults(
                 met=lambda: order.met().total(), heal=order.heal,
-                may_leave=lambda status, log: _left_wrongly(fault, status, log),
+                may_leave=lambda status, log: kafka_left_wrongly(fault, status, log),
             ),
             first=lambda: patched_worker(scene, order), again=scene.worker,
         )  # fmt: skip
@@ -49,7 +49,8 @@ class KafkaRun:
         return run
 
 
-def _left_wrongly(fault: KafkaFault, status: int, log: str) -> str:
+def kafka_left_wrongly(fault: KafkaFault, status: int, log: str) -> str:
+    """What is wrong with a worker that left by itself; "": that is how it must be."""
     if fault.leaves is None:
         return f"the worker left with {status}: {log[-1500:]}"
     if status != 1:

@@ -32,12 +32,12 @@ class Mail:
 
 
 @asynccontextmanager
-async def open_mail(ground: Ground, report: Report) -> AsyncIterator[Mail]:
+async def open_mail(ground: Ground, report: Report, *, small: int = SMALL) -> AsyncIterator[Mail]:
     """Filled by a real worker, which has left; audited on leaving, when all runs are over."""
     scene = await ground.scene("reading", partitions=PARTITIONS)
     mail = Mail(
         ground, scene, Journal(),
-        [f"small-{n}" for n in range(SMALL)], [f"large-{n}" for n in range(LARGE)],
+        [f"small-{n}" for n in range(small)], [f"large-{n}" for n in range(LARGE)],
     )  # fmt: skip
     try:
         await _fill(mail)

@@ -7,7 +7,7 @@ line each time: it must be known of a process that ended in the next instant.
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -22,8 +22,9 @@ CRASHED = 86
 class Order:
     """Do `what` the `number`-th time that it is possible, counted from 1.
 
-    persistent: and every later time, until the file `healed` is there. met: the file of what
-    was done.
+    what: a step; a kind of Kafka's faults, or several, separated by commas: each once, in their
+    order, from the first time on. persistent: and every later time, until the file `healed` is
+    there. directory: of that file, and of the one that says what was done.
     """
 
     what: str
@@ -68,3 +69,16 @@ class Order:
         if not self._met.exists():
             return Counter()
         return Counter(self._met.read_text().split())
+
+
+def crash_at(order: Order) -> Callable[[str], None]:
+    """Ends the process at the step that is ordered."""
+    times: Counter[str] = Counter()
+
+    def passed(step: str) -> None:
+        times[step] += 1
+        if step == order.what and order.is_due(times[step]):
+            order.meet(step)
+            os._exit(CRASHED)
+
+    return passed

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.audit import AuditedMailboxes, AuditedProducer, Auditor, Journal, mailboxes_at
 from tests.audit.journal import Produced
+from tests.audit.observer import RawTable
 from tests.scene import Scene
 from tests.services.child import Child
 from tests.sweeps.ground import Ground, until
@@ -16,7 +17,9 @@ from tests.sweeps.scenario import PARTS, part, users
 
 #: Injections of a persistent fault after which it is healed: more than one attempt has met it.
 MET_UNTIL_HEALED = 3
-#: Starts of one run. A fault that ends the process is healed as it ends.
+#: Parts of a run that goes on until all of several faults were met.
+PARTS_MAX = 30
+#: Starts of one part. A fault that ends the process is healed as it ends.
 STARTS_MAX = 4
 #: Seconds until a part is materialized and committed: two starts, on a busy machine.
 PART_S_MAX = 60.0
@@ -41,13 +44,16 @@ class Faults:
 
 @dataclass
 class Play:
-    """One run. first, again: start a worker, the first one and those after it."""
+    """One run. first, again: start a worker, the first one and those after it. done: whether
+    the usual parts are enough, or further ones are produced."""
 
     ground: Ground
     scene: Scene
     faults: Faults
     first: Callable[[], Child]
     again: Callable[[], Child]
+    done: Callable[[], bool] = lambda: True
+    starts_max: int = STARTS_MAX
     poisoned: bool = False
     rejecting: bool = False
     exits: list[int] = field(default_factory=list)
@@ -78,13 +84,17 @@ class Play:
             mailboxes_at(self.ground.services.endpoint, self.scene.table) as mailboxes,
         ):
             readers = AuditedMailboxes(self.journal, mailboxes)
-            for number in range(PARTS):
+            number = 0
+            while number < PARTS or not self.done():
+                if number == PARTS_MAX:
+                    raise RuntimeError(f"not all was met in {PARTS_MAX} parts")
                 produced = await producer.produce(
                     *part(number, poisoned=self.poisoned, rejecting=self.rejecting)
                 )
                 worker = await self._settled(worker, ends_of(produced))
-                if number < PARTS - 1:
+                if number % PARTS != PARTS - 1:
                     await self._acknowledge(readers, number)
+                number += 1
         self.faults.heal()
         worker.signal(signal.SIGTERM)
         status = await asyncio.to_thread(worker.wait, LEAVE_S_MAX)
@@ -106,14 +116,14 @@ class Play:
             if not worker.alive:
                 left.set()
                 return True
-            return await self.ground.committed(self.scene) == ends
+            return await self._has_come_to(ends)
 
-        for _ in range(STARTS_MAX):
+        for _ in range(self.starts_max):
             left.clear()
             try:
                 await until(settled, "all is materialized and committed", PART_S_MAX)
             except TimeoutError as error:
-                raise TimeoutError(f"{error}\n{self.scene.log()[-3000:]}") from None
+                raise TimeoutError(f"{error}: {ends}\n{self.scene.log()[-3000:]}") from None
             if not left.is_set():
                 return worker
             status = worker.wait()
@@ -123,10 +133,23 @@ class Play:
             self.faults.heal()
             await self.ground.bury(self.scene)
             worker = self.again()
-        raise RuntimeError(f"{STARTS_MAX} starts: {self.scene.log()[-3000:]}")
+        raise RuntimeError(f"{self.starts_max} starts: {self.scene.log()[-3000:]}")
+
+    async def _has_come_to(self, ends: Mapping[int, int]) -> bool:
+        """Progress stands there, and the group's offset.
+
+        A worker that left between the two leaves the group's offset behind until there is
+        another record: the next one begins at progress, and commits what it makes durable.
+        """
+        table = RawTable(self.ground.client, self.scene.table)
+        progress = await table.progress(self.scene.topic, ends)
+        if {partition: found.next for partition, found in progress.items()} != ends:
+            return False
+        return bool(self.exits) or await self.ground.committed(self.scene) == ends
 
     async def _heal_in_time(self) -> None:
-        while self.faults.met() < MET_UNTIL_HEALED:
+        # Counted by another process, or by the endpoint's thread.
+        while self.faults.met() < MET_UNTIL_HEALED:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         self.faults.heal()
 

@@ -18,11 +18,13 @@ OneRun = Callable[[Case, int], Awaitable[Run]]
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A case, and how one run of it is made. last: n ends with this one, which meets it too."""
+    """A case, and how one run of it is made. last: n ends with this one, which meets it too.
+    seconds_max: of one run."""
 
     case: Case
     run: OneRun
     last: int | None = None
+    seconds_max: float = RUN_S_MAX
 
 
 async def run_all(sweeps: Iterable[Sweep], report: Report, *, at_a_time: int) -> None:
@@ -74,7 +76,7 @@ async def one_run(sweep: Sweep, number: int) -> Run:
     """What it came to; an error of ours is a run that went wrong, and the others go on."""
     began_s = time.monotonic()
     try:
-        async with asyncio.timeout(RUN_S_MAX):
+        async with asyncio.timeout(sweep.seconds_max):
             run = await sweep.run(sweep.case, number)
     except Exception as error:
         wrong = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"

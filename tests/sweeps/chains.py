@@ -1,0 +1,133 @@
+"""A thin selection of the worker's sweeps: every kind of fault and every step, in a few runs.
+
+A start of a worker is what a run costs. So one run meets several: where a fault ends the process
+the one that is started again meets the next; where it goes on, the next call does.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.endpoint import Call, Fault, FaultyEndpoint
+from tests.endpoint.plans import can_befall
+from tests.services import DYNAMODB_ADDRESS
+from tests.services.child import Child
+from tests.sweeps.crash_sweep import is_poisoned, patched_worker
+from tests.sweeps.ground import Ground
+from tests.sweeps.kafka_faults import KAFKA_FAULTS
+from tests.sweeps.kafka_sweep import kafka_left_wrongly
+from tests.sweeps.orders import CRASHED, Order
+from tests.sweeps.play import Faults, Play
+from tests.sweeps.report import Case, Run
+from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.store_sweep import left_wrongly
+
+#: Calls to the store that are left alone between two faults, so that some of each go well.
+CALM_CALLS = 2
+
+
+def shuffled(kinds: Sequence[str], *, seed: int) -> list[str]:
+    """In an order from a seed, but a first start's steps first: there is one first start."""
+    mixed = random.Random(f"{seed} chain").sample(list(kinds), len(kinds))
+    return sorted(mixed, key=lambda kind: not kind.startswith("0-"))
+
+
+@dataclass
+class OrderChain:
+    """One run of patched workers, each ordered what is next in `orders`; the last is ordered
+    nothing. An order of several kinds, separated by commas, is one that the worker survives."""
+
+    ground: Ground
+    orders: Sequence[str]
+    given: list[Order] = field(default_factory=list)
+    #: Whether the worker runs that is ordered nothing: all before it have left.
+    last_runs: bool = False
+
+    async def __call__(self, case: Case, number: int) -> Run:
+        scene = await self.ground.scene(f"{case.sweep}-chain", partitions=PARTITIONS)
+        wanted = {kind for order in self.orders for kind in order.split(",")}
+        survived = "," in self.orders[-1]
+        with FaultyEndpoint(self.ground.services.endpoint) as endpoint:
+            endpoint.poison(is_poisoned)
+            address = {DYNAMODB_ADDRESS: endpoint.url}
+
+            def start() -> Child:
+                if len(self.given) == len(self.orders):
+                    self.last_runs = True
+                    return scene.worker(**address)
+                directory = scene.directory / f"order-{len(self.given)}"
+                directory.mkdir()
+                what = self.orders[len(self.given)]
+                order = Order(what, number, persistent=False, directory=str(directory))
+                self.given.append(order)
+                return patched_worker(scene, order, **address)
+
+            play = Play(
+                self.ground, scene,
+                # A chain is healed by its own end.
+                Faults(met=lambda: 0, heal=lambda: None, may_leave=self._left_wrongly),
+                first=start, again=start, poisoned=True,
+                done=lambda: self.last_runs or (survived and wanted <= self.met().keys()),
+                starts_max=len(self.orders) + 1,
+            )  # fmt: skip
+            audit = await play.to_the_end()
+        if missed := wanted - self.met().keys():
+            play.wrong.append(f"never met: {sorted(missed)}")
+        return Run(case, number, self.met(), tuple(play.exits), "; ".join(play.wrong), audit)
+
+    def met(self) -> Counter[str]:
+        return sum((order.met() for order in self.given), Counter())
+
+    def _left_wrongly(self, status: int, log: str) -> str:
+        order = self.given[-1]
+        if not order.met():
+            return f"the worker left with {status} before {order.what}: {log[-1500:]}"
+        if order.what in KAFKA_FAULTS:
+            return kafka_left_wrongly(KAFKA_FAULTS[order.what], status, log)
+        return "" if status == CRASHED else f"the worker left with {status}: {log[-1500:]}"
+
+
+@dataclass
+class StoreChain:
+    """One run in which calls to the store are befallen by one fault after the other."""
+
+    ground: Ground
+    faults: Sequence[Fault]
+    seed: int
+
+    async def __call__(self, case: Case, number: int) -> Run:
+        scene = await self.ground.scene(f"{case.sweep}-chain", partitions=PARTITIONS)
+        left, calm = list(self.faults), CALM_CALLS
+
+        def plan(call: Call) -> Fault | None:
+            nonlocal calm
+            calm -= 1
+            possible = [fault for fault in left if can_befall(fault, call.operation)]
+            if calm >= 0 or not possible:
+                return None
+            calm = CALM_CALLS
+            left.remove(possible[0])
+            return possible[0]
+
+        with FaultyEndpoint(self.ground.services.endpoint, plan=plan, seed=self.seed) as endpoint:
+
+            def start() -> Child:
+                return scene.worker(**{DYNAMODB_ADDRESS: endpoint.url})
+
+            def may_leave(status: int, log: str) -> str:
+                # Of the latest faults one is the cause; a call beside it may have met another.
+                latest = list(endpoint.faulted.values())[-3:]
+                said = [left_wrongly(fault, status, log) for fault in reversed(latest)]
+                return min(said, key=len)
+
+            play = Play(
+                self.ground, scene,
+                Faults(met=lambda: 0, heal=lambda: None, may_leave=may_leave),
+                first=start, again=start, rejecting=True,
+                done=lambda: not left, starts_max=len(self.faults) + 1,
+            )  # fmt: skip
+            audit = await play.to_the_end()
+        return Run(
+            case, number, endpoint.by_fault(), tuple(play.exits), "; ".join(play.wrong), audit
+        )
