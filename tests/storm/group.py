@@ -1,4 +1,4 @@
-"""Rewinds of the group, by Kafka's own tool and by `poste rewind`: both want it empty."""
+"""The group: where it begins, and its rewinds, by Kafka's own tool and by `poste rewind`."""
 
 import asyncio
 import random
@@ -8,7 +8,9 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from confluent_kafka import Producer
 
+from tests.audit.keys import WINDOW_SIZE
 from tests.audit.observer import AWAY, GroupOffsets, raw_table
 from tests.scene import Scene
 from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
@@ -20,6 +22,8 @@ EMPTY_S_MAX = 60.0
 #: tries again.
 ATTEMPTS_MAX = 10
 _LOOK_S = 0.3
+#: How far below the first border the workers begin, and seconds until what is below is there.
+BELOW_BORDER, FILLED_S_MAX = (50, 1_000), 60.0
 #: Offsets back at most, in one partition: a replay must come to an end before the next one.
 BACK_MAX = 12_000
 #: Records of the topic up to which a rewind goes to its start: above, a storm would be one replay.
@@ -66,7 +70,7 @@ async def rewind(
     nexts = await _patiently(lambda: _nexts(scene, partitions))
     committed = await _patiently(lambda: _committed(scene, partitions))
     partition = draws.choice([*nexts])
-    back = draws.randint(1, BACK_MAX)
+    back = draws.randint(1, draws.choice((1_000, BACK_MAX)))
     to = max(0, nexts[partition] - back)
     if kind is Kind.POSTE_REWIND:
         how = ["rewind", "--partition", str(partition), "--to", str(to), "--yes"]
@@ -82,6 +86,23 @@ async def rewind(
         how = ["--topic", scene.topic, "--to-earliest"]
     await _patiently(lambda: asyncio.to_thread(_reset, scene, how))
     return " ".join(how)
+
+
+def take_over(scene: Scene, draws: random.Random, partitions: int) -> dict[int, int]:
+    """A consumer was there before us: the group stands just below the first window's border, in
+    every partition, and workers begin there (`kafka.start` is "group"). A storm of a minute then
+    crosses borders. The origin of each partition, below which no message is ours.
+    """
+    origins = {p: WINDOW_SIZE - draws.randint(*BELOW_BORDER) for p in range(partitions)}
+    producer = Producer({"bootstrap.servers": scene.environment[KAFKA_ADDRESS], "linger.ms": 50})
+    for partition, count in origins.items():
+        for _ in range(count):
+            producer.produce(scene.topic, b"", key=b"before", partition=partition)
+            producer.poll(0)
+    left = producer.flush(FILLED_S_MAX)
+    assert left == 0, f"{left} records were not acknowledged in {FILLED_S_MAX:.0f} s"
+    _reset(scene, ["--topic", scene.topic, "--to-latest"])
+    return origins
 
 
 async def _nexts(scene: Scene, partitions: int) -> dict[int, int]:

@@ -42,17 +42,15 @@ class Report:
 
     def line(self) -> str:
         """One line of JSON."""
-        return json.dumps(
-            {
-                "seed": self.seed, "seconds": round(self.seconds), "records": self.records,
-                "acknowledged": self.acknowledged, "events": dict(self.events),
-                "faults": {name: dict(kinds) for name, kinds in self.faults.items()},
-                "restarts": self.restarts, "exits": {str(k): n for k, n in self.exits.items()},
-                "overstayed": self.overstayed, "drained": self.drained,
-                "missing": list(self.missing), **json.loads(self.verdict.line()), "ok": self.ok,
-            },
-            sort_keys=False,
-        )  # fmt: skip
+        figures = {
+            "seed": self.seed, "seconds": round(self.seconds), "records": self.records,
+            "acknowledged": self.acknowledged, "events": dict(self.events),
+            "faults": {name: dict(kinds) for name, kinds in self.faults.items()},
+            "restarts": self.restarts, "exits": {str(k): n for k, n in self.exits.items()},
+            "overstayed": self.overstayed, "drained": self.drained, "missing": list(self.missing),
+        }  # fmt: skip
+        verdict = json.loads(self.verdict.line())
+        return json.dumps({**figures, **(verdict | figures), "ok": self.ok})
 
 
 def acknowledged(journal: Journal) -> int:

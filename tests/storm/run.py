@@ -23,6 +23,7 @@ from tests.scene import Scene, scene_environment
 from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService, new_dynamodb, new_kafka
 from tests.services.choose import LOCAL_AWS
 from tests.storm.events import Events
+from tests.storm.group import take_over
 from tests.storm.report import Report, acknowledged, never_met
 from tests.storm.script import script
 from tests.storm.supervisor import Supervisor
@@ -118,6 +119,7 @@ async def _stage(
     scene = _scene(directory, kafka, upstream)
     partitions = draws.randint(*PARTITIONS)
     await asyncio.to_thread(scene.init, partitions)
+    origins = await asyncio.to_thread(take_over, scene, draws, partitions)
     say(f"{partitions} partitions; what is left of the storm is in {directory}")
     workers_store.poison(poisonous)
     workers_store.use(workers_weather(seed))
@@ -125,14 +127,19 @@ async def _stage(
     supervisor = Supervisor(
         {
             **scene.environment, DYNAMODB_ADDRESS: workers_store.url,
-            "POSTE_DYNAMODB__TIMEOUT_S": str(TIMEOUT_S),
+            "POSTE_DYNAMODB__TIMEOUT_S": str(TIMEOUT_S), "POSTE_KAFKA__START": "group",
         },
         directory, draws, say,
     )  # fmt: skip
     stack.callback(supervisor.end)
     journal = Journal()
     auditor = Auditor(
-        journal, scene.environment, topic=scene.topic, table=scene.table, group=scene.group
+        journal,
+        scene.environment,
+        topic=scene.topic,
+        table=scene.table,
+        group=scene.group,
+        origins=origins,
     )
     events = Events(
         scene, kafka, workers_store, readers_store, supervisor, seed,
@@ -216,7 +223,8 @@ def _report(stage: Stage, seconds: float, verdict: Verdict, *, drained: bool) ->
     wanted = {"workers": WORKERS_FAULTS, "readers": READERS_FAULTS}
     events, supervisor = stage.events.done, stage.supervisor
     return Report(
-        seed=stage.settings.seed, seconds=seconds, records=verdict.records, verdict=verdict,
+        seed=stage.settings.seed, seconds=seconds, verdict=verdict,
+        records=verdict.records - sum(stage.auditor.origins.values()),
         acknowledged=acknowledged(stage.journal),
         events=events, faults=faults, restarts=supervisor.restarts, exits=supervisor.left,
         overstayed=len(supervisor.overstayed), drained=drained,
