@@ -25,8 +25,8 @@ from worker.writer import DynamoDBWriter, Rejected
 TRAPS, FOLDER = os.environ.pop("TRAPS").split(","), Path(os.environ.pop("TRAPS_IN"))
 #: Seconds that anything is held up at most: a test has failed long before.
 HELD_S_MAX = 120.0
-#: Seconds that are long: more than a scene's session time-out, and than any limit set here.
-LONG_S = 7.0
+#: Seconds that are long: more than any limit that a test sets here for something that is held.
+LONG_S = 3.0
 
 _write, _open = DynamoDBWriter.write, Opener.open
 _create_app = app.create_app
@@ -61,7 +61,7 @@ def poll_interval(seconds: str) -> None:
     kafka.POLL_INTERVAL_S = float(seconds)
 
     async def drain(self: transport.BatchConsumer, fetcher: Any) -> None:
-        self.add_future(_say_idle(self, 1.5 * float(seconds)))
+        self.add_future(_say_idle(self, 1.25 * float(seconds)))
         await _drain(self, fetcher)
 
     transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]
