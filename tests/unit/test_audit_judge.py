@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.audit.journal import Outcome
-from tests.audit.judge import Final
-from tests.audit.keys import Mailbox
+from tests.audit.judge import Final, judge_readings
+from tests.audit.keys import Log, Mailbox
 from tests.audit.log import DeadLetter
 from tests.audit.verdict import EXAMPLES_MAX, Kind, Verdict, assert_clean
 from tests.unit.audit_history import LOG, History, kinds
@@ -73,12 +73,13 @@ def test_an_acknowledgement_of_unknown_outcome_is_either(
 
 
 def test_a_record_that_the_broker_lost_is_lost(history: History) -> None:
-    """It was acknowledged, and another stands there (G1)."""
-    number = history.truth.records[0][9].number
-    assert number is not None
-    history.journal.produced[number].place = (0, 11)
+    """It was acknowledged, and nothing stands there, or another (G1)."""
+    for offset, place in ((9, (0, 11)), (7, (0, 3))):
+        number = history.truth.records[0][offset].number
+        assert number is not None
+        history.journal.produced[number].place = place
 
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.LOST}
+    assert history.end(0, 2, 3, 7, 9).lost == 2
 
 
 def test_what_comes_back_is_an_echo(history: History) -> None:
@@ -120,9 +121,9 @@ def test_a_cursor_that_goes_back_is_an_echo(history: History) -> None:
 
 def test_an_acknowledgement_that_the_cursor_lost_is_an_echo(history: History) -> None:
     """It returned success, and the cursor stands below it in the end (G4)."""
-    history.ack(history.fetch(0, 2))
+    history.ack(history.fetch(0, 2, 3, 7, 9))
 
-    assert Kind.ECHOED in kinds(history.end(0, 2, 3, 7, 9))
+    assert kinds(history.end()) == {Kind.ECHOED, Kind.LOST}
 
 
 def test_a_position_twice_is_doubled(history: History) -> None:
@@ -176,7 +177,9 @@ def test_an_acknowledgement_of_what_nobody_saw_is_hidden(history: History) -> No
     """The cursor covers a message that no fetch returned (G2, G6)."""
     history.ack(history.fetch(0, 2))
 
-    assert kinds(history.end(7, 9, cursor=3)) >= {Kind.HIDDEN}
+    verdict = history.end(cursor=9)
+    assert kinds(verdict) == {Kind.HIDDEN}
+    assert verdict.hidden == 3
 
 
 def test_an_item_that_cannot_be_read_is_hidden(history: History) -> None:
@@ -203,6 +206,28 @@ def test_a_store_that_is_away_is_no_violation(history: History) -> None:
     assert (verdict.unanswered, verdict.acks, verdict.acks_unknown) == (1, 1, 0)
 
 
+def test_a_refused_acknowledgement_excuses_nothing(history: History) -> None:
+    """What it would have covered must still be shown (G2, G6)."""
+    history.ack(history.fetch(0, 2), Outcome.REFUSED)
+    history.fetch(3)
+
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.HIDDEN}
+
+
+def test_a_reading_does_not_go_back_to_a_log_that_it_has_left(history: History) -> None:
+    """A page in the next partition need not show what came to the last one meanwhile (G2)."""
+    history.truth.records[1] = {4: history.truth.records[0][9]}
+    behind = Log(1, 1)
+    first = history.fetch(0, 2, more=True)
+    history.fetch(0, 2, 3, 7, more=True)
+    page = history.journal.fetch_begins("bob", first)
+    body = history.truth.records[1][4].body
+    history.journal.fetch_ends(page, [(behind, 4, body)], more=False)
+    verdict = judge_readings(history.journal, history.truth)
+
+    assert not verdict.counts
+
+
 def test_a_foreign_or_changed_message_is_altered(history: History) -> None:
     """What is shown at a position is what the log holds there (G1)."""
     history.log("eve", 5)
@@ -221,8 +246,13 @@ def test_resends_may_be_shown_once(history: History) -> None:
     """Same source, id and body: one is enough, in a page and below an acknowledgement (G5)."""
     history.log("bob", 11, 12, 13, resend=b"again")
     history.ack(history.fetch(0, 2, 3, 7, 9, 11))
-
     assert_clean(history.end(cursor=13))
+
+    other = History()
+    other.log("bob", 0, 1, resend=b"again")
+    other.log("bob", 2)
+    other.fetch(0, 2)
+    assert_clean(other.end(0, 2))
 
 
 def test_resends_of_something_else_are_no_excuse(history: History) -> None:
