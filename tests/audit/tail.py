@@ -1,6 +1,7 @@
 """Reads the topic and its dead letters from their starts, and goes on as they grow."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -149,32 +150,42 @@ async def log_tail(
     truth: Truth, journal: Journal, bootstrap: str, topic: str, dead_letters_topic: str
 ) -> AsyncIterator[LogTail]:
     """Follows both topics while it is open."""
-    # The third one only asks: a question behind a fetch that waits for records waits with it.
-    *consumers, asking = (
-        AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False,
-            auto_offset_reset="earliest", isolation_level="read_committed",
-            metadata_max_age_ms=5_000, request_timeout_ms=REQUEST_MS_MAX,
-        )
-        for _ in range(3)
-    )  # fmt: skip
     questions = Questions()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_stop, asking)
+        # A client only to ask: a question behind a fetch that waits for records waits with it.
+        asking = await _started(stack, bootstrap)
         stack.push_async_callback(questions.end)
-        await asking.start()
-        topics = (topic, dead_letters_topic)
-        tails = [
-            Tail(consumer, name, asking, questions)
-            for consumer, name in zip(consumers, topics, strict=True)
-        ]
-        for consumer, tail in zip(consumers, tails, strict=True):
-            stack.push_async_callback(_stop, consumer)
-            await consumer.start()
-            await tail.start()
+        tails = []
+        for name in (topic, dead_letters_topic):
+            tails.append(Tail(await _started(stack, bootstrap), name, asking, questions))
+            await tails[-1].start()
         both = LogTail(truth, journal, *tails)
         stack.push_async_callback(both.close)
         yield both
+
+
+async def _started(stack: AsyncExitStack, bootstrap: str) -> AIOKafkaConsumer:
+    """A consumer, stopped with the stack. Waits for a broker that is away, as `Tail.start`."""
+    deadline_s = time.monotonic() + _FIND_S_MAX
+    while True:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False,
+            auto_offset_reset="earliest", isolation_level="read_committed",
+            metadata_max_age_ms=5_000, request_timeout_ms=REQUEST_MS_MAX,
+        )  # fmt: skip
+        try:
+            await consumer.start()
+        except (KafkaError, OSError, TimeoutError):
+            await _stop(consumer)
+            if time.monotonic() > deadline_s:
+                raise
+            await asyncio.sleep(_POLL_S)
+        except BaseException:
+            await _stop(consumer)
+            raise
+        else:
+            stack.push_async_callback(_stop, consumer)
+            return consumer
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:
