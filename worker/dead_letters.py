@@ -194,10 +194,7 @@ class KafkaDeadLetters:
         connection: _Connection | None = None
         try:
             connection = await self._connected()
-            for letter in letters:
-                # No comprehension: what was posted must be known when a later one fails.
-                posted.append(await self._post(connection.producer, letter))  # noqa: PERF401
-            await self._acknowledged(connection, posted)
+            await self._unless_broken(connection, self._acknowledged(connection, letters, posted))
         except _PASSING as error:
             if connection is not None:
                 self._drop(connection)
@@ -216,23 +213,31 @@ class KafkaDeadLetters:
         return [], None
 
     async def _acknowledged(
-        self, connection: _Connection, posted: Sequence["asyncio.Future[Any]"]
+        self, connection: _Connection, letters: list[DeadLetter], posted: list[Any]
     ) -> None:
-        """Raises the first failure; or ProducerClosed when somebody found the producer broken."""
-        if not posted:
-            return
-        acknowledged = asyncio.gather(*posted)
+        """Posts all, and waits for all. posted: what was posted, also when a later one fails."""
+        for letter in letters:
+            posted.append(await self._post(connection.producer, letter))  # noqa: PERF401
+        await asyncio.gather(*posted)
+
+    async def _unless_broken(self, connection: _Connection, work: Awaitable[None]) -> None:
+        """Raises what the work raises; or ProducerClosed when somebody found the producer broken.
+
+        A producer that another one has stopped answers nobody any more: not who waits for an
+        acknowledgement, nor who waits inside `send` for it to learn of the topic's partitions.
+        """
+        job = asyncio.ensure_future(work)
         broken = asyncio.ensure_future(connection.broken.wait())
         try:
-            waited: set[asyncio.Future[Any]] = {acknowledged, broken}
+            waited: set[asyncio.Future[Any]] = {job, broken}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if not acknowledged.done():
+            if not job.done():
                 raise errors.ProducerClosed
-            acknowledged.result()
+            job.result()
         finally:
             broken.cancel()
-            acknowledged.cancel()
-            await asyncio.gather(acknowledged, return_exceptions=True)
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
 
     async def _post(self, producer: Any, letter: DeadLetter) -> "asyncio.Future[Any]":
         """Hands one letter to the producer; done when it is acknowledged."""

@@ -61,6 +61,8 @@ class Sent:
     stopped: bool = False
     sent: list[dict[str, Any]] = field(default_factory=list)
     unanswered: bool = False
+    #: Set: `send` does not return, as aiokafka's while it does not know the topic's partitions.
+    asked: asyncio.Event | None = None
 
     async def start(self) -> None:
         if self.start_fails is not None:
@@ -72,6 +74,9 @@ class Sent:
 
     async def send(self, topic: str, **fields: Any) -> "asyncio.Future[None]":
         assert fields["value"] is not None or fields["key"] is not None, "aiokafka refuses it"
+        if self.asked is not None and not self.asked.is_set():
+            self.asked.set()
+            await asyncio.Event().wait()
         return self._take(fields)
 
     def _take(self, fields: dict[str, Any]) -> "asyncio.Future[None]":
@@ -219,6 +224,23 @@ async def test_a_broken_producer_is_broken_for_all() -> None:
     waiting = asyncio.create_task(broker.dead_letters.send([letter(offset=1)]))
     async with asyncio.timeout(10):
         await until(lambda: bool(one.sent))
+        one.fate = [errors.OutOfOrderSequenceNumber()]
+        await broker.dead_letters.send([letter(offset=2)])
+        await waiting
+
+    sent = sorted(dict(each["headers"])["dead-letter-offset"] for each in two.sent)
+    assert sent == [b"1", b"2"]
+
+
+async def test_a_producer_that_was_stopped_holds_up_nobody_who_is_sending() -> None:
+    """A flush inside `send`, which a stopped producer never ends, when another one gives the
+    producer up: it sends by the new one (G1, G8)."""
+    one, two = Sent(asked=asyncio.Event()), Sent()
+    broker = Broker(one, two)
+    waiting = asyncio.create_task(broker.dead_letters.send([letter(offset=1)]))
+    async with asyncio.timeout(10):
+        assert one.asked is not None
+        await one.asked.wait()
         one.fate = [errors.OutOfOrderSequenceNumber()]
         await broker.dead_letters.send([letter(offset=2)])
         await waiting
