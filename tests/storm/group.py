@@ -22,6 +22,8 @@ EMPTY_S_MAX = 60.0
 #: tries again.
 ATTEMPTS_MAX = 10
 _LOOK_S = 0.3
+#: Seconds until the first workers have opened every partition, on a busy machine.
+BEGUN_S_MAX = 120.0
 #: How far below the first border the workers begin, and seconds until what is below is there.
 BELOW_BORDER, FILLED_S_MAX = (50, 1_000), 60.0
 #: Offsets back at most, in one partition: a replay must come to an end before the next one.
@@ -103,6 +105,13 @@ def take_over(scene: Scene, draws: random.Random, partitions: int) -> dict[int, 
     assert left == 0, f"{left} records were not acknowledged in {FILLED_S_MAX:.0f} s"
     _reset(scene, ["--topic", scene.topic, "--to-latest"])
     return origins
+
+
+async def begun(scene: Scene, partitions: int) -> None:
+    """Returns when every partition has progress. Raises TimeoutError."""
+    async with asyncio.timeout(BEGUN_S_MAX):
+        while min((await _nexts(scene, partitions)).values()) == 0:  # noqa: ASYNC110 - the store's
+            await asyncio.sleep(_LOOK_S)
 
 
 async def _nexts(scene: Scene, partitions: int) -> dict[int, int]:

@@ -19,11 +19,11 @@ from tests.audit import (
     mailboxes_at,
 )
 from tests.endpoint import FaultyEndpoint, calm
-from tests.scene import Scene, scene_environment
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService, new_dynamodb, new_kafka
-from tests.services.choose import LOCAL_AWS
+from tests.scene import Scene
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from tests.storm.events import Events
-from tests.storm.group import take_over
+from tests.storm.ground import own_services, storm_scene
+from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
 from tests.storm.script import script
 from tests.storm.supervisor import Supervisor
@@ -96,7 +96,7 @@ async def storm(settings: Settings, directory: Path, say: Callable[[str], None])
             _readers(stage), stage.auditor.watching(every_s=WATCH_S),
             _meanwhile(stage.supervisor.run()),
         ):  # fmt: skip
-            async with _meanwhile(*_producing(stage)):
+            async with _producing(stage):
                 await _play(stage)
             say("quiet")
             await asyncio.sleep(QUIET_S)
@@ -113,10 +113,10 @@ async def _stage(
 ) -> Stage:
     seed = settings.seed
     draws = random.Random(f"storm {seed}")
-    kafka, upstream = _services(directory, stack)
+    kafka, upstream = own_services(directory, stack)
     workers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed))
     readers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed + 1))
-    scene = _scene(directory, kafka, upstream)
+    scene = storm_scene(directory, kafka, upstream)
     partitions = draws.randint(*PARTITIONS)
     await asyncio.to_thread(scene.init, partitions)
     origins = await asyncio.to_thread(take_over, scene, draws, partitions)
@@ -152,9 +152,11 @@ async def _stage(
 
 async def _play(stage: Stage) -> None:
     """The events, for as long as the storm lasts."""
-    end_s = time.monotonic() + stage.settings.seconds
     for _ in range(2):
         stage.supervisor.join()
+    # A group that is moved before its partitions have begun would move their beginnings.
+    await begun(stage.scene, stage.events.partitions)
+    end_s = time.monotonic() + stage.settings.seconds
     for event in script(stage.settings.seed):
         if time.monotonic() + event.after_s > end_s:
             break
@@ -198,12 +200,22 @@ def _readers(stage: Stage) -> AuditedReaders:
     )
 
 
-def _producing(stage: Stage) -> list[Coroutine[Any, Any, None]]:
-    return [_produce(stage, compression) for compression in COMPRESSIONS]
+@asynccontextmanager
+async def _producing(stage: Stage) -> AsyncIterator[None]:
+    """Producers at work while the block runs. They are asked to end, not cancelled: wait_for may
+    swallow that (cpython #86296), and a producer would go on for ever."""
+    ending = asyncio.Event()
+    async with asyncio.TaskGroup() as producers:
+        for compression in COMPRESSIONS:
+            producers.create_task(_produce(stage, compression, ending))
+        try:
+            yield
+        finally:
+            ending.set()
 
 
-async def _produce(stage: Stage, compression: str | None) -> None:
-    """Until it is cancelled. A broker that is away is a pause; nothing is made up for."""
+async def _produce(stage: Stage, compression: str | None, ending: asyncio.Event) -> None:
+    """Until it is told to end. A broker that is away is a pause; nothing is made up for."""
     batches = Traffic(stage.settings.seed, str(compression)).batches(BATCH_RECORDS)
     pause_s = BATCH_RECORDS * len(COMPRESSIONS) / RECORDS_PER_S
     bootstrap = stage.scene.environment[KAFKA_ADDRESS]
@@ -211,6 +223,8 @@ async def _produce(stage: Stage, compression: str | None) -> None:
         stage.journal, bootstrap, stage.scene.topic, compression_type=compression
     ) as producer:
         for batch in batches:
+            if ending.is_set():
+                return
             sent = await producer.produce(*batch)
             away = any(record.place is None for record in sent)
             await asyncio.sleep(UNACKNOWLEDGED_S if away else pause_s)
@@ -242,23 +256,3 @@ async def _meanwhile(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         finally:
             for task in tasks:
                 task.cancel()
-
-
-def _services(directory: Path, stack: AsyncExitStack) -> tuple[KafkaService, str]:
-    """Both services, of the storm's own; ended with the stack."""
-    kafka, dynamodb = new_kafka(directory), new_dynamodb(directory)
-    stack.callback(kafka.stop)
-    stack.callback(dynamodb.stop)
-    kafka.start()
-    dynamodb.start()
-    return kafka, dynamodb.endpoint
-
-
-def _scene(directory: Path, kafka: KafkaService, upstream: str) -> Scene:
-    """Commands go to the store itself: an operator tries until it is done."""
-    topic, table, group = "undelivered-storm", "mailboxes-storm", "group-storm"
-    services = {KAFKA_ADDRESS: kafka.bootstrap, DYNAMODB_ADDRESS: upstream, **LOCAL_AWS}
-    return Scene(
-        environment=scene_environment(services, topic=topic, table=table, group=group),
-        directory=directory, tool=kafka.tool, topic=topic, table=table, group=group,
-    )  # fmt: skip

@@ -1,0 +1,28 @@
+"""What a storm stands on: services of its own, and the names in them."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tests.scene import Scene, scene_environment
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService, new_dynamodb, new_kafka
+from tests.services.choose import LOCAL_AWS
+
+
+def own_services(directory: Path, stack: AsyncExitStack) -> tuple[KafkaService, str]:
+    """Both services, of the storm's own; ended with the stack."""
+    kafka, dynamodb = new_kafka(directory), new_dynamodb(directory)
+    stack.callback(kafka.stop)
+    stack.callback(dynamodb.stop)
+    kafka.start()
+    dynamodb.start()
+    return kafka, dynamodb.endpoint
+
+
+def storm_scene(directory: Path, kafka: KafkaService, upstream: str) -> Scene:
+    """Commands go to the store itself: an operator tries until it is done."""
+    topic, table, group = "undelivered-storm", "mailboxes-storm", "group-storm"
+    services = {KAFKA_ADDRESS: kafka.bootstrap, DYNAMODB_ADDRESS: upstream, **LOCAL_AWS}
+    return Scene(
+        environment=scene_environment(services, topic=topic, table=table, group=group),
+        directory=directory, tool=kafka.tool, topic=topic, table=table, group=group,
+    )  # fmt: skip
