@@ -193,10 +193,14 @@ class Assignment:
         self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
         self._record_bytes = 1024.0  # a guess until the first fetch: a chat message and headers
 
-    def open(self, partition: int, position: int, stored: Progress) -> Life:
-        """Begin the life of a closed partition."""
+    def open(
+        self, partition: int, position: int, stored: Progress, *, committed: int | None = None
+    ) -> Life:
+        """Begin the life of a closed partition. committed: as of `Life`, None: nothing is due."""
         del self.closed[partition]
         life = self.lives[partition] = Life(self, partition, position, stored)
+        if committed is not None:
+            life.committed = committed
         return life
 
     def stop_reading(self, partition: int, reason: str) -> None:

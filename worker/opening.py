@@ -2,7 +2,7 @@
 
 What is decided stands in `resume`, pure; here it is asked, and what must be stored before the
 first record is stored. `Opener.open` is one round: it is called again for partitions that stay
-closed, so every step may be repeated.
+closed, so every step may be repeated, and cancelled.
 """
 
 import asyncio
@@ -21,6 +21,10 @@ from worker.record import Fingerprint
 from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
 
 logger = logging.getLogger(__name__)
+
+
+#: Seconds that a round gets for all partitions together, and then for each alone, at first.
+MOMENT_S = 5.0
 
 
 class Log(Protocol):
@@ -49,10 +53,16 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A partition may be read: from `position`, with `progress` stored as it stands there."""
+    """A partition may be read: from `position`, with `progress` stored as it stands there.
+
+    committed: up to where the group's offset needs no commit. Below a position at progress where
+    the group is behind it, by a crash between the two or because its offset has expired: what it
+    lacks is durable, and Kafka's own lag would be wrong until the next record.
+    """
 
     position: int
     progress: Progress
+    committed: int
 
 
 class Opener:
@@ -78,10 +88,39 @@ class Opener:
         self.now_ms = now_ms
         self._table_id: str | None = None
 
-    async def open(self, partitions: Iterable[int]) -> dict[int, Opened | Closed]:
-        """One round. Raises OperatorError where no partition of this table can be opened."""
+    async def open(
+        self, partitions: Iterable[int], *, limit_s: float = MOMENT_S
+    ) -> dict[int, Opened | Closed]:
+        """One round: all together, which is a few questions for any number of them; and where that
+        fails, or is not done in `limit_s` seconds, each for itself, so that one without a leader,
+        or whose progress is throttled, holds up no other.
+
+        Raises OperatorError where no partition of this table can be opened.
+        """
         wanted = list(partitions)
         table = await self._table()
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._open(table, wanted)
+        except (KafkaError, TimeoutError) as error:
+            if len(wanted) == 1:
+                return {wanted[0]: Closed(_no_answer(error, limit_s))}
+        alone = [asyncio.ensure_future(self._alone(table, p, limit_s)) for p in wanted]
+        try:
+            return dict(zip(wanted, await asyncio.gather(*alone), strict=True))
+        finally:
+            for task in alone:  # the first OperatorError is raised; nobody waits for the others
+                task.cancel()
+
+    async def _alone(self, table: TableRecord, partition: int, limit_s: float) -> Opened | Closed:
+        try:
+            async with asyncio.timeout(limit_s):
+                return (await self._open(table, [partition]))[partition]
+        except (KafkaError, TimeoutError) as error:
+            return Closed(_no_answer(error, limit_s))
+
+    async def _open(self, table: TableRecord, wanted: list[int]) -> dict[int, Opened | Closed]:
+        """Raises KafkaError or TimeoutError where one of them gets no answer."""
         stored = dict(
             zip(
                 wanted,
@@ -89,24 +128,20 @@ class Opener:
                 strict=True,
             )
         )
-        try:
-            states, groups = await asyncio.gather(
-                self.log.states(wanted), self.log.group_offsets(wanted)
-            )
-            for partition in [p for p, progress in stored.items() if progress is None]:
-                stored[partition] = await self._begin(partition, table, states, groups)
-            prints = await self.log.fingerprints(
-                {
-                    p: progress.next - 1
-                    for p, progress in stored.items()
-                    if progress is not None
-                    and progress.last is not None
-                    and states[p].start < progress.next <= states[p].end
-                }
-            )
-        except (KafkaError, TimeoutError) as error:
-            reason = f"the broker does not answer: {error!r}"
-            return dict.fromkeys(wanted, Closed(reason))
+        states, groups = await asyncio.gather(
+            self.log.states(wanted), self.log.group_offsets(wanted)
+        )
+        for partition in [p for p, progress in stored.items() if progress is None]:
+            stored[partition] = await self._begin(partition, table, states, groups)
+        prints = await self.log.fingerprints(
+            {
+                p: progress.next - 1
+                for p, progress in stored.items()
+                if progress is not None
+                and progress.last is not None
+                and states[p].start < progress.next <= states[p].end
+            }
+        )
         return {
             partition: await self._resume(
                 partition, table, progress, groups[partition], states[partition],
@@ -172,9 +207,13 @@ class Opener:
         )
         if isinstance(plan, Closed):
             return plan
-        return await self._store(partition, progress, plan)
+        return await self._store(partition, progress, plan, group or 0)
 
-    async def _store(self, partition: int, progress: Progress, plan: Opening) -> Opened | Closed:
+    async def _store(
+        self, partition: int, progress: Progress, plan: Opening, group: int
+    ) -> Opened | Closed:
+        for note in plan.notes:  # first: a round may be cut off here, and is asked again
+            logger.log(note.level, "%s", note.text)
         if plan.progress != progress:
             try:
                 await self.progress.move(partition, progress, plan.progress)
@@ -185,6 +224,13 @@ class Opener:
                     f"{self.topic}-{partition}: its progress was written by another worker just"
                     " now; it is asked again"
                 )
-        for note in plan.notes:
-            logger.log(note.level, "%s", note.text)
-        return Opened(plan.position, plan.progress)
+        # A lower start is a replay: until it has passed, the group's offset stays with it.
+        replays = plan.position < plan.progress.next
+        committed = plan.position if replays else min(group, plan.position)
+        return Opened(plan.position, plan.progress, committed)
+
+
+def _no_answer(error: Exception, limit_s: float) -> str:
+    if isinstance(error, KafkaError):
+        return f"the broker does not answer: {error!r}"
+    return f"the store or the broker gives no answer within {limit_s:g} s"

@@ -39,7 +39,7 @@ from mode import Service
 from worker.errors import OperatorError
 from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
 from worker.logs import SERVICES_LOGGER
-from worker.opening import Opened, Opener
+from worker.opening import MOMENT_S, Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
 from worker.resume import Closed
@@ -53,8 +53,9 @@ NOTHING = {TopicPartition("", -1)}
 #: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
 COMMIT_S_MAX = 5.0
 
-#: Seconds between two rounds of questions about closed partitions: at first, and at most. A
-#: doubt is settled by an operator or by a store that comes back; the error is repeated each time.
+#: Seconds between two rounds of questions about closed partitions: at first, and at most; and
+#: the most that a round waits. A doubt is settled by an operator or by a store that comes back;
+#: the error is repeated each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
 
@@ -224,14 +225,15 @@ class BatchConsumer(driver.Consumer):
 
     async def _open(self, assignment: Assignment) -> None:
         """Ask for the resume positions until no partition is closed."""
-        delay_s = OPENING_S_MIN
+        delay_s, limit_s = OPENING_S_MIN, MOMENT_S
         while assignment.closed and not assignment.ended:
-            answers = await self.rules.opener.open(sorted(assignment.closed))
+            answers = await self.rules.opener.open(sorted(assignment.closed), limit_s=limit_s)
             for partition, answer in answers.items():
                 await self._take_answer(assignment, partition, answer)
             if assignment.closed:
                 await self.sleep(delay_s)
                 delay_s = min(2 * delay_s, OPENING_S_MAX)
+                limit_s = min(2 * limit_s, OPENING_S_MAX)
 
     async def _take_answer(
         self, assignment: Assignment, partition: int, answer: Opened | Closed
@@ -244,7 +246,7 @@ class BatchConsumer(driver.Consumer):
             return
         with suppress(IllegalStateError):  # revoked just now, as above
             await self._thread.move({self._tp(partition): answer.position})
-            assignment.open(partition, answer.position, answer.progress)
+            assignment.open(partition, answer.position, answer.progress, committed=answer.committed)
             logger.info("partition %d: reading from offset %d", partition, answer.position)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -150,7 +150,9 @@ class Worker:
         """Whether the partition was opened."""
         (answer,) = (await self.opener.open([self.partition])).values()
         if isinstance(answer, Opened):
-            self.assignment.open(self.partition, answer.position, answer.progress)
+            self.assignment.open(
+                self.partition, answer.position, answer.progress, committed=answer.committed
+            )
         return isinstance(answer, Opened)
 
     async def work(self, records_max: int) -> None:

@@ -109,6 +109,16 @@ async def test_a_replay_commits_what_it_made_durable_not_stored_progress(stage: 
     assert stage.store.stored[0] == progress(40)
 
 
+async def test_a_group_behind_is_brought_to_progress_without_a_record(stage: Stage) -> None:
+    """Kafka's own lag is right though nothing comes any more (G1)."""
+    assignment = stage.consumer.current = Assignment([0])
+    assignment.open(0, 40, progress(40), committed=35)
+
+    assert await stage.consumer.force_commit()
+    assert stage.order == [("progress", 0, 40), ("group", 0, 40)]
+    assert not await stage.consumer.force_commit()
+
+
 async def test_a_replaced_table_stops_the_commit(stage: Stage) -> None:
     """Nothing is committed for a table that is not the one that was written (G1)."""
     (life, _) = stage.assign(40, 50)

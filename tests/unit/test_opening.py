@@ -1,5 +1,6 @@
 """Opening partitions: what is asked, what is stored before the first record, what stays closed."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -87,9 +88,77 @@ async def test_partitions_are_resumed_at_progress() -> None:
     store, log = Store(progress(40), progress(50)), FakeLog(40, 90)
     answers = await opener(store, log).open([0, 1])
 
-    assert answers == {0: Opened(40, progress(40)), 1: Opened(50, progress(50))}
+    assert answers == {0: Opened(40, progress(40), 40), 1: Opened(50, progress(50), 50)}
     assert log.asked == {0: 39, 1: 49}
     assert store.written == []
+
+
+@pytest.mark.parametrize("group", [None, 35])
+async def test_a_group_behind_at_progress_is_due_a_commit(group: int | None) -> None:
+    """Its offset expired, or a crash came between progress and commit: what it lacks is durable.
+    A replay is due none: its offset goes with what it writes again (G1)."""
+    store = Store(progress(40, group=35), progress(40, group=30))
+    answers = await opener(store, FakeLog(group, 35)).open([0, 1])
+
+    assert answers[0] == Opened(40, progress(40, group=35), group or 0)
+    assert answers[1] == Opened(0, progress(40, group=None), 0)
+
+
+async def test_a_partition_without_a_leader_holds_up_no_other() -> None:
+    """The broker has no answer for one of them: that one stays closed (G1)."""
+    store, log = Store(progress(40), progress(50)), FakeLog(40, 50)
+    states = log.states
+
+    async def leaderless(partitions: Iterable[int]) -> dict[int, LogState]:
+        wanted = list(partitions)
+        if 0 in wanted:
+            raise KafkaConnectionError("no leader")
+        return await states(wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "states", leaderless)
+        answers = await opener(store, log).open([0, 1])
+
+    assert isinstance(answers[0], Closed)
+    assert "the broker does not answer" in answers[0].reason
+    assert answers[1] == Opened(50, progress(50), 50)
+
+
+async def test_a_partition_whose_progress_is_throttled_holds_up_no_other() -> None:
+    """The store serves all but one: past its moment that one stays closed, and is asked again
+    (G1, G9)."""
+    store, log = Store(progress(40), progress(50)), FakeLog(40, 50)
+    read = store.read
+
+    async def throttled(partition: int) -> Progress | None:
+        if partition == 0:
+            await asyncio.Event().wait()
+        return await read(partition)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read", throttled)
+        answers = await opener(store, log).open([0, 1], limit_s=0.05)
+    again = await opener(store, log).open([0])
+
+    assert isinstance(answers[0], Closed)
+    assert "no answer within 0.05 s" in answers[0].reason
+    assert answers[1] == Opened(50, progress(50), 50)
+    assert again == {0: Opened(40, progress(40), 40)}
+
+
+async def test_an_operators_error_of_one_is_said_whatever_the_others_wait_for() -> None:
+    """A copied table ends the worker; a partition that gets no answer does not hide that (G1)."""
+    store, log = Store(progress(40), progress(50, table_id="another")), FakeLog(40, 50)
+
+    async def throttled(partition: int) -> Progress | None:
+        if partition == 0:
+            await asyncio.Event().wait()
+        return store.stored[partition]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read", throttled)
+        with pytest.raises(OperatorError):
+            await opener(store, log).open([0, 1], limit_s=0.05)
 
 
 async def test_a_lower_start_is_stored_before_the_first_record() -> None:
@@ -98,7 +167,7 @@ async def test_a_lower_start_is_stored_before_the_first_record() -> None:
     answers = await opener(store, FakeLog(12)).open([0])
     forgotten = progress(40, group=None)
 
-    assert answers == {0: Opened(0, forgotten)}
+    assert answers == {0: Opened(0, forgotten, 0)}
     assert store.written == [("move", 0, forgotten)]
 
 
@@ -130,7 +199,7 @@ async def test_progress_that_a_zombie_writes_meanwhile_is_read_again() -> None:
     second = await unlucky.open([0])
 
     assert isinstance(first[0], Closed)
-    assert second == {0: Opened(0, progress(70, group=None))}
+    assert second == {0: Opened(0, progress(70, group=None), 0)}
 
 
 async def test_another_log_closes_its_partition_alone() -> None:
@@ -140,7 +209,7 @@ async def test_another_log_closes_its_partition_alone() -> None:
 
     assert isinstance(answers[0], Closed)
     assert "poste epoch" in answers[0].reason
-    assert answers[1] == Opened(50, progress(50))
+    assert answers[1] == Opened(50, progress(50), 50)
 
 
 async def test_a_broker_that_is_away_closes_all_for_now() -> None:
@@ -168,7 +237,7 @@ async def test_a_first_start_is_written_down(start: Start, position: int) -> Non
         position,
         77,
     )
-    assert answers == {0: Opened(position, written[2])}
+    assert answers == {0: Opened(position, written[2], 0)}
 
 
 async def test_a_first_start_that_another_worker_made_is_followed() -> None:
@@ -183,7 +252,7 @@ async def test_a_first_start_that_another_worker_made_is_followed() -> None:
     store = Raced(None)
     answers = await opener(store, FakeLog(None)).open([0])
 
-    assert answers == {0: Opened(30, theirs)}
+    assert answers == {0: Opened(30, theirs, 0)}
 
 
 async def test_a_table_of_another_topic_is_refused() -> None:
