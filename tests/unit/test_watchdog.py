@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.records import MadeRecord
+from tests.unit.test_consumer import flushed as durable
 from tests.unit.test_opening import FakeLog, progress
 from worker.backoff import Waiters
 from worker.errors import Standstill
@@ -65,15 +66,6 @@ def scene() -> Scene:
 
 def fetched(life: Life, *offsets: int) -> None:
     life.add([MadeRecord(offset=offset) for offset in offsets], caught_up=True)
-
-
-def durable(life: Life, *offsets: int) -> None:
-    life.assignment.add(
-        life.partition, [MadeRecord(offset=offset) for offset in offsets], caught_up=True
-    )
-    for batch in life.assignment.cut(0.0):
-        with batch:
-            pass
 
 
 async def test_a_worker_that_has_nothing_to_do_lives(scene: Scene) -> None:
@@ -246,14 +238,33 @@ def test_a_blocked_loop_ends_the_process() -> None:
     assert statuses == [1]
 
 
+class EveryTurn:
+    """In place of the guard's clock: each of its turns is one of the loop's too; 50 in all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.turns = 0
+
+    def wait(self, seconds: float) -> bool:
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        self.turns += 1
+        return not turned.wait(30) or self.turns > 50
+
+
 async def test_a_loop_that_runs_is_left_alone() -> None:
-    """And after a stop nobody is watched any more (G8)."""
+    """However many turns it takes; and after a stop nobody is watched any more (G8)."""
     statuses: list[int] = []
-    guard = LoopGuard(asyncio.get_running_loop(), 0.002, statuses.append)
-    guard.start()
-    for _ in range(100):
-        await asyncio.sleep(0.002)
-    guard.stop()
-    await asyncio.to_thread(guard._thread.join, 30)
-    assert not guard._thread.is_alive()
+    loop = asyncio.get_running_loop()
+    guard = LoopGuard(loop, 1.0, statuses.append)
+    clock = EveryTurn(loop)
+    guard._stopped = clock  # type: ignore[assignment]
+    await asyncio.to_thread(guard._run)
+    assert clock.turns == 51
     assert statuses == []
+
+    stopped = LoopGuard(loop, 60.0, statuses.append)
+    stopped.start()
+    stopped.stop()
+    await asyncio.to_thread(stopped._thread.join, 30)
+    assert not stopped._thread.is_alive()
