@@ -17,12 +17,14 @@ run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C st
 demo: .venv/installed  ## the story in one minute, checked
 	@$(BIN)/python -m benchmarks.demo
 
+# Most tests wait for a session, a service or a child: two at a time keep two cores busy.
+JOBS ?= 2
 test: .venv/installed  ## the whole suite, on the real services
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/installed  ## format, lint, types, and all tests that need no service
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not services"
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not services"
 
 bench: .venv/installed  ## resident memory with a backlog of a million records
 	@$(BIN)/python -m benchmarks.backlog

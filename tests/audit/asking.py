@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-#: Milliseconds until a request of a client has failed: a look is missed sooner than it is late.
-REQUEST_MS_MAX = 5_000
+#: Milliseconds until a request of a client has failed: as long as a look may take, since a busy
+#: machine answers late, and a broker that is away refuses at once.
+REQUEST_MS_MAX = 20_000
 #: Seconds that open questions may take to end when their client closes: some requests in a row.
 _END_S_MAX = 20.0
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,13 +18,13 @@ from tests.audit.tail import LogTail, log_tail
 from tests.audit.verdict import Kind, Verdict
 
 #: Seconds that one look may take; a service that is away makes it a missed one.
-LOOK_S_MAX = 20.0
+LOOK_S_MAX = 30.0
 #: Mailboxes of one look: newest records first, since they are the ones that may not be durable.
 LOOK_USERS_MAX = 100
 #: Queries at a time.
 _QUERIES_MAX = 16
 #: Seconds that the final reading may take in all, and attempts of one mailbox's.
-FINAL_S_MAX, _ATTEMPTS_MAX = 300.0, 5
+FINAL_S_MAX, _ATTEMPTS_MAX = 600.0, 5
 #: Seconds until the drain must be over, unless the caller says so.
 DRAINED_S_MAX = 120.0
 #: Seconds between two looks at the drain.
@@ -229,10 +229,12 @@ class Auditor:
     async def verdict(self) -> Verdict:
         """The final reading of everything, and the judgement of all that was journaled.
 
-        Workers have drained, readers are closed, both services answer: raises what they raise.
+        Workers have drained, readers are closed, both services answer, if late: what fails is
+        asked again until FINAL_S_MAX. Raises TimeoutError past it.
         """
         async with asyncio.timeout(FINAL_S_MAX), self._looking() as eyes:
-            await eyes.tail.catch_up()
+            while not await _done(eyes.tail.catch_up()):  # noqa: ASYNC110 - asked again
+                await asyncio.sleep(_DRAIN_LOOK_S)
             await self._look(eyes)
             truth = eyes.tail.truth
             users = {r.user for records in truth.records.values() for r in records.values()}
@@ -272,6 +274,15 @@ class Auditor:
                     pages.append(await mailboxes.fetch(user, after=pages[-1] if pages else None))
                 break
         return pages[-1].fetch if pages else None
+
+
+async def _done(question: Awaitable[None]) -> bool:
+    """Whether it was answered; else a service was away, or late."""
+    try:
+        await question
+    except AWAY:
+        return False
+    return True
 
 
 def not_durable(truth: Truth, mailbox: Mailbox, log: Log, offsets: Iterable[int]) -> list[int]:

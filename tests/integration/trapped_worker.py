@@ -130,10 +130,10 @@ def hold_first_look_up() -> None:
     """The answers to the first questions about partitions are held while `look-up` is there."""
     asked: list[Opener] = []
 
-    async def opened(self: Opener, partitions: Any) -> Any:
+    async def opened(self: Opener, partitions: Any, **limits: Any) -> Any:
         asked.append(self)
         first = len(asked) == 1
-        answers = await _open(self, partitions)
+        answers = await _open(self, partitions, **limits)
         if first:
             await held_up("look-up")
         return answers
