@@ -25,6 +25,8 @@ STARTS_MAX = 4
 PART_S_MAX = 60.0
 #: Seconds from SIGTERM to the end: the drain limit, the last resort and some more.
 LEAVE_S_MAX = 25.0
+#: What a worker says when it reads a partition.
+_UP = "reading from offset"
 #: Seconds between two looks at the fault, and at what is committed.
 _LOOK_S, _WATCH_S = 0.03, 0.5
 
@@ -116,7 +118,8 @@ class Play:
             if not worker.alive:
                 left.set()
                 return True
-            return await self._has_come_to(ends)
+            # One that has nothing to do must be up, too, or SIGTERM finds no handler yet.
+            return _UP in worker.output() and await self._has_come_to(ends)
 
         for _ in range(self.starts_max):
             left.clear()
@@ -136,16 +139,13 @@ class Play:
         raise RuntimeError(f"{self.starts_max} starts: {self.scene.log()[-3000:]}")
 
     async def _has_come_to(self, ends: Mapping[int, int]) -> bool:
-        """Progress stands there, and the group's offset.
-
-        A worker that left between the two leaves the group's offset behind until there is
-        another record: the next one begins at progress, and commits what it makes durable.
-        """
+        """Progress stands there, and the group's offset: also where a worker left between the two
+        and nothing comes any more, for the next one's opening brings it up."""
         table = RawTable(self.ground.client, self.scene.table)
         progress = await table.progress(self.scene.topic, ends)
         if {partition: found.next for partition, found in progress.items()} != ends:
             return False
-        return bool(self.exits) or await self.ground.committed(self.scene) == ends
+        return await self.ground.committed(self.scene) == ends
 
     async def _heal_in_time(self) -> None:
         # Counted by another process, or by the endpoint's thread.
