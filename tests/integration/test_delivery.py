@@ -76,7 +76,7 @@ async def test_what_was_acknowledged_does_not_come_back_after_a_crash(scene: Sce
     scene.init()
     records = chat(1_000)
     await scene.produce(records)
-    first = scene.worker(POSTE_KAFKA__COMMIT_INTERVAL_S="300")
+    first = scene.worker(POSTE_KAFKA__COMMIT_INTERVAL_S="100")
     await scene.until(
         lambda: _count(scene, USERS[0], 50), "all of a mailbox is there, and nothing committed"
     )
@@ -119,7 +119,7 @@ async def test_sigterm_drains_and_commits(scene: Scene) -> None:
     scene.init()
     records = chat(2_000)
     await scene.produce(records)
-    worker = scene.worker(POSTE_KAFKA__COMMIT_INTERVAL_S="300", POSTE_BATCH__RECORDS_MAX="100")
+    worker = scene.worker(POSTE_KAFKA__COMMIT_INTERVAL_S="100", POSTE_BATCH__RECORDS_MAX="100")
     await scene.until(lambda: scene.read(USERS[0]), "the first messages are there")
     worker.signal(signal.SIGTERM)
 
