@@ -145,6 +145,26 @@ def item_bytes_max(user_id: str, messages_bytes: int) -> int:
     return _ITEM_OVERHEAD_BYTES + len(mailbox_key(user_id).encode()) + messages_bytes
 
 
+def item_bytes(item: Mapping[str, Any]) -> int:
+    """An item's size as DynamoDB counts it (developer guide, "Item sizes and formats")."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "B":
+        return len(content)
+    if kind == "N":
+        return len(content.strip("-0.")) // 2 + 2
+    if kind == "L":
+        return 3 + sum(1 + _value_bytes(element) for element in content)
+    if kind == "M":
+        return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
+    return 1  # NULL, BOOL
+
+
 def decode_bundle(item: Item, user_id: str, topic: str) -> list[Message]:
     """The messages of a bundle, in log order.
 

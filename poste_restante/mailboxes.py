@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from poste_restante.ahead import Ahead, ReadAhead, run_of
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.item import Item
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, mailbox_key
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
-from poste_restante.store import QUERY_ITEMS_MAX, Store
+from poste_restante.store import QUERY_ITEMS_MAX, Items, Store
 from poste_restante.table import Cursor, TableRecord, decode_cursor
 from poste_restante.watch import TableWatch
 
@@ -69,6 +70,7 @@ class Mailboxes:
         self._store = Store(client, table)
         self._watch = TableWatch(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
+        self._ahead = ReadAhead()
         self._clock = clock
 
     async def fetch(
@@ -82,7 +84,8 @@ class Mailboxes:
         """What waits for a user, or what follows a receipt. Acknowledges nothing.
 
         limit: messages. max_bytes: of bodies and headers together; a page has at least one
-        message, if one waits. Without a limit a page is one whole Query, at most 1 MB.
+        message, if one waits. Without a limit a page is one whole Query, at most 1 MB. What was
+        read beyond a page is kept for the mailbox's next one (`ahead`).
 
         Raises InvalidReceipt for `after`, and UnreadableItem where an item that cannot be read
         stands at the head.
@@ -92,14 +95,21 @@ class Mailboxes:
                 raise ValueError(f"{name} must be at least 1, not {number}")
         key = mailbox_key(user_id)
         items_max = None if limit is None else limit + 1  # the cursor is an item too
+        ahead = self._ahead.take(key, self._clock())
+        if limit is None and max_bytes is None:
+            ahead = None  # such a page is what one Query brings
         if after is None:
-            record, found = await self._with_record(self._store.query(key, limit=items_max))
+            begin = self._begin(key, items_max, ahead)
+            record, found = await self._with_record(begin)
             cursor, start = _cursor(found.items), None
         else:
             record, found = await self._with_record(self._store.query(key, only=CURSOR_KEY))
             start = self._receipts.decode(after, table_id=record.table_id, user_id=user_id)
             cursor = _cursor(found.items)
-            found = await self._store.query(key, after=start.boundary, limit=items_max)
+            if ahead is not None and ahead.boundary == start.boundary:
+                found = Items(ahead.items, ahead.last)
+            else:
+                found = await self._store.query(key, after=start.boundary, limit=items_max)
         reading = Reading(
             user_id=user_id,
             topic=record.topic,
@@ -109,8 +119,31 @@ class Mailboxes:
             start=start,
         )
         reading.add(found.items)
+        if ahead is not None and found.last == ahead.last and not reading.ended:
+            # What was kept is short of a page: one Query more, for the rest of the page.
+            if items_max is not None:
+                items_max -= len(reading.messages)
+            found = await self._store.query(key, start=found.last, limit=items_max)
+            reading.add(found.items)
         await self._read_on(reading, key, items_max, found.last)
+        self._keep(key, reading)
         return self._page(reading, record)
+
+    async def _begin(self, key: str, items_max: int | None, ahead: Ahead | None) -> Items:
+        """The mailbox from its begin: one Query, whether or not some of it was read before."""
+        if ahead is None:
+            return await self._store.query(key, limit=items_max)
+        before = await self._store.query(key, up_to=ahead.boundary, limit=items_max)
+        if before.last is not None:
+            return before  # there is more before what was kept: read on in order
+        return Items([*before.items, *ahead.items], ahead.last)
+
+    def _keep(self, key: str, reading: Reading) -> None:
+        """What was read beyond the page is for the next one."""
+        if reading.unreadable is None:
+            ahead = run_of(reading.boundary, reading.unread)
+            if ahead is not None:
+                self._ahead.keep(key, ahead, self._clock())
 
     async def _read_on(
         self, reading: Reading, key: str, items_max: int | None, last: Item | None

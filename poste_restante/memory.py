@@ -11,11 +11,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from poste_restante.condition import Condition
-from poste_restante.item import Item
+from poste_restante.item import Item, item_bytes
 from poste_restante.table import TABLE_SCHEMA
 
 #: Limits of DynamoDB (API reference: Query, BatchWriteItem, Constraints).
 PAGE_BYTES, CALL_ITEMS_MAX, ITEM_BYTES = 1024 * 1024, 25, 400 * 1024
+
+#: Bytes of a write unit and of a read unit (developer guide, "Read and write operations").
+WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
 
 Key = tuple[str, str]
 
@@ -103,8 +106,14 @@ class InMemoryTable:
         self._store(item | updated, "UpdateItem")
         return {"Attributes": updated} if ReturnValues == "UPDATED_NEW" else {}
 
-    async def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N803
+    async def batch_write_item(
+        self,
+        *,
+        RequestItems: Mapping[str, Any],  # noqa: N803
+        ReturnConsumedCapacity: str = "NONE",  # noqa: N803
+    ) -> dict[str, Any]:
         operation = "BatchWriteItem"
+        units = 0
         for table, requests in RequestItems.items():
             self._check(operation, table)
             keys = [
@@ -125,11 +134,16 @@ class InMemoryTable:
                 if "PutRequest" in request:
                     _refuse_large(request["PutRequest"]["Item"], operation)
             for key, request in zip(keys, requests, strict=True):
+                put = request["PutRequest"]["Item"] if "PutRequest" in request else {}
+                units += _write_units(max(item_bytes(put), item_bytes(self.items.get(key, {}))))
                 if "PutRequest" in request:
                     self._store(request["PutRequest"]["Item"], operation)
                 else:
                     self.items.pop(key, None)
-        return {"UnprocessedItems": {}}
+        answer: dict[str, Any] = {"UnprocessedItems": {}}
+        if ReturnConsumedCapacity != "NONE":
+            answer["ConsumedCapacity"] = [_consumed(self.name, units)]
+        return answer
 
     async def query(
         self,
@@ -138,7 +152,8 @@ class InMemoryTable:
         KeyConditionExpression: str,  # noqa: N803
         Limit: int | None = None,  # noqa: N803
         ExclusiveStartKey: Item | None = None,  # noqa: N803
-        ConsistentRead: bool = False,  # noqa: N803, ARG002
+        ConsistentRead: bool = False,  # noqa: N803
+        ReturnConsumedCapacity: str = "NONE",  # noqa: N803
         **conditions: Any,
     ) -> dict[str, Any]:
         self._check("Query", TableName)
@@ -162,6 +177,9 @@ class InMemoryTable:
         answer: dict[str, Any] = {"Items": found, "Count": len(found)}
         if more:
             answer["LastEvaluatedKey"] = {n: found[-1][n] for n in ("user_id", "position")}
+        if ReturnConsumedCapacity != "NONE":
+            units = _read_units(size) * (1 if ConsistentRead else 0.5)
+            answer["ConsumedCapacity"] = _consumed(TableName, units)
         return answer
 
     def _hold_to(self, conditions: Mapping[str, Any], key: Key, operation: str) -> None:
@@ -199,28 +217,20 @@ def _names(conditions: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[st
     )
 
 
+def _consumed(table: str, units: float) -> dict[str, Any]:
+    return {"TableName": table, "CapacityUnits": float(units)}
+
+
+def _write_units(size: int) -> int:
+    return max(1, -(-size // WRITE_UNIT_BYTES))
+
+
+def _read_units(size: int) -> int:
+    return -(-size // READ_UNIT_BYTES)
+
+
 def _refuse_large(item: Mapping[str, Any], operation: str) -> None:
     if item_bytes(item) > ITEM_BYTES:
         raise client_error(
             "ValidationException", "Item size has exceeded the maximum allowed size", operation
         )
-
-
-def item_bytes(item: Mapping[str, Any]) -> int:
-    """An item's size as DynamoDB counts it (developer guide, "Item sizes and formats")."""
-    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
-
-
-def _value_bytes(value: Mapping[str, Any]) -> int:
-    ((kind, content),) = value.items()
-    if kind == "S":
-        return len(content.encode())
-    if kind == "B":
-        return len(content)
-    if kind == "N":
-        return len(content.strip("-0.")) // 2 + 2
-    if kind == "L":
-        return 3 + sum(1 + _value_bytes(element) for element in content)
-    if kind == "M":
-        return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
-    return 1  # NULL, BOOL

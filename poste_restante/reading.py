@@ -6,7 +6,7 @@ the rule makes that invisible, across pages, restarts and writers at work.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -61,6 +61,8 @@ class Reading:
     _passed_anything: bool = False
     #: No further message is returned; what is added only tells whether there is more.
     closed: bool = False
+    #: Items that were read, and stand behind the page: for the next one.
+    unread: Sequence[Item] = ()
 
     def __post_init__(self) -> None:
         if self.start is not None:
@@ -75,12 +77,14 @@ class Reading:
 
     def add(self, items: Iterable[Item]) -> None:
         """Fold items, in key order, none of them a cursor, until the page ends."""
-        for item in items:
+        items = list(items)
+        for index, item in enumerate(items):
             key = item["position"]["S"]
             if key.startswith(SYSTEM_PREFIX):
                 continue  # reserved: cursors of devices
             self._add(key, item)
             if self.ended:
+                self.unread = items[index:]
                 return
 
     def _add(self, text: str, item: Item) -> None:
@@ -165,6 +169,11 @@ class Reading:
     def _end_before(self, item: Unreadable) -> None:
         self.unreadable = item
         self.more = True
+
+    @property
+    def boundary(self) -> str:
+        """The sort key behind which the next page begins; empty: nothing was passed."""
+        return self._boundary
 
     def receipt(self) -> Receipt | None:
         """What this reading has passed; None: nothing, so there is nothing to acknowledge."""

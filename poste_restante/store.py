@@ -58,18 +58,20 @@ class Store:
         limit: int | None = None,
         only: str | None = None,
         after: str | None = None,
+        up_to: str | None = None,
         start: Item | None = None,
     ) -> Items:
         """One strongly consistent Query of a partition key, in key order.
 
-        limit: items. only, after: a sort key, or those above one. start: `Items.last` of the
-        Query that this one continues.
+        limit: items. only, after, up_to: a sort key, those above one, or those up to one; one of
+        them at most. start: `Items.last` of the Query that this one continues.
         """
         condition, values = "user_id = :user", {":user": {"S": key}}
         arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
-        bound = after if only is None else only
-        if bound is not None:
-            condition += f" AND #position {'>' if only is None else '='} :key"
+        for operator, bound in (("=", only), (">", after), ("<=", up_to)):
+            if bound is None:
+                continue
+            condition += f" AND #position {operator} :key"
             values[":key"] = {"S": bound}
             arguments["ExpressionAttributeNames"] = {"#position": "position"}  # a reserved word
         if limit is not None:

@@ -56,7 +56,9 @@ async def _answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any
         answer = await getattr(client, operation)(**arguments)
     except ClientError as error:
         return error.response["Error"]["Code"], error.response.get("Item")
-    members = ("Items", "Item", "LastEvaluatedKey", "Attributes", "UnprocessedItems")
+    members = ["Items", "Item", "LastEvaluatedKey", "Attributes", "UnprocessedItems"]
+    if operation in {"query", "batch_write_item"}:  # of which the units are looked at
+        members.append("ConsumedCapacity")
     return {name: answer[name] for name in members if name in answer}
 
 
@@ -195,3 +197,23 @@ async def test_a_table_that_is_not_there_is_said_alike(both: Both) -> None:
     assert await both.query() == ("ResourceNotFoundException", None)
     assert (await both.batch(put("a")))[0] == "ResourceNotFoundException"
     assert (await both.call("get_item", Key=KEY))[0] == "ResourceNotFoundException"
+
+
+async def test_capacity_is_counted_as_dynamodb_counts_it(both: Both) -> None:
+    """A write per KB of the larger item, a delete as its item, a Query per 4 KB in all (G7)."""
+    asked = {"ReturnConsumedCapacity": "TOTAL"}
+
+    async def batch(*requests: dict[str, Any]) -> Any:
+        return await both.call("batch_write_item", RequestItems={both.table: requests}, **asked)
+
+    large: dict[str, Any] = {"b": {"B": b"x" * 2_500}}
+    small: dict[str, Any] = {"b": {"B": b"x" * 100}}
+    await both.query(**asked)  # of nothing
+    for requests in (
+        [put("1", **large), put("2", **large), put("3", **small)],
+        [put("1", **small), put("3", **large), put("4", **small)],
+        [delete("3"), delete("4")],
+    ):
+        assert (await batch(*requests))["ConsumedCapacity"][0]["CapacityUnits"] > 0
+        await both.query(**asked)
+        await both.query(Limit=1, **asked)

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from poste_restante import Mailboxes
-from poste_restante.item import decode_bundle, encode_bundle
-from poste_restante.memory import InMemoryTable, item_bytes
+from poste_restante.item import decode_bundle, encode_bundle, item_bytes
+from poste_restante.memory import InMemoryTable
 from poste_restante.message import Message
 from poste_restante.position import BundleKey, LogId, Position, mailbox_key
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord, decode_cursor

@@ -14,10 +14,10 @@ from poste_restante.item import (
     Item,
     decode_bundle,
     encode_bundle,
+    item_bytes,
     item_bytes_max,
     message_bytes_max,
 )
-from poste_restante.memory import item_bytes
 from poste_restante.message import Message
 from poste_restante.position import Position, window_start
 from tests.records import TOPIC, message

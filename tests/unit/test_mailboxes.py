@@ -75,8 +75,10 @@ async def test_a_limit_is_the_querys(office: PostOffice) -> None:
     """And one for the cursor: what is not returned is not read, but for one look (G7, G8)."""
     await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(100)))
     await office.mailboxes.ack("bob", await office.receipt(limit=1))
+    reader = office.reader()  # another gateway, which has read nothing ahead
+    await reader.fetch("ann")
     office.client.calls.clear()
-    page = await office.mailboxes.fetch("bob", limit=10)
+    page = await reader.fetch("bob", limit=10)
 
     assert (offsets(page), page.more) == (list(range(1, 11)), True)
     assert [arguments["Limit"] for _, arguments in office.client.calls] == [11, 1]

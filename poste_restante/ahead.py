@@ -1,0 +1,92 @@
+"""What Queries brought beyond the end of a page, kept for the next page of the same mailbox. Pure.
+
+A Query is asked for items and a page is limited in messages: of 1 MB that was read and paid for a
+page may return a hundredth. The next page of the mailbox, a moment later in the same process, takes
+the rest from here instead of reading it again.
+
+Why what is kept is never too little: it is a run of keys of one log, read after the page's end with
+nothing in between. A message that became visible since sorts behind every one that was visible
+in its log, so behind the run; a bundle that a replay wrote into the run holds messages that the
+run has as well. Why it is never too much: whoever takes it reads the cursor anew, and all that
+sorts up to where the run begins.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from poste_restante.item import Item, item_bytes
+from poste_restante.position import LogId
+
+#: Bytes of items kept in all, as DynamoDB counts them; in memory it is two or three times that. At
+#: 1 MB of a Query each, of some thirty users who read a deep mailbox at the same time.
+AHEAD_BYTES_MAX = 32 * 1024 * 1024
+#: Seconds that they are kept: a client asks for the next page at once, or does not.
+AHEAD_S_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A run of items of one mailbox. boundary: the sort key behind which it begins."""
+
+    boundary: str
+    items: list[Item]
+
+    @property
+    def last(self) -> Item:
+        """The key behind which the reading goes on, for a Query to start with."""
+        return {name: self.items[-1][name] for name in ("user_id", "position")}
+
+
+def run_of(boundary: str, unread: Iterable[Item]) -> Ahead | None:
+    """What may be kept of the items behind a page that ends at `boundary`: those of its log."""
+    try:
+        head = LogId.decode(".".join(boundary.split(".")[:2])).encode() + "."
+    except ValueError:
+        return None
+    items = []
+    for item in unread:
+        if not item["position"]["S"].startswith(head):
+            break  # of another log: messages of the log before it may still come in between
+        items.append(item)
+    return Ahead(boundary, items) if items else None
+
+
+class ReadAhead:
+    """The runs of many mailboxes, each taken once. What is oldest goes first.
+
+    A mailbox is named by its partition key. Times are epoch seconds.
+    """
+
+    def __init__(self, bytes_max: int = AHEAD_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._runs: OrderedDict[str, tuple[Ahead, int, float]] = OrderedDict()
+        self.bytes = 0
+
+    def take(self, key: str, now_s: float) -> Ahead | None:
+        """The run of a mailbox, which is then no longer kept. None: there is none."""
+        self._drop_old(now_s)
+        return self._remove(key)
+
+    def keep(self, key: str, ahead: Ahead, now_s: float) -> None:
+        self._remove(key)
+        size = sum(map(item_bytes, ahead.items))
+        self._runs[key] = ahead, size, now_s
+        self.bytes += size
+        self._drop_old(now_s)
+        while self.bytes > self._bytes_max:
+            self._remove(next(iter(self._runs)))
+
+    def _drop_old(self, now_s: float) -> None:
+        while self._runs:
+            key, (_, _, since_s) = next(iter(self._runs.items()))
+            if 0 <= now_s - since_s < AHEAD_S_MAX:
+                return
+            self._remove(key)
+
+    def _remove(self, key: str) -> Ahead | None:
+        if key not in self._runs:
+            return None
+        ahead, size, _ = self._runs.pop(key)
+        self.bytes -= size
+        return ahead

@@ -1,0 +1,151 @@
+"""Deep mailboxes, on the fake table and on DynamoDB Local: what draining one reads."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from poste_restante.item import Item, encode_bundle, item_bytes
+from tests.faults import Answer
+from tests.postoffice import PostOffice, ReaderClient, offsets
+from tests.records import TOPIC, message
+from tests.tables import KINDS, open_table
+
+#: A mailbox of 10 MB: bundles of 50 messages, as full as a writer makes them (64 KiB).
+BUNDLES, BUNDLE_MESSAGES, BODY = 160, 50, b"x" * 1_250
+#: Messages of one page, which is two bundles.
+LIMIT = 100
+#: What the cursor's Queries read besides, a page: one unit of 4 KB each.
+PAGES = BUNDLES * BUNDLE_MESSAGES // LIMIT
+READ_UNIT_BYTES = 4096
+
+
+class MeteredClient(ReaderClient):
+    """Sums the read units that Queries consume."""
+
+    units = 0.0
+
+    async def _call(self, operation: str, arguments: Answer) -> Answer:
+        if operation != "query":
+            return await super()._call(operation, arguments)
+        answer = await super()._call(operation, arguments | {"ReturnConsumedCapacity": "TOTAL"})
+        self.units += answer["ConsumedCapacity"]["CapacityUnits"]
+        return answer
+
+
+class DeepMailbox(PostOffice):
+    """bytes: of all bundles."""
+
+    client: MeteredClient
+    bytes = 0
+
+    def __init__(self, client: Any, table: str) -> None:
+        super().__init__(client, table)
+        self.client = MeteredClient(client)
+        self.mailboxes = self.reader()
+
+    async def fill(self, bundles: int = BUNDLES, *, shift: int = 0) -> None:
+        items = [bundle(n * BUNDLE_MESSAGES + shift) for n in range(bundles)]
+        self.bytes = sum(map(item_bytes, items))
+        await self.put(*items)
+        await self.mailboxes.fetch("ann")
+        self.client.units = 0.0
+
+    @property
+    def read_bytes(self) -> float:
+        return self.client.units * READ_UNIT_BYTES
+
+
+def bundle(first: int) -> Item:
+    return encode_bundle([message(first + n, body=BODY) for n in range(BUNDLE_MESSAGES)], TOPIC)
+
+
+@pytest.fixture(params=KINDS)
+async def deep(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[DeepMailbox]:
+    async with open_table(request, table_name) as client:
+        office = DeepMailbox(client, table_name)
+        await office.open()
+        yield office
+
+
+async def acknowledging(deep: DeepMailbox) -> list[int]:
+    """Fetch, acknowledge, fetch, ..."""
+    found: list[int] = []
+    more = True
+    while more:
+        page = await deep.mailboxes.fetch("bob", limit=LIMIT)
+        found += offsets(page)
+        more = page.more
+        await deep.mailboxes.ack("bob", page.receipt)
+    assert await deep.bundles() == []
+    return found
+
+
+async def going_on(deep: DeepMailbox) -> list[int]:
+    """Each page behind the one before; acknowledged at the end."""
+    return [n async for page in deep.mailboxes.pages("bob", limit=LIMIT) for n in offsets(page)]
+
+
+@pytest.mark.parametrize("shift", [0, 7], ids=["pages end with bundles", "pages end within"])
+@pytest.mark.parametrize("drain", [acknowledging, going_on])
+async def test_draining_a_deep_mailbox_reads_it_once(
+    deep: DeepMailbox, drain: Callable[[DeepMailbox], Awaitable[list[int]]], shift: int
+) -> None:
+    """10 MB in pages of 100 messages: 10 MB, and the cursor with each page (G7, G8)."""
+    await deep.fill(shift=shift)
+    if shift:
+        first = await deep.mailboxes.fetch("bob", limit=shift)
+        await deep.mailboxes.ack("bob", first.receipt)
+    found = await drain(deep)
+
+    assert found == list(range(2 * shift, BUNDLES * BUNDLE_MESSAGES + shift))
+    assert deep.bytes > 10_000_000
+    # Of 1 MB that a Query brings the last bundle may be cut by the page, and none is read twice.
+    assert deep.read_bytes < 1.1 * deep.bytes
+    assert len(deep.client.made()) < 4 * PAGES
+
+
+async def test_messages_that_come_while_it_is_drained_are_in_the_next_pages(
+    deep: DeepMailbox,
+) -> None:
+    """Behind what was read ahead, in another log before it, and in a replay's bundle (G2, G5)."""
+    await deep.fill(8)
+    page = await deep.mailboxes.fetch("bob", limit=60)
+    await deep.mailboxes.ack("bob", page.receipt)
+    await deep.deliver_offsets(5, partition=1)  # sorts before all of it
+    await deep.deliver_offsets(*range(100, 110))  # cuts a bundle that was read ahead
+    await deep.deliver_offsets(400)
+    page = await deep.mailboxes.fetch("bob", limit=60)
+    assert offsets(page) == [5, *range(60, 119)]
+
+    await deep.mailboxes.ack("bob", page.receipt)
+    found = []
+    async for page in deep.mailboxes.pages("bob", limit=60):
+        found += offsets(page)
+    assert found == list(range(119, 401))
+
+
+async def test_what_another_device_acknowledged_does_not_come_from_what_was_read_ahead(
+    deep: DeepMailbox,
+) -> None:
+    """The cursor is read with every page (G4)."""
+    await deep.fill(8)
+    first = await deep.mailboxes.fetch("bob", limit=60)
+    other = await deep.reader().fetch("bob", limit=250)
+    await deep.mailboxes.ack("bob", other.receipt)
+
+    assert offsets(await deep.mailboxes.fetch("bob", limit=10)) == list(range(250, 260))
+    behind = await deep.mailboxes.fetch("bob", limit=10, after=first.receipt)
+    assert offsets(behind) == list(range(250, 260))
+
+
+async def test_a_page_that_is_not_acknowledged_comes_again(deep: DeepMailbox) -> None:
+    """Whatever was read ahead of it (G1)."""
+    await deep.fill(4)
+    for _ in range(3):
+        assert offsets(await deep.mailboxes.fetch("bob", limit=60)) == list(range(60))
+    page = await deep.mailboxes.fetch("bob", limit=60)
+    for _ in range(3):
+        behind = await deep.mailboxes.fetch("bob", limit=60, after=page.receipt)
+        assert offsets(behind) == list(range(60, 120))
+    assert offsets(await deep.mailboxes.fetch("bob")) == list(range(200))

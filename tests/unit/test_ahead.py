@@ -1,0 +1,55 @@
+"""What was read beyond a page: what may be kept of it, and for how long."""
+
+from poste_restante.ahead import AHEAD_S_MAX, Ahead, ReadAhead, run_of
+from poste_restante.item import Item, encode_bundle, item_bytes
+from poste_restante.position import LogId
+from tests.records import TOPIC, message
+
+LOG = LogId(1, 3)
+
+
+def item(offset: int, partition: int = 3) -> Item:
+    return encode_bundle([message(offset, partition=partition)], TOPIC)
+
+
+def run(*offsets: int) -> Ahead:
+    return Ahead(LOG.after(0), [item(offset) for offset in offsets])
+
+
+def test_a_run_is_of_the_log_in_which_the_page_ends() -> None:
+    """In front of another log's items messages of this one may still come (G2)."""
+    items = [item(5), item(9), item(1, partition=4)]
+
+    assert run_of(LOG.after(3), items) == Ahead(LOG.after(3), items[:2])
+    assert run_of(LOG.after(9), items[2:]) is None
+    assert run_of(item(3)["position"]["S"], items[:1]) == Ahead(item(3)["position"]["S"], items[:1])
+    assert run_of("", items) is None
+    assert run_of("9", items) is None
+
+
+def test_a_run_is_taken_once() -> None:
+    """By one reader of its mailbox; a newer one takes its place (G5)."""
+    ahead = ReadAhead()
+    ahead.keep("bob", run(1), 0.0)
+    ahead.keep("bob", run(2), 0.0)
+
+    assert ahead.take("ann", 1.0) is None
+    assert ahead.take("bob", 1.0) == run(2)
+    assert ahead.take("bob", 1.0) is None
+    assert ahead.bytes == 0
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """In bytes, the oldest goes first; and in time, by a clock that may be set back (G8)."""
+    ahead = ReadAhead(bytes_max=2 * item_bytes(item(1)))
+    for user in ("ann", "bob", "cid"):
+        ahead.keep(user, run(1), 0.0)
+
+    assert ahead.bytes == 2 * item_bytes(item(1))
+    assert ahead.take("ann", 0.0) is None
+    assert ahead.take("bob", AHEAD_S_MAX - 1) == run(1)
+    assert ahead.take("cid", AHEAD_S_MAX) is None
+    ahead.keep("cid", run(1), 100.0)
+    assert ahead.take("cid", 99.0) is None
+    ahead.keep("cid", run(1, 2, 3), 100.0)
+    assert (ahead.take("cid", 100.0), ahead.bytes) == (None, 0)
