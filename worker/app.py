@@ -19,6 +19,7 @@ from aiohttp.web import Request
 from yarl import URL
 
 from worker.backoff import Waiters
+from worker.budget import WriteBudget
 from worker.bundles import BundleLimits
 from worker.configuration import load_settings
 from worker.dead_letters import KafkaDeadLetters
@@ -95,7 +96,9 @@ class Resources(mode.Service):
             limits=BundleLimits(
                 messages_max=settings.bundle.messages_max, bytes_max=settings.bundle.bytes_max
             ),
-            mailboxes=DynamoDBWriter(store, settings.dynamodb.table, kafka.topic),
+            mailboxes=DynamoDBWriter(
+                store, settings.dynamodb.table, kafka.topic, budget_of(settings, waiters)
+            ),
             dead_letters=dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
         )
@@ -123,6 +126,12 @@ class Resources(mode.Service):
                 batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row
             )
             batch.dead_in_a_row = flushed.dead_in_a_row
+
+
+def budget_of(settings: Settings, waiters: Waiters) -> WriteBudget | None:
+    """What is written to mailboxes a second at most; None: there is no limit."""
+    units_per_s = settings.dynamodb.write_units_per_s_max
+    return WriteBudget(units_per_s, waiters=waiters) if units_per_s > 0 else None
 
 
 class MailboxApp(faust.App):

@@ -173,6 +173,11 @@ class DynamoDBSettings(Section):
     timeout_s: float = Field(
         5.0, gt=0, le=300, description="seconds to connect, and seconds to wait for an answer"
     )
+    write_units_per_s_max: float = Field(
+        0.0, ge=0, le=1e9,
+        description="write units a second that one worker spends on mailboxes, so that catching"
+        " up leaves room for acknowledgements; 0: no limit",
+    )  # fmt: skip
 
 
 class HttpSettings(Section):

@@ -6,11 +6,12 @@ the same content whoever writes it, and however often.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from poste_restante.item import Item, encode_bundle
+from worker.budget import WriteBudget, consumed_units, write_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
@@ -61,12 +62,16 @@ class _Put:
 
 
 class DynamoDBWriter:
-    """The MailboxWriter of a table. store: its calls wait for a store that is away."""
+    """The MailboxWriter of a table. store: its calls wait for a store that is away. budget: what
+    its calls may cost; None: they are limited in number alone."""
 
-    def __init__(self, store: Store, table: str, topic: str) -> None:
+    def __init__(
+        self, store: Store, table: str, topic: str, budget: WriteBudget | None = None
+    ) -> None:
         self._store = store
         self._table = table
         self._topic = topic
+        self._budget = budget
 
     async def write(self, bundles: Sequence[Bundle]) -> list[Rejected]:
         rejected: list[Rejected] = []
@@ -103,10 +108,7 @@ class DynamoDBWriter:
 
     async def _put_left(self, left: dict[tuple[str, str], _Put], waiting: Waiting) -> None:
         while left:
-            requests = [{"PutRequest": {"Item": put.item}} for put in left.values()]
-            answer = await self._store.call(
-                "batch_write_item", RequestItems={self._table: requests}
-            )
+            answer = await self._send(left.values())
             unprocessed = self._unprocessed(answer)
             if unprocessed is None or not unprocessed <= left.keys():
                 await waiting.wait("its answer is none")
@@ -115,6 +117,29 @@ class DynamoDBWriter:
                 del left[key]
             if left:
                 await waiting.wait("throttled (unprocessed items)")
+
+    async def _send(self, puts: Collection[_Put]) -> dict[str, Any]:
+        """The answer of one call, within the budget.
+
+        The budget counts a call once, however many attempts it takes: those that are refused, or
+        do not arrive, cost nothing.
+        """
+        arguments: dict[str, Any] = {
+            "RequestItems": {self._table: [{"PutRequest": {"Item": put.item}} for put in puts]}
+        }
+        if self._budget is None:
+            return await self._store.call("batch_write_item", **arguments)
+        reserved = sum(write_units(put.bundle.bytes_max) for put in puts)
+        await self._budget.reserve(reserved)
+        try:
+            answer = await self._store.call(
+                "batch_write_item", ReturnConsumedCapacity="TOTAL", **arguments
+            )
+        except ItemRefused:
+            self._budget.settle(reserved, 0)
+            raise
+        self._budget.settle(reserved, consumed_units(answer, otherwise=reserved))
+        return answer
 
     def _unprocessed(self, answer: dict[str, Any]) -> set[tuple[str, str]] | None:
         """Keys of the items that were not taken. None: an answer cut off or of another shape.

@@ -26,6 +26,7 @@ from tests.faults import (
 )
 from tests.records import TOPIC, message
 from tests.tables import KINDS, open_table
+from worker.budget import SAVED_S_MAX, WriteBudget
 from worker.bundles import Bundle
 from worker.dynamodb import Store
 from worker.errors import Bug, OperatorError
@@ -362,3 +363,24 @@ async def test_any_mixture_of_faults_ends_with_everything_written(mailboxes: Mai
 
         assert {id(each.bundle) for each in rejected} == {id(wanted[n]) for n in bad}
         assert await stored(mailboxes, [each for n, each in enumerate(wanted) if n not in bad])
+
+
+async def test_a_budget_counts_what_the_store_consumed(mailboxes: Mailboxes) -> None:
+    """Not what was estimated; a call that is refused as a whole costs nothing (G8)."""
+    now_s = 0.0
+
+    async def sleep(delay_s: float) -> None:
+        nonlocal now_s
+        now_s += delay_s
+
+    budget = WriteBudget(1, clock=lambda: now_s, sleep=sleep)
+    writer = DynamoDBWriter(mailboxes.store, mailboxes.table, TOPIC, budget)
+    mailboxes.client.poison = {encode_bundle(bundle(1).messages, TOPIC)["position"]["S"]}
+    (rejected,) = await writer.write([bundle(1)])
+    assert rejected.bundle == bundle(1)
+    await writer.write([bundle(2, body=b"x" * 900)])
+    assert now_s == 0
+
+    await budget.reserve(0)
+    assert bundle(2, body=b"x" * 900).bytes_max > 1024  # two units by its upper bound, in fact one
+    assert now_s == pytest.approx(1 - SAVED_S_MAX)
