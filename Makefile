@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test check bench availability sweep storm lock clean
+.PHONY: run demo test check bench capacity availability sweep storm lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -28,6 +28,9 @@ check: .venv/installed  ## format, lint, types, and all tests that need no servi
 
 bench: .venv/installed  ## resident memory with a backlog of a million records
 	@$(BIN)/python -m benchmarks.backlog
+
+capacity: .venv/installed  ## the tables of docs/capacity.md, written again
+	@$(BIN)/python -m benchmarks.capacity_page
 
 availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
 	@$(BIN)/python -m benchmarks.availability

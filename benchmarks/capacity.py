@@ -1,0 +1,202 @@
+"""What a service of some size needs and pays: partitions, workers, units, storage, dollars. Pure.
+
+    make capacity                                      the tables of docs/capacity.md, made again
+    python -m benchmarks.capacity_page --users 2e6     one service, with figures of your own
+
+Three ways to keep what waits for users who are away, from the same inputs:
+
+*Mailboxes*: this project. A bundle per mailbox and flush, one conditional update per
+acknowledgement, and what `deletion` says for bundles that were acknowledged.
+*Item per message*: what is usually written. Put, Query, delete, each message on its own; no
+acknowledgement and no progress is kept, so it is charged for neither.
+*Scan*: no store. A gateway reads its user's partition from when they left.
+
+Every mean is taken as the case: each reconnect finds as much as any other, so a Query that is
+rounded up is counted up to one read unit short. Not counted: the topic itself, which all three
+need, backups, traffic, and what a replay writes twice.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from benchmarks.capacity_inputs import AT_ONCE, Deletion, Load, Machine, Prices
+from poste_restante.item import encode_bundle
+from poste_restante.memory import item_bytes
+from poste_restante.message import Message
+from poste_restante.position import Position
+from worker.bundles import BundleLimits
+
+DAY_S, MONTH_DAYS = 86_400, 30
+#: AWS rounds each item up to so much per unit ("Read and write operations").
+WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
+#: A Query reads at most so much (API reference, "Query"): more is another call.
+QUERY_BYTES_MAX = 1024 * 1024
+#: DynamoDB's index overhead per stored item ("Item sizes and formats"), billed as storage alone.
+STORED_ITEM_OVERHEAD_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """What a table is asked, per day, and holds."""
+
+    write_units: float
+    read_units: float
+    stored_gb: float
+
+    def dollars_per_month(self, prices: Prices) -> float:
+        units = (
+            self.write_units * prices.million_write_units
+            + self.read_units * prices.million_read_units
+        )
+        return units * MONTH_DAYS / 1e6 + self.stored_gb * prices.storage_gb_month
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailboxes:
+    """This project's need.
+
+    written, acknowledged, deleted, progress: write units per day, which sum up to the store's.
+    fetch_bytes: that the Query of one reconnect reads, what was acknowledged and not deleted too.
+    """
+
+    store: Store
+    written: float
+    acknowledged: float
+    deleted: float
+    progress: float
+    messages_per_s_peak: float
+    partitions: int
+    worker_cores: float
+    workers: int
+    write_units_per_s_peak: float
+    fetch_bytes: float
+    queries_per_fetch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What it takes to answer each reconnect by reading its partition.
+
+    brokers, cores: for that alone, in parts: the topic is there anyway.
+    """
+
+    bytes_per_reconnect: float
+    cpu_s_per_reconnect: float
+    sent_gb_per_s_peak: float
+    brokers: float
+    cores: float
+    dollars_per_month: float
+
+
+def bundle_bytes(load: Load, messages: int) -> int:
+    """DynamoDB's size of a bundle of plain messages, from the item format itself."""
+    topic = "undelivered-messages"
+    time = datetime(2026, 1, 31, 12, microsecond=123_000, tzinfo=UTC)
+    made = []
+    for n in range(messages):
+        position = Position(1, 3, 1_230_000 + n)
+        made.append(
+            Message(user_id="u" * load.user_id_bytes, id=position.id(topic), position=position,
+                    body=b"x" * load.body_bytes, time=time,
+                    expires_at=time + timedelta(days=load.retention_days))
+        )  # fmt: skip
+    return item_bytes(encode_bundle(made, topic))
+
+
+def bundle_sizes(load: Load) -> list[tuple[float, int, int]]:
+    """Share, messages and bytes of the bundles of each size, the largest being the worker's limit.
+
+    A burst goes on with the same probability after each of its messages: so one that the limit
+    cuts goes on in the next bundle as if it began there.
+    """
+    first = bundle_bytes(load, 1)
+    more = bundle_bytes(load, 2) - first
+    limits = BundleLimits()
+    most = max(min(limits.messages_max, limits.bytes_max // more), 1)
+    goes_on = 1 - 1 / load.messages_per_bundle
+    shares = [(1 - goes_on) * goes_on**n for n in range(most - 1)] + [goes_on ** (most - 1)]
+    return [(share, n + 1, first + n * more) for n, share in enumerate(shares)]
+
+
+def lean_item_bytes(load: Load) -> int:
+    """DynamoDB's size of one message as the usual item: two keys, body, expiry; no id, no time."""
+    return item_bytes({
+        "user_id": {"S": "u" * load.user_id_bytes}, "sort": {"S": "0" * 20},
+        "body": {"B": b"x" * load.body_bytes}, "expires_at": {"N": "1769860800"},
+    })  # fmt: skip
+
+
+def mailboxes(load: Load, machine: Machine, deletion: Deletion = AT_ONCE) -> Mailboxes:
+    """What this project needs."""
+    sizes = bundle_sizes(load)
+    bundles = load.undelivered_per_day / sum(share * n for share, n, _ in sizes)
+    fetched = bundles * load.fetched_share
+    units = sum(share * math.ceil(size / WRITE_UNIT_BYTES) for share, _, size in sizes)
+    size = sum(share * size for share, _, size in sizes)
+    rereads, deleted, kept_days = deletion.per_bundle(load)
+
+    # One acknowledgement covers a bundle or more, and an empty mailbox is not acknowledged.
+    acknowledged = min(load.reconnects_per_day, fetched)
+    peak = load.undelivered_per_day / DAY_S * load.peak_factor
+    partitions = _partitions(peak, machine)
+    progress = min(partitions * DAY_S / machine.commit_interval_s, load.undelivered_per_day)
+    per_fetch = fetched * (1 + rereads) * size / load.reconnects_per_day
+    waiting = fetched * load.wait_h / 24 + (bundles - fetched) * load.retention_days
+    stored = (waiting + fetched * kept_days) * (size + STORED_ITEM_OVERHEAD_BYTES)
+    written, removed = bundles * units, fetched * units * deleted
+    writes = written + removed + acknowledged + progress
+    cores = peak * machine.worker_cpu_us / 1e6 / machine.utilization
+    return Mailboxes(
+        store=Store(
+            write_units=writes,
+            read_units=load.reconnects_per_day * _query_units(per_fetch),
+            stored_gb=stored / 1e9,
+        ),
+        written=written, acknowledged=acknowledged, deleted=removed, progress=progress,
+        messages_per_s_peak=peak, partitions=partitions, worker_cores=cores,
+        workers=min(max(math.ceil(cores), 2), partitions),  # 2: one may be killed
+        write_units_per_s_peak=writes / DAY_S * load.peak_factor,
+        fetch_bytes=per_fetch,
+        queries_per_fetch=max(math.ceil(per_fetch / QUERY_BYTES_MAX), 1),
+    )  # fmt: skip
+
+
+def _query_units(size: float) -> float:
+    """Read units of one strongly consistent Query of so many bytes; an empty one costs 1."""
+    return max(math.ceil(size / READ_UNIT_BYTES), 1)
+
+
+def _partitions(peak: float, machine: Machine) -> int:
+    """A power of two that bears the peak: so that it is not soon changed, which costs order."""
+    wanted = max(peak / machine.partition_messages_per_s, machine.partitions_min)
+    return int(2 ** math.ceil(math.log2(wanted)))
+
+
+def item_per_message(load: Load) -> Store:
+    """What the usual table is asked: a put and, once fetched, a delete for each message."""
+    size = lean_item_bytes(load)
+    units = math.ceil(size / WRITE_UNIT_BYTES)
+    fetched, expired = load.fetched_per_day, load.undelivered_per_day - load.fetched_per_day
+    per_fetch = fetched * size / load.reconnects_per_day
+    stored = fetched * load.wait_h / 24 + expired * load.retention_days
+    return Store(
+        write_units=(load.undelivered_per_day + fetched) * units,
+        read_units=load.reconnects_per_day * _query_units(per_fetch),
+        stored_gb=stored * (size + STORED_ITEM_OVERHEAD_BYTES) / 1e9,
+    )
+
+
+def scan(load: Load, machine: Machine, prices: Prices) -> Scan:
+    """What it takes without a store. Each reconnect reads its partition since its user left."""
+    records = load.undelivered_per_day * load.away_h / 24 / machine.scan_partitions
+    sent = records * (load.body_bytes + machine.record_bytes_more) * machine.compression
+    cpu_s = records * machine.scan_cpu_us / 1e6
+    peak = load.reconnects_per_day / DAY_S * load.peak_factor
+    brokers = peak * sent / 1e6 / machine.broker_read_mb_per_s
+    cores = peak * cpu_s / machine.utilization
+    return Scan(
+        bytes_per_reconnect=sent, cpu_s_per_reconnect=cpu_s, sent_gb_per_s_peak=peak * sent / 1e9,
+        brokers=brokers, cores=cores,
+        dollars_per_month=brokers * prices.broker_month + cores * prices.vcpu_month,
+    )  # fmt: skip

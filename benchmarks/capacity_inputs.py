@@ -1,0 +1,108 @@
+"""What the capacity model is given: a load, a policy, machines, prices."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Who writes to whom. The defaults are assumptions, said as such in docs/capacity.md.
+
+    messages_per_user_day: received by a registered user, away or not. offline_share: of them, to
+    a user who is away. reconnects_per_user_day: each is one fetch. away_h: from leaving to the
+    reconnect, on average. fetched_share: of undelivered messages, those that are called for
+    before they expire. wait_h: a fetched message's wait. messages_per_bundle: of one mailbox in
+    one flush, on average, before a bundle's limits cut it. peak_factor: busiest second over the
+    mean.
+    """
+
+    users: float = 50e6
+    messages_per_user_day: float = 40.0
+    offline_share: float = 0.25
+    reconnects_per_user_day: float = 4.0
+    away_h: float = 4.0
+    fetched_share: float = 0.9
+    wait_h: float = 4.0
+    body_bytes: int = 300
+    user_id_bytes: int = 16
+    messages_per_bundle: float = 2.0
+    retention_days: float = 30.0
+    peak_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name, share in (("offline", self.offline_share), ("fetched", self.fetched_share)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}_share is between 0 and 1, not {share}")
+        if self.messages_per_bundle < 1 or min(self.users, self.retention_days) <= 0:
+            raise ValueError("users, days and a bundle's messages are above 0; a bundle has one")
+        if min(self.messages_per_user_day, self.reconnects_per_user_day) <= 0:
+            raise ValueError("somebody writes, and somebody comes back")
+
+    @property
+    def undelivered_per_day(self) -> float:
+        return self.users * self.messages_per_user_day * self.offline_share
+
+    @property
+    def fetched_per_day(self) -> float:
+        return self.undelivered_per_day * self.fetched_share
+
+    @property
+    def reconnects_per_day(self) -> float:
+        return self.users * self.reconnects_per_user_day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """When an acknowledged bundle is deleted: after the Query of so many later reconnects has read
+    it again. 0: with the acknowledgement, as `ack` does. Infinity: never, TTL removes it free."""
+
+    rereads: float = 0.0
+
+    def per_bundle(self, load: Load) -> "tuple[float, bool, float]":
+        """Later reads of an acknowledged bundle, whether it is deleted, days that it is kept."""
+        left_days = max(load.retention_days - load.wait_h / 24, 0.0)
+        per_day = load.reconnects_per_user_day
+        if self.rereads > per_day * left_days:
+            return per_day * left_days, False, left_days
+        return self.rereads, True, self.rereads / per_day
+
+
+AT_ONCE, TTL_ALONE = Deletion(rereads=0), Deletion(rereads=math.inf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a process of ours, and one of Kafka's, does. worker_cpu_us comes from a
+    benchmark's JSON, the rest are choices.
+
+    worker_cpu_us: a worker's processor time per message. utilization: of a core, at the peak.
+    partition_messages_per_s: that one partition, flushed one batch at a time, is asked to bear.
+    commit_interval_s: between two writes of a partition's progress. scan_partitions: that the
+    scan's topic has; a broker bears some thousands. scan_cpu_us: a
+    gateway's processor time per record that it reads and throws away. record_bytes_more: of a
+    record in a scan, beside its body. compression: bytes sent per byte of records.
+    broker_read_mb_per_s: that one broker sends to readers.
+    """
+
+    worker_cpu_us: float
+    scan_cpu_us: float = 8.0
+    utilization: float = 0.5
+    partition_messages_per_s: float = 500.0
+    commit_interval_s: float = 5.0
+    partitions_min: int = 8
+    scan_partitions: int = 10_000
+    record_bytes_more: int = 70
+    compression: float = 0.5
+    broker_read_mb_per_s: float = 500.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Dollars, list, us-east-1, on demand (addresses in docs/capacity.md). vcpu: a month of one,
+    compute optimized; broker: a month of one that sends `broker_read_mb_per_s`: both rounded."""
+
+    million_write_units: float = 0.625
+    million_read_units: float = 0.125
+    storage_gb_month: float = 0.25
+    vcpu_month: float = 26.0
+    broker_month: float = 1_200.0

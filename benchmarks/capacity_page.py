@@ -1,0 +1,193 @@
+"""The tables of docs/capacity.md, and a report for figures of your own: `make capacity`."""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.capacity import item_per_message, mailboxes, scan
+from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
+
+PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
+RESULTS = Path(__file__).parent / "results"
+USERS = (1e6, 50e6, 500e6)
+BURSTS = (1, 1.5, 2, 3, 5, 10)
+BODIES = (100, 300, 1_000, 3_000, 10_000)
+RECONNECTS = (0.1, 0.5, 1, 4, 20)
+DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL alone": TTL_ALONE}
+#: What stands between these in the page is made here.
+_BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def measured(results: Path = RESULTS) -> Machine:
+    """The machine of the benchmarks' JSON."""
+    worker = json.loads((results / "backlog.json").read_text())
+    return Machine(worker_cpu_us=worker["cpu_us_per_record"])
+
+
+def number(value: float) -> str:
+    """Three figures, thousands separated: more would say what no assumption here bears."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def dollars(value: float) -> str:
+    return "$" + number(value)
+
+
+def size(value: float) -> str:
+    """Bytes, in decimal units."""
+    for unit, factor in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if value >= factor:
+            return f"{number(value / factor)} {unit}"
+    return f"{number(value)} bytes"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def report(
+    loads: Sequence[Load], machine: Machine, deletion: Deletion, prices: Prices
+) -> list[list[str]]:
+    """A row per quantity, a column per load."""
+    rows: dict[str, list[str]] = {}
+    for load in loads:
+        ours, usual = mailboxes(load, machine, deletion), item_per_message(load)
+        scanned = scan(load, machine, prices)
+        table, rival = ours.store.dollars_per_month(prices), usual.dollars_per_month(prices)
+        processors = max(ours.worker_cores, 1) * prices.vcpu_month
+        messages = load.undelivered_per_day
+        for name, cell in {
+            "undelivered messages a day": number(messages),
+            "of them at the peak, per second": number(ours.messages_per_s_peak),
+            "partitions": str(ours.partitions),
+            "workers; processor cores at the peak":
+                f"{ours.workers}; {number(ours.worker_cores)}",
+            "write units a day": number(ours.store.write_units),
+            "- bundles": number(ours.written),
+            "- acknowledgements": number(ours.acknowledged),
+            "- deletes": number(ours.deleted),
+            "- progress": number(ours.progress),
+            "write units per message": f"{ours.store.write_units / messages:.2f}",
+            "write units per second at the peak": number(ours.write_units_per_s_peak),
+            "read units a day": number(ours.store.read_units),
+            "a reconnect reads": size(ours.fetch_bytes),
+            "stored": size(ours.store.stored_gb * 1e9),
+            "**the table, a month**": f"**{dollars(table)}**",
+            "the workers' cores, a month": dollars(processors),
+            "item per message: write units per message": f"{usual.write_units / messages:.2f}",
+            "item per message: stored": size(usual.stored_gb * 1e9),
+            "**item per message: the table, a month**": f"**{dollars(rival)}**",
+            "scan: a reconnect reads": size(scanned.bytes_per_reconnect),
+            "scan: processor time of a reconnect": f"{number(scanned.cpu_s_per_reconnect)} s",
+            "scan: sent at the peak, per second": size(scanned.sent_gb_per_s_peak * 1e9),
+            "scan: brokers for that; gateway cores":
+                f"{number(scanned.brokers)}; {number(scanned.cores)}",
+            "**scan: both, a month**": f"**{dollars(scanned.dollars_per_month)}**",
+        }.items():  # fmt: skip
+            rows.setdefault(name, []).append(cell)
+    return [[name, *cells] for name, cells in rows.items()]
+
+
+def assumptions() -> str:
+    """Every input with its default."""
+    given = {**_defaults(Load()), **_defaults(measured()), **_defaults(Prices())}
+    return markdown(["input", "value"], ([f"`{n}`", _plain(v)] for n, v in given.items()))
+
+
+def services() -> str:
+    """The three sizes."""
+    loads = [Load(users=users) for users in USERS]
+    header = ["", *(f"{number(users / 1e6)} million users" for users in USERS)]
+    return markdown(header, report(loads, measured(), AT_ONCE, Prices()))
+
+
+def bursts() -> str:
+    """What bundling saves, by how many messages of a mailbox meet in a flush."""
+    return _against("messages in a bundle", {str(n): Load(messages_per_bundle=n) for n in BURSTS})
+
+
+def bodies() -> str:
+    """The same by the size of a body."""
+    return _against("bytes of a body", {f"{n:,}": Load(body_bytes=n) for n in BODIES})
+
+
+def _against(what: str, loads: dict[str, Load]) -> str:
+    prices, rows = Prices(), []
+    for name, load in loads.items():
+        ours, usual = mailboxes(load, measured()).store, item_per_message(load)
+        units = [store.write_units / load.undelivered_per_day for store in (ours, usual)]
+        rows.append([
+            name, f"{units[0]:.2f}", f"{units[1]:.2f}", f"{units[0] / units[1]:.2f}",
+            dollars(ours.dollars_per_month(prices)), dollars(usual.dollars_per_month(prices)),
+        ])  # fmt: skip
+    header = [what, "write units per message", "item per message", "ratio",
+              "the table, a month", "item per message, a month"]  # fmt: skip
+    return markdown(header, rows)
+
+
+def deletions() -> str:
+    """The three policies, by how often a user comes back; a month, and what a reconnect reads."""
+    rows = []
+    for often in RECONNECTS:
+        row = [f"{often:g}"]
+        for deletion in DELETIONS.values():
+            load = Load(reconnects_per_user_day=often, away_h=16 / often, wait_h=16 / often)
+            ours = mailboxes(load, measured(), deletion)
+            row.append(
+                f"{dollars(ours.store.dollars_per_month(Prices()))}, {size(ours.fetch_bytes)}"
+            )
+        rows.append(row)
+    return markdown(["reconnects per user and day", *DELETIONS], rows)
+
+
+TABLES = {made.__name__: made for made in (assumptions, services, bursts, bodies, deletions)}
+
+
+def written(text: str) -> str:
+    """The page with its tables made again. Raises KeyError for one that nothing makes."""
+    return _BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
+
+
+def _defaults(of: Load | Machine | Prices) -> dict[str, float]:
+    return {field.name: getattr(of, field.name) for field in dataclasses.fields(of)}
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Without options: the page's tables are written again. With one: a report is printed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity_page", description=__doc__)
+    parts = (Load(), measured(), Prices())
+    for part in parts:
+        for name, default in _defaults(part).items():
+            parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--rereads", type=float, default=0.0, help="inf: TTL alone deletes")
+    given = parser.parse_args(arguments)
+    if arguments == [] or (arguments is None and len(sys.argv) == 1):
+        PAGE.write_text(written(PAGE.read_text()))
+        print(f"{PAGE.name}: its tables are made again")
+        return 0
+    load, machine, prices = (
+        dataclasses.replace(part, **{name: getattr(given, name) for name in _defaults(part)})
+        for part in parts
+    )
+    assert isinstance(load, Load)
+    assert isinstance(machine, Machine)
+    assert isinstance(prices, Prices)
+    for name, cell in report([load], machine, Deletion(rereads=given.rereads), prices):
+        print(f"{name.replace('*', ''):44} {cell.replace('*', ''):>16}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The capacity model: its units are the format's and the packer's, its page is what it says."""
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import capacity_page
+from benchmarks.capacity import (
+    Store,
+    bundle_bytes,
+    bundle_sizes,
+    item_per_message,
+    lean_item_bytes,
+    mailboxes,
+    scan,
+)
+from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
+from poste_restante.item import encode_bundle
+from poste_restante.memory import item_bytes
+from tests.pages import page, table
+from tests.records import message
+from worker.bundles import BundleLimits, pack
+
+MACHINE = Machine(worker_cpu_us=50.0, scan_cpu_us=2.0)
+#: A thousand messages a day to users who are away, one by one, all of them fetched.
+SINGLE = Load(
+    users=100, messages_per_user_day=20, offline_share=0.5, fetched_share=1, messages_per_bundle=1
+)
+
+
+def test_a_bundles_size_is_the_one_that_is_documented() -> None:
+    """And grows by the same for each message: no figure is invented."""
+    sizes = {int(row[0]): row[1] for row in table(page("dynamodb"), "messages in one bundle")}
+
+    assert f"{bundle_bytes(SINGLE, 1):,}" == sizes[1]
+    for share, count, size in bundle_sizes(replace(SINGLE, messages_per_bundle=4)):
+        assert size == bundle_bytes(SINGLE, count), share
+
+
+@pytest.mark.parametrize(("mean", "body_bytes"), [(1, 300), (2, 300), (8, 3_000), (40, 100)])
+def test_bundles_are_those_that_the_worker_packs(mean: float, body_bytes: int) -> None:
+    """Bursts of geometric length, packed by the worker's own packer, its limits included."""
+    load = Load(messages_per_bundle=mean, body_bytes=body_bytes)
+    random_ = random.Random(5)
+    items: list[int] = []
+    sent = 0
+    for _ in range(800):
+        length = 1
+        while random_.random() < 1 - 1 / mean:
+            length += 1
+        burst = [message(1_230_000 + n, "u" * 16, b"x" * body_bytes) for n in range(length)]
+        sent += length
+        for wave in pack(burst, BundleLimits()):
+            items += [item_bytes(encode_bundle(b.messages, "undelivered-messages")) for b in wave]
+    sizes = bundle_sizes(load)
+    per_bundle = sum(share * count for share, count, _ in sizes)
+
+    assert sum(share for share, _, _ in sizes) == pytest.approx(1)
+    assert sent / len(items) == pytest.approx(per_bundle, rel=0.12)
+    bytes_per_message = sum(share * size for share, _, size in sizes) / per_bundle
+    # A test's message has neither time nor expiry: some 20 bytes less.
+    assert sum(items) / sent == pytest.approx(bytes_per_message - 20, rel=0.05)
+
+
+def test_units_of_messages_that_stand_alone() -> None:
+    """Put, acknowledgement and delete, counted by hand; progress apart."""
+    found = mailboxes(SINGLE, MACHINE)
+
+    assert (found.written, found.deleted) == (1_000, 1_000)
+    assert found.acknowledged == 400  # four reconnects of each of a hundred users
+    assert found.progress == 1_000  # a partition that did not move writes none
+    assert found.store.write_units == 3_400
+    assert found.store.read_units == 400
+    stored = 1_000 * 4 / 24 * (bundle_bytes(SINGLE, 1) + 100)
+    assert found.store.stored_gb == pytest.approx(stored / 1e9)
+
+
+def test_an_acknowledgement_covers_a_bundle_at_least() -> None:
+    """A user who finds nothing acknowledges nothing."""
+    seldom, often = (replace(SINGLE, reconnects_per_user_day=n) for n in (2, 200))
+
+    assert mailboxes(seldom, MACHINE).acknowledged == 200
+    assert mailboxes(often, MACHINE).acknowledged == 1_000
+
+
+def test_the_usual_item_is_put_and_deleted() -> None:
+    """What expires is not deleted, and is stored until then."""
+    half = item_per_message(replace(SINGLE, fetched_share=0.5))
+
+    assert item_per_message(SINGLE).write_units == 2_000
+    assert half.write_units == 1_500
+    assert half.stored_gb == pytest.approx(
+        (500 * 4 / 24 + 500 * 30) * (lean_item_bytes(SINGLE) + 100) / 1e9
+    )
+    assert lean_item_bytes(SINGLE) < bundle_bytes(SINGLE, 1)
+
+
+def test_bundling_saves_write_units_and_never_more_than_there_are() -> None:
+    """Monotone in how many messages meet."""
+    units = [
+        mailboxes(Load(messages_per_bundle=n), MACHINE).store.write_units
+        for n in (1, 1.5, 2, 3, 5, 10, 30)
+    ]
+
+    assert units == sorted(units, reverse=True)
+    assert units[-1] > 0
+
+
+def test_what_is_not_deleted_is_read_again_and_stored() -> None:
+    """TTL deletes for nothing, but not soon."""
+    load = Load(reconnects_per_user_day=4, retention_days=30)
+    at_once, later, ttl = (
+        mailboxes(load, MACHINE, d) for d in (AT_ONCE, Deletion(rereads=10), TTL_ALONE)
+    )
+
+    assert at_once.deleted == later.deleted > ttl.deleted == 0
+    assert later.fetch_bytes == pytest.approx(11 * at_once.fetch_bytes)
+    assert ttl.fetch_bytes == pytest.approx((1 + 4 * (30 - 4 / 24)) * at_once.fetch_bytes)
+    assert at_once.store.stored_gb < later.store.stored_gb < ttl.store.stored_gb
+    never_so_often = mailboxes(load, MACHINE, Deletion(rereads=200))
+    assert never_so_often == ttl
+
+
+def test_a_mailbox_above_a_query_is_several() -> None:
+    """G7 ends at 1 MB: the model says so."""
+    load = Load(body_bytes=10_000)
+
+    assert mailboxes(load, MACHINE).queries_per_fetch == 1
+    assert mailboxes(load, MACHINE, TTL_ALONE).queries_per_fetch == 3  # 9 a day, 30 days, 10 KB
+
+
+def test_a_table_grows_with_the_messages_and_a_scan_with_their_square() -> None:
+    """No unit depends on how many users there are (G7)."""
+    small, large = Load(users=1e8), Load(users=1e9)
+    tables = [item_per_message(load) for load in (small, large)]
+    ours = [mailboxes(load, MACHINE) for load in (small, large)]
+    scans = [scan(load, MACHINE, Prices()) for load in (small, large)]
+
+    assert tables[1].write_units == pytest.approx(10 * tables[0].write_units)
+    assert ours[1].store.read_units == pytest.approx(10 * ours[0].store.read_units)
+    assert ours[1].store.write_units == pytest.approx(10 * ours[0].store.write_units, rel=0.001)
+    assert ours[1].fetch_bytes == pytest.approx(ours[0].fetch_bytes)
+    assert scans[1].bytes_per_reconnect == pytest.approx(10 * scans[0].bytes_per_reconnect)
+    assert scans[1].brokers == pytest.approx(100 * scans[0].brokers)
+    assert scans[1].dollars_per_month == pytest.approx(100 * scans[0].dollars_per_month)
+
+
+def test_workers_and_partitions_bear_the_peak() -> None:
+    """Two workers at least, partitions a power of two, never more workers than partitions."""
+    for users in (1e3, 1e6, 5e7, 5e8, 1e10):
+        found = mailboxes(Load(users=users), MACHINE)
+        assert found.messages_per_s_peak <= found.partitions * MACHINE.partition_messages_per_s
+        assert math.log2(found.partitions).is_integer()
+        assert 2 <= found.workers <= found.partitions
+        assert found.worker_cores <= found.workers
+
+
+def test_dollars_are_units_by_their_prices() -> None:
+    """A million a day of each, for a month, and 10 GB."""
+    store = Store(write_units=1e6, read_units=1e6, stored_gb=10)
+
+    assert store.dollars_per_month(Prices()) == pytest.approx(30 * 0.625 + 30 * 0.125 + 2.5)
+
+
+def test_the_prices_are_those_of_the_dynamodb_page() -> None:
+    """One price, wherever it is said."""
+    said = page("dynamodb").replace("\n", " ")
+
+    assert f"${Prices().million_write_units} per million write units" in said
+    assert f"${Prices().million_read_units} per million read units" in said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"users": 0}, {"offline_share": 1.1}, {"fetched_share": -0.1}, {"messages_per_bundle": 0.5},
+     {"reconnects_per_user_day": 0}, {"retention_days": 0}],
+)  # fmt: skip
+def test_a_load_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    """Rather than a figure of it."""
+    with pytest.raises(ValueError, match=r"\w+"):
+        Load(**wrong)  # type: ignore[arg-type]
+
+
+# ---- the page and the command
+
+
+def test_the_pages_tables_are_made() -> None:
+    """By the function, from the benchmarks' JSON, all of them: `make capacity` writes them."""
+    text = page("capacity")
+
+    assert capacity_page.written(text) == text
+    for name in capacity_page.TABLES:
+        assert text.count(f"<!-- made: {name} -->") == 1
+
+
+def test_a_report_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every input is an option."""
+    arguments = ["--users", "2e6", "--body-bytes", "100", "--rereads", "inf"]
+    assert capacity_page.main(arguments) == 0
+    printed = capsys.readouterr().out
+
+    assert "undelivered messages a day                         20,000,000" in printed
+    assert "- deletes                                                   0" in printed
+
+
+def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands between the marks is made again, the prose is kept."""
+    made = tmp_path / "capacity.md"
+    made.write_text("before\n<!-- made: bursts -->\nold\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(capacity_page, "PAGE", made)
+    assert capacity_page.main([]) == 0
+
+    text = made.read_text()
+    assert text.startswith("before\n<!-- made: bursts -->\n| messages in a bundle")
+    assert text.endswith("|\n<!-- end -->\nafter\n")
+    assert "old" not in text
