@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test check bench capacity availability sweep storm lock clean
+.PHONY: run demo test check bench capacity why-not-kafka availability sweep storm lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -31,6 +31,9 @@ bench: .venv/installed  ## resident memory with a backlog of a million records
 
 capacity: .venv/installed  ## the tables of docs/capacity.md, written again
 	@$(BIN)/python -m benchmarks.capacity_page
+
+why-not-kafka: .venv/installed  ## three ways to ask a log for one user's messages, and a mailbox
+	@$(BIN)/python -m benchmarks.why_not_kafka
 
 availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
 	@$(BIN)/python -m benchmarks.availability

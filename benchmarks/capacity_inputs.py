@@ -72,8 +72,8 @@ AT_ONCE, TTL_ALONE = Deletion(rereads=0), Deletion(rereads=math.inf)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a process of ours, and one of Kafka's, does. worker_cpu_us comes from a
-    benchmark's JSON, the rest are choices.
+    """What a process of ours, and one of Kafka's, does. The first two come from the benchmarks'
+    JSON, the rest are choices.
 
     worker_cpu_us: a worker's processor time per message. utilization: of a core, at the peak.
     partition_messages_per_s: that one partition, flushed one batch at a time, is asked to bear.
@@ -85,7 +85,7 @@ class Machine:
     """
 
     worker_cpu_us: float
-    scan_cpu_us: float = 8.0
+    scan_cpu_us: float
     utilization: float = 0.5
     partition_messages_per_s: float = 500.0
     commit_interval_s: float = 5.0

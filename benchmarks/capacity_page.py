@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import json
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.capacity import item_per_message, mailboxes, scan
 from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
+from benchmarks.made import made, markdown, number, size
 
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
 RESULTS = Path(__file__).parent / "results"
@@ -18,39 +18,20 @@ BURSTS = (1, 1.5, 2, 3, 5, 10)
 BODIES = (100, 300, 1_000, 3_000, 10_000)
 RECONNECTS = (0.1, 0.5, 1, 4, 20)
 DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL alone": TTL_ALONE}
-#: What stands between these in the page is made here.
-_BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def measured(results: Path = RESULTS) -> Machine:
     """The machine of the benchmarks' JSON."""
     worker = json.loads((results / "backlog.json").read_text())
-    return Machine(worker_cpu_us=worker["cpu_us_per_record"])
-
-
-def number(value: float) -> str:
-    """Three figures, thousands separated: more would say what no assumption here bears."""
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+    largest = json.loads((results / "why_not_kafka.json").read_text())["scan"][-1]
+    return Machine(
+        worker_cpu_us=worker["cpu_us_per_record"],
+        scan_cpu_us=round(largest["cpu_s"] * 1e6 / largest["records"], 2),
+    )
 
 
 def dollars(value: float) -> str:
     return "$" + number(value)
-
-
-def size(value: float) -> str:
-    """Bytes, in decimal units."""
-    for unit, factor in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if value >= factor:
-            return f"{number(value / factor)} {unit}"
-    return f"{number(value)} bytes"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def report(
@@ -148,12 +129,12 @@ def deletions() -> str:
     return markdown(["reconnects per user and day", *DELETIONS], rows)
 
 
-TABLES = {made.__name__: made for made in (assumptions, services, bursts, bodies, deletions)}
+TABLES = {table.__name__: table for table in (assumptions, services, bursts, bodies, deletions)}
 
 
 def written(text: str) -> str:
-    """The page with its tables made again. Raises KeyError for one that nothing makes."""
-    return _BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
+    """The page with its tables made again."""
+    return made(text, TABLES)
 
 
 def _defaults(of: Load | Machine | Prices) -> dict[str, float]:

@@ -137,6 +137,23 @@ class _InJvm:
         # It holds nothing that a test needs, and a clean stop takes seconds.
         self._child.kill()
 
+    @property
+    def pid(self) -> int:
+        """Of its process, whose memory and files a benchmark looks at."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
+
+    def tail(self) -> str:
+        return self._child.tail()
+
+    def leave(self, seconds: float) -> None:
+        """A clean end, by SIGTERM, and `start` begins again. Raises TimeoutExpired."""
+        self._child.signal(signal.SIGTERM)
+        self._child.wait(seconds)
+
     def pause(self) -> None:
         """From here on it does not answer; what it holds is kept."""
         self._child.signal(signal.SIGSTOP)

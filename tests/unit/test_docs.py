@@ -90,9 +90,9 @@ def test_every_command_is_in_the_tour() -> None:
 
 def test_every_make_target_that_is_named_exists_and_none_is_left_out() -> None:
     """Two commands do everything; the others are said."""
-    made = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
-    named = set(re.findall(r"`make ([a-z]+)`", EVERYTHING))
-    named |= set(re.findall(r"(?m)^make ([a-z]+)", "\n".join(CODE_LINES)))
+    made = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
+    named = set(re.findall(r"`make ([a-z-]+)`", EVERYTHING))
+    named |= set(re.findall(r"(?m)^make ([a-z-]+)", "\n".join(CODE_LINES)))
 
     assert named == made
 

@@ -1,0 +1,45 @@
+"""Pages whose tables are made from figures: what stands between two marks is made again. Pure.
+
+<!-- made: services -->
+(the table)
+<!-- end -->
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def made(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """The page with its tables made again. Raises KeyError for one that nothing makes."""
+    return _BLOCK.sub(lambda block: block[1] + tables[block[2]]() + block[3], text)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def number(value: float) -> str:
+    """Three figures, thousands separated: more would say what no figure here bears."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def size(value: float) -> str:
+    """Bytes, in decimal units."""
+    for unit, factor in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if value >= factor:
+            return f"{number(value / factor)} {unit}"
+    return f"{number(value)} bytes"
+
+
+def seconds(value: float) -> str:
+    """A duration, in the unit that reads best."""
+    for unit, factor in (("years", 31_557_600.0), ("days", 86_400.0), ("h", 3_600.0), ("s", 1.0)):
+        if value >= factor:
+            return f"{number(value / factor)} {unit}"
+    return f"{number(value * 1000)} ms"

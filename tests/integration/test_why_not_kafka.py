@@ -1,0 +1,27 @@
+"""The experiment runs, at sizes that take no time: what it counts is what is there."""
+
+import os
+
+from benchmarks.why_not_kafka import mailbox, scan
+from tests.conftest import Address
+
+
+def test_a_scan_finds_its_users_messages_and_reads_all(kafka: Address, topic_name: str) -> None:
+    """From the timestamp on, to the end: each of the user's messages, once."""
+    sizes = [200, 20_000]
+    scan.fill(kafka.bootstrap, sizes, topic_name)
+    small, large = scan.measure(kafka.bootstrap, os.getpid(), sizes, topic_name)
+
+    assert (small["records"], large["records"]) == (200, 20_000)
+    assert small["found"] == large["found"] == scan.MISSED
+    assert large["bytes"] > small["bytes"] > 200 * scan.BODY_BYTES / 2
+
+
+async def test_a_mailbox_is_one_query_beside_others(dynamodb: Address, table_name: str) -> None:
+    """Ten times the messages in the table change neither units nor bytes (G7)."""
+    small, large = await mailbox.measure(dynamodb.endpoint, [100, 1_000], table_name)
+
+    assert (small["messages"], large["messages"]) == (100, 1_000)
+    assert small["queries"] == large["queries"] == 1
+    assert (small["read_units"], small["bytes"]) == (large["read_units"], large["bytes"])
+    assert small["bytes"] > scan.MISSED * scan.BODY_BYTES
