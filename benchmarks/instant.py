@@ -1,0 +1,198 @@
+"""A DynamoDB endpoint that answers at once, keeps nothing, and counts what it was asked.
+
+    python -m benchmarks.instant [PORT]        prints its address, then serves until it is ended
+
+It takes every call whole and checks nothing: what is left of a client's cost is the client's own.
+Kept apart in a process of its own, its processor time is nobody else's. `GET /` answers with what
+was counted since the last `DELETE /`, as JSON: per operation calls, items, bytes of bodies, and
+write units; they are counted after the answer.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+from urllib.request import Request, urlopen
+
+#: Bytes of one write unit: an item is rounded up to it (developer guide, "Read and write
+#: operations").
+UNIT_BYTES = 1024
+#: Seconds that the process may take to begin, and to answer a question.
+_ANSWER_S_MAX = 30.0
+
+#: An answer to each operation, of the shape that says "all is done, there is nothing".
+ANSWERS = {
+    "BatchWriteItem": b'{"UnprocessedItems":{}}',
+    "GetItem": b"{}",
+    "PutItem": b"{}",
+    "Query": b'{"Count":0,"Items":[],"ScannedCount":0}',
+    "UpdateItem": b"{}",
+}
+
+
+@dataclass
+class Counted:
+    """What one operation came to. items: put; an update is none. bytes: of the calls' bodies."""
+
+    calls: int = 0
+    items: int = 0
+    bytes: int = 0
+    write_units: int = 0
+
+
+def wire_item_bytes(item: Mapping[str, Any]) -> int:
+    """The size of an item as a call carries it (binary in base64), as DynamoDB counts it.
+
+    Developer guide, "Item sizes and formats"; `poste_restante.memory.item_bytes` is the same for
+    an item that is decoded.
+    """
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "B":
+        encoded: str = content
+        return len(encoded) // 4 * 3 - encoded[-2:].count("=")
+    if kind == "S":
+        return len(content.encode())
+    if kind == "N":
+        return len(content.strip("-0.")) // 2 + 2
+    if kind == "L":
+        return 3 + sum(1 + _value_bytes(element) for element in content)
+    if kind == "M":
+        return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
+    return 1  # NULL, BOOL
+
+
+def units(size: int) -> int:
+    """Write units of an item of this size."""
+    return -(-size // UNIT_BYTES)
+
+
+def written(operation: str, call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The items that a call puts."""
+    if operation == "BatchWriteItem":
+        for requests in call["RequestItems"].values():
+            for request in requests:
+                if "PutRequest" in request:
+                    yield request["PutRequest"]["Item"]
+    elif operation == "PutItem":
+        yield call["Item"]
+
+
+class Counting:
+    """What an endpoint was asked, by operation."""
+
+    def __init__(self) -> None:
+        self.by_operation: dict[str, Counted] = {}
+
+    def add(self, operation: str, body: bytes) -> None:
+        counted = self.by_operation.setdefault(operation, Counted())
+        counted.calls += 1
+        counted.bytes += len(body)
+        for item in written(operation, json.loads(body)):
+            counted.items += 1
+            counted.write_units += units(wire_item_bytes(item))
+        if operation == "UpdateItem":
+            counted.write_units += 1  # what it updates is not kept; ours are all below 1 KB
+
+    def encode(self) -> bytes:
+        return json.dumps({name: asdict(c) for name, c in self.by_operation.items()}).encode()
+
+
+class _Serving(asyncio.Protocol):
+    """One connection: whole requests in, an answer to each out, by the least that will do."""
+
+    def __init__(self, counting: Counting) -> None:
+        self._counting = counting
+        self._received = bytearray()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        while (end := received.find(b"\r\n\r\n") + 4) >= 4:
+            head = bytes(received[:end]).decode("latin-1").lower()
+            total = end + int(_header(head, "content-length") or "0")
+            if len(received) < total:
+                return
+            body = bytes(received[end:total])
+            del received[:total]
+            self._answer(head, body)
+
+    def _answer(self, head: str, body: bytes) -> None:
+        if head.startswith("post"):
+            operation = _OPERATIONS[_header(head, "x-amz-target").rpartition(".")[2]]
+            self._say(ANSWERS[operation])
+            self._counting.add(operation, body)
+            return
+        self._say(self._counting.encode())
+        if head.startswith("delete"):
+            self._counting.by_operation.clear()
+
+    def _say(self, body: bytes) -> None:
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d"
+            b"\r\n\r\n%s" % (len(body), body)
+        )
+
+
+_OPERATIONS = {name.lower(): name for name in ANSWERS}
+
+
+def _header(head: str, name: str) -> str:
+    """A header's value; empty where there is none. head: in lower case."""
+    return head.partition(f"\r\n{name}:")[2].partition("\r\n")[0].strip()
+
+
+async def listen(counting: Counting, port: int = 0) -> tuple[asyncio.Server, str]:
+    """The server, and its address. port: 0 for a free one."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Serving(counting), "127.0.0.1", port)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def _serve(port: int, say: Callable[[str], None]) -> None:
+    server, address = await listen(Counting(), port)
+    say(address)
+    await server.serve_forever()
+
+
+def _child(connection: Connection) -> None:
+    asyncio.run(_serve(0, connection.send))
+
+
+@contextmanager
+def instant_endpoint() -> Iterator[str]:
+    """The address of one in a process of its own, which ends with the block."""
+    ours, its = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_child, args=(its,), daemon=True)
+    process.start()
+    try:
+        if not ours.poll(_ANSWER_S_MAX):
+            raise RuntimeError("the endpoint did not begin")
+        yield ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def counted(address: str) -> dict[str, Counted]:
+    """What the endpoint was asked since this was last called."""
+    with urlopen(Request(address, method="DELETE"), timeout=_ANSWER_S_MAX) as answer:
+        found = json.load(answer)
+    return {name: Counted(**each) for name, each in found.items()}
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0, print))

@@ -1,0 +1,246 @@
+"""What a message costs on its way from a fetched record to a durable item, in processor time.
+
+    python -m benchmarks.write_path [--records N] [--rounds N] [--json]
+
+Processor time of this whole process, user and system, per record; the endpoint that answers is
+another process. Fetching is not in it: everybody pays it, to the same library. Contenders take
+turns, and the least of the rounds counts: what disturbs a round on a shared machine only adds.
+
+    worker  decode, pack, encode and write, by the worker's own pieces
+    plain   what one writes by hand: an item per message, BatchWriteItem of 25, leftovers resent
+    floor   the worker's calls alone: its bodies made beforehand, signed and sent
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import aioboto3
+import aiohttp
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from benchmarks.instant import Counted, Counting, counted, instant_endpoint, listen
+from benchmarks.workloads import TOPIC, Batch, each_to_another, skewed
+from worker.bundles import BundleLimits
+from worker.decode import CloudEventsDecoder
+from worker.dynamodb import CALLS_IN_FLIGHT_MAX, open_store
+from worker.flush import Flusher
+from worker.writer import CALL_ITEMS_MAX, DynamoDBWriter
+
+TABLE = "mailboxes"
+_KEY, _SECRET, _REGION = "local", "local", "us-east-1"
+
+WORKLOADS = {"each to another user": each_to_another, "skewed backlog": skewed}
+Contender = Callable[[Sequence[Batch]], Awaitable[None]]
+
+
+class NoDeadLetters:
+    """There are none in these workloads."""
+
+    async def send(self, letters: Sequence[Any]) -> None:
+        raise RuntimeError(f"{len(letters)} dead letters")
+
+
+def flusher(writer: DynamoDBWriter) -> Flusher:
+    """The worker's flush with its default settings."""
+    return Flusher(
+        topic=TOPIC, decoder=CloudEventsDecoder(timedelta(days=30)), limits=BundleLimits(),
+        mailboxes=writer, dead_letters=NoDeadLetters(), dead_letters_consecutive_max=1_000,
+    )  # fmt: skip
+
+
+async def flush_all(flush: Flusher, batches: Sequence[Batch]) -> None:
+    """Partitions side by side, one batch at a time of each, as the worker does."""
+
+    async def one_after_the_other(partition: int) -> None:
+        for batch in batches:
+            if batch[0].partition == partition:
+                await flush.flush(batch, epoch=1, dead_in_a_row=0)
+
+    await asyncio.gather(*map(one_after_the_other, {batch[0].partition for batch in batches}))
+
+
+class Plain:
+    """The loop of a script on aioboto3, as its users write it. client: of default settings."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._in_flight = asyncio.Semaphore(CALLS_IN_FLIGHT_MAX)
+
+    async def __call__(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            requests = [{"PutRequest": {"Item": self._item(record)}} for record in batch]
+            cuts = range(0, len(requests), CALL_ITEMS_MAX)
+            await asyncio.gather(*(self._write(requests[n : n + CALL_ITEMS_MAX]) for n in cuts))
+
+    def _item(self, record: Any) -> dict[str, Any]:
+        return {
+            "user_id": {"S": record.key.decode()},
+            "position": {"S": f"{record.partition:05}.{record.offset:019}"},
+            "body": {"B": record.value},
+            "time": {"N": str(record.timestamp)},
+            "expires_at": {"N": str(record.timestamp // 1000 + 30 * 86_400)},
+        }
+
+    async def _write(self, requests: list[dict[str, Any]]) -> None:
+        delay_s = 0.05
+        left: dict[str, Any] = {TABLE: requests}
+        async with self._in_flight:
+            while left:
+                answer = await self._client.batch_write_item(RequestItems=left)
+                left = answer["UnprocessedItems"]
+                if left:
+                    await asyncio.sleep(random.uniform(0, delay_s))
+                    delay_s = min(5.0, 2 * delay_s)
+
+
+class Floor:
+    """Signed calls with bodies made beforehand, by aiohttp and botocore's signature alone."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
+        self._session = session
+        self._address = address
+        self._signature = SigV4Auth(Credentials(_KEY, _SECRET), "dynamodb", _REGION)
+        self._in_flight = asyncio.Semaphore(CALLS_IN_FLIGHT_MAX)
+        self.bodies: Sequence[bytes] = ()
+
+    async def __call__(self, _: Sequence[Batch]) -> None:
+        waves = range(0, len(self.bodies), 200)  # as many tasks as a flush has
+        for n in waves:
+            await asyncio.gather(*map(self._call, self.bodies[n : n + 200]))
+
+    async def _call(self, body: bytes) -> None:
+        headers = {
+            "X-Amz-Target": "DynamoDB_20120810.BatchWriteItem",
+            "Content-Type": "application/x-amz-json-1.0",
+        }
+        request = AWSRequest("POST", self._address + "/", headers, body)
+        self._signature.add_auth(request)
+        async with (
+            self._in_flight,
+            self._session.post(request.url, data=body, headers=dict(request.headers)) as answer,
+        ):
+            json.loads(await answer.read())
+
+
+# ---- measuring
+
+
+async def worker_writer(stack: AsyncExitStack, address: str) -> DynamoDBWriter:
+    """The worker's writer, whose store is the endpoint at this address."""
+    with patch.dict(os.environ, AWS_ENDPOINT_URL_DYNAMODB=address):
+        return DynamoDBWriter(await stack.enter_async_context(open_store()), TABLE, TOPIC)
+
+
+async def bodies_of(batches: Sequence[Batch]) -> list[bytes]:
+    """The bodies of the worker's calls for these batches."""
+    found: list[bytes] = []
+
+    class Keeping(Counting):
+        def add(self, operation: str, body: bytes) -> None:
+            assert operation == "BatchWriteItem"
+            found.append(body)
+
+    server, address = await listen(Keeping())
+    async with server, AsyncExitStack() as stack:
+        await flush_all(flusher(await worker_writer(stack, address)), batches)
+    return found
+
+
+async def _measure(address: str, records: int, rounds: int) -> list[dict[str, Any]]:
+    found = []
+    async with AsyncExitStack() as stack:
+        flush = flusher(await worker_writer(stack, address))
+        session = aioboto3.Session().client("dynamodb", endpoint_url=address)
+        plain = Plain(await stack.enter_async_context(session))
+        floor = Floor(await stack.enter_async_context(aiohttp.ClientSession()), address)
+        contenders: dict[str, Contender] = {
+            "worker": lambda batches: flush_all(flush, batches),
+            "plain": plain,
+            "floor": floor,
+        }
+        for workload, make in WORKLOADS.items():
+            batches = make(records)
+            floor.bodies = await bodies_of(batches)
+            for contender in contenders.values():  # connections, caches, lazy imports
+                await contender(batches[:1])
+            spent: dict[str, list[float]] = {name: [] for name in contenders}
+            for _ in range(rounds):
+                for name, contender in contenders.items():
+                    counted(address)
+                    spent[name].append(await _cpu_us(contender, batches) / records)
+                    made = counted(address)["BatchWriteItem"]
+                    if len(spent[name]) == rounds:
+                        found.append(_row(workload, name, spent[name], made, records))
+    return found
+
+
+async def _cpu_us(contender: Contender, batches: Sequence[Batch]) -> float:
+    gc.collect()
+    begin = time.process_time()
+    await contender(batches)
+    return (time.process_time() - begin) * 1e6
+
+
+def _row(
+    workload: str, contender: str, spent: Sequence[float], made: Counted, records: int
+) -> dict[str, Any]:
+    return {
+        "workload": workload,
+        "contender": contender,
+        "cpu_us_per_record": round(min(spent), 2),
+        "cpu_us_per_record_median": round(statistics.median(spent), 2),
+        "calls_per_1000": round(1000 * made.calls / records, 2),
+        "items_per_1000": round(1000 * made.items / records, 1),
+        "bytes_per_record": round(made.bytes / records, 1),
+        "write_units_per_1000": round(1000 * made.write_units / records, 1),
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        plain = next(
+            r for r in rows if (r["workload"], r["contender"]) == (row["workload"], "plain")
+        )
+        ratio = row["cpu_us_per_record"] / plain["cpu_us_per_record"]
+        print(
+            f"{row['workload']:24} {row['contender']:8} {row['cpu_us_per_record']:7.2f} us/record"
+            f" ({row['cpu_us_per_record_median']:.2f} median), {ratio:.2f} of plain;"
+            f" per 1,000: {row['calls_per_1000']} calls, {row['items_per_1000']} items,"
+            f" {row['write_units_per_1000']} units; {row['bytes_per_record']} bytes a record"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    os.environ.update(
+        AWS_ACCESS_KEY_ID=_KEY, AWS_SECRET_ACCESS_KEY=_SECRET, AWS_DEFAULT_REGION=_REGION
+    )
+    with instant_endpoint() as address:
+        rows = asyncio.run(_measure(address, given.records, given.rounds))
+    if given.json:
+        print(json.dumps(rows))
+        return
+    _print(rows)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()
