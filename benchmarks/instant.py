@@ -28,7 +28,7 @@ _ANSWER_S_MAX = 30.0
 #: An answer to each operation, of the shape that says "all is done, there is nothing".
 ANSWERS = {
     "BatchWriteItem": b'{"UnprocessedItems":{}}',
-    "GetItem": b"{}",
+    "GetItem": b'{"ConsumedCapacity":{"CapacityUnits":1.0,"TableName":"mailboxes"}}',
     "PutItem": b"{}",
     "Query": b'{"Count":0,"Items":[],"ScannedCount":0}',
     "UpdateItem": b"{}",

@@ -23,7 +23,6 @@ Attributes that are not listed are ignored; any other `v` makes the item unreada
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from poste_restante.message import Header, Message
@@ -51,9 +50,9 @@ _ITEM_OVERHEAD_BYTES = (
 Attribute = Mapping[str, Any]
 Item = dict[str, Attribute]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_MILLISECOND = timedelta(milliseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
@@ -69,10 +68,18 @@ def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
         "v": {"N": str(FORMAT_VERSION)},
         "messages": {"L": [{"M": encode_message(message, topic)} for message in messages]},
     }
-    expiries = [message.expires_at for message in messages if message.expires_at is not None]
-    if len(expiries) == len(messages):
-        item["expires_at"] = {"N": str(-(-to_milliseconds(max(expiries)) // 1000))}
+    expires_at = expires_at_s(messages)
+    if expires_at is not None:
+        item["expires_at"] = {"N": str(expires_at)}
     return item
+
+
+def expires_at_s(messages: Sequence[Message]) -> int | None:
+    """Epoch seconds at which all messages have expired. None: one of them does not expire."""
+    expiries = [message.expires_at for message in messages if message.expires_at is not None]
+    if len(expiries) < len(messages):
+        return None
+    return -(-to_milliseconds(max(expiries)) // 1000)
 
 
 def bundle_key(messages: Sequence[Message]) -> BundleKey:
@@ -81,12 +88,18 @@ def bundle_key(messages: Sequence[Message]) -> BundleKey:
         raise ValueError("a bundle has at least one message")
     first, last = messages[0], messages[-1]
     key = BundleKey(*last.position.log, last=last.position.offset, first=first.position.offset)
-    offsets = [message.position.offset for message in messages]
-    if (
-        not key.is_possible()
-        or any(a >= b for a, b in pairwise(offsets))
-        or any(m.user_id != first.user_id or m.position.log != key.log for m in messages)
-    ):
+    possible, before = key.is_possible(), -1
+    for message in messages:
+        epoch, partition, offset = message.position
+        if (
+            offset <= before
+            or message.user_id != first.user_id
+            or epoch != key.epoch
+            or partition != key.partition
+        ):
+            possible = False
+        before = offset
+    if not possible:
         raise ValueError(f"not one bundle: {key}")
     return key
 
@@ -104,7 +117,7 @@ def encode_message(message: Message, topic: str) -> Item:
     if message.type is not None:
         attributes["y"] = {"S": message.type}
     if message.time is not None:
-        attributes["t"] = {"N": str((message.time - _EPOCH) // _MICROSECOND)}
+        attributes["t"] = {"N": str((message.time - EPOCH) // MICROSECOND)}
     if message.content_type is not None:
         attributes["c"] = {"S": message.content_type}
     if message.headers:
@@ -196,11 +209,11 @@ def decode_message(attributes: Item, user_id: str, log: LogId, topic: str) -> Me
         id=position.id(topic) if own_id is None else own_id,
         source=_text(attributes, "s"),
         type=_text(attributes, "y"),
-        time=None if time is None else _EPOCH + int(time["N"]) * _MICROSECOND,
+        time=None if time is None else EPOCH + int(time["N"]) * MICROSECOND,
         content_type=_text(attributes, "c"),
         body=bytes(attributes["b"]["B"]),
         headers=tuple(_decode_headers(attributes.get("h", {"L": []})["L"])),
-        expires_at=None if expiry is None else _EPOCH + int(expiry["N"]) * _MILLISECOND,
+        expires_at=None if expiry is None else EPOCH + int(expiry["N"]) * MILLISECOND,
         position=position,
     )
 
@@ -217,9 +230,9 @@ def _decode_headers(flat: Sequence[Attribute]) -> Iterator[Header]:
 
 def to_milliseconds(time: datetime) -> int:
     """Epoch milliseconds of an aware datetime, rounded down."""
-    return (time - _EPOCH) // _MILLISECOND
+    return (time - EPOCH) // MILLISECOND
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
     """The aware datetime of epoch milliseconds. Raises OverflowError outside years 1 to 9999."""
-    return _EPOCH + milliseconds * _MILLISECOND
+    return EPOCH + milliseconds * MILLISECOND

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import aioboto3
 import aiohttp
+import botocore
 from aiobotocore.config import AioConfig
 from botocore.exceptions import (
     BotoCoreError,
@@ -49,6 +50,7 @@ from poste_restante.faults import (
 from poste_restante.item import Item
 from worker.backoff import Waiters, backoff_delays
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+from worker.wire import take_prepared
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ TIMEOUT_S = 5.0
 _POOL_PER_CALL = 2
 #: Seconds between two log lines about a store that is waited for.
 _LOG_EVERY_S = 10.0
+#: What AWS's logs call us.
+_USER_AGENT = f"poste-restante botocore/{botocore.__version__}"
 #: Failures of one call that may as well be a fault of ours, until they are taken for that and
 #: raised: about 40 s.
 _STRANGE_MAX = 20
@@ -280,6 +284,7 @@ async def open_store(
         max_pool_connections=_POOL_PER_CALL * calls_in_flight_max,
         retries={"total_max_attempts": 1},  # the waits are ours: botocore's would hide throttling
         parameter_validation=False,  # a third of a call's processor time; our shapes are fixed
+        user_agent=_USER_AGENT,  # botocore's own is put together anew for every call
     )
     try:
         client = aioboto3.Session().client("dynamodb", config=config)
@@ -288,6 +293,7 @@ async def open_store(
         raise OperatorError(
             f"cannot use DynamoDB: {error}; set AWS_DEFAULT_REGION and the like"
         ) from error
+    take_prepared(opened)
     try:
         yield kind(opened, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
     finally:

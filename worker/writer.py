@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from poste_restante.item import Item, encode_bundle
+from poste_restante.item import Item
 from worker.budget import WriteBudget, consumed_units, write_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
+from worker.wire import EncodedPut, PreparedWrite, encode_put
 
 #: Items of one call (API reference, BatchWriteItem).
 CALL_ITEMS_MAX = 25
@@ -54,11 +55,7 @@ class _Put:
     """One item of a call."""
 
     bundle: Bundle
-    item: Item
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return _key(self.item)
+    encoded: EncodedPut
 
 
 class DynamoDBWriter:
@@ -78,7 +75,7 @@ class DynamoDBWriter:
         puts: list[_Put] = []
         for bundle in bundles:
             try:
-                puts.append(_Put(bundle, encode_bundle(bundle.messages, self._topic)))
+                puts.append(_Put(bundle, encode_put(bundle.messages, self._topic)))
             except Exception as error:  # noqa: BLE001 - our own fault, on one record of many
                 rejected.append(Rejected(bundle, f"not encoded: {type(error).__name__}: {error}"))
         for found in await _together(self._write(call) for call in calls(puts)):
@@ -87,7 +84,7 @@ class DynamoDBWriter:
 
     async def _write(self, puts: list[_Put]) -> list[Rejected]:
         """One call's worth. A refused item refuses the call: halve, until it stands alone."""
-        left = {put.key: put for put in puts}
+        left = {put.encoded.key: put for put in puts}
         try:
             await self._put_all(left)
         except ItemRefused as refused:
@@ -124,16 +121,14 @@ class DynamoDBWriter:
         The budget counts a call once, however many attempts it takes: those that are refused, or
         do not arrive, cost nothing.
         """
-        arguments: dict[str, Any] = {
-            "RequestItems": {self._table: [{"PutRequest": {"Item": put.item}} for put in puts]}
-        }
+        requests = PreparedWrite(self._table, [put.encoded for put in puts])
         if self._budget is None:
-            return await self._store.call("batch_write_item", **arguments)
+            return await self._store.call("batch_write_item", RequestItems=requests)
         reserved = sum(write_units(put.bundle.bytes_max) for put in puts)
         await self._budget.reserve(reserved)
         try:
             answer = await self._store.call(
-                "batch_write_item", ReturnConsumedCapacity="TOTAL", **arguments
+                "batch_write_item", RequestItems=requests, ReturnConsumedCapacity="TOTAL"
             )
         except ItemRefused:
             self._budget.settle(reserved, 0)
