@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from poste_restante.message import Header, Message
-from poste_restante.position import BundleKey, LogId, Position, mailbox_key
+from poste_restante.position import BundleKey, LogId, Position, mailbox_key, utf8_bytes
 
 FORMAT_VERSION = 1
 
@@ -44,6 +44,12 @@ _ELEMENT_BYTES = 1
 _ITEM_OVERHEAD_BYTES = (
     len("user_id") + len("position") + 50 + len("v") + _NUMBER_BYTES
     + len("expires_at") + _NUMBER_BYTES + len("messages") + _CONTAINER_BYTES
+)  # fmt: skip
+#: A message without its body, texts and headers.
+_MESSAGE_OVERHEAD_BYTES = (
+    _ELEMENT_BYTES + _CONTAINER_BYTES  # its place in the list, and the map
+    + 9 * (1 + _ELEMENT_BYTES)  # nine one-letter names and their places in the map
+    + 3 * _NUMBER_BYTES  # o, t, e
 )  # fmt: skip
 
 #: DynamoDB's typed attribute values, as the low-level client takes and returns them.
@@ -135,27 +141,24 @@ def _encode_headers(headers: Sequence[Header]) -> Iterator[Attribute]:
 
 def message_bytes_max(message: Message) -> int:
     """An upper bound of what a message adds to its item, in bytes as DynamoDB counts them."""
-    size = (
-        _ELEMENT_BYTES + _CONTAINER_BYTES  # its place in the list, and the map
-        + 9 * (1 + _ELEMENT_BYTES)  # nine one-letter names and their places in the map
-        + 3 * _NUMBER_BYTES  # o, t, e
-        + len(message.body)
-        + len(message.id.encode())
-    )  # fmt: skip
-    for text in (message.source, message.type, message.content_type):
-        if text is not None:
-            size += len(text.encode())
+    size = _MESSAGE_OVERHEAD_BYTES + len(message.body) + utf8_bytes(message.id)
+    if message.source is not None:
+        size += utf8_bytes(message.source)
+    if message.type is not None:
+        size += utf8_bytes(message.type)
+    if message.content_type is not None:
+        size += utf8_bytes(message.content_type)
     if message.headers:
         size += _CONTAINER_BYTES
         for name, value in message.headers:
-            size += 2 * _ELEMENT_BYTES + len(name.encode())
+            size += 2 * _ELEMENT_BYTES + utf8_bytes(name)
             size += 1 if value is None else len(value)  # NULL is one byte
     return size
 
 
 def item_bytes_max(user_id: str, messages_bytes: int) -> int:
     """An upper bound of an item's size, given the sum of its messages' `message_bytes_max`."""
-    return _ITEM_OVERHEAD_BYTES + len(mailbox_key(user_id).encode()) + messages_bytes
+    return _ITEM_OVERHEAD_BYTES + utf8_bytes(mailbox_key(user_id)) + messages_bytes
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:

@@ -143,13 +143,18 @@ def window_end(offset: int) -> int:
     return -(-offset // WINDOW_SIZE) * WINDOW_SIZE
 
 
+def utf8_bytes(text: str) -> int:
+    """The size of a text in UTF-8. Raises UnicodeEncodeError, a ValueError: a lone surrogate."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def mailbox_key(user_id: str) -> str:
     """Partition key of a user's mailbox. Injective; never a key of the system's own items.
 
     Raises ValueError, saying why, for an id that has no mailbox: empty, longer than
     `USER_ID_BYTES_MAX` bytes, or not encodable as UTF-8 (a lone surrogate).
     """
-    size = len(user_id.encode())  # UnicodeEncodeError is a ValueError
+    size = utf8_bytes(user_id)
     if size == 0:
         raise ValueError("a user id must not be empty")
     if size > USER_ID_BYTES_MAX:

@@ -12,7 +12,7 @@ What `pack` promises, and readers rely on (why bundles are safe: docs/delivery.m
 What a bundle's key holds does not depend on the limits, which may differ from life to life.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max, message_bytes_max
@@ -61,7 +61,9 @@ class Bundle:
 class _Mailbox:
     """The bundle of one mailbox that is being filled, and how many were closed before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.overhead = item_bytes_max(user_id, 0)
         self.messages: list[Message] = []
         self.bytes = 0
         self.closed = 0
@@ -69,34 +71,41 @@ class _Mailbox:
     def has_room(self, message: Message, size: int, limits: BundleLimits) -> bool:
         if not self.messages:
             return True
-        first, total = self.messages[0].position, self.bytes + size
+        total = self.bytes + size
+        epoch, partition, first = self.messages[0].position
+        epoch_too, partition_too, last = message.position
         return (
             len(self.messages) < limits.messages_max
             and total <= limits.bytes_max
-            and item_bytes_max(message.user_id, total) <= ITEM_BYTES_MAX
-            and first.log == message.position.log
-            and window_start(first.offset) == window_start(message.position.offset)
+            and self.overhead + total <= ITEM_BYTES_MAX
+            and (epoch, partition) == (epoch_too, partition_too)
+            and window_start(first) == window_start(last)
         )
 
     def close(self, waves: list[list[Bundle]]) -> None:
         if self.closed == len(waves):
             waves.append([])
-        user_id = self.messages[0].user_id
-        size = item_bytes_max(user_id, self.bytes)
-        waves[self.closed].append(Bundle(user_id, tuple(self.messages), size))
+        size = self.overhead + self.bytes
+        waves[self.closed].append(Bundle(self.user_id, tuple(self.messages), size))
         self.messages, self.bytes = [], 0
         self.closed += 1
 
 
-def pack(messages: Iterable[Message], limits: BundleLimits) -> list[list[Bundle]]:
-    """The waves of a flush. messages: in log order; none that alone does not fit an item."""
+def pack(
+    messages: Sequence[Message], limits: BundleLimits, sizes: Sequence[int] | None = None
+) -> list[list[Bundle]]:
+    """The waves of a flush. messages: in log order; none that alone does not fit an item.
+
+    sizes: the messages' `message_bytes_max`, where they are known.
+    """
+    if sizes is None:
+        sizes = [message_bytes_max(message) for message in messages]
     waves: list[list[Bundle]] = []
     mailboxes: dict[str, _Mailbox] = {}
-    for message in messages:
+    for message, size in zip(messages, sizes, strict=True):
         mailbox = mailboxes.get(message.user_id)
         if mailbox is None:
-            mailbox = mailboxes[message.user_id] = _Mailbox()
-        size = message_bytes_max(message)
+            mailbox = mailboxes[message.user_id] = _Mailbox(message.user_id)
         if not mailbox.has_room(message, size, limits):
             mailbox.close(waves)
         mailbox.messages.append(message)

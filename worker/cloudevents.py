@@ -56,6 +56,9 @@ class _Event:
     expiry: datetime | None = None
 
 
+_PLAIN = _Event()
+
+
 class CloudEventsDecoder:
     """The decoder of the wire format: exactly one message per record.
 
@@ -71,13 +74,15 @@ class CloudEventsDecoder:
         if record.value is None:
             raise BadRecord(Reason.NO_BODY, "the value is null")
         headers: Sequence[RecordHeader] = record.headers
-        content_type = _content_type(headers)
-        if content_type is not None:
-            headers = [header for header in headers if header[0] != CONTENT_TYPE]
-        if is_structured(content_type):
-            event = _structured(record.value)
-        else:
-            event, headers = _binary(headers)
+        content_type, event = None, _PLAIN
+        if headers:  # many records have none: nothing to look for
+            content_type = _content_type(headers)
+            if content_type is not None:
+                headers = [header for header in headers if header[0] != CONTENT_TYPE]
+            if is_structured(content_type):
+                event = _structured(record.value)
+            else:
+                event, headers = _binary(headers)
         sent = _sent_at(record.timestamp)
         position = Position(epoch, record.partition, record.offset)
         message = Message(
@@ -88,7 +93,7 @@ class CloudEventsDecoder:
             time=sent if event.time is None else event.time,
             content_type=content_type,
             body=record.value,
-            headers=tuple((name, value) for name, value in headers),
+            headers=tuple((name, value) for name, value in headers) if headers else (),
             expires_at=self._expiry(sent, event.expiry),
             position=position,
         )
@@ -99,12 +104,13 @@ class CloudEventsDecoder:
         if sent is not None:
             with suppress(OverflowError):  # beyond the year 9999: never
                 kept_until = sent + self._retention
-        times = [time for time in (kept_until, wanted) if time is not None]
-        if not times:
+        if kept_until is None or (wanted is not None and wanted < kept_until):
+            kept_until = wanted
+        if kept_until is None:
             return None
-        earliest = min(times)
         # Milliseconds, as it is stored: a message is the same before and after.
-        return earliest.replace(microsecond=earliest.microsecond // 1000 * 1000)
+        finer = kept_until.microsecond % 1000
+        return kept_until - timedelta(microseconds=finer) if finer else kept_until
 
 
 def _user_id(key: bytes | None) -> str:
@@ -158,7 +164,7 @@ def _plain(given: Mapping[str, list[bytes | None]]) -> _Event:
     try:
         return _Event(expiry=_time("", _text("", given.get("expirytime", []))))
     except BadRecord:
-        return _Event()
+        return _PLAIN
 
 
 def _text(name: str, values: Sequence[bytes | None]) -> str:

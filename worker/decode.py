@@ -6,7 +6,6 @@ from typing import Protocol
 
 from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max, message_bytes_max
 from poste_restante.message import Message
-from poste_restante.position import Position
 from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
 from worker.errors import BadRecord, Reason
@@ -29,9 +28,13 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a batch holds, both in log order. A record stands in one of them, or in neither."""
+    """What a batch holds, in log order. A record has messages, or is a dead letter, or neither.
+
+    sizes: of each message, as `message_bytes_max` counts them.
+    """
 
     messages: list[Message] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
@@ -45,7 +48,7 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
     for record in records:
         try:
             messages = decoder(record, epoch)
-            _check(messages, record, epoch)
+            sizes = _sizes(messages, record, epoch)
         except MemoryError:
             raise  # says nothing about the record
         except BadRecord as bad:
@@ -55,20 +58,24 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
             decoded.dead_letters.append(DeadLetter(record, Reason.DECODER_FAILED, detail))
         else:
             decoded.messages.extend(messages)
+            decoded.sizes.extend(sizes)
     return decoded
 
 
-def _check(messages: Sequence[Message], record: Record, epoch: int) -> None:
-    """Raises BadRecord or ValueError for messages that cannot be written."""
-    position = Position(epoch, record.partition, record.offset)
-    users = {message.user_id for message in messages}
-    if len(users) < len(messages):
+def _sizes(messages: Sequence[Message], record: Record, epoch: int) -> list[int]:
+    """The messages' sizes. Raises BadRecord or ValueError for some that cannot be written."""
+    position = (epoch, record.partition, record.offset)
+    if len(messages) > 1 and len({message.user_id for message in messages}) < len(messages):
         raise BadRecord(Reason.DECODER_FAILED, "two messages of one record for one user")
+    sizes = []
     for message in messages:
         if message.position != position:
             raise BadRecord(Reason.DECODER_FAILED, f"a message at {message.position}")
-        size = item_bytes_max(message.user_id, message_bytes_max(message))
-        if size > ITEM_BYTES_MAX:
+        size = message_bytes_max(message)
+        alone = item_bytes_max(message.user_id, size)
+        if alone > ITEM_BYTES_MAX:
             raise BadRecord(
-                Reason.TOO_LARGE, f"an item of {size} bytes; at most {ITEM_BYTES_MAX} are allowed"
+                Reason.TOO_LARGE, f"an item of {alone} bytes; at most {ITEM_BYTES_MAX} are allowed"
             )
+        sizes.append(size)
+    return sizes

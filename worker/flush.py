@@ -19,6 +19,7 @@ written again by the next life, to the same keys with the same content.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.dead_letters import DeadLetter, DeadLetters
@@ -79,7 +80,7 @@ class Flusher:
         if decoded.dead_letters:
             await self.dead_letters.send(decoded.dead_letters)
         writing = _Writing(self, run)
-        for wave in pack(decoded.messages, self.limits):
+        for wave in pack(decoded.messages, self.limits, decoded.sizes):
             await writing.write(wave)
         return Flushed(
             messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
@@ -91,11 +92,15 @@ class DeadRun:
 
     def __init__(self, records: Sequence[Record], before: int, consecutive_max: int) -> None:
         self._records = records
-        self._index = {record.offset: index for index, record in enumerate(records)}
         self._before = before
         self._max = consecutive_max
         #: Indexes of the dead records.
         self.dead: set[int] = set()
+
+    @cached_property
+    def _index(self) -> dict[int, int]:
+        """Where each offset stands; made for the first dead record, nearly never."""
+        return {record.offset: index for index, record in enumerate(self._records)}
 
     def record(self, offset: int) -> Record:
         return self._records[self._index[offset]]

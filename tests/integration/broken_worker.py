@@ -50,8 +50,10 @@ def unprocessed_dropped() -> None:
 def waves_together() -> None:
     """A wave is sent before the one ahead of it is durable: all are one."""
 
-    def together(messages: Any, limits: bundles.BundleLimits) -> list[list[bundles.Bundle]]:
-        return [[bundle for wave in _pack(messages, limits) for bundle in wave]]
+    def together(
+        messages: Any, limits: bundles.BundleLimits, sizes: Any = None
+    ) -> list[list[bundles.Bundle]]:
+        return [[bundle for wave in _pack(messages, limits, sizes) for bundle in wave]]
 
     flush.pack = together  # type: ignore[attr-defined]
 

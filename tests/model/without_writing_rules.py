@@ -1,6 +1,6 @@
 """The rules of writing, each left out once: bundles and the flush."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -41,8 +41,8 @@ def keys_do_not_tell_the_epoch() -> Iterator[None]:
 def waves_are_written_together() -> Iterator[None]:
     pack = bundles.pack
 
-    def together(messages: Iterable[Message], limits: Any) -> list[list[Bundle]]:
-        return [[bundle for wave in pack(messages, limits) for bundle in wave]]
+    def together(messages: Sequence[Message], limits: Any, sizes: Any) -> list[list[Bundle]]:
+        return [[bundle for wave in pack(messages, limits, sizes) for bundle in wave]]
 
     with patch.object(flush, "pack", together):
         yield

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.item import ITEM_BYTES_MAX, decode_bundle, encode_bundle
+from poste_restante.item import ITEM_BYTES_MAX, decode_bundle, encode_bundle, message_bytes_max
 from poste_restante.message import Message
 from tests.records import TOPIC, MadeRecord, message
 from worker.cloudevents import CloudEventsDecoder, parse_time
@@ -328,6 +328,7 @@ def test_any_record_is_a_message_or_a_named_dead_letter(record: MadeRecord) -> N
     for letter in result.dead_letters:
         assert letter.reason is not Reason.DECODER_FAILED
         assert letter.record is record
+    assert result.sizes == [message_bytes_max(made) for made in result.messages]
     for made in result.messages:
         assert made.body == record.value
         assert decode_bundle(encode_bundle([made], TOPIC), made.user_id, TOPIC) == [made]
