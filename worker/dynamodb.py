@@ -49,8 +49,8 @@ from poste_restante.faults import (
 )
 from poste_restante.item import Item
 from worker.backoff import Waiters, backoff_delays
+from worker.direct import DirectClient
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
-from worker.wire import take_prepared
 
 logger = logging.getLogger(__name__)
 
@@ -287,14 +287,15 @@ async def open_store(
         user_agent=_USER_AGENT,  # botocore's own is put together anew for every call
     )
     try:
-        client = aioboto3.Session().client("dynamodb", config=config)
+        session = aioboto3.Session()
+        client = session.client("dynamodb", config=config)
         opened = await client.__aenter__()
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
         raise OperatorError(
             f"cannot use DynamoDB: {error}; set AWS_DEFAULT_REGION and the like"
         ) from error
-    take_prepared(opened)
     try:
-        yield kind(opened, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
+        direct = DirectClient(opened, await session.get_credentials())
+        yield kind(direct, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
     finally:
         await client.__aexit__(None, None, None)

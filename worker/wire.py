@@ -2,9 +2,8 @@
 
 botocore walks a call's arguments with the model of the service beside them and makes JSON of what
 it finds, for each message some 20 times as much work as to write it down: we know the shape. What
-is written is what botocore makes of `encode_bundle`, without its spaces (tests/unit/test_wire.py),
-and the client takes it by its public events: address, signature, sending, answers and errors
-stay botocore's. What that saves stands in benchmarks/README.md.
+is written is what botocore makes of `encode_bundle`, without its spaces (tests/unit/test_wire.py).
+What that saves stands in benchmarks/README.md.
 """
 
 import json
@@ -26,9 +25,6 @@ from poste_restante.item import (
 )
 from poste_restante.message import Header, Message
 from poste_restante.position import mailbox_key
-
-#: The name of what our handlers leave for each other in a request's context.
-_CONTEXT = "poste_restante_body"
 
 
 class EncodedPut(NamedTuple):
@@ -87,7 +83,7 @@ def _base64(content: bytes) -> str:
 class PreparedWrite(Mapping[str, Any]):
     """The `RequestItems` of a BatchWriteItem whose body is made already.
 
-    To anybody else than the client of `take_prepared`, what botocore's would be: a fake, or what
+    To anybody else than a DirectClient, what botocore's would be: a fake, or what
     stands between, reads it as it reads any other.
     """
 
@@ -119,20 +115,3 @@ def _attribute(value: Mapping[str, Any]) -> Attribute:
     if kind == "L":
         return {kind: [_attribute(element) for element in content]}
     return {kind: _item(content) if kind == "M" else content}
-
-
-def take_prepared(client: Any) -> None:
-    """Makes an aiobotocore client send a PreparedWrite as it stands."""
-
-    def take(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        requests = params["RequestItems"]
-        if isinstance(requests, PreparedWrite):
-            context[_CONTEXT] = requests.body
-            params["RequestItems"] = {requests.table: []}  # the endpoint may depend on the table
-
-    def put(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        if _CONTEXT in context:
-            params["body"] = context.pop(_CONTEXT)
-
-    client.meta.events.register("before-parameter-build.dynamodb.BatchWriteItem", take)
-    client.meta.events.register("before-call.dynamodb.BatchWriteItem", put)

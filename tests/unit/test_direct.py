@@ -1,0 +1,151 @@
+"""A direct call is the client's call: what is sent, what is made of each answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from zlib import crc32
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.endpoint.wire import Answer, Request, read_request
+from tests.records import TOPIC, message
+from worker.direct import DirectClient
+from worker.dynamodb import open_store
+from worker.errors import OperatorError
+from worker.wire import PreparedWrite, encode_put
+
+WRITE = PreparedWrite("mailboxes", [encode_put([message(7)], TOPIC)])
+LEFT = b'{"UnprocessedItems":{"mailboxes":[{"PutRequest":{"Item":{"b":{"B":"aGVsbG8="}}}}]}}'
+
+
+def refusal(code: str, text: str = "no") -> bytes:
+    name = f'"com.amazonaws.dynamodb.v20120810#{code}"'
+    return f'{{"__type":{name},"message":"{text}"}}'.encode()
+
+
+def damaged(body: bytes) -> Answer:
+    return Answer(200, {"x-amz-crc32": str(crc32(body) ^ 1)}, body)
+
+
+ANSWERS = {
+    "nothing left": Answer.of(200, b'{"UnprocessedItems":{}}'),
+    "something left": Answer.of(200, LEFT),
+    "without a checksum": Answer(200, {}, LEFT),
+    "capacity": Answer.of(200, b'{"ConsumedCapacity":[{"CapacityUnits":2.5}]}'),
+    "empty object": Answer.of(200, b"{}"),
+    "empty": Answer.of(200, b""),
+    "null": Answer.of(200, b"null"),
+    "a list": Answer.of(200, b"[]"),
+    "another shape": Answer.of(200, b'{"UnprocessedItems":[1]}'),
+    "cut off": Answer.of(200, LEFT[:30]),
+    "no JSON": Answer.of(200, b"<html>"),
+    "damaged": damaged(LEFT),
+    "throttled": Answer.of(400, refusal("ProvisionedThroughputExceededException")),
+    "refused": Answer.of(400, refusal("ValidationException", "Item size has exceeded")),
+    "no table": Answer.of(400, refusal("ResourceNotFoundException")),
+    "new to us": Answer.of(400, refusal("SomethingNewException")),
+    "cut off refusal": Answer.of(400, refusal("ThrottlingException")[:20]),
+    "nameless": Answer.of(400, b""),
+    "redirected": Answer.of(301, b""),
+    "too large": Answer.of(413, b"", "text/html"),
+    "broken": Answer.of(500, refusal("InternalServerError")),
+    "away": Answer.of(503, b"<html>away</html>", "text/html"),
+}
+
+
+class Endpoint:
+    """Answers every call with `answer`; None: it ends the connection. asked: what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = ANSWERS["nothing left"]
+        self.asked: list[Request] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            self.asked.append(request)
+            if self.answer is None:
+                break
+            writer.write(self.answer.encode())
+        writer.close()
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[Endpoint, str]]:
+    endpoint = Endpoint()
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0)
+    async with server:
+        yield endpoint, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.fixture
+async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Endpoint, DirectClient]]:
+    """The worker's client, and the endpoint that it calls."""
+    async with listening() as (endpoint, address):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
+        async with open_store() as store:
+            assert isinstance(store._client, DirectClient)
+            yield endpoint, store._client
+
+
+async def outcome(client: DirectClient, *, directly: bool) -> object:
+    """What a call comes to, for comparison."""
+    try:
+        if directly:
+            answer = await client.batch_write_item(RequestItems=WRITE)
+        else:
+            answer = await client._client.batch_write_item(RequestItems=dict(WRITE))
+    except ClientError as error:
+        answer = dict(error.response)
+        return type(error), answer.pop("Error"), answer["ResponseMetadata"]["HTTPStatusCode"]
+    except Exception as error:
+        return type(error)
+    answer["ResponseMetadata"].pop("RetryAttempts", None)
+    return answer
+
+
+async def test_an_answer_is_what_the_client_makes_of_it(
+    opened: tuple[Endpoint, DirectClient],
+) -> None:
+    """Or raises what the client raises, so that it is classified as before (G1, G9)."""
+    endpoint, client = opened
+    for name, answer in {**ANSWERS, "ended": None}.items():
+        endpoint.answer = answer
+        theirs = await outcome(client, directly=False)
+        assert (name, await outcome(client, directly=True)) == (name, theirs)
+    assert len(endpoint.asked) >= 2 * len(ANSWERS)
+
+
+async def test_a_call_is_signed_and_addressed_as_the_clients(
+    opened: tuple[Endpoint, DirectClient],
+) -> None:
+    """The headers are the client's, but for those that count its retries (G1)."""
+    endpoint, client = opened
+    await outcome(client, directly=False)
+    await outcome(client, directly=True)
+    theirs, ours = (dict(request.headers) for request in endpoint.asked)
+
+    counting = {"amz-sdk-invocation-id", "amz-sdk-request"}
+    assert theirs.keys() - ours.keys() == counting
+    assert ours.keys() <= theirs.keys()
+    signatures = [headers.pop("authorization").split(", ") for headers in (theirs, ours)]
+    assert signatures[0][0] == signatures[1][0]  # algorithm, key, day, region, service
+    for headers in (theirs, ours):
+        del headers["x-amz-date"], headers["content-length"]
+    assert {name: theirs[name] for name in ours} == ours
+    assert endpoint.asked[1].body == WRITE.body
+    assert endpoint.asked[0].path == endpoint.asked[1].path
+
+
+async def test_missing_credentials_are_the_operators_on_a_direct_call_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Said at the first call, not waited for (G9)."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    async with open_store() as store:
+        with pytest.raises(OperatorError, match="cannot call DynamoDB"):
+            await store.call("batch_write_item", RequestItems=WRITE)
