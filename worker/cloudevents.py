@@ -13,7 +13,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NoReturn
@@ -102,8 +101,10 @@ class CloudEventsDecoder:
     def _expiry(self, sent: datetime | None, wanted: datetime | None) -> datetime | None:
         kept_until = None
         if sent is not None:
-            with suppress(OverflowError):  # beyond the year 9999: never
+            try:
                 kept_until = sent + self._retention
+            except OverflowError:  # beyond the year 9999: never
+                kept_until = None
         if kept_until is None or (wanted is not None and wanted < kept_until):
             kept_until = wanted
         if kept_until is None:
