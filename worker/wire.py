@@ -1,7 +1,7 @@
 """Bundles as the bytes of a call: the item's JSON, written once, from the messages.
 
 botocore walks a call's arguments with the model of the service beside them and makes JSON of what
-it finds, for each message some 20 times as much work as to write it down: we know the shape. What
+it finds, which takes about four times as long as to write it down: we know the shape. What
 is written is what botocore makes of `encode_bundle`, without its spaces (tests/unit/test_wire.py).
 What that saves stands in benchmarks/README.md.
 """
