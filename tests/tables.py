@@ -8,6 +8,7 @@ import aioboto3
 import pytest
 
 from poste_restante.table import TABLE_SCHEMA
+from worker.direct import DirectClient
 
 #: The two that a suite runs on: `@pytest.fixture(params=KINDS)`.
 KINDS = ["fake", pytest.param("dynamodb", marks=pytest.mark.services)]
@@ -22,7 +23,8 @@ async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIt
         yield InMemoryTable(table_name)
         return
     endpoint = request.getfixturevalue("dynamodb").endpoint
-    async with aioboto3.Session().client("dynamodb", endpoint_url=endpoint) as client:
+    session = aioboto3.Session()
+    async with session.client("dynamodb", endpoint_url=endpoint) as client:
         await client.create_table(TableName=table_name, **TABLE_SCHEMA)
-        yield client
+        yield DirectClient(client, await session.get_credentials())  # as the worker has it
         await client.delete_table(TableName=table_name)

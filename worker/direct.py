@@ -41,7 +41,7 @@ class DirectClient:
         self._headers = {
             "X-Amz-Target": f"{model.metadata['targetPrefix']}.{_OPERATION}",
             "Content-Type": f"application/x-amz-json-{model.metadata['jsonVersion']}",
-            "User-Agent": meta.config.user_agent,
+            "User-Agent": meta.config.user_agent or "botocore",
         }
         self._answer_shape = model.operation_model(_OPERATION).output_shape
         self._parser = create_parser(model.resolved_protocol)

@@ -149,8 +149,10 @@ class Waiting:
 class Store:
     """A low-level DynamoDB client, with bounded concurrency and patience.
 
-    client: anything with the operations as async methods. waiters: counts the callers that wait.
-    sleep, random, clock: as `asyncio.sleep`, `random.random` and `time.monotonic`.
+    client: anything with the operations as async methods; its `batch_write_item` is handed a
+    PreparedWrite, for which a client of aiobotocore's must be a DirectClient. waiters: counts the
+    callers that wait. sleep, random, clock: as `asyncio.sleep`, `random.random` and
+    `time.monotonic`.
     """
 
     def __init__(
