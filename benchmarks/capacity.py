@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.capacity_inputs import AT_ONCE, Deletion, Load, Machine, Prices
-from poste_restante.item import encode_bundle
-from poste_restante.memory import item_bytes
+from poste_restante.item import encode_bundle, item_bytes
 from poste_restante.message import Message
 from poste_restante.position import Position
 from worker.bundles import BundleLimits

@@ -49,11 +49,16 @@ class DirectClient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    async def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803
-        """As the client's. Raises what the client raises."""
+    async def batch_write_item(
+        self,
+        *,
+        RequestItems: Mapping[str, Any],  # noqa: N803
+        **consumed: str,
+    ) -> Any:
+        """As the client's. consumed: ReturnConsumedCapacity. Raises what the client raises."""
         if not isinstance(RequestItems, PreparedWrite):
-            return await self._client.batch_write_item(RequestItems=RequestItems)
-        answer = await self._session.send(await self._signed(RequestItems.body))
+            return await self._client.batch_write_item(RequestItems=RequestItems, **consumed)
+        answer = await self._session.send(await self._signed(RequestItems.body(**consumed)))
         content = await answer.content
         _check(content, answer.headers.get("x-amz-crc32"))
         parsed = await self._parser.parse(

@@ -89,11 +89,17 @@ class PreparedWrite(Mapping[str, Any]):
 
     def __init__(self, table: str, puts: Sequence[EncodedPut]) -> None:
         self.table = table
-        items = ",".join([put.json for put in puts])
-        self.body = f'{{"RequestItems":{{{quoted(table)}:[{items}]}}}}'.encode("ascii")
+        self._puts = puts
+
+    def body(self, **more: str) -> bytes:
+        """The call's body. more: further members of the call, by their names in the API."""
+        items = ",".join([put.json for put in self._puts])
+        members = "".join([f",{quoted(name)}:{quoted(value)}" for name, value in more.items()])
+        text = f'{{"RequestItems":{{{quoted(self.table)}:[{items}]}}{members}}}'
+        return text.encode("ascii")
 
     def __getitem__(self, table: str) -> list[dict[str, Any]]:
-        requests = json.loads(self.body)["RequestItems"][table]
+        requests = json.loads(self.body())["RequestItems"][table]
         return [{"PutRequest": {"Item": _item(r["PutRequest"]["Item"])}} for r in requests]
 
     def __iter__(self) -> Iterator[str]:

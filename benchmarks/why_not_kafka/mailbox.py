@@ -14,8 +14,7 @@ import aioboto3
 
 from benchmarks.why_not_kafka.scan import BODY_BYTES, MISSED
 from poste_restante import Mailboxes
-from poste_restante.item import Item, encode_bundle
-from poste_restante.memory import item_bytes
+from poste_restante.item import Item, encode_bundle, item_bytes
 from poste_restante.message import Message
 from poste_restante.position import Position
 from poste_restante.table import TABLE_SCHEMA, TableRecord

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.instant import Counted, Counting, listen, wire_item_bytes
 from benchmarks.workloads import Batch, each_to_another, one_hot_user, skewed
 from benchmarks.write_path import flush_all, flusher, worker_writer
-from poste_restante.item import Attribute, Item
-from poste_restante.memory import item_bytes
+from poste_restante.item import Attribute, Item, item_bytes
 
 #: Of bodies of 300 bytes. bytes: of the calls' bodies.
 COSTS = {

@@ -26,7 +26,7 @@ TRANSIENT: dict[Fault, float] = {
 UNPROCESSED_SHARE = 0.20
 #: What an operator's mistake looks like, and the share of the calls that it befalls for a while:
 #: workers leave, some live a little.
-REFUSALS = {Fault.ACCESS_DENIED: 0.4, Fault.NO_TABLE: 0.1}
+REFUSALS = {Fault.ACCESS_DENIED: 0.25, Fault.NO_TABLE: 0.25}
 #: What a whole storm must have met. REJECTED_ITEM is the poison's.
 READERS_FAULTS = (Fault.UNPROCESSED, *TRANSIENT)
 WORKERS_FAULTS = (*READERS_FAULTS, Fault.REJECTED_ITEM, *REFUSALS)

@@ -18,8 +18,7 @@ from benchmarks.capacity import (
     scan,
 )
 from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
-from poste_restante.item import encode_bundle
-from poste_restante.memory import item_bytes
+from poste_restante.item import encode_bundle, item_bytes
 from tests.pages import page, table
 from tests.records import message
 from worker.bundles import BundleLimits, pack

@@ -1,6 +1,7 @@
 """A direct call is the client's call: what is sent, what is made of each answer."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from zlib import crc32
@@ -133,8 +134,22 @@ async def test_a_call_is_signed_and_addressed_as_the_clients(
     for headers in (theirs, ours):
         del headers["x-amz-date"], headers["content-length"]
     assert {name: theirs[name] for name in ours} == ours
-    assert endpoint.asked[1].body == WRITE.body
+    assert endpoint.asked[1].body == WRITE.body()
     assert endpoint.asked[0].path == endpoint.asked[1].path
+
+
+async def test_a_budget_asks_what_a_direct_call_consumed(
+    opened: tuple[Endpoint, DirectClient],
+) -> None:
+    """The body has the member that the client would have made of it (G8)."""
+    endpoint, client = opened
+    asked = {"ReturnConsumedCapacity": "TOTAL"}
+    await client._client.batch_write_item(RequestItems=dict(WRITE), **asked)
+    await client.batch_write_item(RequestItems=WRITE, **asked)
+    theirs, ours = (json.loads(request.body) for request in endpoint.asked)
+
+    assert ours == theirs
+    assert ours["ReturnConsumedCapacity"] == "TOTAL"
 
 
 async def test_missing_credentials_are_the_operators_on_a_direct_call_too(
