@@ -21,14 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.capacity_inputs import AT_ONCE, Deletion, Load, Machine, Prices
-from poste_restante.item import encode_bundle, item_bytes
+from poste_restante.item import READ_UNIT_BYTES, WRITE_UNIT_BYTES, encode_bundle, item_bytes
 from poste_restante.message import Message
 from poste_restante.position import Position
 from worker.bundles import BundleLimits
 
 DAY_S, MONTH_DAYS = 86_400, 30
-#: AWS rounds each item up to so much per unit ("Read and write operations").
-WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
 #: A Query reads at most so much (API reference, "Query"): more is another call.
 QUERY_BYTES_MAX = 1024 * 1024
 #: DynamoDB's index overhead per stored item ("Item sizes and formats"), billed as storage alone.

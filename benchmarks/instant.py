@@ -19,9 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 from urllib.request import Request, urlopen
 
-#: Bytes of one write unit: an item is rounded up to it (developer guide, "Read and write
-#: operations").
-UNIT_BYTES = 1024
+from poste_restante.item import write_units
+
 #: Seconds that the process may take to begin, and to answer a question.
 _ANSWER_S_MAX = 30.0
 
@@ -70,11 +69,6 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
     return 1  # NULL, BOOL
 
 
-def units(size: int) -> int:
-    """Write units of an item of this size."""
-    return -(-size // UNIT_BYTES)
-
-
 def written(operation: str, call: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The items that a call puts."""
     if operation == "BatchWriteItem":
@@ -98,7 +92,7 @@ class Counting:
         counted.bytes += len(body)
         for item in written(operation, json.loads(body)):
             counted.items += 1
-            counted.write_units += units(wire_item_bytes(item))
+            counted.write_units += write_units(wire_item_bytes(item))
         if operation == "UpdateItem":
             counted.write_units += 1  # what it updates is not kept; ours are all below 1 KB
 

@@ -52,6 +52,9 @@ _MESSAGE_OVERHEAD_BYTES = (
     + 3 * _NUMBER_BYTES  # o, t, e
 )  # fmt: skip
 
+#: Bytes of a write unit and of a read unit (developer guide, "Read and write operations").
+WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
+
 #: DynamoDB's typed attribute values, as the low-level client takes and returns them.
 Attribute = Mapping[str, Any]
 Item = dict[str, Attribute]
@@ -159,6 +162,11 @@ def message_bytes_max(message: Message) -> int:
 def item_bytes_max(user_id: str, messages_bytes: int) -> int:
     """An upper bound of an item's size, given the sum of its messages' `message_bytes_max`."""
     return _ITEM_OVERHEAD_BYTES + utf8_bytes(mailbox_key(user_id)) + messages_bytes
+
+
+def write_units(size: int) -> int:
+    """Units that writing an item of so many bytes costs; deleting it costs as many."""
+    return max(1, -(-size // WRITE_UNIT_BYTES))
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:

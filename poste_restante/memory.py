@@ -11,14 +11,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from poste_restante.condition import Condition
-from poste_restante.item import Item, item_bytes
+from poste_restante.item import READ_UNIT_BYTES, Item, item_bytes, write_units
 from poste_restante.table import TABLE_SCHEMA
 
 #: Limits of DynamoDB (API reference: Query, BatchWriteItem, Constraints).
 PAGE_BYTES, CALL_ITEMS_MAX, ITEM_BYTES = 1024 * 1024, 25, 400 * 1024
-
-#: Bytes of a write unit and of a read unit (developer guide, "Read and write operations").
-WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
 
 Key = tuple[str, str]
 
@@ -135,7 +132,7 @@ class InMemoryTable:
                     _refuse_large(request["PutRequest"]["Item"], operation)
             for key, request in zip(keys, requests, strict=True):
                 put = request["PutRequest"]["Item"] if "PutRequest" in request else {}
-                units += _write_units(max(item_bytes(put), item_bytes(self.items.get(key, {}))))
+                units += write_units(max(item_bytes(put), item_bytes(self.items.get(key, {}))))
                 if "PutRequest" in request:
                     self._store(request["PutRequest"]["Item"], operation)
                 else:
@@ -219,10 +216,6 @@ def _names(conditions: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[st
 
 def _consumed(table: str, units: float) -> dict[str, Any]:
     return {"TableName": table, "CapacityUnits": float(units)}
-
-
-def _write_units(size: int) -> int:
-    return max(1, -(-size // WRITE_UNIT_BYTES))
 
 
 def _read_units(size: int) -> int:

@@ -18,8 +18,6 @@ from worker.backoff import Waiters
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of an item that one unit writes (developer guide, "Read and write operations").
-WRITE_UNIT_BYTES = 1024
 #: Seconds of budget that are saved up at most: an idle worker's next call does not wait, and in no
 #: second more is spent than a tenth above the budget, and one call.
 SAVED_S_MAX = 0.1
@@ -94,11 +92,6 @@ class WriteBudget:
             logger.info(
                 "writing as fast as dynamodb.write_units_per_s_max = %g allows", self._units_per_s
             )
-
-
-def write_units(item_bytes: int) -> int:
-    """What writing an item of so many bytes costs."""
-    return max(1, -(-item_bytes // WRITE_UNIT_BYTES))
 
 
 def consumed_units(answer: Mapping[str, Any], otherwise: float) -> float:

@@ -89,14 +89,14 @@ class PreparedWrite(Mapping[str, Any]):
 
     def __init__(self, table: str, puts: Sequence[EncodedPut]) -> None:
         self.table = table
-        self._puts = puts
+        items = ",".join([put.json for put in puts])
+        # Made once: a call that is throttled is sent many times.
+        self._open = f'{{"RequestItems":{{{quoted(table)}:[{items}]}}'.encode("ascii")
 
     def body(self, **more: str) -> bytes:
         """The call's body. more: further members of the call, by their names in the API."""
-        items = ",".join([put.json for put in self._puts])
         members = "".join([f",{quoted(name)}:{quoted(value)}" for name, value in more.items()])
-        text = f'{{"RequestItems":{{{quoted(self.table)}:[{items}]}}{members}}}'
-        return text.encode("ascii")
+        return self._open + members.encode("ascii") + b"}"
 
     def __getitem__(self, table: str) -> list[dict[str, Any]]:
         requests = json.loads(self.body())["RequestItems"][table]

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from poste_restante.item import Item
-from worker.budget import WriteBudget, consumed_units, write_units
+from poste_restante.item import Item, write_units
+from worker.budget import WriteBudget, consumed_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused

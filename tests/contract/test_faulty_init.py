@@ -1,11 +1,8 @@
 """`poste init` against every fault that passes: whatever its first attempt has made, it is done."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.conftest import Address
-from tests.contract.faulty import PASSING, Faulty, faulty_table, ids
+from tests.contract.faulty import PASSING, Faulty, ids
 from tests.endpoint import Fault
 from worker.kafka import TopicState
 from worker.provisioning import _table
@@ -13,14 +10,6 @@ from worker.settings import Settings
 
 CALLS = ["DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive", "PutItem",
          "GetItem"]  # fmt: skip
-
-
-@pytest.fixture
-async def faulty(
-    dynamodb: Address, table_name: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Faulty]:
-    async with faulty_table(dynamodb.endpoint, table_name, monkeypatch) as faulty:
-        yield faulty
 
 
 @pytest.mark.parametrize("fault", ids(PASSING))

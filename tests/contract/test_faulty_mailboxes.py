@@ -1,14 +1,13 @@
 """A gateway's own client against every fault: what fetch and ack make of it, and what the table
 holds then. In all of them botocore's own attempts come first; most tests give it one."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from poste_restante import MailboxError, Mailboxes, StoreUnavailable, TableMismatch, open_mailboxes
 from poste_restante.position import LogId
-from tests.conftest import Address
 from tests.contract.faulty import (
     LASTING,
     MADE,
@@ -16,7 +15,6 @@ from tests.contract.faulty import (
     THROTTLING,
     TIMEOUT_S,
     Faulty,
-    faulty_table,
     ids,
     rounds,
 )
@@ -27,14 +25,6 @@ from tests.records import message
 LOG = LogId(1, 3)
 THREE = [(0, 0), (1, 1), (2, 2)]
 FETCH, RAISE, DELETE = "Query", "UpdateItem", "BatchWriteItem"
-
-
-@pytest.fixture
-async def faulty(
-    dynamodb: Address, table_name: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Faulty]:
-    async with faulty_table(dynamodb.endpoint, table_name, monkeypatch) as faulty:
-        yield faulty
 
 
 def opened(faulty: Faulty, attempts: int = 1) -> AbstractAsyncContextManager[Mailboxes]:

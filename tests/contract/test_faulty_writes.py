@@ -1,12 +1,11 @@
 """The worker's own client against every fault: what it makes of it, and what the table holds."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from poste_restante.position import progress_key
-from tests.conftest import Address
 from tests.contract.faulty import (
     LASTING,
     MADE,
@@ -14,7 +13,6 @@ from tests.contract.faulty import (
     THROTTLING,
     Faulty,
     Waited,
-    faulty_table,
     ids,
     rounds,
 )
@@ -40,14 +38,6 @@ WHY = dict.fromkeys(THROTTLING, "throttled") | {
     Fault.INTERNAL_ERROR: "HTTP 500",
     Fault.UNAVAILABLE: "HTTP 503",
 }
-
-
-@pytest.fixture
-async def faulty(
-    dynamodb: Address, table_name: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Faulty]:
-    async with faulty_table(dynamodb.endpoint, table_name, monkeypatch) as faulty:
-        yield faulty
 
 
 def bundles(user_id: str) -> list[Bundle]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from poste_restante.item import write_units
 from poste_restante.testing import InMemoryTable
 from tests.faults import refusal
 from tests.records import TOPIC, message
 from worker.app import budget_of
 from worker.backoff import Waiters
-from worker.budget import SAVED_S_MAX, WriteBudget, consumed_units, write_units
+from worker.budget import SAVED_S_MAX, WriteBudget, consumed_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store
 from worker.settings import DynamoDBSettings, Settings
