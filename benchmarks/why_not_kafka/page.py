@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.made import made, markdown, number, seconds, size
-from benchmarks.picture import Series, log_log
+from benchmarks.picture import Series, plot
 from benchmarks.why_not_kafka.partitions import extrapolated
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def written(text: str, found: dict[str, Any]) -> str:
 def picture(found: dict[str, Any]) -> str:
     """Seconds until a user who comes back is answered, by how many messages wait in all."""
     table = found["table"]
-    return log_log(
+    return plot(
         "Until a user who reconnects is answered",
         "messages (scan, mailbox) or users (table) that the log holds",
         "seconds",

@@ -2,13 +2,11 @@
 
 import json
 import re
-import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
 from benchmarks import made
-from benchmarks.picture import Series, log_log
 from benchmarks.why_not_kafka import page as experiment
 from benchmarks.why_not_kafka.partitions import extrapolated
 from benchmarks.why_not_kafka.scan import MISSED, users_places
@@ -136,31 +134,3 @@ def test_a_table_that_nothing_makes_is_an_error() -> None:
 
 
 # ---- the picture
-
-
-def _drawn(svg: str, tag: str) -> list[ET.Element]:
-    return ET.fromstring(svg).findall(f".//{{http://www.w3.org/2000/svg}}{tag}")
-
-
-def test_points_stand_where_their_logarithms_are() -> None:
-    """A power law is a straight line; a larger value is higher and further right."""
-    svg = log_log("t", "x", "y", [Series("a & b", [(10, 0.1), (100, 1), (1_000, 10)])])
-    places = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in _drawn(svg, "circle")]
-    (x0, y0), (x1, y1), (x2, y2) = places
-
-    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
-    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
-    assert x0 < x1 < x2
-    assert y0 > y1 > y2
-    texts = [text.text for text in _drawn(svg, "text")]
-    assert {"a & b", "0.1", "1", "10", "1,000"} <= set(texts)
-
-
-@pytest.mark.parametrize(
-    "series",
-    [[], [Series("none", [])], [Series("zero", [(1, 0)])], [Series("s", [(1, 1)])] * 5],
-)
-def test_what_cannot_be_drawn_is_refused(series: list[Series]) -> None:
-    """Rather than drawn wrong."""
-    with pytest.raises(ValueError, match=r"points|series"):
-        log_log("t", "x", "y", series)

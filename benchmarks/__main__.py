@@ -1,0 +1,65 @@
+"""What this project costs, measured: `make bench`, part after part.
+
+    python -m benchmarks [--small] [PART ...]
+
+Writes benchmarks/results/<part>.json, and from all of them the tables and pictures of
+benchmarks/README.md. Parts that are not named keep the figures they have. --small: that it works;
+its figures say that they are provisional.
+"""
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.report import Part
+from tests.services import ServicesMissing
+
+#: In the order of the page.
+PARTS: dict[str, Part] = {}
+
+
+def run(
+    names: Sequence[str],
+    parts: Mapping[str, Part],
+    *,
+    small: bool,
+    page: Path = report.PAGE,
+    results: Path = report.RESULTS,
+) -> list[str]:
+    """Measures these parts, each written as soon as it is found. Returns those that failed."""
+    machine = f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}"
+    failed = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            found = parts[name].measure(small=small)
+        except (RuntimeError, ServicesMissing) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        report.write(name, found, machine=machine, small=small, results=results)
+    page.write_text(report.written(page.read_text(), parts, results))
+    for file, drawn in report.pictures(parts, results).items():
+        (results / file).write_text(drawn)
+    return failed
+
+
+def main() -> int:
+    """Exit status: 0 when every part was measured and the page is written."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--small", action="store_true", help="that it works")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    given = parser.parse_args()
+    if unknown := set(given.parts) - PARTS.keys():
+        parser.error(f"no part is named {', '.join(sorted(unknown))}")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return 1 if run(given.parts or list(PARTS), PARTS, small=given.small) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
