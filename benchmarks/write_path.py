@@ -17,7 +17,6 @@ import gc
 import json
 import os
 import platform
-import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,14 +32,14 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from benchmarks.instant import Counted, Counting, counted, instant_endpoint, listen
+from benchmarks.plain import CALLS_IN_FLIGHT_MAX, TABLE, Plain
 from benchmarks.workloads import TOPIC, Batch, each_to_another, skewed
 from worker.bundles import BundleLimits
 from worker.decode import CloudEventsDecoder
-from worker.dynamodb import CALLS_IN_FLIGHT_MAX, open_store
+from worker.dynamodb import open_store
 from worker.flush import Flusher
-from worker.writer import CALL_ITEMS_MAX, DynamoDBWriter
+from worker.writer import DynamoDBWriter
 
-TABLE = "mailboxes"
 _KEY, _SECRET, _REGION = "local", "local", "us-east-1"
 
 WORKLOADS = {"each to another user": each_to_another, "skewed backlog": skewed}
@@ -71,40 +70,6 @@ async def flush_all(flush: Flusher, batches: Sequence[Batch]) -> None:
                 await flush.flush(batch, epoch=1, dead_in_a_row=0)
 
     await asyncio.gather(*map(one_after_the_other, {batch[0].partition for batch in batches}))
-
-
-class Plain:
-    """The loop of a script on aioboto3, as its users write it. client: of default settings."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._in_flight = asyncio.Semaphore(CALLS_IN_FLIGHT_MAX)
-
-    async def __call__(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            requests = [{"PutRequest": {"Item": self._item(record)}} for record in batch]
-            cuts = range(0, len(requests), CALL_ITEMS_MAX)
-            await asyncio.gather(*(self._write(requests[n : n + CALL_ITEMS_MAX]) for n in cuts))
-
-    def _item(self, record: Any) -> dict[str, Any]:
-        return {
-            "user_id": {"S": record.key.decode()},
-            "position": {"S": f"{record.partition:05}.{record.offset:019}"},
-            "body": {"B": record.value},
-            "time": {"N": str(record.timestamp)},
-            "expires_at": {"N": str(record.timestamp // 1000 + 30 * 86_400)},
-        }
-
-    async def _write(self, requests: list[dict[str, Any]]) -> None:
-        delay_s = 0.05
-        left: dict[str, Any] = {TABLE: requests}
-        async with self._in_flight:
-            while left:
-                answer = await self._client.batch_write_item(RequestItems=left)
-                left = answer["UnprocessedItems"]
-                if left:
-                    await asyncio.sleep(random.uniform(0, delay_s))
-                    delay_s = min(5.0, 2 * delay_s)
 
 
 class Floor:
