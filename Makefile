@@ -26,8 +26,9 @@ check: .venv/installed  ## format, lint, types, and all tests that need no servi
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not services"
 
-bench: .venv/installed  ## resident memory with a backlog of a million records
-	@$(BIN)/python -m benchmarks.backlog
+PARTS ?=
+bench: .venv/installed  ## what it costs, beside what else one would write: make bench PARTS=contenders
+	@$(BIN)/python -m benchmarks $(PARTS)
 
 capacity: .venv/installed  ## the tables of docs/capacity.md, written again
 	@$(BIN)/python -m benchmarks.capacity_page

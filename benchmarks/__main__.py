@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.contenders import part as contenders
 from benchmarks.report import Part
 from tests.services import ServicesMissing
 
 #: In the order of the page.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {"contenders": contenders}
 
 
 def run(

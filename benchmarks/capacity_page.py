@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import report as reports
 from benchmarks.capacity import item_per_message, mailboxes, scan
 from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
+from benchmarks.contenders.page import varied
 from benchmarks.made import made, markdown, number, size
 
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
@@ -22,10 +24,11 @@ DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL 
 
 def measured(results: Path = RESULTS) -> Machine:
     """The machine of the benchmarks' JSON."""
-    worker = json.loads((results / "backlog.json").read_text())
+    base = varied(reports.read("contenders", results)["found"])
+    worker = next(row for row in base if row["contender"] == "worker")
     largest = json.loads((results / "why_not_kafka.json").read_text())["scan"][-1]
     return Machine(
-        worker_cpu_us=worker["cpu_us_per_record"],
+        worker_cpu_us=worker["cpu_us_per_message"],
         scan_cpu_us=round(largest["cpu_s"] * 1e6 / largest["records"], 2),
     )
 

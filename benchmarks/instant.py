@@ -3,9 +3,10 @@
     python -m benchmarks.instant [PORT]        prints its address, then serves until it is ended
 
 It takes every call whole and checks nothing: what is left of a client's cost is the client's own.
-Kept apart in a process of its own, its processor time is nobody else's. `GET /` answers with what
-was counted since the last `DELETE /`, as JSON: per operation calls, items, bytes of bodies, and
-write units; they are counted after the answer.
+Kept apart in a process of its own, its processor time is nobody else's. With another endpoint
+behind it, all but BatchWriteItem is answered there: a worker finds its table and its progress.
+`GET /` answers with what was counted since the last `DELETE /`, as JSON: per operation calls,
+items, bytes of bodies, and write units; they are counted after the answer.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from poste_restante.item import write_units
@@ -96,6 +98,9 @@ class Counting:
         if operation == "UpdateItem":
             counted.write_units += 1  # what it updates is not kept; ours are all below 1 KB
 
+    def clear(self) -> None:
+        self.by_operation.clear()
+
     def encode(self) -> bytes:
         return json.dumps({name: asdict(c) for name, c in self.by_operation.items()}).encode()
 
@@ -103,8 +108,10 @@ class Counting:
 class _Serving(asyncio.Protocol):
     """One connection: whole requests in, an answer to each out, by the least that will do."""
 
-    def __init__(self, counting: Counting) -> None:
+    def __init__(self, counting: Counting, behind: str | None) -> None:
         self._counting = counting
+        self._behind = behind
+        self._passing: set[asyncio.Task[None]] = set()  # a task is kept alive by who knows it
         self._received = bytearray()
         self._transport: asyncio.Transport
 
@@ -116,29 +123,56 @@ class _Serving(asyncio.Protocol):
         received = self._received
         received += data
         while (end := received.find(b"\r\n\r\n") + 4) >= 4:
-            head = bytes(received[:end]).decode("latin-1").lower()
+            asked = bytes(received[:end]).decode("latin-1")
+            head = asked.lower()
             total = end + int(_header(head, "content-length") or "0")
             if len(received) < total:
                 return
             body = bytes(received[end:total])
             del received[:total]
-            self._answer(head, body)
+            self._answer(head, asked, body)
 
-    def _answer(self, head: str, body: bytes) -> None:
+    def _answer(self, head: str, asked: str, body: bytes) -> None:
         if head.startswith("post"):
-            operation = _OPERATIONS[_header(head, "x-amz-target").rpartition(".")[2]]
+            name = _header(head, "x-amz-target").rpartition(".")[2]
+            if self._behind is not None and name != "batchwriteitem":
+                task = asyncio.create_task(self._pass_on(self._behind, asked, body))
+                self._passing.add(task)
+                task.add_done_callback(self._passing.discard)
+                self._counting.add(_OPERATIONS.get(name, name), body)
+                return
+            operation = _OPERATIONS[name]
             self._say(ANSWERS[operation])
             self._counting.add(operation, body)
             return
         self._say(self._counting.encode())
         if head.startswith("delete"):
-            self._counting.by_operation.clear()
+            self._counting.clear()
 
-    def _say(self, body: bytes) -> None:
+    async def _pass_on(self, behind: str, asked: str, body: bytes) -> None:
+        status, answer = await asyncio.to_thread(_asked, behind, asked, body)
+        self._say(answer, status)
+
+    def _say(self, body: bytes, status: int = 200) -> None:
         self._transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d"
-            b"\r\n\r\n%s" % (len(body), body)
+            b"HTTP/1.1 %d -\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d"
+            b"\r\n\r\n%s" % (status, len(body), body)
         )
+
+
+def _asked(behind: str, head: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of what another endpoint answers to this request."""
+    lines = (line.partition(": ") for line in head.split("\r\n")[1:] if line)
+    headers = {name: value for name, _, value in lines if name.lower() not in _OURS}
+    try:
+        with urlopen(Request(behind, body, headers), timeout=_ANSWER_S_MAX) as answer:
+            return answer.status, answer.read()
+    except HTTPError as refused:
+        return refused.code, refused.read()
+
+
+#: Headers that are of the connection, or that the client makes again.
+_OURS = frozenset({"host", "connection", "content-length", "accept-encoding"})
 
 
 _OPERATIONS = {name.lower(): name for name in ANSWERS}
@@ -149,28 +183,34 @@ def _header(head: str, name: str) -> str:
     return head.partition(f"\r\n{name}:")[2].partition("\r\n")[0].strip()
 
 
-async def listen(counting: Counting, port: int = 0) -> tuple[asyncio.Server, str]:
-    """The server, and its address. port: 0 for a free one."""
+async def listen(
+    counting: Counting, port: int = 0, behind: str | None = None
+) -> tuple[asyncio.Server, str]:
+    """The server, and its address. port: 0 for a free one. behind: another endpoint's address."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Serving(counting), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Serving(counting, behind), "127.0.0.1", port)
     return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def _serve(port: int, say: Callable[[str], None]) -> None:
-    server, address = await listen(Counting(), port)
+async def _serve(
+    port: int, say: Callable[[str], None], counting: Counting, behind: str | None = None
+) -> None:
+    server, address = await listen(counting, port, behind)
     say(address)
     await server.serve_forever()
 
 
-def _child(connection: Connection) -> None:
-    asyncio.run(_serve(0, connection.send))
+def _child(connection: Connection, counting: type[Counting], behind: str | None) -> None:
+    asyncio.run(_serve(0, connection.send, counting(), behind))
 
 
 @contextmanager
-def instant_endpoint() -> Iterator[str]:
+def instant_endpoint(
+    counting: type[Counting] = Counting, behind: str | None = None
+) -> Iterator[str]:
     """The address of one in a process of its own, which ends with the block."""
     ours, its = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_child, args=(its,), daemon=True)
+    process = get_context("spawn").Process(target=_child, args=(its, counting, behind), daemon=True)
     process.start()
     try:
         if not ours.poll(_ANSWER_S_MAX):
@@ -189,4 +229,4 @@ def counted(address: str) -> dict[str, Counted]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0, print))
+    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0, print, Counting()))

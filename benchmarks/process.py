@@ -8,8 +8,17 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 def resident_mb(pid: int) -> float:
     """Resident memory now: VmRSS of proc(5)."""
+    return _status_mb(pid, "VmRSS:")
+
+
+def resident_mb_peak(pid: int) -> float:
+    """The most resident memory so far: VmHWM of proc(5)."""
+    return _status_mb(pid, "VmHWM:")
+
+
+def _status_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"process {pid} has ended, or this is not Linux")
 
