@@ -51,7 +51,7 @@ def _rows(
             started = best
         for contender, found in best.items():
             if scenario.records >= GROWN.records and contender == "worker":
-                _insist_on_bounded(found)
+                insist_on_bounded(found)
             start = None if scenario.load == START.load else started.get(contender)
             figures = row(found, start, scenario.processes, scenario.records)
             yield {**_named(scenario), "contender": contender, **figures}
@@ -63,7 +63,8 @@ def _named(scenario: Scenario) -> dict[str, Any]:
     return named
 
 
-def _insist_on_bounded(found: Run) -> None:
+def insist_on_bounded(found: Run) -> None:
+    """Raises RuntimeError when memory grew with the backlog."""
     if found.resident_mb > RESIDENT_MB_MAX:
         raise RuntimeError(
             f"the worker reached {found.resident_mb:.0f} MB: the limit is {RESIDENT_MB_MAX}"

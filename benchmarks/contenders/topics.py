@@ -27,7 +27,7 @@ def filled(
     bootstrap: str, topic: str, partitions: int, sent: Iterable[Sent]
 ) -> Iterator[dict[int, int]]:
     """A topic with these messages: their number by partition. Removed with the block."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 4})  # syslog's: warnings
     made = admin.create_topics([NewTopic(topic, partitions, 1)])
     made[topic].result(ANSWER_S_MAX)
     try:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.contenders.arrived import MESSAGES, Arrivals, CountingArrivals, places
 from benchmarks.contenders.loads import LOADS, Sent, folded
 from benchmarks.contenders.page import PICTURES, TABLES
-from benchmarks.contenders.part import one_in_each
+from benchmarks.contenders.part import RESIDENT_MB_MAX, insist_on_bounded, one_in_each
 from benchmarks.contenders.running import Run, judge, row
 from benchmarks.contenders.scenarios import BASE, FETCHERS, START, WRITERS, full, small
 from benchmarks.contenders.stores import Written
@@ -183,6 +183,14 @@ def test_the_start_of_each_process_is_taken_off() -> None:
         "cpu_us_per_message": 1000.0, "cpu_s": 3.0, "write_units_per_1000": 2000.0,
         "calls_per_1000": 40.0, "again": 0, "messages_per_s": 2000, "resident_mb": 90.0,
     }  # fmt: skip
+
+
+def test_memory_that_grows_with_the_backlog_fails_the_run() -> None:
+    """Bounded memory is promised (G8), whoever looks at the figures."""
+    written = Written(messages=1)
+    insist_on_bounded(Run(cpu_s=1.0, resident_mb=RESIDENT_MB_MAX, written=written))
+    with pytest.raises(RuntimeError, match="301 MB: the limit is 300"):
+        insist_on_bounded(Run(cpu_s=1.0, resident_mb=RESIDENT_MB_MAX + 1, written=written))
 
 
 def test_a_scenario_differs_from_the_base_in_one_thing() -> None:
