@@ -53,7 +53,9 @@ class Mailboxes:
 
     client: anything with `query`, `update_item` and `batch_write_item` as aiobotocore's DynamoDB
     client has them. receipt_keys: the first signs, all verify; with none, receipts are
-    checksummed only. clock: epoch seconds.
+    checksummed only. clock: epoch seconds. calls_in_flight_max: no call of the client is begun
+    above it, so that its time-outs are the store's and not those of a queue; the client should have
+    as many connections. A call waits for its turn (`store.TURN_S_MAX`).
 
     Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` says, and
     ValueError for a user id that no mailbox can have. Cancelling any of them anywhere is safe.
@@ -66,8 +68,9 @@ class Mailboxes:
         table: str = "mailboxes",
         receipt_keys: Sequence[str | bytes] = (),
         clock: Callable[[], float] = time.time,
+        calls_in_flight_max: int = CONNECTIONS,
     ) -> None:
-        self._store = Store(client, table)
+        self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
         self._watch = TableWatch(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
         self._ahead = ReadAhead()
@@ -245,27 +248,36 @@ async def open_mailboxes(
     """Mailboxes over a client of their own, with a gateway's time-outs and pool.
 
     Address, region and credentials are the AWS SDK's own variables and files. timeout_s: to
-    connect, and to wait for an answer. attempts: of one call, in all.
+    connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
+    at a time; any number may be made at once, the others wait for their turn.
 
     Reads the table record; raises as `Mailboxes.fetch` does.
     """
     import aioboto3
+    import botocore
     from aiobotocore.config import AioConfig
     from botocore.exceptions import BotoCoreError
+
+    from poste_restante.direct import DirectClient
 
     config = AioConfig(
         connect_timeout=timeout_s,
         read_timeout=timeout_s,
         retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=connections,
+        user_agent=f"poste-restante botocore/{botocore.__version__}",  # what AWS's logs call us
     )
     try:
-        opening = aioboto3.Session().client("dynamodb", config=config)
+        session = aioboto3.Session()
+        opening = session.client("dynamodb", config=config)
         client = await opening.__aenter__()
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
         raise MailboxError(f"cannot use the store: {error}") from error
     try:
-        mailboxes = Mailboxes(client, table=table, receipt_keys=receipt_keys)
+        direct = DirectClient(client, await session.get_credentials())
+        mailboxes = Mailboxes(
+            direct, table=table, receipt_keys=receipt_keys, calls_in_flight_max=connections
+        )
         await mailboxes._watch.record()  # noqa: SLF001 - our own
         yield mailboxes
     finally:

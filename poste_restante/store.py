@@ -1,8 +1,10 @@
 """The store as a reader sees it: three calls on one table, and what their errors mean."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +31,12 @@ DELETES_PER_CALL_MAX = 25
 #: Items that one Query is asked for: more than 1 MB of our smallest (some 150 bytes) holds, and
 #: within the 32 bits of DynamoDB's `Limit`.
 QUERY_ITEMS_MAX = 10_000
+#: Calls that wait for their turn. Every one is a user who waits: some 10 KB each with the task that
+#: makes it, and more than a process serves in TURN_S_MAX.
+CALLS_WAITING_MAX = 100_000
+#: Seconds that a call waits for its turn. Ten thousand users who reconnect at once are served in
+#: some 15 s by one core; a user who waits for a minute has gone.
+TURN_S_MAX = 60.0
 
 T = TypeVar("T")
 
@@ -44,12 +52,55 @@ class Items(NamedTuple):
     last: Item | None
 
 
-class Store:
-    """One table, through a low-level client. Every call raises as `translated` says."""
+class Turns:
+    """So many calls at a time; the others wait, first come, first served, within the limits above.
 
-    def __init__(self, client: Any, table: str) -> None:
+    A client that is handed ten thousand calls at once signs them all before it looks at the first
+    answer: seconds in which the time-outs of those that were sent run out.
+    """
+
+    def __init__(self, at_a_time: int) -> None:
+        self._free = asyncio.Semaphore(at_a_time)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises StoreUnavailable where it does not come in time, or too many wait."""
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    async def _wait(self) -> None:
+        if self._waiting >= CALLS_WAITING_MAX:
+            raise StoreUnavailable(f"{self._waiting} calls wait for the store already")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TURN_S_MAX):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable(f"no turn came in {TURN_S_MAX:g} s: too many calls") from error
+        finally:
+            self._waiting -= 1
+
+
+class Store:
+    """One table, through a low-level client. Every call raises as `translated` says, and
+    StoreUnavailable where its turn does not come."""
+
+    def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
         self._client = client
         self._table = table
+        self._turns = Turns(calls_in_flight_max)
+
+    async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
+        """The result of a call, which is made when its turn comes."""
+        async with self._turns.turn():
+            return await translated(make(), self._table)
 
     async def query(
         self,
@@ -79,23 +130,27 @@ class Store:
         if start is not None:
             arguments["ExclusiveStartKey"] = start
         arguments |= {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
-        return _items(await translated(self._client.query(**arguments), self._table), start)
+        return _items(await self._call(lambda: self._client.query(**arguments)), start)
 
     async def raise_cursor(self, key: str, log: LogId, offset: int) -> None:
         """Raise a mailbox's cursor; already further is success. Returns when that is confirmed."""
         name = log.encode()
-        update = self._client.update_item(
-            TableName=self._table,
-            Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
-            UpdateExpression="SET #log = :offset",
-            ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
-            ExpressionAttributeNames={"#log": name},
-            ExpressionAttributeValues={":offset": {"N": str(offset)}},
-            ReturnValues="UPDATED_NEW",
-        )
+
+        def update() -> Awaitable[Any]:
+            made: Awaitable[Any] = self._client.update_item(
+                TableName=self._table,
+                Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
+                UpdateExpression="SET #log = :offset",
+                ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
+                ExpressionAttributeNames={"#log": name},
+                ExpressionAttributeValues={":offset": {"N": str(offset)}},
+                ReturnValues="UPDATED_NEW",
+            )
+            return made
+
         # Already further, by another device or an attempt of our own: that is what we want.
         with suppress(ConditionFailed):
-            answer = await translated(update, self._table)
+            answer = await self._call(update)
             # An answer that was cut off reads as one without members: that confirms nothing.
             if not isinstance(answer, dict) or name not in (answer.get("Attributes") or {}):
                 raise StoreUnavailable("the store's answer to an update is none")
@@ -103,19 +158,23 @@ class Store:
     async def delete(self, key: str, bundles: Sequence[BundleKey]) -> None:
         """Delete bundles that the cursor hides, as far as that goes: what is left is harmless."""
         for begin in range(0, len(bundles), DELETES_PER_CALL_MAX):
-            requests = [
-                {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": b.encode()}}}}
-                for b in bundles[begin : begin + DELETES_PER_CALL_MAX]
-            ]
-            call = self._client.batch_write_item(RequestItems={self._table: requests})
+            some = bundles[begin : begin + DELETES_PER_CALL_MAX]
             try:
-                await translated(call, self._table)
+                await self._call(partial(self._delete, key, some))
             except StoreUnavailable:
                 return  # the next page that meets them lists them again
             except MailboxError as error:
                 # Permissions, say: nobody else would notice, and mailboxes would only grow.
                 logger.warning("cannot delete what was acknowledged: %s", error)
                 return
+
+    def _delete(self, key: str, bundles: Sequence[BundleKey]) -> Awaitable[Any]:
+        requests = [
+            {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": b.encode()}}}}
+            for b in bundles
+        ]
+        made: Awaitable[Any] = self._client.batch_write_item(RequestItems={self._table: requests})
+        return made
 
 
 def _items(answer: Any, start: Item | None) -> Items:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import worker.direct
+from poste_restante.direct import DirectClient
 from poste_restante.item import Item, encode_bundle
 from poste_restante.mailboxes import Mailboxes, Page
 from poste_restante.message import Message
@@ -46,13 +48,20 @@ class ReaderClient(FaultyClient):
         return [operation for operation, _ in self.calls]
 
 
+def as_opened(client: Any) -> Any:
+    """A client for a reader: of a real one, what `open_mailboxes` makes of it."""
+    if isinstance(client, worker.direct.DirectClient):
+        return DirectClient(client._client, client._credentials)
+    return client
+
+
 class PostOffice:
     """A table, its reader, and a clock. client: sees and disturbs the reader's calls alone."""
 
     def __init__(self, client: Any, table: str) -> None:
         self.table = table
         self.store = client
-        self.client = ReaderClient(client)
+        self.client = ReaderClient(as_opened(client))
         self.now_s = NEW_YEAR_S
         self.mailboxes = self.reader()
 

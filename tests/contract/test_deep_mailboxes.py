@@ -7,7 +7,7 @@ import pytest
 
 from poste_restante.item import Item, encode_bundle, item_bytes
 from tests.faults import Answer
-from tests.postoffice import PostOffice, ReaderClient, offsets
+from tests.postoffice import PostOffice, ReaderClient, as_opened, offsets
 from tests.records import TOPIC, message
 from tests.tables import KINDS, open_table
 
@@ -41,7 +41,7 @@ class DeepMailbox(PostOffice):
 
     def __init__(self, client: Any, table: str) -> None:
         super().__init__(client, table)
-        self.client = MeteredClient(client)
+        self.client = MeteredClient(as_opened(client))
         self.mailboxes = self.reader()
 
     async def fill(self, bundles: int = BUNDLES, *, shift: int = 0) -> None:

@@ -72,16 +72,13 @@ def what_was_passed_is_not_dropped() -> Iterator[None]:
     reach = Reading._reach
     take = Reading._take
 
-    def taken(page: Reading, message: Message) -> bool:
-        if message.position.offset > page.cursor.get(message.position.log, -1):
-            log = message.position.log
-            before = page._logs.get(log)
-            page._logs[log] = replace(reach(page, log), passed=-1)
-            done = take(page, message)
-            if before is not None and before.passed > page._logs[log].passed:
-                page._logs[log] = before
-            return done
-        return take(page, message)
+    def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
+        before = page._logs.get(log)
+        page._logs[log] = replace(reach(page, log), passed=-1)
+        done = take(page, messages, log)
+        if before is not None and before.passed > page._logs[log].passed:
+            page._logs[log] = before
+        return done
 
     with patch.object(Reading, "_take", taken):
         yield
@@ -131,12 +128,15 @@ def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
     """Deduplication before the cursor, and not last."""
     take = Reading._take
 
-    def taken(page: Reading, message: Message) -> bool:
-        done = take(page, message)
-        known = reading._identity(message)
-        if known is not None:
-            page._seen.add(known)
-        return done
+    def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
+        for message in messages:
+            done = take(page, [message], log)
+            known = reading._identity(message)
+            if known is not None:
+                page._seen.add(known)
+            if not done:
+                return False
+        return True
 
     with patch.object(Reading, "_take", taken):
         yield

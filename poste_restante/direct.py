@@ -1,0 +1,131 @@
+"""The three calls of a reader on an aiobotocore client, without what it does around each call.
+
+botocore checks and serializes a call's arguments, and reads its answer, with the model of the
+service beside them; a dozen events and an endpoint looked up by rules come on top. Our calls are
+JSON as they stand, and an answer is JSON but for its binary values. What is left is botocore's
+signature, the client's own connections, time-outs and errors, botocore's parser for refusals, and
+retries as the client is set to. What that saves stands in benchmarks/README.md.
+"""
+
+import asyncio
+import json
+import random
+from base64 import b64encode
+from binascii import a2b_base64
+from typing import Any
+from zlib import crc32
+
+from aiobotocore.parsers import create_parser
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest
+from botocore.exceptions import ChecksumError, ClientError, NoCredentialsError
+
+from poste_restante.faults import UNREACHABLE, is_failing, is_throttled
+
+#: From this status on botocore takes an answer for an error.
+_ERROR_STATUS_MIN = 300
+#: Seconds before another attempt: at random up to 1, 2, 4, ..., as botocore's "standard" mode.
+_BACKOFF_S, _BACKOFF_S_MAX = 1.0, 20.0
+
+
+class DirectClient:
+    """A client whose `query`, `update_item` and `batch_write_item` go directly.
+
+    client: aiobotocore's. credentials: of its session; None: there are none, which a call raises.
+    A call is made as often as the client is set to, `total_max_attempts`; once where it is not set.
+    Ours are safe to repeat: they read, raise, or delete.
+    """
+
+    def __init__(self, client: Any, credentials: Any) -> None:
+        self._client = client
+        self._credentials = credentials
+        meta = client.meta
+        self._attempts = (meta.config.retries or {}).get("total_max_attempts", 1)
+        self._region = meta.region_name
+        self._url = meta.endpoint_url.rstrip("/") + "/"
+        # The one name that is not public: its connections, time-outs, proxies, certificates.
+        self._session = client._endpoint.http_session  # noqa: SLF001
+        model = meta.service_model
+        self._target = model.metadata["targetPrefix"]
+        self._headers = {
+            "Content-Type": f"application/x-amz-json-{model.metadata['jsonVersion']}",
+            "User-Agent": meta.config.user_agent or "botocore",
+        }
+        self._model = model
+        self._parser = create_parser(model.resolved_protocol)
+
+    async def query(self, **arguments: Any) -> Any:
+        return await self._call("Query", arguments)
+
+    async def update_item(self, **arguments: Any) -> Any:
+        return await self._call("UpdateItem", arguments)
+
+    async def batch_write_item(self, **arguments: Any) -> Any:
+        return await self._call("BatchWriteItem", arguments)
+
+    async def _call(self, operation: str, arguments: dict[str, Any]) -> Any:
+        """The answer, as the client's. Raises what the client raises."""
+        body = json.dumps(arguments, default=_base64).encode("ascii")
+        for attempt in range(1, self._attempts):
+            try:
+                return await self._attempt(operation, body)
+            except ClientError as error:
+                if not (is_throttled(error) or is_failing(error)):
+                    raise
+            except UNREACHABLE:
+                pass
+            backoff_s = min(_BACKOFF_S_MAX, _BACKOFF_S * 2 ** (attempt - 1))
+            await asyncio.sleep(random.uniform(0, backoff_s))
+        return await self._attempt(operation, body)
+
+    async def _attempt(self, operation: str, body: bytes) -> Any:
+        answer = await self._session.send(await self._signed(operation, body))
+        content = await answer.content
+        _check(content, answer.headers.get("x-amz-crc32"))
+        if answer.status_code < _ERROR_STATUS_MIN:
+            return decode_answer(content)
+        parsed = await self._parser.parse(
+            {"status_code": answer.status_code, "headers": answer.headers, "body": content},
+            self._model.operation_model(operation).output_shape,
+        )
+        kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
+        raise kind(parsed, operation)
+
+    async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
+        if self._credentials is None:
+            raise NoCredentialsError
+        frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
+        headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
+        request = AWSRequest("POST", self._url, headers, body)
+        SigV4Auth(frozen, "dynamodb", self._region).add_auth(request)
+        return AWSPreparedRequest("POST", self._url, request.headers, body, stream_output=False)
+
+
+def decode_answer(content: bytes) -> Any:
+    """The answer that a body says, as botocore's. Raises ValueError for what is no JSON."""
+    return json.loads(content or b"{}", object_hook=_decode_binary)
+
+
+def _check(content: bytes, wanted: str | None) -> None:
+    """Raises ChecksumError for an answer that was damaged on the way."""
+    if wanted is not None and crc32(content) != int(wanted):
+        raise ChecksumError(
+            checksum_type="crc32", expected_checksum=wanted, actual_checksum=crc32(content)
+        )
+
+
+def _base64(content: bytes) -> str:
+    return b64encode(content).decode("ascii")
+
+
+def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
+    """An attribute value of type B or BS with bytes for its base64; any other object as it is.
+
+    An attribute that is itself named "B" holds an attribute value, which is an object.
+    """
+    content = value.get("B")
+    if type(content) is str:
+        value["B"] = a2b_base64(content)
+    elif "BS" in value and type(value["BS"]) is list:
+        value["BS"] = [a2b_base64(each) for each in value["BS"]]
+    return value
