@@ -1,0 +1,116 @@
+"""An endpoint that answers every Query at once with a page that was prepared for it.
+
+In a process of its own; what it is for stands in `benchmarks.instant`. Of the mailbox `bundles-N`
+the page is of N messages as the worker bundles them, of `items-N` the same messages in an item
+each; every other one has PAGE_MESSAGES, in one bundle, so that any number of users may call.
+"""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmarks.instant import ANSWERS, Counting, _Serving
+from benchmarks.reading.mail import RECORD, TOPIC, bundles, messages
+from poste_restante.item import Attribute, Item, encode_bundle
+from poste_restante.position import TABLE_RECORD_KEY
+
+#: Messages of a mailbox in the storm.
+PAGE_MESSAGES = 10
+_BEGIN_S_MAX = 30.0
+#: Connections that wait to be accepted: all of a gateway's at once.
+_BACKLOG = 1_000
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    address: str
+    pid: int
+
+
+def _on_the_wire(value: Attribute) -> Attribute:
+    ((kind, content),) = value.items()
+    if kind == "B":
+        return {kind: b64encode(content).decode()}
+    if kind == "L":
+        return {kind: [_on_the_wire(each) for each in content]}
+    if kind == "M":
+        return {kind: {name: _on_the_wire(each) for name, each in content.items()}}
+    return value
+
+
+def answer(items: Iterable[Item]) -> bytes:
+    """The body of a Query's answer, as DynamoDB writes it."""
+    found = [{name: _on_the_wire(value) for name, value in item.items()} for item in items]
+    return json.dumps(
+        {"Count": len(found), "Items": found, "ScannedCount": len(found)}, separators=(",", ":")
+    ).encode()
+
+
+def plain_item(user: str, offset: int, body: bytes) -> Item:
+    """A message in an item of its own, as one writes it by hand."""
+    return {
+        "user_id": {"S": user}, "position": {"S": f"00000.{offset:019}"}, "body": {"B": body},
+        "time": {"N": "1767225600000"}, "expires_at": {"N": "4070908800"},
+    }  # fmt: skip
+
+
+@cache
+def page(kind: str, count: int) -> bytes:
+    mail = messages("bob", 0, count)
+    if kind == "items":
+        return answer(plain_item("bob", m.position.offset, m.body) for m in mail)
+    return answer(encode_bundle(bundle.messages, TOPIC) for bundle in bundles(mail))
+
+
+def answer_to(call: Mapping[str, Any]) -> bytes:
+    """What a Query is answered."""
+    user = call["ExpressionAttributeValues"][":user"]["S"]
+    if user == TABLE_RECORD_KEY:
+        return answer([RECORD.encode()])
+    kind, _, count = user.partition("-")
+    return page(kind, int(count)) if kind in {"bundles", "items"} else page("", PAGE_MESSAGES)
+
+
+class _Prepared(_Serving):
+    def _answer(self, head: str, body: bytes) -> None:  # noqa: ARG002 - the body says it all
+        if b'"Key"' in body and b'"UpdateExpression"' in body:
+            self._say(b'{"Attributes":{"0001.00000":{"N":"1"}}}')
+        elif b'"KeyConditionExpression"' in body:
+            self._say(answer_to(json.loads(body)))
+        else:
+            self._say(ANSWERS["BatchWriteItem"])
+
+
+async def _serve(connection: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: _Prepared(Counting()), "127.0.0.1", 0, backlog=_BACKLOG
+    )
+    connection.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await server.serve_forever()
+
+
+def _child(connection: Connection) -> None:
+    asyncio.run(_serve(connection))
+
+
+@contextmanager
+def prepared_endpoint() -> Iterator[Endpoint]:
+    """One in a process of its own, which ends with the block."""
+    ours, its = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_child, args=(its,), daemon=True)
+    process.start()
+    try:
+        if not ours.poll(_BEGIN_S_MAX):
+            raise RuntimeError("the endpoint did not begin")
+        yield Endpoint(ours.recv(), process.pid or 0)
+    finally:
+        process.kill()
+        process.join()
