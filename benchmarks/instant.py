@@ -21,6 +21,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from benchmarks.serving import Serving, header
 from poste_restante.item import write_units
 
 #: Seconds that the process may take to begin, and to answer a question.
@@ -105,59 +106,35 @@ class Counting:
         return json.dumps({name: asdict(c) for name, c in self.by_operation.items()}).encode()
 
 
-class _Serving(asyncio.Protocol):
-    """One connection: whole requests in, an answer to each out, by the least that will do."""
+class _Counted(Serving):
+    """behind: the address of an endpoint that answers everything but BatchWriteItem."""
 
     def __init__(self, counting: Counting, behind: str | None) -> None:
+        super().__init__()
         self._counting = counting
         self._behind = behind
         self._passing: set[asyncio.Task[None]] = set()  # a task is kept alive by who knows it
-        self._received = bytearray()
-        self._transport: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        while (end := received.find(b"\r\n\r\n") + 4) >= 4:
-            asked = bytes(received[:end]).decode("latin-1")
-            head = asked.lower()
-            total = end + int(_header(head, "content-length") or "0")
-            if len(received) < total:
-                return
-            body = bytes(received[end:total])
-            del received[:total]
-            self._answer(head, asked, body)
-
-    def _answer(self, head: str, asked: str, body: bytes) -> None:
-        if head.startswith("post"):
-            name = _header(head, "x-amz-target").rpartition(".")[2]
+    def answer(self, head: str, body: bytes) -> None:
+        if head.startswith("POST"):
+            name = header(head, "x-amz-target").rpartition(".")[2]
             if self._behind is not None and name != "batchwriteitem":
-                task = asyncio.create_task(self._pass_on(self._behind, asked, body))
+                task = asyncio.create_task(self._pass_on(self._behind, head, body))
                 self._passing.add(task)
                 task.add_done_callback(self._passing.discard)
                 self._counting.add(_OPERATIONS.get(name, name), body)
                 return
             operation = _OPERATIONS[name]
-            self._say(ANSWERS[operation])
+            self.say(ANSWERS[operation])
             self._counting.add(operation, body)
             return
-        self._say(self._counting.encode())
-        if head.startswith("delete"):
+        self.say(self._counting.encode())
+        if head.startswith("DELETE"):
             self._counting.clear()
 
-    async def _pass_on(self, behind: str, asked: str, body: bytes) -> None:
-        status, answer = await asyncio.to_thread(_asked, behind, asked, body)
-        self._say(answer, status)
-
-    def _say(self, body: bytes, status: int = 200) -> None:
-        self._transport.write(
-            b"HTTP/1.1 %d -\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d"
-            b"\r\n\r\n%s" % (status, len(body), body)
-        )
+    async def _pass_on(self, behind: str, head: str, body: bytes) -> None:
+        status, answer = await asyncio.to_thread(_asked, behind, head, body)
+        self.say(answer, status)
 
 
 def _asked(behind: str, head: str, body: bytes) -> tuple[int, bytes]:
@@ -178,17 +155,12 @@ _OURS = frozenset({"host", "connection", "content-length", "accept-encoding"})
 _OPERATIONS = {name.lower(): name for name in ANSWERS}
 
 
-def _header(head: str, name: str) -> str:
-    """A header's value; empty where there is none. head: in lower case."""
-    return head.partition(f"\r\n{name}:")[2].partition("\r\n")[0].strip()
-
-
 async def listen(
     counting: Counting, port: int = 0, behind: str | None = None
 ) -> tuple[asyncio.Server, str]:
     """The server, and its address. port: 0 for a free one. behind: another endpoint's address."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Serving(counting, behind), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Counted(counting, behind), "127.0.0.1", port)
     return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 

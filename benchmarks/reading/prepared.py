@@ -16,8 +16,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.instant import ANSWERS, Counting, _Serving
+from benchmarks.instant import ANSWERS
 from benchmarks.reading.mail import RECORD, TOPIC, bundles, messages
+from benchmarks.serving import Serving
 from poste_restante.item import Attribute, Item, encode_bundle
 from poste_restante.position import TABLE_RECORD_KEY
 
@@ -78,21 +79,19 @@ def answer_to(call: Mapping[str, Any]) -> bytes:
     return page(kind, int(count)) if kind in {"bundles", "items"} else page("", PAGE_MESSAGES)
 
 
-class _Prepared(_Serving):
-    def _answer(self, head: str, body: bytes) -> None:  # noqa: ARG002 - the body says it all
+class _Prepared(Serving):
+    def answer(self, head: str, body: bytes) -> None:  # noqa: ARG002 - the body says it all
         if b'"Key"' in body and b'"UpdateExpression"' in body:
-            self._say(b'{"Attributes":{"0001.00000":{"N":"1"}}}')
+            self.say(b'{"Attributes":{"0001.00000":{"N":"1"}}}')
         elif b'"KeyConditionExpression"' in body:
-            self._say(answer_to(json.loads(body)))
+            self.say(answer_to(json.loads(body)))
         else:
-            self._say(ANSWERS["BatchWriteItem"])
+            self.say(ANSWERS["BatchWriteItem"])
 
 
 async def _serve(connection: Connection) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: _Prepared(Counting()), "127.0.0.1", 0, backlog=_BACKLOG
-    )
+    server = await loop.create_server(lambda: _Prepared(), "127.0.0.1", 0, backlog=_BACKLOG)
     connection.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     await server.serve_forever()
 
