@@ -84,10 +84,12 @@ class InMemoryTable:
         Key: Item,  # noqa: N803
         UpdateExpression: str,  # noqa: N803
         ReturnValues: str = "NONE",  # noqa: N803
+        ReturnConsumedCapacity: str = "NONE",  # noqa: N803
         **conditions: Any,
     ) -> dict[str, Any]:
         self._check("UpdateItem", TableName)
         self._hold_to(conditions, _key(Key), "UpdateItem")
+        before = item_bytes(self.items.get(_key(Key), {}))
         item = copy.deepcopy(self.items.get(_key(Key), dict(Key)))
         names, values = _names(conditions)
         updated: Item = {}
@@ -101,7 +103,13 @@ class InMemoryTable:
                 else:
                     item.pop(names.get(name, name), None)
         self._store(item | updated, "UpdateItem")
-        return {"Attributes": updated} if ReturnValues == "UPDATED_NEW" else {}
+        answer: dict[str, Any] = {}
+        if ReturnValues == "UPDATED_NEW":
+            answer["Attributes"] = updated
+        if ReturnConsumedCapacity != "NONE":
+            units = write_units(max(before, item_bytes(item | updated)))
+            answer["ConsumedCapacity"] = _consumed(TableName, units)
+        return answer
 
     async def batch_write_item(
         self,

@@ -4,8 +4,10 @@ The figures stand here. A change that alters one says so, and why it is worth it
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,14 @@ from hypothesis import strategies as st
 from benchmarks.instant import Counted, Counting, listen, wire_item_bytes
 from benchmarks.workloads import Batch, each_to_another, one_hot_user, skewed
 from benchmarks.write_path import flush_all, flusher, worker_writer
-from poste_restante.item import Attribute, Item, item_bytes
+from poste_restante.item import Attribute, Item, encode_bundle, item_bytes
+from tests.faults import Answer
+from tests.postoffice import RECORD, PostOffice, ReaderClient
+from tests.records import TOPIC, MadeRecord, message
+from tests.tables import KINDS, open_table
+from worker.dynamodb import Store
+from worker.lives import Assignment
+from worker.progress import DynamoDBProgress, Progress
 
 #: Of bodies of 300 bytes. bytes: of the calls' bodies.
 COSTS = {
@@ -68,3 +77,132 @@ def _attribute_on_the_wire(value: Attribute) -> Attribute:
     if kind == "L":
         return {kind: [_attribute_on_the_wire(element) for element in content]}
     return {kind: _on_the_wire(content) if kind == "M" else content}
+
+
+class Meter(ReaderClient):
+    """Sums the capacity that a reader's calls consume, as their answers say it."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.units: Counter[str] = Counter()
+        self.bytes = 0
+
+    async def _call(self, operation: str, arguments: Answer) -> Answer:
+        answer = await super()._call(operation, arguments | {"ReturnConsumedCapacity": "TOTAL"})
+        consumed = answer["ConsumedCapacity"]
+        for table in consumed if isinstance(consumed, list) else [consumed]:
+            self.units[operation] += table.get("CapacityUnits", 0.0)
+        self.bytes += sum(map(item_bytes, answer.get("Items", ())))
+        return answer
+
+    def reset(self) -> None:
+        self.units.clear()
+        self.calls.clear()
+        self.bytes = 0
+
+
+class MeteredOffice(PostOffice):
+    """A post office whose reader's calls are metered, and has looked at the table record."""
+
+    meter: Meter
+
+    async def begin(self) -> None:
+        self.client = self.meter = Meter(self.store)
+        self.mailboxes = self.reader()
+        await self.mailboxes.fetch("ann")
+        self.meter.reset()
+
+    def asked(self) -> dict[str, tuple[int, float]]:
+        """Calls and units of each operation since this was last called."""
+        calls = Counter(self.meter.made())
+        found = {name: (calls[name], float(self.meter.units[name])) for name in calls}
+        self.meter.reset()
+        return found
+
+
+@pytest.fixture(params=KINDS)
+async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[MeteredOffice]:
+    async with open_table(request, table_name) as client:
+        office = MeteredOffice(client, table_name)
+        await office.open()
+        yield office
+
+
+async def test_what_an_acknowledgement_costs(office: MeteredOffice) -> None:
+    """One update, and of each bundle its size again; 25 deletes are a call (G6, G7)."""
+    await office.deliver(message(1, body=b"x" * 300))
+    await office.deliver(message(2, body=b"x" * 3_000))
+    await office.begin()
+    page = await office.mailboxes.fetch("bob")
+    assert office.asked() == {"query": (1, 1.0)}
+    await office.mailboxes.ack("bob", page.receipt)
+    assert office.asked() == {"update_item": (1, 1.0), "batch_write_item": (1, 1.0 + 4.0)}
+
+    empty = await office.mailboxes.fetch("bob")
+    assert office.asked() == {"query": (1, 1.0)}
+    await office.mailboxes.ack("bob", empty.receipt)
+    assert office.asked() == {}
+
+    for offset in range(3, 33):
+        await office.deliver_offsets(offset)
+    page = await office.mailboxes.fetch("bob")
+    await office.mailboxes.ack("bob", page.receipt)
+    assert office.asked() == {
+        "query": (1, 1.0), "update_item": (1, 1.0), "batch_write_item": (2, 30.0)
+    }  # fmt: skip
+
+
+async def test_what_draining_a_deep_mailbox_costs(office: MeteredOffice) -> None:
+    """10 MB of full bundles in pages of 100 messages, each page acknowledged (G7, G8)."""
+    bundles, messages = 160, 50
+    body = b"x" * 1_250
+    items = [
+        encode_bundle([message(n * messages + m, body=body) for m in range(messages)], TOPIC)
+        for n in range(bundles)
+    ]
+    await office.put(*items)
+    await office.begin()
+    pages, more, read = 0, True, 0
+    while more:
+        page = await office.mailboxes.fetch("bob", limit=100)
+        await office.mailboxes.ack("bob", page.receipt)
+        pages, more, read = pages + 1, page.more, read + len(page.messages)
+
+    stored = sum(map(item_bytes, items))
+    assert (pages, read, stored) == (80, bundles * messages, 10_107_385)
+    assert office.meter.bytes == 10_109_982  # the rest: the cursor, with each page
+    asked = office.asked()
+    queries, units = asked.pop("query")
+    assert queries == 96
+    # DynamoDB Local's size of a number is not to the byte that of the developer guide.
+    assert units == pytest.approx(2_558, abs=1)
+    assert asked == {"update_item": (80, 80.0), "batch_write_item": (80, 9_920.0)}
+
+
+async def test_only_a_partition_that_moved_writes_progress(office: MeteredOffice) -> None:
+    """One unit for each, once a commit interval; an idle worker's commits write nothing (G8)."""
+    await office.begin()
+    progress = DynamoDBProgress(Store(office.meter), office.table, TOPIC)
+    begin = Progress(table_id=RECORD.table_id, epoch=1, next=7, origin=0, written_at_ms=0)
+    assignment = Assignment(range(8))
+    for partition in range(8):
+        assignment.open(partition, 7, await progress.create(partition, begin))
+    office.meter.reset()
+
+    async def commit() -> None:
+        """As the consumer does."""
+        for life in assignment.to_commit():
+            life.stored = await progress.advance(life.partition, life.stored, life.progress(1))
+            life.confirm(life.durable)
+
+    await commit()
+    assert office.asked() == {}
+    for partition in (2, 5):
+        assignment.add(partition, [MadeRecord(offset=7, partition=partition)], caught_up=True)
+    for batch in assignment.cut(0.0):
+        with batch:
+            pass
+    await commit()
+    assert office.asked() == {"update_item": (2, 2.0)}
+    await commit()
+    assert office.asked() == {}
