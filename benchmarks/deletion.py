@@ -155,6 +155,16 @@ def within(bytes_max: int) -> Policy:
     return policy
 
 
+def second_meeting(bytes_max: int) -> Policy:
+    """Deletes what a fetch has met again: who does not return within a month deletes nothing."""
+    bound = within(bytes_max)
+
+    def policy(left: Bundles, new: Bundles, user: User, now: float) -> list[Bundle]:
+        return [*left, *bound([], new, user, now)]
+
+    return policy
+
+
 def ski_rental(bytes_max: int) -> Policy:
     """Deletes what has cost its own deletion in reads; all within so many bytes."""
     bound = within(bytes_max)
@@ -186,6 +196,8 @@ def clairvoyant(bytes_max: int) -> Policy:
 POLICIES: dict[str, Policy] = {
     "delete at once": at_once,
     "leave 2 KB": within(2 * 1024),
+    "leave 4 KB, with the cursor": within(READ_BYTES - CURSOR_BYTES),
+    "delete at the second meeting, within 4 KB": second_meeting(READ_BYTES - CURSOR_BYTES),
     "leave 16 KB": within(16 * 1024),
     "leave 64 KB": within(64 * 1024),
     "ski rental, within 64 KB": ski_rental(64 * 1024),

@@ -91,7 +91,7 @@ class _Prepared(Serving):
 
 async def _serve(connection: Connection) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Prepared(), "127.0.0.1", 0, backlog=_BACKLOG)
+    server = await loop.create_server(_Prepared, "127.0.0.1", 0, backlog=_BACKLOG)
     connection.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     await server.serve_forever()
 

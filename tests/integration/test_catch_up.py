@@ -1,0 +1,29 @@
+"""A worker that catches up leaves acknowledgements their room on a table that throttles."""
+
+from pathlib import Path
+
+from benchmarks.units.catch_up import Load, catch_up
+from tests.conftest import Address
+from tests.endpoint.throttling import ThrottlingEndpoint
+from tests.scene import Scene
+from tests.services import DYNAMODB_ADDRESS
+
+LOAD = Load(backlog=2_500)
+
+
+async def test_a_budget_keeps_a_catch_up_from_throttling_acknowledgements(
+    scene: Scene, dynamodb: Address, tmp_path: Path
+) -> None:
+    """After an outage of the store, on a table of so many units a second: without a budget the
+    table refuses acknowledgements, with one it refuses none (G7, G8)."""
+    scene.init(partitions=4)
+    with ThrottlingEndpoint(dynamodb.endpoint) as endpoint:
+        scene.environment[DYNAMODB_ADDRESS] = endpoint.url
+        free = await catch_up(scene, endpoint, LOAD, budget=False, run="free")
+        held = await catch_up(scene, endpoint, LOAD, budget=True, run="held")
+
+    assert free.refused_acks + free.refused_deletes > 0
+    assert free.refused_bundles > 0
+    assert held.acks > 0
+    assert (held.failed, held.refused_acks, held.refused_deletes) == (0, 0, 0)
+    assert held.refused_bundles == 0
