@@ -55,9 +55,9 @@ class Size:
 
 
 SMALL = Size(
-    users=12, before_days=2.0, days=2.0, lingers_s=(0.0, 30.0), bodies=(100, 300), scales=(100.0,),
-    bursts=((3.0, 10.0), (6.0, 1.0)), backlog=2_000, limits=((10, 64), (100, 64)),
-    limits_backlog=1_000, hot_messages=400, policy_users=5, load=Load(backlog=1_000),
+    users=8, before_days=2.0, days=2.0, lingers_s=(0.0, 30.0), bodies=(100, 300), scales=(100.0,),
+    bursts=((3.0, 10.0), (6.0, 1.0)), backlog=1_000, limits=((10, 64), (100, 64)),
+    limits_backlog=600, hot_messages=300, policy_users=4, load=Load(backlog=1_000),
 )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from tests.endpoint.throttling import ThrottlingEndpoint
 from tests.scene import Scene
 from tests.services import DYNAMODB_ADDRESS
 
-LOAD = Load(backlog=2_500)
+#: Messages of the backlog: enough for the table to be short for seconds, and what a budget needs
+#: seconds for.
+FREE, HELD = Load(backlog=4_000), Load(backlog=1_200)
 
 
 async def test_a_budget_keeps_a_catch_up_from_throttling_acknowledgements(
@@ -19,8 +21,8 @@ async def test_a_budget_keeps_a_catch_up_from_throttling_acknowledgements(
     scene.init(partitions=4)
     with ThrottlingEndpoint(dynamodb.endpoint) as endpoint:
         scene.environment[DYNAMODB_ADDRESS] = endpoint.url
-        free = await catch_up(scene, endpoint, LOAD, budget=False, run="free")
-        held = await catch_up(scene, endpoint, LOAD, budget=True, run="held")
+        free = await catch_up(scene, endpoint, FREE, budget=False, run="free")
+        held = await catch_up(scene, endpoint, HELD, budget=True, run="held")
 
     assert free.refused_acks + free.refused_deletes > 0
     assert free.refused_bundles > 0
