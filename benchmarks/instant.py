@@ -15,16 +15,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from benchmarks.serving import Serving, header
+from benchmarks.serving import Serving, header, in_a_process, listening
 from poste_restante.item import write_units
 
-#: Seconds that the process may take to begin, and to answer a question.
+#: Seconds that the process may take to answer a question.
 _ANSWER_S_MAX = 30.0
 
 #: An answer to each operation, of the shape that says "all is done, there is nothing".
@@ -159,21 +157,12 @@ async def listen(
     counting: Counting, port: int = 0, behind: str | None = None
 ) -> tuple[asyncio.Server, str]:
     """The server, and its address. port: 0 for a free one. behind: another endpoint's address."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Counted(counting, behind), "127.0.0.1", port)
-    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    return await listening(lambda: _Counted(counting, behind), port)
 
 
-async def _serve(
-    port: int, say: Callable[[str], None], counting: Counting, behind: str | None = None
-) -> None:
-    server, address = await listen(counting, port, behind)
-    say(address)
-    await server.serve_forever()
-
-
-def _child(connection: Connection, counting: type[Counting], behind: str | None) -> None:
-    asyncio.run(_serve(0, connection.send, counting(), behind))
+async def _counting(counting: type[Counting], behind: str | None) -> Callable[[], Serving]:
+    counts = counting()
+    return lambda: _Counted(counts, behind)
 
 
 @contextmanager
@@ -181,16 +170,8 @@ def instant_endpoint(
     counting: type[Counting] = Counting, behind: str | None = None
 ) -> Iterator[str]:
     """The address of one in a process of its own, which ends with the block."""
-    ours, its = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_child, args=(its, counting, behind), daemon=True)
-    process.start()
-    try:
-        if not ours.poll(_ANSWER_S_MAX):
-            raise RuntimeError("the endpoint did not begin")
-        yield ours.recv()
-    finally:
-        process.kill()
-        process.join()
+    with in_a_process(_counting, counting, behind) as endpoint:
+        yield endpoint.address
 
 
 def counted(address: str) -> dict[str, Counted]:
@@ -200,5 +181,11 @@ def counted(address: str) -> dict[str, Counted]:
     return {name: Counted(**each) for name, each in found.items()}
 
 
+async def _serve(port: int) -> None:
+    server, address = await listen(Counting(), port)
+    print(address, flush=True)
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0, print, Counting()))
+    asyncio.run(_serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

@@ -4,6 +4,17 @@ What an endpoint costs is nobody's that is measured, but it shares the machine.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+#: Seconds that an endpoint's process may take to begin.
+_BEGIN_S_MAX = 30.0
+#: Connections that wait to be accepted: a storm opens hundreds at once.
+_BACKLOG = 1_024
 
 
 class Serving(asyncio.Protocol):
@@ -45,3 +56,50 @@ class Serving(asyncio.Protocol):
 def header(head: str, name: str) -> str:
     """A header's value, in lower case; empty where there is none. name: in lower case."""
     return head.lower().partition(f"\r\n{name}:")[2].partition("\r\n")[0].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where it listens, and its process."""
+
+    address: str
+    pid: int
+
+
+async def listening(serving: Callable[[], Serving], port: int = 0) -> tuple[asyncio.Server, str]:
+    """The server, and its address. port: 0 for a free one."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(serving, "127.0.0.1", port, backlog=_BACKLOG)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@contextmanager
+def in_a_process(
+    make: Callable[..., Awaitable[Callable[[], Serving]]], *given: Any
+) -> Iterator[Endpoint]:
+    """An endpoint in a process of its own, so that its processor time is nobody else's; it ends
+    with the block. make: of a module, called there with what is given; returns what serves a
+    connection. Raises RuntimeError where it does not begin."""
+    ours, its = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_child, args=(its, make, given), daemon=True)
+    process.start()
+    try:
+        if not ours.poll(_BEGIN_S_MAX):
+            raise RuntimeError("the endpoint did not begin")
+        yield Endpoint(ours.recv(), process.pid or 0)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _child(
+    connection: Connection,
+    make: Callable[..., Awaitable[Callable[[], Serving]]],
+    given: tuple[Any, ...],
+) -> None:
+    async def serve() -> None:
+        server, address = await listening(await make(*given))
+        connection.send(address)
+        await server.serve_forever()
+
+    asyncio.run(serve())

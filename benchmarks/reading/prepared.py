@@ -5,34 +5,21 @@ the page is of N messages as the worker bundles them, of `items-N` the same mess
 each; every other one has PAGE_MESSAGES, in one bundle, so that any number of users may call.
 """
 
-import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import cache
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.instant import ANSWERS
 from benchmarks.reading.mail import RECORD, TOPIC, bundles, messages
-from benchmarks.serving import Serving
+from benchmarks.serving import Endpoint, Serving, in_a_process
 from poste_restante.item import Attribute, Item, encode_bundle
 from poste_restante.position import TABLE_RECORD_KEY
 
 #: Messages of a mailbox in the storm.
 PAGE_MESSAGES = 10
-_BEGIN_S_MAX = 30.0
-#: Connections that wait to be accepted: all of a gateway's at once.
-_BACKLOG = 1_000
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    address: str
-    pid: int
 
 
 def _on_the_wire(value: Attribute) -> Attribute:
@@ -89,27 +76,10 @@ class _Prepared(Serving):
             self.say(ANSWERS["BatchWriteItem"])
 
 
-async def _serve(connection: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Prepared, "127.0.0.1", 0, backlog=_BACKLOG)
-    connection.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    await server.serve_forever()
+async def _prepared() -> Callable[[], Serving]:
+    return _Prepared
 
 
-def _child(connection: Connection) -> None:
-    asyncio.run(_serve(connection))
-
-
-@contextmanager
-def prepared_endpoint() -> Iterator[Endpoint]:
+def prepared_endpoint() -> AbstractContextManager[Endpoint]:
     """One in a process of its own, which ends with the block."""
-    ours, its = get_context("spawn").Pipe()
-    process = get_context("spawn").Process(target=_child, args=(its,), daemon=True)
-    process.start()
-    try:
-        if not ours.poll(_BEGIN_S_MAX):
-            raise RuntimeError("the endpoint did not begin")
-        yield Endpoint(ours.recv(), process.pid or 0)
-    finally:
-        process.kill()
-        process.join()
+    return in_a_process(_prepared)

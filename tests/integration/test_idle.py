@@ -1,0 +1,41 @@
+"""What a worker with nothing to do asks of the store: nothing."""
+
+import asyncio
+from collections import Counter
+
+from benchmarks.latency.noting import noted, noting_endpoint
+from tests.scene import Scene
+from tests.services import DYNAMODB_ADDRESS
+
+#: Seconds between two commits, and how many of them an idle worker is watched for.
+COMMIT_S, COMMITS = 0.2, 10
+
+
+async def test_an_idle_worker_asks_the_store_for_nothing(scene: Scene) -> None:
+    """Over many commit intervals: progress that has not moved is not written, and nothing is looked
+    at without a reason; one message is one write and one progress (G8)."""
+    scene.init(partitions=8)
+    with noting_endpoint(scene.topic, 8) as endpoint:
+        scene.worker(
+            **{
+                DYNAMODB_ADDRESS: endpoint,
+                "POSTE_DYNAMODB__TABLE": "mailboxes",
+                "POSTE_KAFKA__COMMIT_INTERVAL_S": str(COMMIT_S),
+            }
+        )
+        await scene.until(lambda: scene.log().count("reading from offset") == 8, "it reads")
+        noted(endpoint)
+        await asyncio.sleep(COMMITS * COMMIT_S)  # that nothing happens is seen by waiting
+        assert noted(endpoint).calls == {}
+
+        await scene.produce([("bob", b"000000000001 hello")])
+        calls: Counter[str] = Counter()
+
+        def committed() -> bool:
+            calls.update(noted(endpoint).calls)
+            return "updateitem" in calls
+
+        await scene.until(committed, "its progress is written")
+        assert calls == {"batchwriteitem": 1, "updateitem": 1}
+        await asyncio.sleep(COMMITS * COMMIT_S)
+        assert noted(endpoint).calls == {}
