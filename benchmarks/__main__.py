@@ -15,14 +15,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import idle, latency, reading, report, units
+from benchmarks import idle, latency, reading, report, units, write_path
 from benchmarks.contenders import part as contenders
 from benchmarks.report import Part
 from tests.services import ServicesMissing
 
 #: In the order of the page.
 PARTS: dict[str, Part] = {
-    "contenders": contenders, "latency": latency, "idle": idle, "reading": reading, "units": units,
+    "contenders": contenders, "write_path": write_path, "latency": latency, "idle": idle,
+    "reading": reading, "units": units,
 }  # fmt: skip
 
 

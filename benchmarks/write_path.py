@@ -16,10 +16,9 @@ import asyncio
 import gc
 import json
 import os
-import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -32,7 +31,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from benchmarks.instant import Counted, Counting, counted, instant_endpoint, listen
+from benchmarks.made import markdown, number
+from benchmarks.picture import Bars, bars
 from benchmarks.plain import CALLS_IN_FLIGHT_MAX, TABLE, Plain
+from benchmarks.report import Found
 from benchmarks.workloads import TOPIC, Batch, each_to_another, skewed
 from worker.bundles import BundleLimits
 from worker.decode import CloudEventsDecoder
@@ -107,7 +109,7 @@ class Floor:
 async def worker_writer(stack: AsyncExitStack, address: str) -> DynamoDBWriter:
     """The worker's writer, whose store is the endpoint at this address."""
     with patch.dict(os.environ, AWS_ENDPOINT_URL_DYNAMODB=address):
-        return DynamoDBWriter(await stack.enter_async_context(open_store()), TABLE, TOPIC)
+        return DynamoDBWriter(await stack.enter_async_context(open_store()), TABLE)
 
 
 async def bodies_of(batches: Sequence[Batch]) -> list[bytes]:
@@ -176,18 +178,57 @@ def _row(
     }
 
 
-def _print(rows: Sequence[dict[str, Any]]) -> None:
-    for row in rows:
-        plain = next(
-            r for r in rows if (r["workload"], r["contender"]) == (row["workload"], "plain")
-        )
-        ratio = row["cpu_us_per_record"] / plain["cpu_us_per_record"]
-        print(
-            f"{row['workload']:24} {row['contender']:8} {row['cpu_us_per_record']:7.2f} us/record"
-            f" ({row['cpu_us_per_record_median']:.2f} median), {ratio:.2f} of plain;"
-            f" per 1,000: {row['calls_per_1000']} calls, {row['items_per_1000']} items,"
-            f" {row['write_units_per_1000']} units; {row['bytes_per_record']} bytes a record"
-        )
+def _of_plain(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float:
+    (plain,) = (r for r in rows if (r["workload"], r["contender"]) == (row["workload"], "plain"))
+    return float(row["cpu_us_per_record"] / plain["cpu_us_per_record"])
+
+
+def _table(found: Found) -> str:
+    rows = found["rows"]
+    return markdown(
+        ["load", "who", "microseconds a record", "of plain", "per 1,000: calls", "items", "units",
+         "bytes a record"],
+        [
+            [
+                row["workload"], row["contender"], number(row["cpu_us_per_record"]),
+                f"{_of_plain(row, rows):.2f}", number(row["calls_per_1000"]),
+                number(row["items_per_1000"]), number(row["write_units_per_1000"]),
+                number(row["bytes_per_record"]),
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _picture(found: Found) -> str:
+    rows = found["rows"]
+    names = list(dict.fromkeys(row["contender"] for row in rows))
+    return bars(
+        "From a fetched record to a durable item",
+        "processor time, microseconds a record",
+        list(dict.fromkeys(row["workload"] for row in rows)),
+        [
+            Bars(name, [r["cpu_us_per_record"] for r in rows if r["contender"] == name])
+            for name in names
+        ],
+    )
+
+
+TABLES: Mapping[str, Callable[[Found], str]] = {"write_path": _table}
+PICTURES: Mapping[str, Callable[[Found], str]] = {"write_path.svg": _picture}
+
+
+def measure(*, small: bool) -> Found:
+    return measured(4_000 if small else 20_000, rounds=2 if small else 5)
+
+
+def measured(records: int, rounds: int) -> Found:
+    """What each contender spends on so many records of each load: the least of the rounds."""
+    credentials = {"AWS_ACCESS_KEY_ID": _KEY, "AWS_SECRET_ACCESS_KEY": _SECRET,
+                   "AWS_DEFAULT_REGION": _REGION}  # fmt: skip
+    with patch.dict(os.environ, credentials), instant_endpoint() as address:
+        rows = asyncio.run(_measure(address, records, rounds))
+    return {"records": records, "rounds": rounds, "rows": rows}
 
 
 def main() -> None:
@@ -196,16 +237,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    os.environ.update(
-        AWS_ACCESS_KEY_ID=_KEY, AWS_SECRET_ACCESS_KEY=_SECRET, AWS_DEFAULT_REGION=_REGION
-    )
-    with instant_endpoint() as address:
-        rows = asyncio.run(_measure(address, given.records, given.rounds))
-    if given.json:
-        print(json.dumps(rows))
-        return
-    _print(rows)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    found = measured(given.records, given.rounds)
+    print(json.dumps(found) if given.json else _table(found))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ _ITEM_OVERHEAD_BYTES = (
     + len("expires_at") + _NUMBER_BYTES + len("messages") + _CONTAINER_BYTES
 )  # fmt: skip
 #: A message without its body, texts and headers.
-_MESSAGE_OVERHEAD_BYTES = (
+MESSAGE_OVERHEAD_BYTES = (
     _ELEMENT_BYTES + _CONTAINER_BYTES  # its place in the list, and the map
     + 9 * (1 + _ELEMENT_BYTES)  # nine one-letter names and their places in the map
     + 3 * _NUMBER_BYTES  # o, t, e
@@ -144,7 +144,7 @@ def _encode_headers(headers: Sequence[Header]) -> Iterator[Attribute]:
 
 def message_bytes_max(message: Message) -> int:
     """An upper bound of what a message adds to its item, in bytes as DynamoDB counts them."""
-    size = _MESSAGE_OVERHEAD_BYTES + len(message.body) + utf8_bytes(message.id)
+    size = MESSAGE_OVERHEAD_BYTES + len(message.body) + utf8_bytes(message.id)
     if message.source is not None:
         size += utf8_bytes(message.source)
     if message.type is not None:

@@ -1,12 +1,17 @@
-"""Bundles of whatever records can carry, for hypothesis."""
+"""Bundles of whatever records can carry, and messages as a bundle holds them."""
 
+from collections.abc import Iterable
 from datetime import UTC
 
 from hypothesis import strategies as st
 
+from poste_restante.item import Item, decode_bundle
 from poste_restante.message import Message
 from poste_restante.position import Position, window_start
 from tests.records import TOPIC
+from worker.bundles import Bundle
+from worker.entry import Entry, entry_of
+from worker.wire import PreparedWrite, encode_put
 
 TEXTS = st.text(max_size=20)
 TIMES = st.datetimes(timezones=st.just(UTC))
@@ -37,3 +42,24 @@ def bundles(draw: st.DrawFn) -> list[Message]:
         )
         for offset in offsets
     ]
+
+
+def entries_of(messages: Iterable[Message]) -> list[Entry]:
+    return [entry_of(message, TOPIC) for message in messages]
+
+
+def bundle_of(*messages: Message) -> Bundle:
+    """A bundle of these messages, whether they are one or not."""
+    return Bundle.of(entries_of(messages), messages[0].position.log)
+
+
+def item_of(bundle: Bundle) -> Item:
+    """The item that the worker writes, as a client reads it."""
+    ((request,),) = dict(PreparedWrite("mailboxes", [encode_put(bundle)])).values()
+    item: Item = request["PutRequest"]["Item"]
+    return item
+
+
+def messages_of(bundle: Bundle) -> list[Message]:
+    """What a reader finds in a bundle that was written."""
+    return decode_bundle(item_of(bundle), bundle.user_id, TOPIC)

@@ -40,6 +40,11 @@ from worker.writer import DynamoDBWriter
 
 logger = logging.getLogger(__name__)
 
+#: Objects made and not freed after which the collector looks for cycles: more than the batches in
+#: work are made of, which are none. At its own 700 it takes a sixth of a busy worker's processor
+#: time to find nothing (benchmarks/README.md).
+GC_YOUNG_OBJECTS = 50_000
+
 
 class Resources(mode.Service):
     """What must be open before the first agent starts and closed after the last has ended."""
@@ -97,9 +102,7 @@ class Resources(mode.Service):
             limits=BundleLimits(
                 messages_max=settings.bundle.messages_max, bytes_max=settings.bundle.bytes_max
             ),
-            mailboxes=DynamoDBWriter(
-                store, settings.dynamodb.table, kafka.topic, budget_of(settings, waiters)
-            ),
+            mailboxes=DynamoDBWriter(store, settings.dynamodb.table, budget_of(settings, waiters)),
             dead_letters=dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
         )
@@ -111,6 +114,7 @@ class Resources(mode.Service):
         # need not walk it each time, which holds up the event loop for 60 ms.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
 
     def _watch(self, watchdog: Watchdog) -> None:
         """From here on a standstill ends the process."""

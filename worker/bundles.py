@@ -1,4 +1,4 @@
-"""Messages of a flush, packed into bundles, in waves. Pure.
+"""Entries of a flush, packed into bundles, in waves. Pure.
 
 What `pack` promises, and readers rely on (why bundles are safe: docs/delivery.md):
 
@@ -12,12 +12,13 @@ What `pack` promises, and readers rely on (why bundles are safe: docs/delivery.m
 What a bundle's key holds does not depend on the limits, which may differ from life to life.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max, message_bytes_max
-from poste_restante.message import Message
-from poste_restante.position import window_start
+from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max
+from poste_restante.position import LogId, window_end
+from worker.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,81 +36,77 @@ class BundleLimits:
             raise ValueError("a bundle holds at least one message of one byte")
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """Messages of one mailbox and one log, in log order, in one window: one item.
 
     bytes_max: an upper bound of the item's size, as `item_bytes_max` counts it.
     """
 
+    log: LogId
     user_id: str
-    messages: tuple[Message, ...]
+    entries: Sequence[Entry]
     bytes_max: int
 
     @classmethod
-    def of(cls, messages: tuple[Message, ...]) -> "Bundle":
-        user_id = messages[0].user_id
-        size = sum(map(message_bytes_max, messages))
-        return cls(user_id, messages, item_bytes_max(user_id, size))
+    def of(cls, entries: Sequence[Entry], log: LogId) -> "Bundle":
+        user_id = entries[0].user_id
+        size = sum(entry.bytes_max for entry in entries)
+        return cls(log, user_id, entries, item_bytes_max(user_id, size))
 
     def halves(self) -> "tuple[Bundle, Bundle]":
         """Two bundles, in log order, of one that has two messages or more."""
-        middle = len(self.messages) // 2
-        return Bundle.of(self.messages[:middle]), Bundle.of(self.messages[middle:])
+        middle = len(self.entries) // 2
+        return Bundle.of(self.entries[:middle], self.log), Bundle.of(
+            self.entries[middle:], self.log
+        )
 
 
 class _Mailbox:
-    """The bundle of one mailbox that is being filled, and how many were closed before it."""
+    """The bundle of one mailbox that is being filled, and how many were closed before it.
+
+    bytes: of the entries. overhead: of an item without any. border: of the window it is in.
+    """
+
+    __slots__ = ("border", "bytes", "closed", "entries", "overhead", "user_id")
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.overhead = item_bytes_max(user_id, 0)
-        self.messages: list[Message] = []
-        self.bytes = 0
         self.closed = 0
+        self.border = 0
+        self.entries: list[Entry] = []
+        self.bytes = 0
 
-    def has_room(self, message: Message, size: int, limits: BundleLimits) -> bool:
-        if not self.messages:
-            return True
-        total = self.bytes + size
-        epoch, partition, first = self.messages[0].position
-        epoch_too, partition_too, last = message.position
-        return (
-            len(self.messages) < limits.messages_max
-            and total <= limits.bytes_max
-            and self.overhead + total <= ITEM_BYTES_MAX
-            and (epoch, partition) == (epoch_too, partition_too)
-            and window_start(first) == window_start(last)
-        )
-
-    def close(self, waves: list[list[Bundle]]) -> None:
+    def close(self, log: LogId, waves: list[list[Bundle]]) -> None:
         if self.closed == len(waves):
             waves.append([])
         size = self.overhead + self.bytes
-        waves[self.closed].append(Bundle(self.user_id, tuple(self.messages), size))
-        self.messages, self.bytes = [], 0
+        waves[self.closed].append(Bundle(log, self.user_id, self.entries, size))
+        self.entries, self.bytes = [], 0
         self.closed += 1
 
 
-def pack(
-    messages: Sequence[Message], limits: BundleLimits, sizes: Sequence[int] | None = None
-) -> list[list[Bundle]]:
-    """The waves of a flush. messages: in log order; none that alone does not fit an item.
-
-    sizes: the messages' `message_bytes_max`, where they are known.
-    """
-    if sizes is None:
-        sizes = [message_bytes_max(message) for message in messages]
+def pack(entries: Iterable[Entry], log: LogId, limits: BundleLimits) -> list[list[Bundle]]:
+    """The waves of a flush. entries: of one log, in its order; none that alone fits no item."""
+    messages_max, bytes_max = limits.messages_max, limits.bytes_max
     waves: list[list[Bundle]] = []
     mailboxes: dict[str, _Mailbox] = {}
-    for message, size in zip(messages, sizes, strict=True):
-        mailbox = mailboxes.get(message.user_id)
+    for entry in entries:
+        user_id, offset, size, _, _ = entry
+        mailbox = mailboxes.get(user_id)
         if mailbox is None:
-            mailbox = mailboxes[message.user_id] = _Mailbox(message.user_id)
-        if not mailbox.has_room(message, size, limits):
-            mailbox.close(waves)
-        mailbox.messages.append(message)
+            mailbox = mailboxes[user_id] = _Mailbox(user_id)
+        elif (
+            offset >= mailbox.border
+            or len(mailbox.entries) >= messages_max
+            or (total := mailbox.bytes + size) > bytes_max
+            or mailbox.overhead + total > ITEM_BYTES_MAX
+        ):
+            mailbox.close(log, waves)
+        if not mailbox.entries:
+            mailbox.border = window_end(offset + 1)
+        mailbox.entries.append(entry)
         mailbox.bytes += size
     for mailbox in mailboxes.values():
-        mailbox.close(waves)
+        mailbox.close(log, waves)
     return waves

@@ -21,7 +21,8 @@ from poste_restante.item import from_milliseconds
 from poste_restante.message import Message, is_structured
 from poste_restante.position import USER_ID_BYTES_MAX, Position
 from worker.errors import BadRecord, Reason
-from worker.record import Record, RecordHeader
+from worker.plain import PlainRecords
+from worker.record import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Record, RecordHeader
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "content-type"
@@ -31,11 +32,6 @@ _READ = ("id", "source", "type", "time", "expirytime")
 #: Headers that fields of a message stand for. `ce_expirytime` is not among them: a message's
 #: expiry is that or the retention's, so what the producer said travels.
 _HELD = frozenset({"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion"})
-
-#: Epoch milliseconds of 2010-01-01: Kafka is of 2011; what is earlier is no time of a record.
-TIMESTAMP_MS_MIN = 1_262_304_000_000
-#: The last millisecond of the year 9999, the last one that a datetime can hold.
-TIMESTAMP_MS_MAX = 253_402_300_799_999
 
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
@@ -97,6 +93,10 @@ class CloudEventsDecoder:
             position=position,
         )
         return (message,)
+
+    def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+        """The quick way for the plain records of a log."""
+        return PlainRecords(topic, epoch, partition, self._retention)
 
     def _expiry(self, sent: datetime | None, wanted: datetime | None) -> datetime | None:
         kept_until = None

@@ -1,17 +1,19 @@
-"""From a record to messages: a decoder's contract, and a batch through a decoder. Pure."""
+"""From records to entries: a decoder's contract, and a batch through a decoder. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max, message_bytes_max
+from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max
 from poste_restante.message import Message
 from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
+from worker.entry import Entry, entry_of
 from worker.errors import BadRecord, Reason
+from worker.plain import PlainRecords
 from worker.record import Record
 
-__all__ = ["CloudEventsDecoder", "Decoded", "Decoder", "decode_batch"]
+__all__ = ["CloudEventsDecoder", "Decoded", "Decoder", "QuickDecoder", "decode_batch"]
 
 
 class Decoder(Protocol):
@@ -26,29 +28,41 @@ class Decoder(Protocol):
         ...
 
 
+@runtime_checkable
+class QuickDecoder(Protocol):
+    """A decoder that makes of plain records what PlainRecords makes of them."""
+
+    def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+        """The quick way for the plain records of a log."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a batch holds, in log order. A record has messages, or is a dead letter, or neither.
+    """What a batch holds, in log order. A record has messages, or is a dead letter, or neither."""
 
-    sizes: of each message, as `message_bytes_max` counts them.
-    """
-
-    messages: list[Message] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Decoded:
     """Every record through the decoder. Raises nothing that a record causes.
 
-    A record is delivered whole or is a dead letter: one of its messages that does not fit an
-    item takes the others with it.
+    records: of one partition. A record is delivered whole or is a dead letter: one of its
+    messages that does not fit an item takes the others with it.
     """
     decoded = Decoded()
+    entries = decoded.entries
+    quick: Callable[[Record], Entry | None] = _nothing_quick
+    if records and isinstance(decoder, QuickDecoder):
+        quick = decoder.plain(records[0].topic, epoch, records[0].partition).entry
     for record in records:
+        entry = quick(record)
+        if entry is not None:
+            entries.append(entry)
+            continue
         try:
-            messages = decoder(record, epoch)
-            sizes = _sizes(messages, record, epoch)
+            entries += _entries(decoder(record, epoch), record, epoch)
         except MemoryError:
             raise  # says nothing about the record
         except BadRecord as bad:
@@ -56,26 +70,27 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
         except Exception as error:  # noqa: BLE001 - one record must not stop the partition
             detail = f"{type(error).__name__}: {error}"
             decoded.dead_letters.append(DeadLetter(record, Reason.DECODER_FAILED, detail))
-        else:
-            decoded.messages.extend(messages)
-            decoded.sizes.extend(sizes)
     return decoded
 
 
-def _sizes(messages: Sequence[Message], record: Record, epoch: int) -> list[int]:
-    """The messages' sizes. Raises BadRecord or ValueError for some that cannot be written."""
+def _nothing_quick(_: Record) -> Entry | None:
+    return None
+
+
+def _entries(messages: Sequence[Message], record: Record, epoch: int) -> list[Entry]:
+    """The messages' entries. Raises BadRecord or ValueError for some that cannot be written."""
     position = (epoch, record.partition, record.offset)
     if len(messages) > 1 and len({message.user_id for message in messages}) < len(messages):
         raise BadRecord(Reason.DECODER_FAILED, "two messages of one record for one user")
-    sizes = []
+    entries = []
     for message in messages:
         if message.position != position:
             raise BadRecord(Reason.DECODER_FAILED, f"a message at {message.position}")
-        size = message_bytes_max(message)
-        alone = item_bytes_max(message.user_id, size)
+        entry = entry_of(message, record.topic)
+        alone = item_bytes_max(message.user_id, entry.bytes_max)
         if alone > ITEM_BYTES_MAX:
             raise BadRecord(
                 Reason.TOO_LARGE, f"an item of {alone} bytes; at most {ITEM_BYTES_MAX} are allowed"
             )
-        sizes.append(size)
-    return sizes
+        entries.append(entry)
+    return entries

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from poste_restante.position import LogId
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.decode import Decoder, decode_batch
@@ -74,13 +75,14 @@ class Flusher:
         Raises TooManyDeadLetters, and what the ports raise.
         """
         decoded = decode_batch(records, epoch, self.decoder)
+        log = LogId(epoch, records[0].partition)
         run = DeadRun(records, dead_in_a_row, self.dead_letters_consecutive_max)
         for letter in decoded.dead_letters:
             run.add(letter)
         if decoded.dead_letters:
             await self.dead_letters.send(decoded.dead_letters)
         writing = _Writing(self, run)
-        for wave in pack(decoded.messages, self.limits, decoded.sizes):
+        for wave in pack(decoded.entries, log, self.limits):
             await writing.write(wave)
         return Flushed(
             messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
@@ -162,18 +164,18 @@ class _Writing:
     async def write(self, bundles: Sequence[Bundle]) -> None:
         """Durable, with all that is split, when it returns."""
         rejected = await self._mailboxes.write(bundles)
-        self.messages += sum(len(bundle.messages) for bundle in bundles)
+        self.messages += sum(len(bundle.entries) for bundle in bundles)
         for each in rejected:  # one after the other: rare, and the order within each matters
-            self.messages -= len(each.bundle.messages)
+            self.messages -= len(each.bundle.entries)
             await self._split(each)
 
     async def _split(self, rejected: Rejected) -> None:
-        if len(rejected.bundle.messages) > 1:
+        if len(rejected.bundle.entries) > 1:
             for half in rejected.bundle.halves():
                 await self.write([half])
             return
-        (message,) = rejected.bundle.messages
-        record = self._run.record(message.position.offset)
+        (entry,) = rejected.bundle.entries
+        record = self._run.record(entry.offset)
         letter = DeadLetter(record, Reason.REJECTED_BY_STORE, rejected.detail)
         if self._run.add(letter):
             await self._dead_letters.send([letter])

@@ -116,6 +116,19 @@ class Life:
         """The next batch, if records wait and none is in work."""
         if self.in_work is not None or not self.waiting:
             return None
+        if len(self.waiting) <= limits.records_max and self.waiting_bytes <= limits.bytes_max:
+            records, size = list(self.waiting), self.waiting_bytes
+            self.waiting.clear()
+        else:
+            records, size = self._run(limits)
+        self.waiting_bytes -= size
+        if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
+            self.fetch_at_s = now_s + limits.linger_s
+        self.in_work = RecordBatch(self, records)
+        return self.in_work
+
+    def _run(self, limits: BatchLimits) -> tuple[list[Record], int]:
+        """As many of the waiting records as fit, taken out, and their bytes."""
         records: list[Record] = []
         size = 0
         while self.waiting and len(records) < limits.records_max:
@@ -124,11 +137,7 @@ class Life:
                 break
             records.append(self.waiting.popleft())
             size += more
-        self.waiting_bytes -= size
-        if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
-            self.fetch_at_s = now_s + limits.linger_s
-        self.in_work = RecordBatch(self, records)
-        return self.in_work
+        return records, size
 
     def settle(self, batch: RecordBatch) -> None:
         """The batch is durable: everything below the end of it is."""

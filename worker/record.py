@@ -4,6 +4,11 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+#: Epoch milliseconds of 2010-01-01: Kafka is of 2011; what is earlier is no time of a record.
+TIMESTAMP_MS_MIN = 1_262_304_000_000
+#: The last millisecond of the year 9999, the last one that a datetime can hold.
+TIMESTAMP_MS_MAX = 253_402_300_799_999
+
 RecordHeader = tuple[str, bytes | None]
 
 
@@ -64,7 +69,9 @@ def _crc(part: bytes | None, crc: int) -> int:
 
 def record_bytes(record: Record) -> int:
     """Bytes of key, value and headers, as they stand in memory, without Python's overhead."""
-    size = len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value or b"")
+    key, value, headers = record.key, record.value, record.headers
+    size = (len(key) if key else 0) + (len(value) if value else 0)
+    if headers:
+        for name, content in headers:
+            size += len(name) + (len(content) if content else 0)
     return size

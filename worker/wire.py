@@ -1,4 +1,4 @@
-"""Bundles as the bytes of a call: the item's JSON, written once, from the messages.
+"""Bundles as the bytes of a call: the item's JSON, written once, around its entries.
 
 botocore walks a call's arguments with the model of the service beside them and makes JSON of what
 it finds, which takes about four times as long as to write it down: we know the shape. What
@@ -8,76 +8,58 @@ What that saves stands in benchmarks/README.md.
 
 import json
 from base64 import b64decode
-from binascii import b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
+from operator import lt
 from typing import Any, NamedTuple
 
-from poste_restante.item import (
-    EPOCH,
-    FORMAT_VERSION,
-    MICROSECOND,
-    Attribute,
-    Item,
-    bundle_key,
-    expires_at_s,
-    to_milliseconds,
-)
-from poste_restante.message import Header, Message
-from poste_restante.position import mailbox_key
+from poste_restante.item import FORMAT_VERSION, Attribute, Item
+from poste_restante.position import BundleKey, mailbox_key
+from worker.bundles import Bundle
+from worker.entry import Entry
 
 
 class EncodedPut(NamedTuple):
-    """One item of a BatchWriteItem: its key in the table, and its request in JSON."""
+    """One item of a BatchWriteItem: its bundle, its key in the table, and its request in JSON."""
 
+    bundle: Bundle
     key: tuple[str, str]
     json: str
 
 
-def encode_put(messages: Sequence[Message], topic: str) -> EncodedPut:
-    """The put of a bundle. Raises ValueError as `encode_bundle` does."""
-    key = bundle_key(messages)
-    user, position = mailbox_key(messages[0].user_id), key.encode()
-    own_id = f"{topic}/{key.epoch}/{key.partition}/"  # `Position.id`, without the offset
-    maps = ",".join([_message(message, own_id) for message in messages])
-    expires_at = expires_at_s(messages)
-    expiry = "" if expires_at is None else f',"expires_at":{{"N":"{expires_at}"}}'
+def encode_put(bundle: Bundle) -> EncodedPut:
+    """The put of a bundle. Raises ValueError for entries that are none: empty, not in log order,
+    of several mailboxes, or across a window border."""
+    entries = bundle.entries
+    if not entries or not _are_one_run(entries, bundle.user_id):
+        raise ValueError("not one bundle: no messages, or not of one mailbox in log order")
+    key = BundleKey(*bundle.log, last=entries[-1].offset, first=entries[0].offset)
+    if not key.is_possible():
+        raise ValueError(f"not one bundle: {key}")
+    user, position = mailbox_key(bundle.user_id), key.encode()
+    maps = ",".join([entry.json for entry in entries])
     return EncodedPut(
+        bundle,
         (user, position),
         f'{{"PutRequest":{{"Item":{{"user_id":{{"S":{quoted(user)}}},'
         f'"position":{{"S":"{position}"}},"v":{{"N":"{FORMAT_VERSION}"}},'
-        f'"messages":{{"L":[{maps}]}}{expiry}}}}}}}',
+        f'"messages":{{"L":[{maps}]}}{_expiry(entries)}}}}}}}',
     )
 
 
-def _message(message: Message, own_id: str) -> str:
-    offset = str(message.position.offset)
-    text = f'{{"M":{{"o":{{"N":"{offset}"}},"b":{{"B":"{_base64(message.body)}"}}'
-    if message.id != own_id + offset:
-        text += f',"i":{{"S":{quoted(message.id)}}}'
-    if message.source is not None:
-        text += f',"s":{{"S":{quoted(message.source)}}}'
-    if message.type is not None:
-        text += f',"y":{{"S":{quoted(message.type)}}}'
-    if message.time is not None:
-        text += f',"t":{{"N":"{(message.time - EPOCH) // MICROSECOND}"}}'
-    if message.content_type is not None:
-        text += f',"c":{{"S":{quoted(message.content_type)}}}'
-    if message.headers:
-        text += f',"h":{{"L":[{",".join(map(_header, message.headers))}]}}'
-    if message.expires_at is not None:
-        text += f',"e":{{"N":"{to_milliseconds(message.expires_at)}"}}'
-    return text + "}}"
+def _are_one_run(entries: Sequence[Entry], user_id: str) -> bool:
+    if len(entries) == 1:
+        return entries[0].user_id == user_id
+    offsets = [entry.offset for entry in entries]
+    return all(map(lt, offsets, offsets[1:])) and {entry.user_id for entry in entries} == {user_id}
 
 
-def _header(header: Header) -> str:
-    name, value = header
-    second = '{"NULL":true}' if value is None else f'{{"B":"{_base64(value)}"}}'
-    return f'{{"S":{quoted(name)}}},{second}'
-
-
-def _base64(content: bytes) -> str:
-    return b2a_base64(content, newline=False).decode("ascii")
+def _expiry(entries: Sequence[Entry]) -> str:
+    """The attribute `expires_at`: when all have expired, epoch seconds; none if one does not."""
+    expiries_ms = [each for entry in entries if (each := entry.expires_at_ms) is not None]
+    if len(expiries_ms) < len(entries):
+        return ""
+    return f',"expires_at":{{"N":"{-(-max(expiries_ms) // 1000)}"}}'
 
 
 class PreparedWrite(Mapping[str, Any]):

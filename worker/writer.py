@@ -50,41 +50,30 @@ class MailboxWriter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Put:
-    """One item of a call."""
-
-    bundle: Bundle
-    encoded: EncodedPut
-
-
 class DynamoDBWriter:
     """The MailboxWriter of a table. store: its calls wait for a store that is away. budget: what
     its calls may cost; None: they are limited in number alone."""
 
-    def __init__(
-        self, store: Store, table: str, topic: str, budget: WriteBudget | None = None
-    ) -> None:
+    def __init__(self, store: Store, table: str, budget: WriteBudget | None = None) -> None:
         self._store = store
         self._table = table
-        self._topic = topic
         self._budget = budget
 
     async def write(self, bundles: Sequence[Bundle]) -> list[Rejected]:
         rejected: list[Rejected] = []
-        puts: list[_Put] = []
+        puts: list[EncodedPut] = []
         for bundle in bundles:
             try:
-                puts.append(_Put(bundle, encode_put(bundle.messages, self._topic)))
+                puts.append(encode_put(bundle))
             except Exception as error:  # noqa: BLE001 - our own fault, on one record of many
                 rejected.append(Rejected(bundle, f"not encoded: {type(error).__name__}: {error}"))
         for found in await _together(self._write(call) for call in calls(puts)):
             rejected += found
         return rejected
 
-    async def _write(self, puts: list[_Put]) -> list[Rejected]:
+    async def _write(self, puts: list[EncodedPut]) -> list[Rejected]:
         """One call's worth. A refused item refuses the call: halve, until it stands alone."""
-        left = {put.encoded.key: put for put in puts}
+        left = {put.key: put for put in puts}
         try:
             await self._put_all(left)
         except ItemRefused as refused:
@@ -98,12 +87,12 @@ class DynamoDBWriter:
             ]
         return []
 
-    async def _put_all(self, left: dict[tuple[str, str], _Put]) -> None:
+    async def _put_all(self, left: dict[tuple[str, str], EncodedPut]) -> None:
         """Sends, and sends again, what is left in `left`, and takes out what is durable."""
         with self._store.waiting("batch_write_item") as waiting:
             await self._put_left(left, waiting)
 
-    async def _put_left(self, left: dict[tuple[str, str], _Put], waiting: Waiting) -> None:
+    async def _put_left(self, left: dict[tuple[str, str], EncodedPut], waiting: Waiting) -> None:
         while left:
             answer = await self._send(left.values())
             unprocessed = self._unprocessed(answer)
@@ -115,13 +104,13 @@ class DynamoDBWriter:
             if left:
                 await waiting.wait("throttled (unprocessed items)")
 
-    async def _send(self, puts: Collection[_Put]) -> dict[str, Any]:
+    async def _send(self, puts: Collection[EncodedPut]) -> dict[str, Any]:
         """The answer of one call, within the budget.
 
         The budget counts a call once, however many attempts it takes: those that are refused, or
         do not arrive, cost nothing.
         """
-        requests = PreparedWrite(self._table, [put.encoded for put in puts])
+        requests = PreparedWrite(self._table, list(puts))
         if self._budget is None:
             return await self._store.call("batch_write_item", RequestItems=requests)
         reserved = sum(write_units(put.bundle.bytes_max) for put in puts)
@@ -154,9 +143,9 @@ def _key(item: Item) -> tuple[str, str]:
     return item["user_id"]["S"], item["position"]["S"]
 
 
-def calls(puts: Iterable[_Put]) -> Iterator[list[_Put]]:
+def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
     """Cuts items into calls of at most CALL_ITEMS_MAX and CALL_BYTES_MAX."""
-    call: list[_Put] = []
+    call: list[EncodedPut] = []
     size = 0
     for put in puts:
         more = put.bundle.bytes_max

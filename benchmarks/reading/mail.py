@@ -16,6 +16,7 @@ from poste_restante.position import Position
 from poste_restante.table import TABLE_SCHEMA, TableRecord
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.dynamodb import open_store
+from worker.entry import entry_of
 from worker.writer import DynamoDBWriter
 
 TOPIC, BODY_BYTES = "undelivered-messages", 300
@@ -44,7 +45,11 @@ def messages(user: str, first: int, count: int, partition: int = READ) -> list[M
 
 def bundles(mail: Sequence[Message], limits: BundleLimits | None = None) -> list[Bundle]:
     """As the worker packs them, all waves in one: nobody reads meanwhile."""
-    return [bundle for wave in pack(mail, limits or BundleLimits()) for bundle in wave]
+    if not mail:
+        return []
+    entries = (entry_of(message, TOPIC) for message in mail)
+    waves = pack(entries, mail[0].position.log, limits or BundleLimits())
+    return [bundle for wave in waves for bundle in wave]
 
 
 def others(first: int, end: int) -> Iterator[Bundle]:
@@ -57,7 +62,7 @@ async def write(table: str, given: Iterable[Bundle]) -> None:
     """By the worker's writer. Raises RuntimeError where it did not take all."""
     stream = iter(given)
     async with open_store() as store:
-        writer = DynamoDBWriter(store, table, TOPIC)
+        writer = DynamoDBWriter(store, table)
         while some := list(islice(stream, _WRITTEN_AT_A_TIME)):
             if await writer.write(some):
                 raise RuntimeError("DynamoDB Local rejects what the worker writes")

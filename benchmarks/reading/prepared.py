@@ -13,10 +13,11 @@ from functools import cache
 from typing import Any
 
 from benchmarks.instant import ANSWERS
-from benchmarks.reading.mail import RECORD, TOPIC, bundles, messages
+from benchmarks.reading.mail import RECORD, bundles, messages
 from benchmarks.serving import Endpoint, Serving, in_a_process
-from poste_restante.item import Attribute, Item, encode_bundle
+from poste_restante.item import Attribute, Item
 from poste_restante.position import TABLE_RECORD_KEY
+from tests.bundles import item_of
 
 #: Messages of a mailbox in the storm.
 PAGE_MESSAGES = 10
@@ -54,7 +55,7 @@ def page(kind: str, count: int) -> bytes:
     mail = messages("bob", 0, count)
     if kind == "items":
         return answer(plain_item("bob", m.position.offset, m.body) for m in mail)
-    return answer(encode_bundle(bundle.messages, TOPIC) for bundle in bundles(mail))
+    return answer(item_of(bundle) for bundle in bundles(mail))
 
 
 def answer_to(call: Mapping[str, Any]) -> bytes:

@@ -125,7 +125,7 @@ class Office:
         store = Store(self.table)
         self.flusher = Flusher(
             topic=TOPIC, decoder=CloudEventsDecoder(timedelta(days=RETENTION_DAYS)),
-            limits=limits or BundleLimits(), mailboxes=DynamoDBWriter(store, TABLE, TOPIC),
+            limits=limits or BundleLimits(), mailboxes=DynamoDBWriter(store, TABLE),
             dead_letters=NoDeadLetters(), dead_letters_consecutive_max=1_000,
         )  # fmt: skip
         self.progress = DynamoDBProgress(store, TABLE, TOPIC)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from poste_restante.position import progress_key
+from tests.bundles import bundle_of
 from tests.contract.faulty import (
     LASTING,
     MADE,
@@ -41,7 +42,7 @@ WHY = dict.fromkeys(THROTTLING, "throttled") | {
 
 
 def bundles(user_id: str) -> list[Bundle]:
-    return [Bundle.of((message(offset, user_id),)) for offset in range(3)]
+    return [bundle_of(message(offset, user_id)) for offset in range(3)]
 
 
 @pytest.mark.parametrize("fault", ids([Fault.UNPROCESSED, *PASSING]))
@@ -50,7 +51,7 @@ async def test_a_write_waits_for_what_passes(faulty: Faulty, fault: Fault) -> No
     at_the_wait: set[int] = set()
     waited = Waited()
     async with faulty.store(waited) as store:
-        writer = DynamoDBWriter(store, faulty.table, TOPIC)
+        writer = DynamoDBWriter(store, faulty.table)
         for number in rounds(fault):
             user = f"user-{number}"
 
@@ -83,7 +84,7 @@ async def test_a_late_write_lands_after_its_retry(faulty: Faulty) -> None:
     """Also behind the delete that an acknowledgement makes: DynamoDB has no order (G4)."""
     landed_later = 0
     async with faulty.store() as store:
-        writer = DynamoDBWriter(store, faulty.table, TOPIC)
+        writer = DynamoDBWriter(store, faulty.table)
         for number in range(6):
             user = f"user-{number}"
             faulty.befall(Fault.LATE, WRITE)
@@ -129,7 +130,7 @@ async def test_an_outage_and_a_standstill_are_waited_for(
     waited.then = ends
     begin(faulty.endpoint)
     async with faulty.store(waited) as store:
-        await DynamoDBWriter(store, faulty.table, TOPIC).write(bundles("bob"))
+        await DynamoDBWriter(store, faulty.table).write(bundles("bob"))
     assert len(waited.whys) >= 2
     assert all("unreachable" in why for why in waited.whys)
     assert await faulty.office.bundles() == THREE
@@ -141,7 +142,7 @@ async def test_what_lasts_is_the_operators(faulty: Faulty, fault: Fault) -> None
     faulty.befall(fault, WRITE, persistent=True)
     async with faulty.store() as store:
         with pytest.raises(OperatorError) as caught:
-            await DynamoDBWriter(store, faulty.table, TOPIC).write(bundles("bob"))
+            await DynamoDBWriter(store, faulty.table).write(bundles("bob"))
     assert faulty.endpoint.injected == {(fault, WRITE): 1}
     expected = "poste init" if fault is Fault.NO_TABLE else "permissions"
     assert expected in str(caught.value)
@@ -151,7 +152,7 @@ async def test_what_lasts_is_the_operators(faulty: Faulty, fault: Fault) -> None
 async def test_a_rejected_item_is_found_among_others(faulty: Faulty) -> None:
     """Halved until it stands alone; the others are durable (G9)."""
     async with faulty.store() as store:
-        writer = DynamoDBWriter(store, faulty.table, TOPIC)
+        writer = DynamoDBWriter(store, faulty.table)
         faulty.endpoint.poison(lambda item: item["position"]["S"].endswith(f"{1:019}"))
         (found,) = await writer.write(bundles("bob"))
         assert isinstance(found, Rejected)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from poste_restante.item import ITEM_BYTES_MAX, decode_bundle, encode_bundle
+from poste_restante.item import ITEM_BYTES_MAX, decode_bundle
 from poste_restante.message import Message
 from poste_restante.position import mailbox_key
+from tests.bundles import bundle_of, item_of, messages_of
 from tests.faults import (
     Fault,
     FaultyClient,
@@ -41,7 +42,7 @@ class Mailboxes:
         self.table = table
         self.waits_s: list[float] = []
         self.store = Store(self.client, sleep=self._sleep, random=lambda: 1.0)
-        self.writer = DynamoDBWriter(self.store, table, TOPIC)
+        self.writer = DynamoDBWriter(self.store, table)
 
     async def _sleep(self, delay_s: float) -> None:
         assert self.store.waiters.any  # or a standstill of the store would be taken for ours
@@ -76,7 +77,7 @@ async def mailboxes(request: pytest.FixtureRequest, table_name: str) -> AsyncIte
 
 
 def bundle(*offsets: int, user_id: str = "bob", body: bytes = b"hello") -> Bundle:
-    return Bundle.of(tuple(message(offset, user_id, body) for offset in offsets))
+    return bundle_of(*(message(offset, user_id, body) for offset in offsets))
 
 
 def bundles(count: int) -> list[Bundle]:
@@ -85,7 +86,7 @@ def bundles(count: int) -> list[Bundle]:
 
 
 async def stored(mailboxes: Mailboxes, wanted: list[Bundle]) -> bool:
-    return all([await mailboxes.read(each.user_id) == list(each.messages) for each in wanted])
+    return all([await mailboxes.read(each.user_id) == messages_of(each) for each in wanted])
 
 
 async def test_all_bundles_are_durable_when_write_returns(mailboxes: Mailboxes) -> None:
@@ -122,7 +123,7 @@ async def test_everything_a_message_carries_is_written(mailboxes: Mailboxes) -> 
         headers=(("", None), ("", b""), ("a", b"\xff"), ("a", None)),
         position=message(7).position,
     )
-    assert await mailboxes.writer.write([Bundle.of((odd,))]) == []
+    assert await mailboxes.writer.write([bundle_of(odd)]) == []
 
     assert await mailboxes.read("!é\x00") == [odd]
 
@@ -173,7 +174,7 @@ async def test_a_store_that_is_away_is_waited_for(
 
 async def test_items_that_were_never_sent_are_no_answer(mailboxes: Mailboxes) -> None:
     """An answer about somebody else's items says nothing about ours (G1)."""
-    other = encode_bundle(bundle(99).messages, TOPIC)
+    other = item_of(bundle(99))
     answer = {"UnprocessedItems": {mailboxes.table: [{"PutRequest": {"Item": other}}]}}
     mailboxes.client.faults.append(answers(answer))
     await mailboxes.writer.write(bundles(2))
@@ -185,9 +186,7 @@ async def test_items_that_were_never_sent_are_no_answer(mailboxes: Mailboxes) ->
 async def test_a_refused_item_is_found_and_handed_back(mailboxes: Mailboxes, bad: set[int]) -> None:
     """It alone is not written; all others are (G1, G9)."""
     wanted = bundles(25)
-    mailboxes.client.poison = {
-        encode_bundle(wanted[n].messages, TOPIC)["position"]["S"] for n in bad
-    }
+    mailboxes.client.poison = {item_of(wanted[n])["position"]["S"] for n in bad}
     rejected = await mailboxes.writer.write(wanted)
 
     assert {each.bundle.user_id for each in rejected} == {f"user-{n}" for n in bad}
@@ -268,7 +267,7 @@ async def test_any_other_refusal_ends_the_flush(
 
 async def test_a_missing_table_is_the_operators(mailboxes: Mailboxes) -> None:
     """As the store itself words it (G9)."""
-    writer = DynamoDBWriter(mailboxes.store, "no-such-table", TOPIC)
+    writer = DynamoDBWriter(mailboxes.store, "no-such-table")
     with pytest.raises(OperatorError, match="poste init"):
         await writer.write(bundles(1))
 
@@ -276,7 +275,7 @@ async def test_a_missing_table_is_the_operators(mailboxes: Mailboxes) -> None:
 async def test_calls_in_flight_are_bounded(mailboxes: Mailboxes) -> None:
     """By the store, over all flushes of a worker together (G8)."""
     store = Store(mailboxes.client, calls_in_flight_max=2, sleep=mailboxes._sleep)
-    writer = DynamoDBWriter(store, mailboxes.table, TOPIC)
+    writer = DynamoDBWriter(store, mailboxes.table)
     wanted = bundles(CALL_ITEMS_MAX * 5)
     await asyncio.gather(writer.write(wanted[:70]), writer.write(wanted[70:]))
 
@@ -293,7 +292,7 @@ async def test_a_waiting_call_leaves_its_place_to_others(mailboxes: Mailboxes) -
         await wake.wait()
 
     store = Store(mailboxes.client, calls_in_flight_max=1, sleep=sleep)
-    writer = DynamoDBWriter(store, mailboxes.table, TOPIC)
+    writer = DynamoDBWriter(store, mailboxes.table)
     mailboxes.client.faults.append(not_reached)
     first, second = bundles(2)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
@@ -314,7 +313,7 @@ async def test_cancelled_writes_leave_nothing_running(mailboxes: Mailboxes) -> N
         asleep.set()
         await asyncio.Event().wait()
 
-    writer = DynamoDBWriter(Store(mailboxes.client, sleep=sleep), mailboxes.table, TOPIC)
+    writer = DynamoDBWriter(Store(mailboxes.client, sleep=sleep), mailboxes.table)
     mailboxes.client.faults.append(not_reached)
     before = asyncio.all_tasks()
     writing = asyncio.create_task(writer.write(bundles(100)))
@@ -336,7 +335,7 @@ async def test_waiting_is_said_once_in_a_while(
         mailboxes.client, sleep=mailboxes._sleep, clock=lambda: next(now_s)
     )
     mailboxes.client.faults += [refuses("ThrottlingException")] * 20
-    await DynamoDBWriter(store, mailboxes.table, TOPIC).write(bundles(1))
+    await DynamoDBWriter(store, mailboxes.table).write(bundles(1))
 
     said = [record.getMessage() for record in caplog.records]
     assert 2 <= len(said) <= 5
@@ -355,9 +354,7 @@ async def test_any_mixture_of_faults_ends_with_everything_written(mailboxes: Mai
     for turn in range(10):
         wanted = [bundle(100 * turn + n, user_id=f"user-{turn}-{n}") for n in range(40)]
         bad = {n for n in range(40) if dice.random() < 0.1}
-        mailboxes.client.poison = {
-            encode_bundle(wanted[n].messages, TOPIC)["position"]["S"] for n in bad
-        }
+        mailboxes.client.poison = {item_of(wanted[n])["position"]["S"] for n in bad}
         mailboxes.client.faults = list(islice(iter(lambda: dice.choice(kinds), None), 8))
         rejected: list[Rejected] = await mailboxes.writer.write(wanted)
 
@@ -374,8 +371,8 @@ async def test_a_budget_counts_what_the_store_consumed(mailboxes: Mailboxes) -> 
         now_s += delay_s
 
     budget = WriteBudget(1, clock=lambda: now_s, sleep=sleep)
-    writer = DynamoDBWriter(mailboxes.store, mailboxes.table, TOPIC, budget)
-    mailboxes.client.poison = {encode_bundle(bundle(1).messages, TOPIC)["position"]["S"]}
+    writer = DynamoDBWriter(mailboxes.store, mailboxes.table, budget)
+    mailboxes.client.poison = {item_of(bundle(1))["position"]["S"]}
     (rejected,) = await writer.write([bundle(1)])
     assert rejected.bundle == bundle(1)
     await writer.write([bundle(2, body=b"x" * 900)])

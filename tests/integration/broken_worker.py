@@ -6,14 +6,16 @@ has no switch for it.
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from poste_restante import position
+from poste_restante.position import LogId
 from worker import bundles, flush, resume
 from worker.app import run
 from worker.configuration import load_settings
+from worker.entry import Entry
 from worker.flush import Flushed, Flusher
 from worker.lives import RecordBatch
 from worker.record import Record
@@ -51,9 +53,9 @@ def waves_together() -> None:
     """A wave is sent before the one ahead of it is durable: all are one."""
 
     def together(
-        messages: Any, limits: bundles.BundleLimits, sizes: Any = None
+        entries: Iterable[Entry], log: LogId, limits: bundles.BundleLimits
     ) -> list[list[bundles.Bundle]]:
-        return [[bundle for wave in _pack(messages, limits, sizes) for bundle in wave]]
+        return [[bundle for wave in _pack(entries, log, limits) for bundle in wave]]
 
     flush.pack = together  # type: ignore[attr-defined]
 
@@ -84,7 +86,7 @@ def on_after_a_failure() -> None:
 
 def bundles_across_borders() -> None:
     """A bundle holds whatever one flush has of a mailbox."""
-    bundles.window_start = lambda offset: 0  # type: ignore[attr-defined]
+    bundles.window_end = lambda offset: position.OFFSET_MAX  # type: ignore[attr-defined]
     position.window_start = lambda offset: 0
 
 

@@ -18,8 +18,10 @@ from worker import app, kafka, transport
 from worker.bundles import Bundle
 from worker.configuration import load_settings
 from worker.decode import CloudEventsDecoder
+from worker.entry import base64
 from worker.lives import Assignment
 from worker.opening import Opener
+from worker.plain import PlainRecords
 from worker.writer import DynamoDBWriter, Rejected
 
 TRAPS, FOLDER = os.environ.pop("TRAPS").split(","), Path(os.environ.pop("TRAPS_IN"))
@@ -115,7 +117,7 @@ def hold_writes() -> None:
     """Nothing of partition p is written while a file `write-p` is there, a hung store to it."""
 
     async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
-        await held_up(f"write-{bundles[0].messages[0].position.partition}")
+        await held_up(f"write-{bundles[0].log.partition}")
         return await _write(self, bundles)
 
     async def wait_empty(self: transport.BatchConsumer) -> None:
@@ -172,7 +174,7 @@ def no_store() -> None:
     """What is written goes nowhere: for what is measured of the consumer alone."""
 
     async def write(self: DynamoDBWriter, bundles: Sequence[Bundle]) -> list[Rejected]:
-        await held_up(f"write-{bundles[0].messages[0].position.partition}")
+        await held_up(f"write-{bundles[0].log.partition}")
         return []
 
     DynamoDBWriter.write = write  # type: ignore[method-assign]
@@ -203,7 +205,8 @@ def cancel_once() -> None:
 
 
 def _is_in(bundles: Sequence[Bundle]) -> bool:
-    return any(message.body == b"trap" for bundle in bundles for message in bundle.messages)
+    trap = base64(b"trap")
+    return any(f'"{trap}"' in entry.json for bundle in bundles for entry in bundle.entries)
 
 
 def decoder() -> None:
@@ -216,6 +219,7 @@ def decoder() -> None:
         return decode(self, record, epoch)
 
     CloudEventsDecoder.__call__ = decoded  # type: ignore[method-assign]
+    PlainRecords.entry = lambda self, record: None  # type: ignore[method-assign]
 
 
 def acks() -> None:

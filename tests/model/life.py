@@ -135,7 +135,7 @@ class Worker:
             topic=TOPIC,
             decoder=self._decode,
             limits=traits.bundles,
-            mailboxes=DynamoDBWriter(store, TABLE, TOPIC),
+            mailboxes=DynamoDBWriter(store, TABLE),
             dead_letters=self,
             dead_letters_consecutive_max=traits.dead_in_a_row_max,
         )

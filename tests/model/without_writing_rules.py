@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
-from poste_restante.message import Message
-from poste_restante.position import BundleKey
+from poste_restante.position import OFFSET_MAX, BundleKey
 from tests.model import profiles
 from tests.model.variants import variant
 from worker import bundles, flush
 from worker.bundles import Bundle
+from worker.entry import Entry
 from worker.flush import Flusher
 from worker.lives import Assignment, Life, RecordBatch
 
@@ -22,7 +22,7 @@ def bundles_cross_window_borders() -> Iterator[None]:
         return key.first <= key.last
 
     with (
-        patch.object(bundles, "window_start", lambda offset: 0),
+        patch.object(bundles, "window_end", lambda offset: OFFSET_MAX),
         patch.object(BundleKey, "is_possible", possible),
     ):
         yield
@@ -41,8 +41,8 @@ def keys_do_not_tell_the_epoch() -> Iterator[None]:
 def waves_are_written_together() -> Iterator[None]:
     pack = bundles.pack
 
-    def together(messages: Sequence[Message], limits: Any, sizes: Any) -> list[list[Bundle]]:
-        return [[bundle for wave in pack(messages, limits, sizes) for bundle in wave]]
+    def together(entries: Sequence[Entry], log: Any, limits: Any) -> list[list[Bundle]]:
+        return [[bundle for wave in pack(entries, log, limits) for bundle in wave]]
 
     with patch.object(flush, "pack", together):
         yield

@@ -9,12 +9,12 @@ import pytest
 
 from poste_restante.item import write_units
 from poste_restante.testing import InMemoryTable
+from tests.bundles import bundle_of
 from tests.faults import refusal
-from tests.records import TOPIC, message
+from tests.records import message
 from worker.app import budget_of
 from worker.backoff import Waiters
 from worker.budget import SAVED_S_MAX, WriteBudget, consumed_units
-from worker.bundles import Bundle
 from worker.dynamodb import Store
 from worker.settings import DynamoDBSettings, Settings
 from worker.writer import DynamoDBWriter
@@ -133,8 +133,8 @@ async def test_progress_is_not_held_up() -> None:
     table = InMemoryTable()
     store = Store(table, calls_in_flight_max=1)
     units = WriteBudget(1, waiters=store.waiters, clock=lambda: 0.0, sleep=sleep)
-    backlog = [Bundle.of((message(n, f"user-{n}"),)) for n in range(50)]
-    flush = asyncio.create_task(DynamoDBWriter(store, "mailboxes", TOPIC, units).write(backlog))
+    backlog = [bundle_of(message(n, f"user-{n}")) for n in range(50)]
+    flush = asyncio.create_task(DynamoDBWriter(store, "mailboxes", units).write(backlog))
     async with asyncio.timeout(30):
         await waiting.wait()
         progress = {"user_id": {"S": "!progress/t/0"}, "position": {"S": "!"}}
@@ -221,8 +221,8 @@ async def catch_up(units_per_s_max: float | None) -> LimitedTable:
     limit = None
     if units_per_s_max is not None:
         limit = WriteBudget(units_per_s_max, clock=time.clock, sleep=time.sleep)
-    backlog = [Bundle.of((message(n, f"user-{n}"),)) for n in range(5_000)]
-    assert await DynamoDBWriter(store, "mailboxes", TOPIC, limit).write(backlog) == []
+    backlog = [bundle_of(message(n, f"user-{n}")) for n in range(5_000)]
+    assert await DynamoDBWriter(store, "mailboxes", limit).write(backlog) == []
     assert len(table.items) == len(backlog)
     return table
 

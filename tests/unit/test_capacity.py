@@ -18,7 +18,8 @@ from benchmarks.capacity import (
     scan,
 )
 from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
-from poste_restante.item import encode_bundle, item_bytes
+from poste_restante.item import item_bytes
+from tests.bundles import entries_of, item_of
 from tests.pages import page, table
 from tests.records import message
 from worker.bundles import BundleLimits, pack
@@ -52,8 +53,8 @@ def test_bundles_are_those_that_the_worker_packs(mean: float, body_bytes: int) -
             length += 1
         burst = [message(1_230_000 + n, "u" * 16, b"x" * body_bytes) for n in range(length)]
         sent += length
-        for wave in pack(burst, BundleLimits()):
-            items += [item_bytes(encode_bundle(b.messages, "undelivered-messages")) for b in wave]
+        for wave in pack(entries_of(burst), burst[0].position.log, BundleLimits()):
+            items += [item_bytes(item_of(bundle)) for bundle in wave]
     sizes = bundle_sizes(load)
     per_bundle = sum(share * count for share, count, _ in sizes)
 

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.item import ITEM_BYTES_MAX, decode_bundle, encode_bundle, message_bytes_max
+from poste_restante.item import ITEM_BYTES_MAX, message_bytes_max
 from poste_restante.message import Message
+from poste_restante.position import LogId
+from tests.bundles import messages_of
 from tests.records import TOPIC, MadeRecord, message
+from worker.bundles import Bundle
 from worker.cloudevents import CloudEventsDecoder, parse_time
 from worker.decode import decode_batch
 from worker.errors import BadRecord, Reason
@@ -324,14 +327,14 @@ def test_any_record_is_a_message_or_a_named_dead_letter(record: MadeRecord) -> N
     """Bytes from anywhere raise nothing, and a message is stored and read back as it was (G9)."""
     result = decode_batch([record], 1, decode)
 
-    assert len(result.messages) + len(result.dead_letters) == 1
+    assert len(result.entries) + len(result.dead_letters) == 1
     for letter in result.dead_letters:
         assert letter.reason is not Reason.DECODER_FAILED
         assert letter.record is record
-    assert result.sizes == [message_bytes_max(made) for made in result.messages]
-    for made in result.messages:
-        assert made.body == record.value
-        assert decode_bundle(encode_bundle([made], TOPIC), made.user_id, TOPIC) == [made]
+    for entry in result.entries:
+        (made,) = decode(record, 1)
+        assert messages_of(Bundle.of([entry], LogId(1, record.partition))) == [made]
+        assert entry.bytes_max == message_bytes_max(made)
 
 
 def test_a_batch_is_decoded_in_log_order() -> None:
@@ -339,7 +342,7 @@ def test_a_batch_is_decoded_in_log_order() -> None:
     records = [MadeRecord(offset=n, key=b"" if n % 2 else b"bob") for n in range(5)]
     result = decode_batch(records, 1, decode)
 
-    assert [made.position.offset for made in result.messages] == [0, 2, 4]
+    assert [entry.offset for entry in result.entries] == [0, 2, 4]
     assert [letter.record.offset for letter in result.dead_letters] == [1, 3]
 
 
@@ -348,7 +351,7 @@ def test_a_message_that_fits_no_item_is_too_large() -> None:
     fits = MadeRecord(value=b"x" * (ITEM_BYTES_MAX - 1000))
     result = decode_batch([fits, MadeRecord(value=b"x" * ITEM_BYTES_MAX, offset=1)], 1, decode)
 
-    assert len(result.messages) == 1
+    assert len(result.entries) == 1
     assert [letter.reason for letter in result.dead_letters] == [Reason.TOO_LARGE]
 
 
@@ -375,7 +378,7 @@ def test_a_decoder_that_breaks_its_contract_has_failed(made: list[Message], deta
     result = decode_batch([MadeRecord()], 1, lambda record, epoch: made)
 
     (letter,) = result.dead_letters
-    assert not result.messages
+    assert not result.entries
     assert letter.reason is Reason.DECODER_FAILED
     assert detail in letter.detail
 
@@ -388,7 +391,7 @@ def test_a_decoder_may_make_several_messages_or_none() -> None:
 
     result = decode_batch([MadeRecord(), MadeRecord(offset=1)], 1, fan_out)
 
-    assert [made.user_id for made in result.messages] == ["ann", "bob"]
+    assert [entry.user_id for entry in result.entries] == ["ann", "bob"]
     assert not result.dead_letters
 
 

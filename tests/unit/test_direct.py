@@ -9,14 +9,15 @@ from zlib import crc32
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.bundles import bundle_of
 from tests.endpoint.wire import Answer, Request, read_request
-from tests.records import TOPIC, message
+from tests.records import message
 from worker.direct import DirectClient
 from worker.dynamodb import open_store
 from worker.errors import OperatorError
 from worker.wire import PreparedWrite, encode_put
 
-WRITE = PreparedWrite("mailboxes", [encode_put([message(7)], TOPIC)])
+WRITE = PreparedWrite("mailboxes", [encode_put(bundle_of(message(7)))])
 LEFT = b'{"UnprocessedItems":{"mailboxes":[{"PutRequest":{"Item":{"b":{"B":"aGVsbG8="}}}}]}}'
 
 

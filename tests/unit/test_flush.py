@@ -59,7 +59,7 @@ class Journal:
 
 
 def offsets(bundle: Bundle) -> tuple[int, ...]:
-    return tuple(message.position.offset for message in bundle.messages)
+    return tuple(entry.offset for entry in bundle.entries)
 
 
 def log(*keys: str, start: int = 0) -> list[MadeRecord]:

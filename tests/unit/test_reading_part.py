@@ -13,8 +13,9 @@ from benchmarks.reading import mail, page, prepared
 from benchmarks.reading.mail import percentile
 from poste_restante import Mailboxes
 from poste_restante.direct import decode_answer
-from poste_restante.item import encode_bundle, item_bytes
+from poste_restante.item import item_bytes
 from poste_restante.memory import InMemoryTable
+from tests.bundles import item_of
 from tests.postoffice import offsets
 
 FOUND = report.read("reading")["found"]
@@ -74,7 +75,7 @@ async def test_a_meter_sums_what_calls_say_they_consumed() -> None:
     """Queries, bytes and units, of reads and of writes (G8)."""
     table = InMemoryTable()
     (bundle,) = mail.bundles(mail.messages("bob", 0, 2))
-    item = encode_bundle(bundle.messages, mail.TOPIC)
+    item = item_of(bundle)
     for each in (item, mail.RECORD.encode()):
         table.items[each["user_id"]["S"], each["position"]["S"]] = each
     metered = mail.Metered(table)

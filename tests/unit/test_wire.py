@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from benchmarks.instant import Counting, listen
 from poste_restante.item import encode_bundle
 from poste_restante.message import Message
-from tests.bundles import bundles
+from poste_restante.position import LogId
+from tests.bundles import bundle_of, bundles, entries_of
 from tests.records import TOPIC, message
+from worker.bundles import Bundle
 from worker.dynamodb import Store, open_store
 from worker.wire import EncodedPut, PreparedWrite, encode_put
 
@@ -36,7 +38,7 @@ def as_botocore(table: str, items: list[Any]) -> Any:
 @given(st.lists(bundles(), min_size=1, max_size=3), st.text(min_size=1, max_size=9))
 def test_a_call_says_what_botocores_would(many: list[list[Message]], table: str) -> None:
     """Every member, in the same order, whatever records carry (G1)."""
-    write = PreparedWrite(table, [encode_put(messages, TOPIC) for messages in many])
+    write = PreparedWrite(table, [encode_put(bundle_of(*messages)) for messages in many])
     items = [encode_bundle(messages, TOPIC) for messages in many]
     ours, theirs = json.loads(write.body()), as_botocore(table, items)
 
@@ -49,7 +51,7 @@ def test_a_call_says_what_botocores_would(many: list[list[Message]], table: str)
 def test_to_others_it_reads_as_any_other_call(messages: list[Message]) -> None:
     """Fakes and what stands between see items, not bytes (G1)."""
     item = encode_bundle(messages, TOPIC)
-    write = PreparedWrite("mailboxes", [encode_put(messages, TOPIC)])
+    write = PreparedWrite("mailboxes", [encode_put(bundle_of(*messages))])
 
     assert dict(write) == {"mailboxes": [{"PutRequest": {"Item": item}}]}
 
@@ -59,7 +61,7 @@ def test_a_put_is_known_by_the_key_of_its_item(messages: list[Message]) -> None:
     """What a store leaves over is found again by it (G1)."""
     item = encode_bundle(messages, TOPIC)
 
-    assert encode_put(messages, TOPIC).key == (item["user_id"]["S"], item["position"]["S"])
+    assert encode_put(bundle_of(*messages)).key == (item["user_id"]["S"], item["position"]["S"])
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,6 @@ def test_a_put_is_known_by_the_key_of_its_item(messages: list[Message]) -> None:
         [message(2), message(1)],
         [message(1), message(1)],
         [message(1), message(2, "ann"), message(3)],
-        [message(1), message(2, partition=4)],
-        [message(1), message(2, epoch=2), message(3)],
         [message(9_999), message(10_000)],
         [message(-1)],
     ],
@@ -78,7 +78,7 @@ def test_a_put_is_known_by_the_key_of_its_item(messages: list[Message]) -> None:
 def test_what_is_no_bundle_is_not_written(messages: list[Message]) -> None:
     """As `encode_bundle` has it (G2)."""
     with pytest.raises(ValueError, match="bundle"):
-        encode_put(messages, TOPIC)
+        encode_put(Bundle(LogId(1, 3), "bob", entries_of(messages), 0))
     with pytest.raises(ValueError, match="bundle"):
         encode_bundle(messages, TOPIC)
 
@@ -108,7 +108,7 @@ async def asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Store, A
 async def test_a_prepared_call_is_sent_as_it_stands(asked: tuple[Store, Asked]) -> None:
     """Byte for byte, and any other as before (G1)."""
     store, sent = asked
-    put: EncodedPut = encode_put([message(7, "\u00e9\u2028")], TOPIC)
+    put: EncodedPut = encode_put(bundle_of(message(7, "\u00e9\u2028")))
     write = PreparedWrite("mailboxes", [put])
     answer = await store.call("batch_write_item", RequestItems=write)
     await store.call("batch_write_item", RequestItems=dict(write))
