@@ -107,9 +107,13 @@ class Floor:
 
 
 async def worker_writer(stack: AsyncExitStack, address: str) -> DynamoDBWriter:
-    """The worker's writer, whose store is the endpoint at this address."""
+    """The worker's writer, whose store is the endpoint at this address.
+
+    Calls of several partitions are not gathered, so that what is counted is the same every time.
+    """
     with patch.dict(os.environ, AWS_ENDPOINT_URL_DYNAMODB=address):
-        return DynamoDBWriter(await stack.enter_async_context(open_store()), TABLE)
+        store = await stack.enter_async_context(open_store(gather_s=0))
+    return DynamoDBWriter(store, TABLE)
 
 
 async def bodies_of(batches: Sequence[Batch]) -> list[bytes]:

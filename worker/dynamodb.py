@@ -51,6 +51,7 @@ from poste_restante.item import Item
 from worker.backoff import Waiters, backoff_delays
 from worker.direct import DirectClient
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+from worker.gathering import GATHER_S, GatheringClient
 
 logger = logging.getLogger(__name__)
 
@@ -274,10 +275,12 @@ async def open_store(
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
     timeout_s: float = TIMEOUT_S,
     waiters: Waiters | None = None,
+    gather_s: float = GATHER_S,
     kind: type[Store] = Store,
 ) -> AsyncIterator[Store]:
     """A Store of the address, region and credentials in the AWS SDK's variables and files.
 
+    gather_s: that a small write call waits for others; 0: each goes by itself.
     Does not connect. Raises OperatorError where they are incomplete.
     """
     config = AioConfig(
@@ -298,6 +301,7 @@ async def open_store(
         ) from error
     try:
         direct = DirectClient(opened, await session.get_credentials())
-        yield kind(direct, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
+        called = GatheringClient(direct, gather_s=gather_s) if gather_s else direct
+        yield kind(called, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
     finally:
         await client.__aexit__(None, None, None)

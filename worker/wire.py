@@ -63,7 +63,7 @@ def _expiry(entries: Sequence[Entry]) -> str:
 
 
 class PreparedWrite(Mapping[str, Any]):
-    """The `RequestItems` of a BatchWriteItem whose body is made already.
+    """The `RequestItems` of a BatchWriteItem whose items are JSON already.
 
     To anybody else than a DirectClient, what botocore's would be: a fake, or what
     stands between, reads it as it reads any other.
@@ -71,12 +71,14 @@ class PreparedWrite(Mapping[str, Any]):
 
     def __init__(self, table: str, puts: Sequence[EncodedPut]) -> None:
         self.table = table
-        items = ",".join([put.json for put in puts])
-        # Made once: a call that is throttled is sent many times.
-        self._open = f'{{"RequestItems":{{{quoted(table)}:[{items}]}}'.encode("ascii")
+        self.puts = puts
+        self._open = b""
 
     def body(self, **more: str) -> bytes:
         """The call's body. more: further members of the call, by their names in the API."""
+        if not self._open:  # made once: a call that is throttled is sent many times
+            items = ",".join([put.json for put in self.puts])
+            self._open = f'{{"RequestItems":{{{quoted(self.table)}:[{items}]}}'.encode("ascii")
         members = "".join([f",{quoted(name)}:{quoted(value)}" for name, value in more.items()])
         return self._open + members.encode("ascii") + b"}"
 

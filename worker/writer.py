@@ -11,19 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from poste_restante.item import Item, write_units
+from worker import gathering
 from worker.budget import WriteBudget, consumed_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
 from worker.wire import EncodedPut, PreparedWrite, encode_put
-
-#: Items of one call (API reference, BatchWriteItem).
-CALL_ITEMS_MAX = 25
-#: Bytes of items in one call, as `item_bytes_max` counts them. As sent, bodies are in base64: this
-#: is about 1 MiB, above which aiohttp warns of a body that holds up the event loop. The API's
-#: limit is 16 MB, and no item is sent as more than 10 times its bound (the worst, headers that are
-#: empty, as 9 times; a control character in JSON is 6).
-CALL_BYTES_MAX = 768 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +137,14 @@ def _key(item: Item) -> tuple[str, str]:
 
 
 def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
-    """Cuts items into calls of at most CALL_ITEMS_MAX and CALL_BYTES_MAX."""
+    """Cuts items into calls of at most the limits of one call."""
     call: list[EncodedPut] = []
     size = 0
     for put in puts:
         more = put.bundle.bytes_max
-        if call and (len(call) == CALL_ITEMS_MAX or size + more > CALL_BYTES_MAX):
+        if call and (
+            len(call) == gathering.CALL_ITEMS_MAX or size + more > gathering.CALL_BYTES_MAX
+        ):
             yield call
             call, size = [], 0
         call.append(put)

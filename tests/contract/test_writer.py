@@ -31,7 +31,8 @@ from worker.budget import SAVED_S_MAX, WriteBudget
 from worker.bundles import Bundle
 from worker.dynamodb import Store
 from worker.errors import Bug, OperatorError
-from worker.writer import CALL_BYTES_MAX, CALL_ITEMS_MAX, DynamoDBWriter, Rejected
+from worker.gathering import CALL_BYTES_MAX, CALL_ITEMS_MAX
+from worker.writer import DynamoDBWriter, Rejected
 
 
 class Mailboxes:

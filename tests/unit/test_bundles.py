@@ -16,8 +16,8 @@ from tests.bundles import bundle_of, entries_of
 from tests.records import TOPIC, message
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.entry import Entry
+from worker.gathering import CALL_BYTES_MAX
 from worker.wire import encode_put
-from worker.writer import CALL_BYTES_MAX
 
 LOG = LogId(1, 3)
 LIMITS = st.builds(

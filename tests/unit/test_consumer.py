@@ -14,7 +14,7 @@ from worker.errors import OperatorError, TableReplaced
 from worker.lives import Assignment, Life
 from worker.opening import Opener
 from worker.progress import Progress
-from worker.transport import BatchConsumer, Fetched, Rules
+from worker.transport import FETCH_PAUSE_S, BatchConsumer, Fetched, Rules
 
 
 class Saved(Store):
@@ -180,6 +180,40 @@ async def test_a_fetch_of_an_older_assignment_is_undone(
 
     assert stage.moved == [{stage.consumer._tp(0): 45}]
     assert not stage.consumer.current.lives[0].waiting
+
+
+async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What trickles in is fetched and written together; a backlog, and the first record after a
+    silence, wait for nothing (G8)."""
+    stage.assign(40, 50)
+    first, second = stage.consumer._tp(0), stage.consumer._tp(1)
+    fetches = [
+        {first: Fetched([MadeRecord(offset=40)], caught_up=True)},
+        {},
+        {first: Fetched([MadeRecord(offset=41)], caught_up=False)},
+        {
+            first: Fetched([MadeRecord(offset=42)], caught_up=True),
+            second: Fetched([MadeRecord(offset=50)], caught_up=False),
+        },
+    ]
+    order: list[Any] = []
+
+    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
+        fetched = fetches.pop(0)
+        order.append([records[0].offset for records, _ in fetched.values()])
+        return fetched
+
+    async def sleep(seconds: float) -> None:
+        order.append(seconds)
+
+    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
+    monkeypatch.setattr("worker.transport.asyncio.sleep", sleep)
+    while fetches:
+        await stage.consumer._fetch_next()
+
+    assert order == [[40], FETCH_PAUSE_S, [], [41], [42, 50]]
 
 
 @pytest.mark.parametrize(

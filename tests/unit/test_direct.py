@@ -15,6 +15,7 @@ from tests.records import message
 from worker.direct import DirectClient
 from worker.dynamodb import open_store
 from worker.errors import OperatorError
+from worker.gathering import GatheringClient
 from worker.wire import PreparedWrite, encode_put
 
 WRITE = PreparedWrite("mailboxes", [encode_put(bundle_of(message(7)))])
@@ -86,8 +87,10 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Endpoin
     async with listening() as (endpoint, address):
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
         async with open_store() as store:
-            assert isinstance(store._client, DirectClient)
-            yield endpoint, store._client
+            assert isinstance(store._client, GatheringClient)
+            direct = store._client._client
+            assert isinstance(direct, DirectClient)
+            yield endpoint, direct
 
 
 async def outcome(client: DirectClient, *, directly: bool) -> object:
