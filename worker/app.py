@@ -222,10 +222,17 @@ def unread_partitions(app: MailboxApp) -> dict[int, str]:
     return {**consumer.current.closed, **consumer.current.stuck, **surplus}
 
 
+class _Process(faust.Worker):
+    """Faust's, without the debugger that SIGUSR2 opens: nobody is there to leave it."""
+
+    def _enter_debugger(self) -> None:
+        logger.warning("SIGUSR2 does nothing; SIGUSR1 writes where every thread stands")
+
+
 def run(settings: Settings) -> None:
     """Run one worker in the foreground until SIGTERM or Ctrl-C; exits with 0, or 1."""
     app = create_app(settings)
-    worker = faust.Worker(
+    worker = _Process(
         app,
         loglevel=settings.log_level,
         redirect_stdouts=False,

@@ -115,12 +115,17 @@ async def test_a_second_worker_takes_half_and_the_first_goes_on(scene: Scene) ->
 
 
 async def test_sigterm_drains_and_commits(scene: Scene) -> None:
-    """SIGTERM makes what is in flight durable, commits it, and exits with 0 (G1)."""
+    """SIGTERM makes what is in flight durable, commits it, and exits with 0; SIGUSR2, which would
+    stop a worker of Faust's in a debugger, does not hold it up (G1)."""
     scene.init()
     records = chat(2_000)
     await scene.produce(records)
     worker = scene.worker(POSTE_KAFKA__COMMIT_INTERVAL_S="100", POSTE_BATCH__RECORDS_MAX="100")
     await scene.until(lambda: scene.read(USERS[0]), "the first messages are there")
+    worker.signal(signal.SIGUSR1)
+    await scene.until(lambda: "MainThread" in worker.output(), "it says where it stands")
+    worker.signal(signal.SIGUSR2)
+    await scene.until(lambda: "SIGUSR2 does nothing" in worker.output(), "it goes on")
     worker.signal(signal.SIGTERM)
 
     assert await scene.exited(worker) == 0

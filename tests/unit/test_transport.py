@@ -55,6 +55,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (mode.Service, "wait_first", ["self", "coros", "timeout"]),
         (mode.Service, "add_future", ["self", "coro"]),
         (mode.Service, "crash", ["self", "reason"]),
+        (mode.Worker, "_enter_debugger", ["self"]),
         (aiokafka.AIOKafkaConsumer, "seek", ["self", "partition", "offset"]),
         (aiokafka.AIOKafkaConsumer, "pause", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "resume", ["self", "partitions"]),
