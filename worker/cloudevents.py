@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, NoReturn
+from typing import Any, NoReturn, final
 
 from poste_restante.item import from_milliseconds
 from poste_restante.message import Message, is_structured
@@ -54,6 +54,7 @@ class _Event:
 _PLAIN = _Event()
 
 
+@final  # a subclass would be passed over for plain records: see `plain`
 class CloudEventsDecoder:
     """The decoder of the wire format: exactly one message per record.
 
