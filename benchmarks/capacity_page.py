@@ -16,6 +16,8 @@ from benchmarks.made import made, markdown, number, size
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
 RESULTS = Path(__file__).parent / "results"
 USERS = (1e6, 50e6, 500e6)
+#: Seconds of the linger where a table has one: the day's bursts are mostly in one bundle then.
+LINGER_S = 30.0
 BURSTS = (1, 1.5, 2, 3, 5, 10)
 BODIES = (100, 300, 1_000, 3_000, 10_000)
 RECONNECTS = (0.1, 0.5, 1, 4, 20)
@@ -31,6 +33,15 @@ def measured(results: Path = RESULTS) -> Machine:
         worker_cpu_us=worker["cpu_us_per_message"],
         scan_cpu_us=round(largest["cpu_s"] * 1e6 / largest["records"], 2),
     )
+
+
+def bundled(results: Path = RESULTS) -> dict[float, float]:
+    """By `batch.linger_s`: messages in a bundle on the realistic day of the benchmarks' JSON."""
+    day = json.loads((results / "units.json").read_text())["found"]["linger"]
+    body_bytes = Load().body_bytes
+    return {
+        row["linger_s"]: round(1000 / row["bundles"], 2) for row in day if row["body"] == body_bytes
+    }
 
 
 def dollars(value: float) -> str:
@@ -87,7 +98,7 @@ def assumptions() -> str:
 
 
 def services() -> str:
-    """The three sizes."""
+    """The three sizes, with the default settings: no linger."""
     loads = [Load(users=users) for users in USERS]
     header = ["", *(f"{number(users / 1e6)} million users" for users in USERS)]
     return markdown(header, report(loads, measured(), AT_ONCE, Prices()))
@@ -98,9 +109,20 @@ def bursts() -> str:
     return _against("messages in a bundle", {str(n): Load(messages_per_bundle=n) for n in BURSTS})
 
 
+def lingers() -> str:
+    """The same with the bundles that a linger was found to make."""
+    loads = {
+        f"{linger_s:g} s, {mean:g}": Load(messages_per_bundle=mean)
+        for linger_s, mean in bundled().items()
+    }
+    return _against("linger, messages in a bundle", loads)
+
+
 def bodies() -> str:
-    """The same by the size of a body."""
-    return _against("bytes of a body", {f"{n:,}": Load(body_bytes=n) for n in BODIES})
+    """By the size of a body, at `LINGER_S`."""
+    mean = bundled()[LINGER_S]
+    loads = {f"{n:,}": Load(body_bytes=n, messages_per_bundle=mean) for n in BODIES}
+    return _against("bytes of a body", loads)
 
 
 def _against(what: str, loads: dict[str, Load]) -> str:
@@ -118,12 +140,16 @@ def _against(what: str, loads: dict[str, Load]) -> str:
 
 
 def deletions() -> str:
-    """The three policies, by how often a user comes back; a month, and what a reconnect reads."""
+    """The three policies, by how often a user comes back, at `LINGER_S`; a month, and what a
+    reconnect reads."""
     rows = []
     for often in RECONNECTS:
         row = [f"{often:g}"]
         for deletion in DELETIONS.values():
-            load = Load(reconnects_per_user_day=often, away_h=16 / often, wait_h=16 / often)
+            load = Load(
+                reconnects_per_user_day=often, away_h=16 / often, wait_h=16 / often,
+                messages_per_bundle=bundled()[LINGER_S],
+            )  # fmt: skip
             ours = mailboxes(load, measured(), deletion)
             row.append(
                 f"{dollars(ours.store.dollars_per_month(Prices()))}, {size(ours.fetch_bytes)}"
@@ -132,7 +158,9 @@ def deletions() -> str:
     return markdown(["reconnects per user and day", *DELETIONS], rows)
 
 
-TABLES = {table.__name__: table for table in (assumptions, services, bursts, bodies, deletions)}
+TABLES = {
+    table.__name__: table for table in (assumptions, services, lingers, bursts, bodies, deletions)
+}
 
 
 def written(text: str) -> str:

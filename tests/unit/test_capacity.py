@@ -196,6 +196,15 @@ def test_the_pages_tables_are_made() -> None:
         assert text.count(f"<!-- made: {name} -->") == 1
 
 
+def test_the_default_bundle_is_what_was_found_without_a_linger() -> None:
+    """And a longer linger never makes a smaller one."""
+    found = capacity_page.bundled()
+
+    assert Load().messages_per_bundle == found[0.0]
+    assert list(found.values()) == sorted(found.values())
+    assert {0.0, 5.0, 30.0} <= found.keys()
+
+
 def test_a_report_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     """Every input is an option."""
     arguments = ["--users", "2e6", "--body-bytes", "100", "--rereads", "inf"]
