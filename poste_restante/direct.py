@@ -1,10 +1,12 @@
-"""The three calls of a reader on an aiobotocore client, without what it does around each call.
+"""Calls on an aiobotocore client without what it does around each: a reader's three, and the base
+of the worker's one.
 
 botocore checks and serializes a call's arguments, and reads its answer, with the model of the
-service beside them; a dozen events and an endpoint looked up by rules come on top. Our calls are
-JSON as they stand, and an answer is JSON but for its binary values. What is left is botocore's
-signature, the client's own connections, time-outs and errors, botocore's parser for refusals, and
-retries as the client is set to. What that saves stands in benchmarks/README.md.
+service beside them; a dozen events and an endpoint looked up by rules come on top, and cost more
+processor time than the call. Our calls are JSON as they stand, and an answer is JSON but for its
+binary values. What is left is botocore's signature, the client's own connections, time-outs and
+errors, botocore's parser for refusals, and retries as the client is set to. What that saves stands
+in benchmarks/README.md.
 """
 
 import asyncio
@@ -28,31 +30,78 @@ _ERROR_STATUS_MIN = 300
 _BACKOFF_S, _BACKOFF_S_MAX = 1.0, 20.0
 
 
-class DirectClient:
-    """A client whose `query`, `update_item` and `batch_write_item` go directly.
+class SignedCalls:
+    """Signed requests, one attempt each, over a client's own connections.
 
     client: aiobotocore's. credentials: of its session; None: there are none, which a call raises.
-    A call is made as often as the client is set to, `total_max_attempts`; once where it is not set.
-    Ours are safe to repeat: they read, raise, or delete.
     """
 
     def __init__(self, client: Any, credentials: Any) -> None:
-        self._client = client
+        self._exceptions = client.exceptions
         self._credentials = credentials
         meta = client.meta
-        self._attempts = (meta.config.retries or {}).get("total_max_attempts", 1)
         self._region = meta.region_name
         self._url = meta.endpoint_url.rstrip("/") + "/"
         # The one name that is not public: its connections, time-outs, proxies, certificates.
         self._session = client._endpoint.http_session  # noqa: SLF001
-        model = meta.service_model
-        self._target = model.metadata["targetPrefix"]
+        self._model = meta.service_model
+        self._target = self._model.metadata["targetPrefix"]
         self._headers = {
-            "Content-Type": f"application/x-amz-json-{model.metadata['jsonVersion']}",
+            "Content-Type": f"application/x-amz-json-{self._model.metadata['jsonVersion']}",
             "User-Agent": meta.config.user_agent or "botocore",
         }
-        self._model = model
-        self._parser = create_parser(model.resolved_protocol)
+        self._parser = create_parser(self._model.resolved_protocol)
+
+    async def attempt(self, operation: str, body: bytes, *, parse: bool) -> Any:
+        """What is answered to a call. parse: as botocore has it; else the body as it came, checked.
+
+        Raises what the client raises: for an answer that was damaged, and for a refusal.
+        """
+        answer = await self._session.send(await self._signed(operation, body))
+        content: bytes = await answer.content
+        _check(content, answer.headers.get("x-amz-crc32"))
+        refused = answer.status_code >= _ERROR_STATUS_MIN
+        if not (parse or refused):
+            return content
+        parsed = await self._parser.parse(
+            {"status_code": answer.status_code, "headers": answer.headers, "body": content},
+            self._model.operation_model(operation).output_shape,
+        )
+        if refused:
+            kind = self._exceptions.from_code(parsed.get("Error", {}).get("Code"))
+            raise kind(parsed, operation)
+        return parsed
+
+    async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
+        if self._credentials is None:
+            raise NoCredentialsError
+        frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
+        headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
+        request = AWSRequest("POST", self._url, headers, body)
+        SigV4Auth(frozen, "dynamodb", self._region).add_auth(request)
+        return AWSPreparedRequest("POST", self._url, request.headers, body, stream_output=False)
+
+
+def _check(content: bytes, wanted: str | None) -> None:
+    """Raises ChecksumError for an answer that was damaged on the way."""
+    if wanted is not None and crc32(content) != int(wanted):
+        raise ChecksumError(
+            checksum_type="crc32", expected_checksum=wanted, actual_checksum=crc32(content)
+        )
+
+
+class DirectClient:
+    """A client whose `query`, `update_item` and `batch_write_item` go directly.
+
+    client, credentials: as `SignedCalls` has them. A call is made as often as the client is set to,
+    `total_max_attempts`; once where it is not set. Ours are safe to repeat: they read, raise, or
+    delete.
+    """
+
+    def __init__(self, client: Any, credentials: Any) -> None:
+        self._client = client
+        self._calls = SignedCalls(client, credentials)
+        self._attempts = (client.meta.config.retries or {}).get("total_max_attempts", 1)
 
     async def query(self, **arguments: Any) -> Any:
         return await self._call("Query", arguments)
@@ -79,39 +128,12 @@ class DirectClient:
         return await self._attempt(operation, body)
 
     async def _attempt(self, operation: str, body: bytes) -> Any:
-        answer = await self._session.send(await self._signed(operation, body))
-        content = await answer.content
-        _check(content, answer.headers.get("x-amz-crc32"))
-        if answer.status_code < _ERROR_STATUS_MIN:
-            return decode_answer(content)
-        parsed = await self._parser.parse(
-            {"status_code": answer.status_code, "headers": answer.headers, "body": content},
-            self._model.operation_model(operation).output_shape,
-        )
-        kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
-        raise kind(parsed, operation)
-
-    async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
-        if self._credentials is None:
-            raise NoCredentialsError
-        frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
-        headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
-        request = AWSRequest("POST", self._url, headers, body)
-        SigV4Auth(frozen, "dynamodb", self._region).add_auth(request)
-        return AWSPreparedRequest("POST", self._url, request.headers, body, stream_output=False)
+        return decode_answer(await self._calls.attempt(operation, body, parse=False))
 
 
 def decode_answer(content: bytes) -> Any:
     """The answer that a body says, as botocore's. Raises ValueError for what is no JSON."""
     return json.loads(content or b"{}", object_hook=_decode_binary)
-
-
-def _check(content: bytes, wanted: str | None) -> None:
-    """Raises ChecksumError for an answer that was damaged on the way."""
-    if wanted is not None and crc32(content) != int(wanted):
-        raise ChecksumError(
-            checksum_type="crc32", expected_checksum=wanted, actual_checksum=crc32(content)
-        )
 
 
 def _base64(content: bytes) -> str:
