@@ -11,12 +11,14 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 440
 #: Left, right, top, bottom of the field of the points; the names stand at the right.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 560, 50, 380
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 560, 62, 380
 #: Told apart by those who see no colours, too: each with a dash of its own (Okabe and Ito, 2008).
 _STYLES = (
     ("#d55e00", ""), ("#0072b2", "7 4"), ("#009e73", "2 3"), ("#555555", "10 3 2 3"),
     ("#cc79a7", "12 5"), ("#b58900", "1 5"),
 )  # fmt: skip
+#: Of a digit above a bar.
+_DIGIT_WIDTH = 5.2
 #: Steps of a linear axis, at most.
 _STEPS_MAX = 6
 
@@ -108,6 +110,8 @@ def bars(title: str, y_title: str, groups: Sequence[str], series: Sequence[Bars]
     parts = [*_frame(title, "", y_title, len(series)), *_lines_across(up)]
     room = (_RIGHT - _LEFT) / len(groups)
     width = room * 0.8 / len(series)
+    # Upright where the widest does not fit above its bar.
+    turned = max(len(_three(value)) for value in values) * _DIGIT_WIDTH > width
     for n, group in enumerate(groups):
         parts.append(_text(_LEFT + room * (n + 0.5), _BOTTOM + 20, group, anchor="middle", size=12))
     for m, (one, (colour, _)) in enumerate(zip(series, _STYLES, strict=False)):
@@ -119,9 +123,16 @@ def bars(title: str, y_title: str, groups: Sequence[str], series: Sequence[Bars]
                 f'<rect x="{x:.1f}" y="{y:g}" width="{width * 0.92:.1f}"'
                 f' height="{_BOTTOM - y:g}" fill="{colour}"/>'
             )
-            parts.append(_text(x + width / 2, y - 4, _three(value), anchor="middle", size=9))
+            parts.append(_head(x + width / 2, y - 4, _three(value), turned=turned))
         parts.append(_text(_RIGHT + 14, _TOP + 14 + 20 * m, f"\u25a0 {one.name}", colour=colour))
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _head(x: float, y: float, text: str, *, turned: bool) -> str:
+    """What stands above a bar."""
+    if not turned:
+        return _text(x, y, text, anchor="middle", size=9)
+    return f'<g transform="rotate(-90 {x:g} {y:g})">{_text(x, y + 3, text, size=9)}</g>'
 
 
 def _frame(title: str, x_title: str, y_title: str, series: int) -> list[str]:
@@ -131,7 +142,7 @@ def _frame(title: str, x_title: str, y_title: str, series: int) -> list[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(_LEFT, 28, title, size=16),
+        _text(_LEFT, 26, title, size=16),
         _text((_LEFT + _RIGHT) / 2, HEIGHT - 14, x_title, anchor="middle"),
         _text(_LEFT - 62, _TOP - 12, y_title, size=12),
     ]

@@ -50,6 +50,15 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert {"a", "b", "1", "4", "2"} <= {text.text for text in _drawn(svg, "text")}
 
 
+def test_what_stands_above_narrow_bars_is_turned() -> None:
+    """Or one figure covers the next."""
+    wide = bars("t", "y", ["a"], [Bars("ours", [2_000]), Bars("theirs", [2_000])])
+    narrow = bars("t", "y", list("abcdef"), [Bars(n, [2_000] * 6) for n in ("1", "2", "3", "4")])
+
+    assert "rotate" not in wide
+    assert narrow.count("rotate(-90") == 24
+
+
 @pytest.mark.parametrize(
     "series",
     [[], [Series("none", [])], [Series("zero", [(1, 0)])], [Series("s", [(1, 1)])] * 7],
