@@ -19,7 +19,12 @@ from worker.record import Fingerprint, Record, fingerprint, record_bytes
 
 #: Bytes of fetched records that may wait, in all partitions together, behind batches in work.
 #: A partition with nothing in work may always fetch, so a stuck one holds up no other.
-WAITING_BYTES_MAX = 64 * 1024 * 1024
+WAITING_BYTES_MAX = 32 * 1024 * 1024
+
+#: Bytes of records in work, in all partitions together: a flush makes about four times as much of
+#: them until it is durable. Partitions with a backlog share what is free; however little that is,
+#: each takes BATCH_BYTES_MIN, so those that wait for the store hold up no other.
+IN_WORK_BYTES_MAX, BATCH_BYTES_MIN = 16 * 1024 * 1024, 64 * 1024
 
 #: Seconds that one fetch waits for records: with every partition in it; with partitions left out
 #: that are full; with partitions that are being opened (five polls a second cost nothing).
@@ -48,9 +53,11 @@ class RecordBatch:
     reports to a life that nobody commits.
     """
 
-    def __init__(self, life: "Life", records: list[Record]) -> None:
+    def __init__(self, life: "Life", records: list[Record], size: int) -> None:
         self.life = life
         self.records = records
+        #: Bytes of the records.
+        self.size = size
         #: Set by the flush: how many dead letters in a row the partition ends with.
         self.dead_in_a_row = life.dead_in_a_row
 
@@ -112,10 +119,13 @@ class Life:
         self.waiting_bytes += sum(map(record_bytes, records))
         self.fetched = records[-1].offset + 1
 
-    def cut(self, limits: BatchLimits, now_s: float) -> RecordBatch | None:
-        """The next batch, if records wait and none is in work."""
-        if self.in_work is not None or not self.waiting:
-            return None
+    @property
+    def is_ready(self) -> bool:
+        """Records wait, and none are in work."""
+        return self.in_work is None and bool(self.waiting)
+
+    def cut(self, limits: BatchLimits, now_s: float) -> RecordBatch:
+        """The next batch of a life that is ready."""
         if len(self.waiting) <= limits.records_max and self.waiting_bytes <= limits.bytes_max:
             records, size = list(self.waiting), self.waiting_bytes
             self.waiting.clear()
@@ -124,7 +134,7 @@ class Life:
         self.waiting_bytes -= size
         if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
             self.fetch_at_s = now_s + limits.linger_s
-        self.in_work = RecordBatch(self, records)
+        self.in_work = RecordBatch(self, records, size)
         return self.in_work
 
     def _run(self, limits: BatchLimits) -> tuple[list[Record], int]:
@@ -271,8 +281,13 @@ class Assignment:
         self.ready.clear()
         if self.ended or self.broken is not None:
             return []
-        batches = (life.cut(self.limits, now_s) for life in self.lives.values())
-        return [batch for batch in batches if batch is not None]
+        ready = [life for life in self.lives.values() if life.is_ready]
+        if not ready:
+            return []
+        in_work = sum(life.in_work.size for life in self.lives.values() if life.in_work)
+        share = max(BATCH_BYTES_MIN, (IN_WORK_BYTES_MAX - in_work) // len(ready))
+        limits = replace(self.limits, bytes_max=min(self.limits.bytes_max, share))
+        return [life.cut(limits, now_s) for life in ready]
 
     def took(self, batch: RecordBatch, task: "asyncio.Task[object] | None") -> None:
         """The flush of a batch begins. One that was handed out too late does not."""

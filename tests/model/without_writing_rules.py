@@ -104,17 +104,17 @@ def dead_letters_after_the_messages() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 0, "HOLE", "LOST")
 def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
-    cut, settle = Life.cut, Life.settle
-
-    def at_once(life: Life, *args: Any) -> RecordBatch | None:
-        life.in_work = None
-        return cut(life, *args)
+    settle = Life.settle
+    whenever_something_waits = property(lambda life: bool(life.waiting))
 
     def settled(life: Life, batch: RecordBatch) -> None:
         life.in_work = batch
         settle(life, batch)
 
-    with patch.object(Life, "cut", at_once), patch.object(Life, "settle", settled):
+    with (
+        patch.object(Life, "is_ready", whenever_something_waits),
+        patch.object(Life, "settle", settled),
+    ):
         yield
 
 

@@ -16,7 +16,7 @@ from worker.lives import (
     RecordBatch,
 )
 from worker.progress import Progress
-from worker.record import Fingerprint, fingerprint
+from worker.record import Fingerprint, fingerprint, record_bytes
 
 STORED = Progress(
     table_id="t", epoch=1, next=10, origin=0, last=Fingerprint(5, 6), group=7, dead_in_a_row=3,
@@ -92,6 +92,32 @@ def test_batches_are_bounded_in_records_and_bytes() -> None:
     life.in_work = None
     assert [r.offset for r in one(assignment.cut(0.0)).records] == [15]
     assert life.waiting_bytes == 0
+
+
+async def test_all_that_is_in_work_is_bounded_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many partitions have a backlog; one alone has the whole of a batch (G8)."""
+    monkeypatch.setattr("worker.lives.IN_WORK_BYTES_MAX", 4_000)
+    monkeypatch.setattr("worker.lives.BATCH_BYTES_MIN", 250)
+    partitions = range(40)
+    assignment = opened(*partitions, limits=BatchLimits(bytes_max=3_000))
+    size = record_bytes(records(10, body=b"x" * 80)[0])
+    for partition in partitions[:4]:
+        assignment.add(partition, records(*range(10, 90), body=b"x" * 80), caught_up=False)
+    shares = [batch.size for batch in assignment.cut(0.0)]
+    assert shares == [1_000 // size * size] * 4
+
+    for partition in partitions[4:]:  # nothing of the four is durable: the others go on
+        assignment.add(partition, records(*range(10, 90), body=b"x" * 80), caught_up=False)
+    batches = assignment.cut(0.0)
+    assert [batch.size for batch in batches] == [250 // size * size] * 36
+
+    for batch in batches:
+        with batch:
+            pass
+    assert assignment.cut(0.0)[0].size == 250 // size * size
+    alone = opened(0, limits=BatchLimits(bytes_max=3_000))
+    alone.add(0, records(*range(10, 90), body=b"x" * 80), caught_up=False)
+    assert one(alone.cut(0.0)).size == 3_000 // size * size
 
 
 def test_large_records_make_the_next_fetch_a_small_one() -> None:
