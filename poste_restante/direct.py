@@ -38,7 +38,7 @@ class SignedCalls:
 
     def __init__(self, client: Any, credentials: Any) -> None:
         self._exceptions = client.exceptions
-        self._credentials = credentials
+        self.credentials = credentials
         meta = client.meta
         self._region = meta.region_name
         self._url = meta.endpoint_url.rstrip("/") + "/"
@@ -73,9 +73,9 @@ class SignedCalls:
         return parsed
 
     async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
-        if self._credentials is None:
+        if self.credentials is None:
             raise NoCredentialsError
-        frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
+        frozen = await self.credentials.get_frozen_credentials()  # renewed where they expire
         headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
         request = AWSRequest("POST", self._url, headers, body)
         SigV4Auth(frozen, "dynamodb", self._region).add_auth(request)

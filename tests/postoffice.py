@@ -51,7 +51,7 @@ class ReaderClient(FaultyClient):
 def as_opened(client: Any) -> Any:
     """A client for a reader: of a real one, what `open_mailboxes` makes of it."""
     if isinstance(client, worker.direct.DirectClient):
-        return DirectClient(client._client, client._credentials)
+        return DirectClient(client._client, client._calls.credentials)
     return client
 
 
