@@ -23,6 +23,7 @@ Attributes that are not listed are ignored; any other `v` makes the item unreada
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from poste_restante.message import Header, Message
@@ -61,7 +62,7 @@ Item = dict[str, Attribute]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-MILLISECOND = timedelta(milliseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
@@ -77,18 +78,10 @@ def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
         "v": {"N": str(FORMAT_VERSION)},
         "messages": {"L": [{"M": encode_message(message, topic)} for message in messages]},
     }
-    expires_at = expires_at_s(messages)
-    if expires_at is not None:
-        item["expires_at"] = {"N": str(expires_at)}
-    return item
-
-
-def expires_at_s(messages: Sequence[Message]) -> int | None:
-    """Epoch seconds at which all messages have expired. None: one of them does not expire."""
     expiries = [message.expires_at for message in messages if message.expires_at is not None]
-    if len(expiries) < len(messages):
-        return None
-    return -(-to_milliseconds(max(expiries)) // 1000)
+    if len(expiries) == len(messages):
+        item["expires_at"] = {"N": str(-(-to_milliseconds(max(expiries)) // 1000))}
+    return item
 
 
 def bundle_key(messages: Sequence[Message]) -> BundleKey:
@@ -97,18 +90,12 @@ def bundle_key(messages: Sequence[Message]) -> BundleKey:
         raise ValueError("a bundle has at least one message")
     first, last = messages[0], messages[-1]
     key = BundleKey(*last.position.log, last=last.position.offset, first=first.position.offset)
-    possible, before = key.is_possible(), -1
-    for message in messages:
-        epoch, partition, offset = message.position
-        if (
-            offset <= before
-            or message.user_id != first.user_id
-            or epoch != key.epoch
-            or partition != key.partition
-        ):
-            possible = False
-        before = offset
-    if not possible:
+    offsets = [message.position.offset for message in messages]
+    if (
+        not key.is_possible()
+        or any(a >= b for a, b in pairwise(offsets))
+        or any(m.user_id != first.user_id or m.position.log != key.log for m in messages)
+    ):
         raise ValueError(f"not one bundle: {key}")
     return key
 
@@ -224,7 +211,7 @@ def decode_message(attributes: Item, user_id: str, log: LogId, topic: str) -> Me
         content_type=_text(attributes, "c"),
         body=bytes(attributes["b"]["B"]),
         headers=tuple(_decode_headers(attributes.get("h", {"L": []})["L"])),
-        expires_at=None if expiry is None else EPOCH + int(expiry["N"]) * MILLISECOND,
+        expires_at=None if expiry is None else EPOCH + int(expiry["N"]) * _MILLISECOND,
         position=position,
     )
 
@@ -241,9 +228,9 @@ def _decode_headers(flat: Sequence[Attribute]) -> Iterator[Header]:
 
 def to_milliseconds(time: datetime) -> int:
     """Epoch milliseconds of an aware datetime, rounded down."""
-    return (time - EPOCH) // MILLISECOND
+    return (time - EPOCH) // _MILLISECOND
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
     """The aware datetime of epoch milliseconds. Raises OverflowError outside years 1 to 9999."""
-    return EPOCH + milliseconds * MILLISECOND
+    return EPOCH + milliseconds * _MILLISECOND

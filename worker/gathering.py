@@ -38,10 +38,6 @@ class _Share:
     write: PreparedWrite
     done: asyncio.Future[Any]
 
-    @property
-    def bytes_max(self) -> int:
-        return sum(put.bundle.bytes_max for put in self.write.puts)
-
 
 class GatheringClient:
     """A client whose small BatchWriteItem calls are gathered; every other call as before.
@@ -126,9 +122,7 @@ class GatheringClient:
 
 def _is_full(write: PreparedWrite) -> bool:
     """Whether a call leaves little room for another's items."""
-    if len(write.puts) == CALL_ITEMS_MAX:
-        return True
-    return 2 * sum(put.bundle.bytes_max for put in write.puts) > CALL_BYTES_MAX
+    return len(write.puts) == CALL_ITEMS_MAX or 2 * write.bytes_max > CALL_BYTES_MAX
 
 
 def _calls(waiting: Sequence[_Share]) -> Iterator[list[_Share]]:
@@ -136,7 +130,7 @@ def _calls(waiting: Sequence[_Share]) -> Iterator[list[_Share]]:
     call: list[_Share] = []
     items = size = 0
     for share in waiting:
-        more, bytes_max = len(share.write.puts), share.bytes_max
+        more, bytes_max = len(share.write.puts), share.write.bytes_max
         if call and (
             items + more > CALL_ITEMS_MAX
             or size + bytes_max > CALL_BYTES_MAX
@@ -161,13 +155,14 @@ def _split(answer: Any, shares: Sequence[_Share]) -> list[Any]:
         if not tables.keys() <= {table}:
             return [answer] * len(shares)
         for request in tables.get(table, ()):
-            left[owners[_key(request["PutRequest"]["Item"])]].append(request)
+            left[owners[item_key(request["PutRequest"]["Item"])]].append(request)
     except (AttributeError, KeyError, TypeError):
         return [answer] * len(shares)
     return [{"UnprocessedItems": {table: requests} if requests else {}} for requests in left]
 
 
-def _key(item: Item) -> Key:
+def item_key(item: Item) -> Key:
+    """The key of an item in its table."""
     return item["user_id"]["S"], item["position"]["S"]
 
 

@@ -74,6 +74,11 @@ class PreparedWrite(Mapping[str, Any]):
         self.puts = puts
         self._open = b""
 
+    @property
+    def bytes_max(self) -> int:
+        """Bytes of the items, as `item_bytes_max` counts them."""
+        return sum(put.bundle.bytes_max for put in self.puts)
+
     def body(self, **more: str) -> bytes:
         """The call's body. more: further members of the call, by their names in the API."""
         if not self._open:  # made once: a call that is throttled is sent many times

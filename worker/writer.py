@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from poste_restante.item import Item, write_units
+from poste_restante.item import write_units
 from worker import gathering
 from worker.budget import WriteBudget, consumed_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
+from worker.gathering import item_key
 from worker.wire import EncodedPut, PreparedWrite, encode_put
 
 
@@ -127,13 +128,9 @@ class DynamoDBWriter:
             tables = answer["UnprocessedItems"]
             if not tables.keys() <= {self._table}:
                 return None
-            return {_key(r["PutRequest"]["Item"]) for r in tables.get(self._table, ())}
+            return {item_key(r["PutRequest"]["Item"]) for r in tables.get(self._table, ())}
         except (AttributeError, KeyError, TypeError):
             return None
-
-
-def _key(item: Item) -> tuple[str, str]:
-    return item["user_id"]["S"], item["position"]["S"]
 
 
 def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:

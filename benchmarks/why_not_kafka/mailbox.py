@@ -12,9 +12,10 @@ from typing import Any
 
 import aioboto3
 
+from benchmarks.reading.mail import Metered
 from benchmarks.why_not_kafka.scan import BODY_BYTES, MISSED
 from poste_restante import Mailboxes
-from poste_restante.item import Item, encode_bundle, item_bytes
+from poste_restante.item import Item, encode_bundle
 from poste_restante.message import Message
 from poste_restante.position import Position
 from poste_restante.table import TABLE_SCHEMA, TableRecord
@@ -28,24 +29,6 @@ _CALL_ITEMS = 25
 _IN_FLIGHT = 8
 #: Fetches of each size, of which the median is reported; as many before, that are not counted.
 FETCHES = 50
-
-
-class Metered:
-    """A client that asks every Query what it cost."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.queries, self.units, self.bytes = 0, 0.0, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    async def query(self, **arguments: Any) -> Any:
-        answer = await self._client.query(**arguments, ReturnConsumedCapacity="TOTAL")
-        self.queries += 1
-        self.units += answer["ConsumedCapacity"]["CapacityUnits"]
-        self.bytes += sum(map(item_bytes, answer["Items"]))
-        return answer
 
 
 async def measure(endpoint: str, sizes: list[int], table: str = TABLE) -> list[dict[str, float]]:
@@ -109,7 +92,7 @@ async def _fetches(client: Any, table: str) -> dict[str, float]:
     mailboxes = Mailboxes(metered, table=table)
     for _ in range(FETCHES):
         await mailboxes.fetch(USER)
-    metered.queries, metered.units, metered.bytes = 0, 0.0, 0
+    metered.reset()
     took: list[float] = []
     used = time.process_time()
     for _ in range(FETCHES):
@@ -121,6 +104,6 @@ async def _fetches(client: Any, table: str) -> dict[str, float]:
     cpu_s = time.process_time() - used
     return {
         "seconds": round(statistics.median(took), 5), "cpu_s": round(cpu_s / FETCHES, 5),
-        "queries": metered.queries / FETCHES, "read_units": metered.units / FETCHES,
+        "queries": metered.queries / FETCHES, "read_units": metered.read_units / FETCHES,
         "bytes": metered.bytes / FETCHES,
     }  # fmt: skip
