@@ -1,8 +1,9 @@
 """A gateway's own client against every fault: what fetch and ack make of it, and what the table
 holds then. In all of them botocore's own attempts come first; most tests give it one."""
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 
@@ -25,6 +26,8 @@ from tests.records import message
 LOG = LogId(1, 3)
 THREE = [(0, 0), (1, 1), (2, 2)]
 FETCH, RAISE, DELETE = "Query", "UpdateItem", "BatchWriteItem"
+#: More than a gateway keeps after the calls of one fetch.
+CONNECTIONS_MAX = 4
 
 
 def opened(faulty: Faulty, attempts: int = 1) -> AbstractAsyncContextManager[Mailboxes]:
@@ -39,6 +42,22 @@ async def delivered(faulty: Faulty, mailboxes: Mailboxes, user: str) -> str:
     assert offsets(page) == [0, 1, 2]
     assert page.receipt is not None
     return page.receipt
+
+
+async def over(fault: Fault, faulty: Faulty, mailboxes: Mailboxes) -> None:
+    """The fault is over for this gateway: at once after a refusal.
+
+    That has reset each connection that was kept, and one whose end the loop has not come to see
+    yet still fails the call that takes it. They are used up, all at the same time.
+    """
+
+    async def used_up() -> None:
+        with suppress(StoreUnavailable):
+            await mailboxes.fetch("nobody")
+
+    faulty.endpoint.restored()
+    if fault is Fault.REFUSED:
+        await asyncio.gather(*(used_up() for _ in range(CONNECTIONS_MAX)))
 
 
 def meant(fault: Fault) -> type[MailboxError]:
@@ -68,7 +87,7 @@ async def test_a_fetch_says_what_befell_it(faulty: Faulty, fault: Fault) -> None
                 await fresh.fetch("bob", after=after)
             said(caught.value, fault)
             assert faulty.endpoint.injected == {(fault, FETCH): number + 1}
-            faulty.endpoint.restored()  # at once, after a refusal
+            await over(fault, faulty, mailboxes)
             assert offsets(await fresh.fetch("bob", after=after)) == [1, 2]
     assert await faulty.office.bundles() == THREE
     assert await faulty.office.cursor() == {}
@@ -92,7 +111,7 @@ async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
             cursor = await faulty.office.cursor(user)
             assert cursor in ({}, {LOG: 2})
             raised_at_once.add(bool(cursor))
-            faulty.endpoint.restored()  # at once, after a refusal
+            await over(fault, faulty, mailboxes)
             seen = offsets(await mailboxes.fetch(user))
             assert seen == ([] if cursor else [0, 1, 2])
             await mailboxes.ack(user, receipt)
@@ -117,7 +136,7 @@ async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> 
             assert await faulty.office.cursor(user) == {LOG: 2}
             left.append(await faulty.office.bundles(user))
 
-            faulty.endpoint.restored()  # at once, after a refusal
+            await over(fault, faulty, mailboxes)
             page = await mailboxes.fetch(user)
             assert offsets(page) == []
             assert (page.receipt is None) == (await faulty.office.bundles(user) == [])

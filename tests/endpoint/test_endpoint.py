@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.endpoint import Fault, FaultyEndpoint, Landing, assert_met, calm, nth, rates
+from tests.endpoint import Fault, FaultyEndpoint, Landing, assert_met, calm, nth, rates, server
 from tests.endpoint.upstream import Answered, Upstream, batch, both, call, outcome
 
 MADE = [Fault.CUT_AFTER, Fault.SLOW, Fault.MISSHAPEN, Fault.TRUNCATED]
@@ -144,8 +144,11 @@ def test_a_late_call_that_is_never_retried_lands_all_the_same(
         assert endpoint.landed == {Landing.LIMIT: 1, Landing.END: 1}
 
 
-def test_nobody_listens_in_an_outage_and_the_port_is_kept() -> None:
+def test_nobody_listens_in_an_outage_and_the_port_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Connections are reset, further ones refused, until it is over (G1)."""
+    monkeypatch.setattr(server, "REFUSED_S", 3.0)  # a test that is held up meets it all the same
     with both() as (upstream, endpoint):
         call(endpoint, batch("a"))
         url = endpoint.url
