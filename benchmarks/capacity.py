@@ -13,7 +13,7 @@ acknowledgement and no progress is kept, so it is charged for neither.
 
 Every mean is taken as the case: each reconnect finds as much as any other, so a Query that is
 rounded up is counted up to one read unit short. Not counted: the topic itself, which all three
-need, backups, traffic, and what a replay writes twice.
+need, backups, traffic, what a replay writes twice, and how late TTL is.
 """
 
 import math
@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.capacity_inputs import AT_ONCE, Deletion, Load, Machine, Prices
 from poste_restante.item import READ_UNIT_BYTES, WRITE_UNIT_BYTES, encode_bundle, item_bytes
 from poste_restante.message import Message
-from poste_restante.position import Position
+from poste_restante.position import CURSOR_KEY, LogId, Position
 from worker.bundles import BundleLimits
 
 DAY_S, MONTH_DAYS = 86_400, 30
@@ -31,6 +31,8 @@ DAY_S, MONTH_DAYS = 86_400, 30
 QUERY_BYTES_MAX = 1024 * 1024
 #: DynamoDB's index overhead per stored item ("Item sizes and formats"), billed as storage alone.
 STORED_ITEM_OVERHEAD_BYTES = 100
+#: Of each partition: what brokers bear is counted with them.
+COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +77,15 @@ class Mailboxes:
 class Scan:
     """What it takes to answer each reconnect by reading its partition.
 
-    brokers, cores: for that alone, in parts: the topic is there anyway.
+    brokers, cores: for that alone, in parts: the topic is there anyway. brokers_of_partitions: that
+    it takes to have so many partitions at all, whatever is read; not in the dollars.
     """
 
     bytes_per_reconnect: float
     cpu_s_per_reconnect: float
     sent_gb_per_s_peak: float
     brokers: float
+    brokers_of_partitions: float
     cores: float
     dollars_per_month: float
 
@@ -99,6 +103,14 @@ def bundle_bytes(load: Load, messages: int) -> int:
                     expires_at=time + timedelta(days=load.retention_days))
         )  # fmt: skip
     return item_bytes(encode_bundle(made, topic))
+
+
+def cursor_bytes(load: Load) -> int:
+    """DynamoDB's size of a cursor, of one partition: it has no expiry, and stays."""
+    return item_bytes({
+        "user_id": {"S": "u" * load.user_id_bytes}, "position": {"S": CURSOR_KEY},
+        LogId(1, 3).encode(): {"N": "1234567"},
+    })  # fmt: skip
 
 
 def bundle_sizes(load: Load) -> list[tuple[float, int, int]]:
@@ -138,9 +150,10 @@ def mailboxes(load: Load, machine: Machine, deletion: Deletion = AT_ONCE) -> Mai
     peak = load.undelivered_per_day / DAY_S * load.peak_factor
     partitions = _partitions(peak, machine)
     progress = min(partitions * DAY_S / machine.commit_interval_s, load.undelivered_per_day)
-    per_fetch = fetched * (1 + rereads) * size / load.reconnects_per_day
+    per_fetch = fetched * (1 + rereads) * size / load.reconnects_per_day + cursor_bytes(load)
     waiting = fetched * load.wait_h / 24 + (bundles - fetched) * load.retention_days
     stored = (waiting + fetched * kept_days) * (size + STORED_ITEM_OVERHEAD_BYTES)
+    stored += load.users * (cursor_bytes(load) + STORED_ITEM_OVERHEAD_BYTES)
     written, removed = bundles * units, fetched * units * deleted
     writes = written + removed + acknowledged + progress
     cores = peak * machine.worker_cpu_us / 1e6 / machine.utilization
@@ -195,5 +208,6 @@ def scan(load: Load, machine: Machine, prices: Prices) -> Scan:
     return Scan(
         bytes_per_reconnect=sent, cpu_s_per_reconnect=cpu_s, sent_gb_per_s_peak=peak * sent / 1e9,
         brokers=brokers, cores=cores,
+        brokers_of_partitions=machine.scan_partitions * COPIES / machine.broker_partitions,
         dollars_per_month=brokers * prices.broker_month + cores * prices.vcpu_month,
     )  # fmt: skip

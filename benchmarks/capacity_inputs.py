@@ -13,8 +13,7 @@ class Load:
     reconnect, on average. fetched_share: of undelivered messages, those that are called for
     before they expire. wait_h: a fetched message's wait. messages_per_bundle: of one mailbox in
     one flush, on average, before a bundle's limits cut it; what the benchmarks find on their
-    realistic day without a linger. peak_factor: busiest second over the
-    mean.
+    realistic day without a linger. peak_factor: busiest second over the mean.
     """
 
     users: float = 50e6
@@ -79,10 +78,10 @@ class Machine:
     worker_cpu_us: a worker's processor time per message. utilization: of a core, at the peak.
     partition_messages_per_s: that one partition, flushed one batch at a time, is asked to bear.
     commit_interval_s: between two writes of a partition's progress. scan_partitions: that the
-    scan's topic has; a broker bears some thousands. scan_cpu_us: a
-    gateway's processor time per record that it reads and throws away. record_bytes_more: of a
-    record in a scan, beside its body. compression: bytes sent per byte of records.
-    broker_read_mb_per_s: that one broker sends to readers.
+    scan's topic has. broker_partitions: that one broker bears, copies included: AWS's advice for
+    16 vCPUs (docs/capacity.md). scan_cpu_us: a gateway's processor time per record that it reads
+    and throws away. record_bytes_more: of a record in a scan, beside its body. compression: bytes
+    sent per byte of records. broker_read_mb_per_s: that one broker sends to readers.
     """
 
     worker_cpu_us: float
@@ -92,6 +91,7 @@ class Machine:
     commit_interval_s: float = 5.0
     partitions_min: int = 8
     scan_partitions: int = 10_000
+    broker_partitions: int = 4_000
     record_bytes_more: int = 70
     compression: float = 0.5
     broker_read_mb_per_s: float = 500.0
@@ -99,7 +99,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Dollars, list, us-east-1, on demand (addresses in docs/capacity.md). vcpu: a month of one,
+    """Dollars, list, us-east-1, on demand (addresses in docs/dynamodb.md). vcpu: a month of one,
     compute optimized; broker: a month of one that sends `broker_read_mb_per_s`: both rounded."""
 
     million_write_units: float = 0.625

@@ -16,11 +16,13 @@ from benchmarks.made import made, markdown, number, size
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
 RESULTS = Path(__file__).parent / "results"
 USERS = (1e6, 50e6, 500e6)
-#: Seconds of the linger where a table has one: the day's bursts are mostly in one bundle then.
+#: Seconds of the linger where a table has one: a day's burst is cut into fewer than two then.
 LINGER_S = 30.0
 BURSTS = (1, 1.5, 2, 3, 5, 10)
 BODIES = (100, 300, 1_000, 3_000, 10_000)
 RECONNECTS = (0.1, 0.5, 1, 4, 20)
+#: Of the topic that is scanned: up to what nobody runs.
+SCAN_PARTITIONS = (10_000, 60_000, 170_000, 1_000_000)
 DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL alone": TTL_ALONE}
 
 
@@ -158,8 +160,26 @@ def deletions() -> str:
     return markdown(["reconnects per user and day", *DELETIONS], rows)
 
 
+def scans() -> str:
+    """The largest service's scan, by the partitions of its topic, which brokers have to bear."""
+    load, prices, rows = Load(users=USERS[-1]), Prices(), []
+    for partitions in SCAN_PARTITIONS:
+        machine = dataclasses.replace(measured(), scan_partitions=partitions)
+        found = scan(load, machine, prices)
+        brokers = max(found.brokers, found.brokers_of_partitions)
+        rows.append([
+            f"{partitions:,}", size(found.bytes_per_reconnect), number(found.brokers),
+            number(found.brokers_of_partitions), number(found.cores),
+            dollars(brokers * prices.broker_month + found.cores * prices.vcpu_month),
+        ])  # fmt: skip
+    header = ["partitions", "a reconnect reads", "brokers for what is read", "for the partitions",
+              "gateway cores", "the larger number of brokers, and the cores, a month"]  # fmt: skip
+    return markdown(header, rows)
+
+
 TABLES = {
-    table.__name__: table for table in (assumptions, services, lingers, bursts, bodies, deletions)
+    table.__name__: table
+    for table in (assumptions, services, scans, lingers, bursts, bodies, deletions)
 }
 
 

@@ -12,6 +12,7 @@ from benchmarks.capacity import (
     Store,
     bundle_bytes,
     bundle_sizes,
+    cursor_bytes,
     item_per_message,
     lean_item_bytes,
     mailboxes,
@@ -75,6 +76,7 @@ def test_units_of_messages_that_stand_alone() -> None:
     assert found.store.write_units == 3_400
     assert found.store.read_units == 400
     stored = 1_000 * 4 / 24 * (bundle_bytes(SINGLE, 1) + 100)
+    stored += 100 * (cursor_bytes(SINGLE) + 100)  # of each user, for good
     assert found.store.stored_gb == pytest.approx(stored / 1e9)
 
 
@@ -117,8 +119,11 @@ def test_what_is_not_deleted_is_read_again_and_stored() -> None:
     )
 
     assert at_once.deleted == later.deleted > ttl.deleted == 0
-    assert later.fetch_bytes == pytest.approx(11 * at_once.fetch_bytes)
-    assert ttl.fetch_bytes == pytest.approx((1 + 4 * (30 - 4 / 24)) * at_once.fetch_bytes)
+    once, eleven_times, all_month = (
+        found.fetch_bytes - cursor_bytes(load) for found in (at_once, later, ttl)
+    )
+    assert eleven_times == pytest.approx(11 * once)
+    assert all_month == pytest.approx((1 + 4 * (30 - 4 / 24)) * once)
     assert at_once.store.stored_gb < later.store.stored_gb < ttl.store.stored_gb
     never_so_often = mailboxes(load, MACHINE, Deletion(rereads=200))
     assert never_so_often == ttl
@@ -146,6 +151,27 @@ def test_a_table_grows_with_the_messages_and_a_scan_with_their_square() -> None:
     assert scans[1].bytes_per_reconnect == pytest.approx(10 * scans[0].bytes_per_reconnect)
     assert scans[1].brokers == pytest.approx(100 * scans[0].brokers)
     assert scans[1].dollars_per_month == pytest.approx(100 * scans[0].dollars_per_month)
+
+
+def test_more_partitions_make_a_scan_shorter_and_take_brokers() -> None:
+    """By hand: three copies of 12,000 partitions are 36,000, of which a broker bears 4,000."""
+    few, many = (
+        scan(Load(), replace(MACHINE, scan_partitions=n), Prices()) for n in (12_000, 24_000)
+    )
+
+    assert few.brokers_of_partitions == 9
+    assert many.brokers_of_partitions == 18
+    assert many.bytes_per_reconnect == pytest.approx(few.bytes_per_reconnect / 2)
+    assert many.dollars_per_month == pytest.approx(few.dollars_per_month / 2)
+
+
+def test_a_cursor_is_the_one_that_an_acknowledgement_makes() -> None:
+    """One attribute for each partition, by its name in the format: of one, and less than 60."""
+    written = {
+        "user_id": {"S": "u" * 16}, "position": {"S": "!"}, "0001.00003": {"N": "1234567"},
+    }  # fmt: skip
+
+    assert cursor_bytes(Load(user_id_bytes=16)) == item_bytes(written) < 60
 
 
 def test_workers_and_partitions_bear_the_peak() -> None:
