@@ -7,6 +7,7 @@ library brings some hundred megabytes to a development environment, or is not ke
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 440
@@ -19,6 +20,8 @@ _STYLES = (
 )  # fmt: skip
 #: Of a digit above a bar.
 _DIGIT_WIDTH = 5.2
+#: Between two names, which are as wide as this at most.
+_NAME_HEIGHT, _NAME_WIDTH = 14, 150
 #: Steps of a linear axis, at most.
 _STEPS_MAX = 6
 
@@ -84,6 +87,7 @@ def plot(
         raise ValueError("there is no point to draw")
     across, up = x_axis([x for x, _ in points]), y_axis([y for _, y in points])
     parts = [*_frame(title, x_title, y_title, len(series)), *_lines_across(up)]
+    names: list[_Name] = []
     for value, label in across.ticks:
         x = _x(across, value)
         parts += [_line(x, _TOP, x, _BOTTOM), _text(x, _BOTTOM + 20, label, anchor="middle")]
@@ -96,8 +100,25 @@ def plot(
         )
         parts += [f'<circle cx="{x:g}" cy="{y:g}" r="4" fill="{colour}"/>' for x, y in places]
         x, y = places[-1]
-        parts.append(_text(x + 10, y + 4, one.name, colour=colour))
-    return "\n".join([*parts, "</svg>\n"])
+        names.append(_Name(y + 4, x + 10, one.name, colour))
+    return "\n".join([*parts, *_names(names), "</svg>\n"])
+
+
+class _Name(NamedTuple):
+    y: float
+    x: float
+    name: str
+    colour: str
+
+
+def _names(names: Sequence[_Name]) -> Iterator[str]:
+    """Over the lines, one below the other where two would cover each other."""
+    written: list[_Name] = []
+    for one in sorted(names):
+        beside = [other.y for other in written if abs(other.x - one.x) < _NAME_WIDTH]
+        written.append(one._replace(y=max([one.y, *(y + _NAME_HEIGHT for y in beside)])))
+    for y, x, name, colour in written:
+        yield _text(x, y, name, colour=colour, over=True)
 
 
 def bars(title: str, y_title: str, groups: Sequence[str], series: Sequence[Bars]) -> str:
@@ -178,10 +199,19 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 13, colour: str = "#222222"
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    size: int = 13,
+    colour: str = "#222222",
+    over: bool = False,
 ) -> str:
+    """over: lines that pass behind it are broken off around it."""
+    ground = ' stroke="white" stroke-width="4" paint-order="stroke"' if over else ""
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
-        f' font-family="sans-serif">'
+        f' font-family="sans-serif"{ground}>'
         f"{escape(text)}</text>"
     )

@@ -33,14 +33,16 @@ def written(text: str, found: dict[str, Any]) -> str:
 
 
 def picture(found: dict[str, Any]) -> str:
-    """Seconds until a user who comes back is answered, by how many messages wait in all."""
+    """Seconds until a user who comes back is answered; of a table, while it is rebuilt."""
     table = found["table"]
     return plot(
         "Until a user who reconnects is answered",
-        "messages (scan, mailbox) or users (table) that the log holds",
+        "messages missed (scan), messages stored (mailbox), users (table)",
         "seconds",
         [
-            Series("a table, rebuilt", [(p["users"], p["seconds"]) for p in table["restored"]]),
+            Series(
+                "a table, while rebuilt", [(p["users"], p["seconds"]) for p in table["restored"]]
+            ),
             Series("its changelog, read", [(p["users"], p["seconds"]) for p in table["floor"]]),
             Series("scan and filter", [(p["records"], p["seconds"]) for p in found["scan"]]),
             Series("a mailbox here", [(p["messages"], p["seconds"]) for p in found["mailbox"]]),
@@ -82,7 +84,7 @@ def _partitions(found: dict[str, Any]) -> str:
 def _extrapolated(found: dict[str, Any]) -> str:
     more = extrapolated(found["partitions"], USERS)
     rows = [
-        ["resident memory", size(more["resident_gb"] * 1e9)],
+        ["resident memory", size(more["resident_gb"] * 2**30)],
         ["open files", number(more["open_files"])],
         ["creating them, one request after the other", seconds(more["create_days"] * 86_400)],
         ["broker CPU of a start of all of them", seconds(more["start_cpu_h"] * 3_600)],

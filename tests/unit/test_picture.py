@@ -25,6 +25,17 @@ def test_points_stand_where_their_logarithms_are() -> None:
     assert {"a & b", "0.1", "1", "10", "1,000"} <= set(texts)
 
 
+def test_names_do_not_cover_each_other() -> None:
+    """Lines that end close together are still told apart; lines that do not keep their height."""
+    close = [Series(name, [(1, 10.0), (10, last)]) for name, last in (("a", 100), ("b", 99.0))]
+    svg = plot("t", "x", "y", [*close, Series("c", [(1, 10.0), (10, 10.0)])])
+    at = {text.text: float(text.attrib["y"]) for text in _drawn(svg, "text")}
+    ends = [float(c.attrib["cy"]) for c in _drawn(svg, "circle")][1::2]
+
+    assert at["b"] - at["a"] >= 14
+    assert (at["a"], at["c"]) == pytest.approx((ends[0] + 4, ends[2] + 4))
+
+
 def test_a_linear_axis_begins_at_nothing_and_ends_at_a_whole_step() -> None:
     """Half of the largest is half as high."""
     axis = linear_axis([0, 30, 55])
