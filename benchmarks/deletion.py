@@ -10,10 +10,11 @@ rounding give the units. All costs are said in write units, by list price.
 The realistic day: every user returns so many times a day (log-normal, median 2, sigma 1.3: one in
 six less than every other day, one in six above 7 times), and while he is away gets so many bursts
 a day (log-normal, median 3, sigma 1) of 3 messages in the mean (geometric), 10 s apart in the mean.
-Bodies are log-normal with a median of 300 bytes. One user in ten has left for good. Messages of a
-burst that come within `linger_s` share a bundle. 30 days of retention, one day until TTL has
-removed what expired; 90 days are played and the last 45 are counted. The light day has users
-who return once a day and get one burst in two days.
+Bodies are log-normal with a median of 300 bytes, sigma 0.8. One user in ten has left for good. All
+of this is assumed, and no service's account: put your own into `Day`. Messages of a burst that come
+within `linger_s` share a bundle. 30 days of retention, one day until TTL has removed what expired;
+90 days are played and the last 45 are counted. The light day has users who return once a day and
+get one burst in two days.
 """
 
 import random
@@ -31,8 +32,8 @@ WRITE_BYTES, READ_BYTES, STORED_BYTES = 1024, 4096, 100
 #: Of a read unit, and of a byte for a day, in write units.
 READ = READ_UNIT / WRITE_UNIT
 BYTE_DAY = GB_MONTH / 2**30 / 30 / WRITE_UNIT
-#: Bytes of a bundle without its messages, of a message without its body, of a cursor: the table
-#: of sizes in docs/dynamodb.md.
+#: Bytes of a bundle without its messages and of a message without its body: the table of sizes in
+#: docs/dynamodb.md; of a cursor, of one partition, rounded up.
 ITEM_BYTES, MESSAGE_BYTES, CURSOR_BYTES = 110, 33, 60
 
 DAYS, COUNTED_FROM, RETENTION_DAYS, TTL_LAG_DAYS = 90.0, 45.0, 30.0, 1.0
