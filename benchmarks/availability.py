@@ -6,7 +6,7 @@ the broker until a reader sees it; the *pause* of an event is the longest wait o
 sent around it, in the partitions of the worker that it befell, and in the others.
 *Back* is from the return of a service until everything that was sent before it is readable.
 
-Prints a line of JSON and the table of docs/delivery.md: of each event the pauses of all runs.
+Prints a line of JSON and the table of docs/operations.md: of each event the pauses of all runs.
 """
 
 import asyncio
