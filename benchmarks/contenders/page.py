@@ -94,12 +94,15 @@ def growth(found: Found) -> str:
                 contender, f"{row['records']:,}", number(row["cpu_us_per_message"]),
                 f"{row['cpu_us_per_message'] / own[0]['cpu_us_per_message']:.2f}",
                 number(row["resident_mb"]), f"{row['resident_mb'] / own[0]['resident_mb']:.2f}",
+                *(_cells(row, own)[n] for n in (1, 3, 6)),
             ]
             for row in own
         ]  # fmt: skip
     return markdown(
-        ["contender", "records", "CPU, µs", "of the first", "peak MB", "of the first"], lines
-    )
+        ["contender", "records", "CPU, µs", "of the first", "peak MB", "of the first",
+         "write units", "calls", "messages/s"],
+        lines,
+    )  # fmt: skip
 
 
 TABLES: Mapping[str, Callable[[Found], str]] = {

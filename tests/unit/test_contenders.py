@@ -242,7 +242,7 @@ def test_a_table_varies_its_own_factor_alone() -> None:
     assert len(TABLES["contenders_bodies"](found()).splitlines()) == 2 + 4
     assert len(TABLES["contenders_local"](found()).splitlines()) == 2 + 4
     growth = TABLES["contenders_growth"](found()).splitlines()
-    assert "| worker | 1,000,000 | 50 | 1.00 | 50 | 1.00 |" in growth
+    assert "| worker | 1,000,000 | 50 | 1.00 | 50 | 1.00 | 1,000 | 40 | - |" in growth
 
 
 @pytest.mark.parametrize("file", PICTURES)
