@@ -15,14 +15,17 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from poste_restante.item import Item, item_bytes
+from poste_restante.item import Attribute, Item
 from poste_restante.position import LogId
 
-#: Bytes of items kept in all, as DynamoDB counts them; in memory it is two or three times that. At
-#: 1 MB of a Query each, of some thirty users who read a deep mailbox at the same time.
-AHEAD_BYTES_MAX = 32 * 1024 * 1024
+#: Bytes of memory that the kept items take in all: of some thirty users who read a deep mailbox of
+#: messages of 1 KB at the same time.
+AHEAD_BYTES_MAX = 64 * 1024 * 1024
 #: Seconds that they are kept: a client asks for the next page at once, or does not.
 AHEAD_S_MAX = 30.0
+#: Bytes that a value takes in memory beside its content, in a dict and as an object: 1 MB of short
+#: messages, as DynamoDB counts them, takes 40 MB.
+_VALUE_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,20 @@ def run_of(boundary: str, unread: Iterable[Item]) -> Ahead | None:
     return Ahead(boundary, items) if items else None
 
 
+def memory_bytes(item: Item) -> int:
+    """About what an item takes in memory."""
+    return sum(map(_value_memory, item.values()))
+
+
+def _value_memory(value: Attribute) -> int:
+    ((kind, content),) = value.items()
+    if kind == "M":
+        return _VALUE_BYTES + sum(map(_value_memory, content.values()))
+    if kind == "L":
+        return _VALUE_BYTES + sum(map(_value_memory, content))
+    return _VALUE_BYTES + (len(content) if kind in {"S", "B", "N"} else 0)
+
+
 class ReadAhead:
     """The runs of many mailboxes, each taken once. What is oldest goes first.
 
@@ -70,7 +87,7 @@ class ReadAhead:
 
     def keep(self, key: str, ahead: Ahead, now_s: float) -> None:
         self._remove(key)
-        size = sum(map(item_bytes, ahead.items))
+        size = sum(map(memory_bytes, ahead.items))
         self._runs[key] = ahead, size, now_s
         self.bytes += size
         self._drop_old(now_s)

@@ -1,9 +1,17 @@
 """What was read beyond a page: what may be kept of it, and for how long."""
 
-from poste_restante.ahead import AHEAD_S_MAX, Ahead, ReadAhead, run_of
-from poste_restante.item import Item, encode_bundle, item_bytes
+import tracemalloc
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from poste_restante.ahead import AHEAD_S_MAX, Ahead, ReadAhead, memory_bytes, run_of
+from poste_restante.direct import decode_answer
+from poste_restante.item import Item, encode_bundle
 from poste_restante.position import LogId
 from tests.records import TOPIC, message
+from tests.unit.test_reader_direct import page
 
 LOG = LogId(1, 3)
 
@@ -41,11 +49,11 @@ def test_a_run_is_taken_once() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     """In bytes, the oldest goes first; and in time, by a clock that may be set back (G8)."""
-    ahead = ReadAhead(bytes_max=2 * item_bytes(item(1)))
+    ahead = ReadAhead(bytes_max=2 * memory_bytes(item(1)))
     for user in ("ann", "bob", "cid"):
         ahead.keep(user, run(1), 0.0)
 
-    assert ahead.bytes == 2 * item_bytes(item(1))
+    assert ahead.bytes == 2 * memory_bytes(item(1))
     assert ahead.take("ann", 0.0) is None
     assert ahead.take("bob", AHEAD_S_MAX - 1) == run(1)
     assert ahead.take("cid", AHEAD_S_MAX) is None
@@ -53,3 +61,33 @@ def test_what_is_kept_is_bounded() -> None:
     assert ahead.take("cid", 99.0) is None
     ahead.keep("cid", run(1, 2, 3), 100.0)
     assert (ahead.take("cid", 100.0), ahead.bytes) == (None, 0)
+
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "messages"), [(b"", 0, 100), (b"x" * 2_000, 0, 100), (b"", 10_000, 1)]
+)
+def test_what_is_kept_is_counted_as_the_memory_that_it_takes(
+    body: bytes, headers: int, messages: int
+) -> None:
+    """Short messages take forty times what DynamoDB counts, empty headers two hundred times: a
+    limit in its bytes would be none (G8)."""
+    many = [
+        replace(
+            message(offset, body=body), headers=(("", b""),) * headers, time=LONG_AGO,
+            expires_at=LONG_AGO,
+        )
+        for offset in range(messages)
+    ]  # fmt: skip
+    answer = page(*[encode_bundle(many, TOPIC)] * 10)
+    tracemalloc.start()
+    try:
+        kept = decode_answer(answer)["Items"]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert taken / 2 < sum(map(memory_bytes, kept))
+    assert sum(map(memory_bytes, kept)) < 3 * taken
