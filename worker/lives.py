@@ -17,14 +17,18 @@ from typing import Self
 from worker.progress import Progress
 from worker.record import Fingerprint, Record, fingerprint, record_bytes
 
-#: Bytes of fetched records that may wait, in all partitions together, behind batches in work.
-#: A partition with nothing in work may always fetch, so a stuck one holds up no other.
-WAITING_BYTES_MAX = 32 * 1024 * 1024
+#: Bytes of fetched records that may wait, in all partitions together, behind batches in work, and
+#: how many records: each takes some 300 bytes beside its own. A partition with nothing waiting may
+#: always fetch its share of that, so a stuck one holds up no other.
+WAITING_BYTES_MAX, WAITING_RECORDS_MAX = 32 * 1024 * 1024, 128 * 1024
 
-#: Bytes of records in work, in all partitions together: a flush makes about four times as much of
-#: them until it is durable. Partitions with a backlog share what is free; however little that is,
-#: each takes BATCH_BYTES_MIN, so those that wait for the store hold up no other.
-IN_WORK_BYTES_MAX, BATCH_BYTES_MIN = 16 * 1024 * 1024, 64 * 1024
+#: Bytes of records in work, in all partitions together, and how many: a flush makes about four
+#: times as much of them until it is durable, and some 1,500 bytes of each. Partitions with a
+#: backlog share what is free; however little that is, each takes a small batch, so those that wait
+#: for the store hold up no other.
+IN_WORK_BYTES_MAX, IN_WORK_RECORDS_MAX = 16 * 1024 * 1024, 64 * 1024
+#: A small batch.
+BATCH_BYTES_MIN, BATCH_RECORDS_MIN = 64 * 1024, 256
 
 #: Seconds that one fetch waits for records: with every partition in it; with partitions left out
 #: that are full; with partitions that are being opened (five polls a second cost nothing).
@@ -209,6 +213,7 @@ class Assignment:
         self.idle = asyncio.Event()
         self.idle.set()
         self._on_broken = on_broken
+        self._room = True
         self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
         self._record_bytes = 1024.0  # a guess until the first fetch: a chat message and headers
 
@@ -228,7 +233,11 @@ class Assignment:
 
     def hungry(self, now_s: float) -> set[int]:
         """Partitions to fetch from: nothing waits, or there is room to gather a larger batch."""
-        room = sum(life.waiting_bytes for life in self.lives.values()) < WAITING_BYTES_MAX
+        lives = self.lives.values()
+        room = self._room = (
+            sum(life.waiting_bytes for life in lives) < WAITING_BYTES_MAX
+            and sum(len(life.waiting) for life in lives) < WAITING_RECORDS_MAX
+        )
         return {
             partition
             for partition, life in self.lives.items()
@@ -257,14 +266,18 @@ class Assignment:
         return min([POLL_IDLE_S, *(max(0.0, life.fetch_at_s - now_s) for life in out)])
 
     def records_wanted(self) -> int:
-        """Records of one fetch call, so that they are about one batch in bytes.
+        """Records of one fetch call, so that they are about one batch in bytes; a partition's
+        share of what may wait where there was no room at the last look of `hungry`.
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
         if self.records_max is not None:
             return self.records_max
-        fitting = int(self.limits.bytes_max // self._record_bytes)
-        return max(1, min(self.limits.records_max, fitting))
+        limits = self.limits
+        if not self._room:
+            count = len(self.lives)
+            limits = self._limits(WAITING_RECORDS_MAX // count, WAITING_BYTES_MAX // count)
+        return max(1, min(limits.records_max, int(limits.bytes_max // self._record_bytes)))
 
     def add(self, partition: int, records: Sequence[Record], *, caught_up: bool) -> None:
         """Records fetched for a partition of this assignment."""
@@ -284,10 +297,20 @@ class Assignment:
         ready = [life for life in self.lives.values() if life.is_ready]
         if not ready:
             return []
-        in_work = sum(life.in_work.size for life in self.lives.values() if life.in_work)
-        share = max(BATCH_BYTES_MIN, (IN_WORK_BYTES_MAX - in_work) // len(ready))
-        limits = replace(self.limits, bytes_max=min(self.limits.bytes_max, share))
+        in_work = [life.in_work for life in self.lives.values() if life.in_work]
+        limits = self._limits(
+            (IN_WORK_RECORDS_MAX - sum(len(batch.records) for batch in in_work)) // len(ready),
+            (IN_WORK_BYTES_MAX - sum(batch.size for batch in in_work)) // len(ready),
+        )
         return [life.cut(limits, now_s) for life in ready]
+
+    def _limits(self, records: int, size: int) -> BatchLimits:
+        """Of a batch whose share is so many records and bytes."""
+        return replace(
+            self.limits,
+            records_max=min(self.limits.records_max, max(BATCH_RECORDS_MIN, records)),
+            bytes_max=min(self.limits.bytes_max, max(BATCH_BYTES_MIN, size)),
+        )
 
     def took(self, batch: RecordBatch, task: "asyncio.Task[object] | None") -> None:
         """The flush of a batch begins. One that was handed out too late does not."""

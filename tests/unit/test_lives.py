@@ -120,6 +120,26 @@ async def test_all_that_is_in_work_is_bounded_and_shared(monkeypatch: pytest.Mon
     assert one(alone.cut(0.0)).size == 3_000 // size * size
 
 
+def test_a_backlog_of_short_records_is_bounded_in_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their objects take many times their bytes; a store that is away holds up all partitions,
+    and each goes on with a small batch (G8)."""
+    monkeypatch.setattr("worker.lives.WAITING_RECORDS_MAX", 200)
+    monkeypatch.setattr("worker.lives.IN_WORK_RECORDS_MAX", 100)
+    monkeypatch.setattr("worker.lives.BATCH_RECORDS_MIN", 4)
+    partitions = range(32)
+    assignment = opened(*partitions, limits=BatchLimits(records_max=50))
+    while hungry := assignment.hungry(0.0):
+        life = assignment.lives[min(hungry)]  # aiokafka fills a fetch from one partition
+        offsets = range(life.fetched, life.fetched + assignment.records_wanted())
+        assignment.add(life.partition, records(*offsets, body=b""), caught_up=False)
+        assignment.cut(0.0)
+
+    lives = assignment.lives.values()
+    assert all(life.in_work and life.waiting for life in lives)
+    assert sum(len(life.waiting) for life in lives) < 200 + 50 + 32 * (200 // 32)
+    assert sum(len(life.in_work.records) for life in lives if life.in_work) < 100 + 32 * 4
+
+
 def test_large_records_make_the_next_fetch_a_small_one() -> None:
     """The fetch size counts compressed bytes, so the number of records is what bounds memory
     (G8)."""
