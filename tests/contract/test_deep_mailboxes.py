@@ -149,3 +149,16 @@ async def test_a_page_that_is_not_acknowledged_comes_again(deep: DeepMailbox) ->
         behind = await deep.mailboxes.fetch("bob", limit=60, after=page.receipt)
         assert offsets(behind) == list(range(60, 120))
     assert offsets(await deep.mailboxes.fetch("bob")) == list(range(200))
+
+
+async def test_a_page_without_a_limit_is_one_query_whatever_was_read_ahead(
+    deep: DeepMailbox,
+) -> None:
+    """No larger than any other reader's (G7, G8)."""
+    await deep.fill(40)
+    await deep.mailboxes.fetch("bob", limit=60)
+    deep.client.units = 0.0
+    page = await deep.mailboxes.fetch("bob")
+
+    assert offsets(page) == offsets(await deep.reader().fetch("bob"))
+    assert page.more

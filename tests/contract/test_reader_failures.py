@@ -191,6 +191,19 @@ async def test_a_store_that_does_not_go_on_is_not_followed_for_ever(office: Post
     assert len(office.client.on["query"]) == 98
 
 
+async def test_an_item_that_could_not_be_read_is_read_again(office: PostOffice) -> None:
+    """From the store, where it may have been mended meanwhile (G10)."""
+    good = encode_bundle([message(2)], TOPIC)
+    await office.deliver_offsets(1)
+    await office.deliver_offsets(3)
+    await office.put(good | {"v": {"N": "99"}})
+    page = await office.mailboxes.fetch("bob", limit=5)
+    assert (offsets(page), page.more) == ([1], True)
+    await office.put(good)
+
+    assert offsets(await office.mailboxes.fetch("bob", limit=5, after=page.receipt)) == [2, 3]
+
+
 async def test_a_damaged_cursor_is_not_taken_for_none(office: PostOffice) -> None:
     """What was acknowledged would come back (G4)."""
     await office.deliver_offsets(1)

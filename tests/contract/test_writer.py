@@ -327,6 +327,30 @@ async def test_cancelled_writes_leave_nothing_running(mailboxes: Mailboxes) -> N
     assert mailboxes.client.in_flight == 0
 
 
+async def test_a_refusal_ends_the_calls_that_wait(mailboxes: Mailboxes) -> None:
+    """The flush ends at once, whoever is still waited for, and none of its calls outlives it
+    (G2, G8)."""
+    asleep = asyncio.Event()
+
+    async def sleep(delay_s: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    async def refused(make: Any, arguments: Any) -> Any:
+        await asleep.wait()
+        return await refuses("AccessDeniedException")(make, arguments)
+
+    writer = DynamoDBWriter(Store(mailboxes.client, sleep=sleep), mailboxes.table)
+    mailboxes.client.faults += [not_reached, refused]
+    before = asyncio.all_tasks()
+    with pytest.raises(OperatorError):
+        async with asyncio.timeout(30):
+            await writer.write(bundles(CALL_ITEMS_MAX * 2))
+
+    assert asyncio.all_tasks() <= before
+    assert mailboxes.client.in_flight == 0
+
+
 async def test_waiting_is_said_once_in_a_while(
     mailboxes: Mailboxes, caplog: pytest.LogCaptureFixture
 ) -> None:

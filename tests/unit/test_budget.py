@@ -14,7 +14,7 @@ from tests.faults import refusal
 from tests.records import message
 from worker.app import budget_of
 from worker.backoff import Waiters
-from worker.budget import SAVED_S_MAX, WriteBudget, consumed_units
+from worker.budget import SAVED_S_MAX, Bucket, WriteBudget, consumed_units
 from worker.dynamodb import Store
 from worker.settings import DynamoDBSettings, Settings
 from worker.writer import DynamoDBWriter
@@ -246,3 +246,12 @@ async def test_without_the_setting_there_is_no_budget() -> None:
 
     assert budget_of(Settings(), Waiters()) is None
     assert isinstance(budget_of(held, Waiters()), WriteBudget)
+
+
+def test_what_is_given_back_is_saved_no_further_than_what_is_earned() -> None:
+    """Calls that were refused, or cost less than estimated, are no credit for a burst (G8)."""
+    bucket = Bucket(UNITS_PER_S, 0.0)
+    bucket.spend(-1_000)
+    bucket.spend(SAVED_S_MAX * UNITS_PER_S + 50)
+
+    assert bucket.delay_s(0.0) == pytest.approx(0.5)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from zlib import crc32
 
 import pytest
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
 from tests.bundles import bundle_of
@@ -154,6 +155,31 @@ async def test_a_budget_asks_what_a_direct_call_consumed(
 
     assert ours == theirs
     assert ours["ReturnConsumedCapacity"] == "TOTAL"
+
+
+class Renewed:
+    """Credentials that are other ones each time they are asked for."""
+
+    count = 0
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        self.count += 1
+        return ReadOnlyCredentials(f"key-{self.count}", "secret", f"token-{self.count}")
+
+
+async def test_each_call_is_signed_with_the_credentials_of_its_time(
+    opened: tuple[Endpoint, DirectClient],
+) -> None:
+    """Those of a role are renewed while the worker runs, or an hour later it ends (G9)."""
+    endpoint, client = opened
+    client._calls.credentials = Renewed()
+    for _ in range(2):
+        await client.batch_write_item(RequestItems=WRITE)
+
+    signed = [request.headers["authorization"] for request in endpoint.asked]
+    assert ["Credential=key-1/" in signed[0], "Credential=key-2/" in signed[1]] == [True, True]
+    tokens = [request.headers["x-amz-security-token"] for request in endpoint.asked]
+    assert tokens == ["token-1", "token-2"]
 
 
 async def test_missing_credentials_are_the_operators_on_a_direct_call_too(

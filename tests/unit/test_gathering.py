@@ -189,6 +189,65 @@ async def test_who_is_cancelled_leaves_the_others_alone(client: Client) -> None:
     await client.ended.wait()  # or the test's own limit ends it
 
 
+@pytest.mark.parametrize("code", ["ValidationException", "ThrottlingException"])
+async def test_who_left_is_no_hindrance_when_the_call_fails(client: Client, code: str) -> None:
+    """The others learn of it as if he had never been there (G1)."""
+    client.held = asyncio.Event()
+    client.refuses = {"bob": refusal(code)}
+    gathering = GatheringClient(client, gather_s=0)
+    ann, bob, cem = (
+        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
+        for user in ("ann", "bob", "cem")
+    )
+    await client.begun.wait()
+    ann.cancel()
+    client.held.set()
+    ended = await asyncio.gather(ann, bob, cem, return_exceptions=True)
+
+    assert ended[1] is client.refuses["bob"]
+    alone = code == "ValidationException"
+    assert ended[2] == ({"UnprocessedItems": {}} if alone else client.refuses["bob"])
+
+
+class Apart(Client):
+    """Calls of one user, after one of all, end when that is ordered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = {user: asyncio.Event() for user in ("ann", "bob", "cem")}
+        self.apart = asyncio.Event()
+
+    async def batch_write_item(self, *, RequestItems: Any, **consumed: str) -> Any:  # noqa: N803
+        user, *others = (put.key[0] for put in RequestItems.puts)
+        if not others:
+            self.apart.set()
+            await self.ends[user].wait()
+        return await super().batch_write_item(RequestItems=RequestItems, **consumed)
+
+
+async def test_who_leaves_while_each_goes_alone_is_no_hindrance() -> None:
+    """His answer is nobody's, and the others wait for theirs (G1)."""
+    client = Apart()
+    client.refuses = {"bob": refusal("ValidationException")}
+    gathering = GatheringClient(client, gather_s=0)
+    ann, bob, cem = (
+        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
+        for user in client.ends
+    )
+    await client.apart.wait()
+    client.ended.clear()
+    ann.cancel()
+    client.ends["ann"].set()
+    await client.ended.wait()
+    await asyncio.sleep(0.01)
+    for user in ("bob", "cem"):
+        client.ends[user].set()
+    ended = await asyncio.gather(ann, bob, cem, return_exceptions=True)
+
+    assert ended[1] is client.refuses["bob"]
+    assert ended[2] == {"UnprocessedItems": {}}
+
+
 async def test_who_left_before_the_call_is_not_in_it(client: Client) -> None:
     """What nobody waits for is not written (G8)."""
     gathering = GatheringClient(client, gather_s=0.001)

@@ -37,6 +37,7 @@ RETENTIONS = st.timedeltas(timedelta(0), timedelta(days=3_000_000))
 
 @given(RECORDS, RETENTIONS, st.integers(1, 9_999))
 @example(MadeRecord(timestamp=TIMESTAMP_MS_MAX), timedelta(0), 1)
+@example(MadeRecord(timestamp=TIMESTAMP_MS_MAX), timedelta(milliseconds=1), 1)
 @example(MadeRecord(), timedelta(microseconds=1_999), 1)
 @example(MadeRecord(headers=(("traceparent", b"00-1"),)), timedelta(days=30), 1)
 @example(MadeRecord(value=b"x" * ITEM_BYTES_MAX), timedelta(days=30), 1)

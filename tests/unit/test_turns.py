@@ -117,3 +117,19 @@ async def test_one_who_is_cancelled_gives_up_the_turn(crowded: Crowded) -> None:
     assert offsets(await mailboxes.fetch("bob")) == [7]
     assert await asyncio.gather(*tasks[:3], return_exceptions=True) != []
     assert all(task.cancelled() for task in tasks[:3])
+
+
+async def test_whose_turn_came_no_longer_counts_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a process that had many to serve would one day serve nobody (G8)."""
+    monkeypatch.setattr(store, "CALLS_WAITING_MAX", 1)
+    turns = store.Turns(1)
+
+    async def take() -> None:
+        async with turns.turn():
+            pass
+
+    for _ in range(3):
+        async with turns.turn():
+            waiting = asyncio.create_task(take())
+            await asyncio.sleep(0)
+        await waiting
