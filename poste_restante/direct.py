@@ -37,12 +37,11 @@ class SignedCalls:
     """
 
     def __init__(self, client: Any, credentials: Any) -> None:
-        self._exceptions = client.exceptions
+        self._client = client
         self.credentials = credentials
+        self._where: tuple[str, str] | None = None
         meta = client.meta
-        self._region = meta.region_name
-        self._url = meta.endpoint_url.rstrip("/") + "/"
-        # The one name that is not public: its connections, time-outs, proxies, certificates.
+        # Not public: its connections, time-outs, proxies, certificates.
         self._session = client._endpoint.http_session  # noqa: SLF001
         self._model = meta.service_model
         self._target = self._model.metadata["targetPrefix"]
@@ -68,7 +67,7 @@ class SignedCalls:
             self._model.operation_model(operation).output_shape,
         )
         if refused:
-            kind = self._exceptions.from_code(parsed.get("Error", {}).get("Code"))
+            kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
             raise kind(parsed, operation)
         return parsed
 
@@ -76,10 +75,26 @@ class SignedCalls:
         if self.credentials is None:
             raise NoCredentialsError
         frozen = await self.credentials.get_frozen_credentials()  # renewed where they expire
+        if self._where is None:
+            self._where = await self._resolved()
+        url, region = self._where
         headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
-        request = AWSRequest("POST", self._url, headers, body)
-        SigV4Auth(frozen, "dynamodb", self._region).add_auth(request)
-        return AWSPreparedRequest("POST", self._url, request.headers, body, stream_output=False)
+        request = AWSRequest("POST", url, headers, body)
+        SigV4Auth(frozen, "dynamodb", region).add_auth(request)
+        return AWSPreparedRequest("POST", url, request.headers, body, stream_output=False)
+
+    async def _resolved(self) -> tuple[str, str]:
+        """Where the client calls, and the region that it signs for.
+
+        By the service's rules, not public either: `meta.endpoint_url` does not know them, and they
+        have exceptions (FIPS in us-gov-west-1, the region "local").
+        """
+        meta = self._client.meta
+        context: dict[str, Any] = {"client_region": meta.region_name, "client_config": meta.config}
+        url, _, _ = await self._client._resolve_endpoint_ruleset(  # noqa: SLF001
+            self._model.operation_model("Query"), {}, context
+        )
+        return url.rstrip("/") + "/", context.get("signing", {}).get("region", meta.region_name)
 
 
 def _check(content: bytes, wanted: str | None) -> None:

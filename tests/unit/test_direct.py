@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -155,6 +157,36 @@ async def test_a_budget_asks_what_a_direct_call_consumed(
 
     assert ours == theirs
     assert ours["ReturnConsumedCapacity"] == "TOTAL"
+
+
+@pytest.mark.parametrize(
+    ("region", "fips"),
+    [("eu-central-1", "false"), ("eu-central-1", "true"), ("us-gov-west-1", "true"),
+     ("cn-north-1", "false"), ("local", "false")],
+)  # fmt: skip
+async def test_a_direct_call_goes_where_the_clients_goes(
+    monkeypatch: pytest.MonkeyPatch, region: str, fips: str
+) -> None:
+    """Also where the service's rules have an exception: to another address, or signed for another
+    region, it would wait for ever, or write into another store (G1)."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
+    sent = []
+    async with open_store(gather_s=0) as store:
+        direct = store._client
+
+        async def send(request: Any) -> None:
+            authorization = str(request.headers["authorization"])
+            sent.append((request.url, re.findall(r"Credential=[^/]+/\d+/([^,]+)", authorization)))
+            raise OSError("not sent")
+
+        monkeypatch.setattr(direct._client._endpoint.http_session, "send", send)
+        for client, write in ((direct._client, dict(WRITE)), (direct, WRITE)):
+            with pytest.raises(OSError, match="not sent"):
+                await client.batch_write_item(RequestItems=write)
+
+    theirs, ours = sent
+    assert ours == theirs
 
 
 class Renewed:
