@@ -220,6 +220,7 @@ class Store:
                     )
             except ClientError as error:
                 why = classify(error, operation)
+                _let_go(error)
                 strange += is_nameless(error)
                 if strange > _STRANGE_MAX:
                     raise OperatorError(
@@ -234,6 +235,7 @@ class Store:
                     strange += 1
                     if strange > _STRANGE_MAX:
                         raise
+                _let_go(error)
             await waiting.wait(why)
 
     def waiting(self, what: str) -> Waiting:
@@ -263,6 +265,17 @@ def _is_strange(error: BaseException) -> bool:
     if isinstance(error, HTTPClientError) and type(error) is HTTPClientError:
         return not isinstance(error.kwargs.get("error"), (aiohttp.ClientError, OSError))
     return isinstance(error, NO_ANSWER)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the frames of a failed attempt hold: the bytes of its call, up to a megabyte.
+
+    Errors and frames refer to each other in circles, and the collector of those comes by rarely
+    (`worker.app.GC_YOUNG_OBJECTS`): in an outage a worker grew by every attempt.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _short(error: BaseException) -> str:

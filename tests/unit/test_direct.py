@@ -1,14 +1,17 @@
 """A direct call is the client's call: what is sent, what is made of each answer."""
 
 import asyncio
+import gc
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from zlib import crc32
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
@@ -16,7 +19,7 @@ from tests.bundles import bundle_of
 from tests.endpoint.wire import Answer, Request, read_request
 from tests.records import message
 from worker.direct import DirectClient
-from worker.dynamodb import open_store
+from worker.dynamodb import Store, open_store
 from worker.errors import OperatorError
 from worker.gathering import GatheringClient
 from worker.wire import PreparedWrite, encode_put
@@ -212,6 +215,57 @@ async def test_each_call_is_signed_with_the_credentials_of_its_time(
     assert ["Credential=key-1/" in signed[0], "Credential=key-2/" in signed[1]] == [True, True]
     tokens = [request.headers["x-amz-security-token"] for request in endpoint.asked]
     assert tokens == ["token-1", "token-2"]
+
+
+FAILING = ["throttled", "broken", "damaged", "nameless", "ended", "nobody listens"]
+
+
+@pytest.mark.parametrize("gather_s", [0, 0.001])
+@pytest.mark.parametrize("name", ["nothing left", *FAILING])
+async def test_an_attempt_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, name: str, gather_s: float
+) -> None:
+    """The collector of circles comes by rarely, and each attempt has a megabyte: an outage would
+    fill the memory (G8)."""
+    async with listening() as (endpoint, address):
+        endpoint.answer = ANSWERS.get(name)
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            nobody = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            monkeypatch.setenv(
+                "AWS_ENDPOINT_URL_DYNAMODB", nobody if name == "nobody listens" else address
+            )
+            await leaves_nothing(gather_s)
+
+
+async def leaves_nothing(gather_s: float) -> None:
+    """After ten attempts of two calls, without the collector."""
+    async with open_store(gather_s=gather_s) as store:
+        gc.collect()
+        gc.disable()
+        try:
+            before = held()
+            for _ in range(10):
+                await asyncio.gather(attempt(store), attempt(store))
+            assert held() <= before + 2
+        finally:
+            gc.enable()
+
+
+def held() -> int:
+    """Objects that hold the bytes of a call."""
+    return sum(type(each) in {AWSPreparedRequest, PreparedWrite} for each in gc.get_objects())
+
+
+async def attempt(store: Store) -> None:
+    """One attempt of a call, whether it is enough or not."""
+
+    async def sleep(_: float) -> None:
+        raise EOFError
+
+    store.sleep = sleep
+    with suppress(EOFError):
+        await store.call("batch_write_item", RequestItems=WRITE)
 
 
 async def test_missing_credentials_are_the_operators_on_a_direct_call_too(
