@@ -1,11 +1,13 @@
 """The real services, for the tests that ask for them: started once, never skipped."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.services import (
     DYNAMODB_ADDRESS,
@@ -24,6 +26,15 @@ for _name in [name for name in os.environ if name.startswith(STRAY)]:
     del os.environ[_name]
 if DYNAMODB_ADDRESS not in GIVEN:
     os.environ.update(LOCAL_AWS)
+
+# What a shell starts in the background ignores Ctrl-C, and hands that on to its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: An example that was slow is no finding: the machine may be busy. Else as where it runs.
+settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 HERE = Path(__file__).parent
 
