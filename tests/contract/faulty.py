@@ -14,9 +14,10 @@ from tests.postoffice import PostOffice
 from tests.services import DYNAMODB_ADDRESS
 from worker.dynamodb import Store, open_store
 
-#: Seconds that the clients wait for an answer. Long enough for a busy machine: a slow answer is
-#: held until they give up.
-TIMEOUT_S = 1.0
+#: Seconds that the clients wait for an answer: a machine that stands still for a while is no fault.
+TIMEOUT_S = 20.0
+#: The same where none comes, as an answer that is held until they give up.
+SILENT_TIMEOUT_S = 2.0
 
 THROTTLING = [Fault.PROVISIONED_THROUGHPUT, Fault.THROTTLED, Fault.REQUEST_LIMIT]
 #: What a worker waits for, and a gateway tells its caller of, on whatever call.
@@ -45,6 +46,11 @@ ROUNDS_OTHERWISE = 4
 
 def rounds(fault: Fault) -> range:
     return range(ROUNDS.get(fault, ROUNDS_OTHERWISE))
+
+
+def timeout_s(fault: Fault) -> float:
+    """A client's, that meets it."""
+    return SILENT_TIMEOUT_S if fault is Fault.SLOW else TIMEOUT_S
 
 
 #: One for all tests: what it reads of the service's description takes longer than most of them.
@@ -93,10 +99,12 @@ class Faulty:
         self.endpoint.use(nth(fault, 1, operations=[operation], persistent=persistent))
 
     @asynccontextmanager
-    async def store(self, waited: Waited | None = None) -> AsyncIterator[Store]:
+    async def store(
+        self, waited: Waited | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> AsyncIterator[Store]:
         """The worker's."""
         kind = Store if waited is None else waited.kind()
-        async with open_store(timeout_s=TIMEOUT_S, kind=kind) as store:
+        async with open_store(timeout_s=timeout_s, kind=kind) as store:
             yield store
 
 

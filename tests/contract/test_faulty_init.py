@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract.faulty import PASSING, Faulty, ids
+from tests.contract.faulty import PASSING, Faulty, ids, timeout_s
 from tests.endpoint import Fault
 from worker.kafka import TopicState
 from worker.provisioning import _table
@@ -16,7 +16,7 @@ CALLS = ["DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive
 async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> None:
     """At each of its calls in turn; and a second one finds nothing to do (G1)."""
     made = []
-    async with faulty.store() as store:
+    async with faulty.store(timeout_s=timeout_s(fault)) as store:
         for operation in CALLS:
             table = f"{faulty.table}-{operation}"
             settings = Settings.model_validate({"dynamodb": {"table": table}})

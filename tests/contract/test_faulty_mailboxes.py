@@ -14,10 +14,10 @@ from tests.contract.faulty import (
     MADE,
     PASSING,
     THROTTLING,
-    TIMEOUT_S,
     Faulty,
     ids,
     rounds,
+    timeout_s,
 )
 from tests.endpoint import Fault, assert_met, nth
 from tests.postoffice import offsets
@@ -30,8 +30,10 @@ FETCH, RAISE, DELETE = "Query", "UpdateItem", "BatchWriteItem"
 CONNECTIONS_MAX = 4
 
 
-def opened(faulty: Faulty, attempts: int = 1) -> AbstractAsyncContextManager[Mailboxes]:
-    return open_mailboxes(table=faulty.table, timeout_s=TIMEOUT_S, attempts=attempts)
+def opened(
+    faulty: Faulty, fault: Fault, attempts: int = 1
+) -> AbstractAsyncContextManager[Mailboxes]:
+    return open_mailboxes(table=faulty.table, timeout_s=timeout_s(fault), attempts=attempts)
 
 
 async def delivered(faulty: Faulty, mailboxes: Mailboxes, user: str) -> str:
@@ -77,7 +79,7 @@ def said(error: MailboxError, fault: Fault) -> None:
 @pytest.mark.parametrize("fault", ids([*PASSING, *LASTING]))
 async def test_a_fetch_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
     """At the table record, the cursor or the items; the next one is whole (G2, G4, G9)."""
-    async with opened(faulty) as mailboxes:
+    async with opened(faulty, fault) as mailboxes:
         await delivered(faulty, mailboxes, "bob")
         after = (await mailboxes.fetch("bob", limit=1)).receipt
         for number in rounds(fault):
@@ -98,7 +100,7 @@ async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
     """Nothing is deleted whose acknowledgement is not confirmed; the next ack is whole, and
     nothing comes back, also where the first lands behind it (G1, G4, G6)."""
     raised_at_once: set[bool] = set()
-    async with opened(faulty) as mailboxes:
+    async with opened(faulty, fault) as mailboxes:
         for number in rounds(fault):
             user = f"user-{number}"
             receipt = await delivered(faulty, mailboxes, user)
@@ -127,7 +129,7 @@ async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
 async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> None:
     """The ack has succeeded, what is left is hidden, and the next page cleans it up (G4, G6)."""
     left: list[Sequence[tuple[int, int]]] = []
-    async with opened(faulty) as mailboxes:
+    async with opened(faulty, fault) as mailboxes:
         for number in rounds(fault):
             user = f"user-{number}"
             receipt = await delivered(faulty, mailboxes, user)
@@ -157,7 +159,7 @@ async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> 
 )  # fmt: skip
 async def test_one_fault_is_not_seen_by_a_gateway(faulty: Faulty, fault: Fault) -> None:
     """By default a call has two attempts; the second one confirms what the first had made (G6)."""
-    async with opened(faulty, attempts=2) as mailboxes:
+    async with opened(faulty, fault, attempts=2) as mailboxes:
         receipt = await delivered(faulty, mailboxes, "bob")
         faulty.befall(fault, FETCH)
         assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
@@ -172,14 +174,14 @@ async def test_one_fault_is_not_seen_by_a_gateway(faulty: Faulty, fault: Fault) 
 
 async def test_an_outage_is_said_and_passes(faulty: Faulty) -> None:
     """At the opening too; with a store that is back, all is as before (G1)."""
-    async with opened(faulty) as mailboxes:
+    async with opened(faulty, Fault.REFUSED) as mailboxes:
         receipt = await delivered(faulty, mailboxes, "bob")
         faulty.endpoint.outage()
         for work in (mailboxes.fetch("bob"), mailboxes.ack("bob", receipt)):
             with pytest.raises(StoreUnavailable):
                 await work
         with pytest.raises(StoreUnavailable):
-            await opened(faulty).__aenter__()
+            await opened(faulty, Fault.REFUSED).__aenter__()
         faulty.endpoint.restored()
         assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
         await mailboxes.ack("bob", receipt)

@@ -11,11 +11,13 @@ from tests.contract.faulty import (
     LASTING,
     MADE,
     PASSING,
+    SILENT_TIMEOUT_S,
     THROTTLING,
     Faulty,
     Waited,
     ids,
     rounds,
+    timeout_s,
 )
 from tests.endpoint import Fault, FaultyEndpoint, Landing, assert_met
 from tests.postoffice import RECORD
@@ -50,7 +52,7 @@ async def test_a_write_waits_for_what_passes(faulty: Faulty, fault: Fault) -> No
     """And is whole when it returns, whether the first attempt was made or not (G1, G9)."""
     at_the_wait: set[int] = set()
     waited = Waited()
-    async with faulty.store(waited) as store:
+    async with faulty.store(waited, timeout_s=timeout_s(fault)) as store:
         writer = DynamoDBWriter(store, faulty.table)
         for number in rounds(fault):
             user = f"user-{number}"
@@ -129,7 +131,7 @@ async def test_an_outage_and_a_standstill_are_waited_for(
 
     waited.then = ends
     begin(faulty.endpoint)
-    async with faulty.store(waited) as store:
+    async with faulty.store(waited, timeout_s=SILENT_TIMEOUT_S) as store:
         await DynamoDBWriter(store, faulty.table).write(bundles("bob"))
     assert len(waited.whys) >= 2
     assert all("unreachable" in why for why in waited.whys)
@@ -171,7 +173,7 @@ async def test_a_rejected_item_is_found_among_others(faulty: Faulty) -> None:
 async def test_progress_waits_for_what_passes(faulty: Faulty, fault: Fault) -> None:
     """It is made, raised and read as on a day without a fault (G1)."""
     waited = Waited()
-    async with faulty.store(waited) as store:
+    async with faulty.store(waited, timeout_s=timeout_s(fault)) as store:
         progress = DynamoDBProgress(store, faulty.table, TOPIC)
         for number in rounds(fault):
             faulty.befall(fault, "GetItem")
