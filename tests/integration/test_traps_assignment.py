@@ -20,7 +20,7 @@ async def test_a_spare_member_takes_over_after_idling(scene: Scene) -> None:
     past the poll interval, and one that was late with its poll comes back to it; the spare takes
     over when the other ends (G1)."""
     scene.init(partitions=1)
-    late = trapped(scene, "poll_interval=4", "late_poll=5")
+    late = trapped(scene, "poll_interval=4", "late_poll")
     await scene.until(lambda: len(assigned(late)) == 2, "it has left, and come back")
     workers = [late, trapped(scene, "poll_interval=4")]
     await scene.said("idle with 0 partitions")

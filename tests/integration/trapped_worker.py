@@ -69,14 +69,18 @@ def poll_interval(seconds: str) -> None:
     transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]
 
 
-def late_poll(seconds: str) -> None:
-    """Once, with a partition, nobody polls for so long: a process that was stopped."""
+def late_poll() -> None:
+    """Once, with a partition, nobody polls until aiokafka has left the group: a process that was
+    stopped."""
     late: list[Assignment] = []
 
     async def fetched(self: transport.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
-        if self.consumer.current.lives and not late:
-            late.append(self.consumer.current)
-            await asyncio.sleep(float(seconds))
+        begun_in = self.consumer.current
+        if begun_in.lives and not late:
+            late.append(begun_in)
+            async with asyncio.timeout(HELD_S_MAX):
+                while not begun_in.ended:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
             say("late with a poll")
         return await _fetch(self, tps, timeout)
 
