@@ -17,7 +17,8 @@ SOURCES = ("pyproject.toml", "README.md", "poste_restante", "worker")
 WORKERS_OWN = ("faust-streaming", "mode-streaming", "aiokafka", "pydantic", "pydantic-settings",
                "click", "rich")  # fmt: skip
 
-pytestmark = pytest.mark.timeout(170)  # the dependencies come from a package registry
+#: Seconds of one command: the dependencies come from a package registry.
+COMMAND_S_MAX = 600.0
 
 GATEWAY = """
 import asyncio
@@ -57,7 +58,7 @@ def _checked(
     command: tuple[str | Path, ...], directory: Path, environment: Mapping[str, str]
 ) -> str:
     done = subprocess.run(
-        command, cwd=directory, env=environment, text=True, check=False,
+        command, cwd=directory, env=environment, text=True, check=False, timeout=COMMAND_S_MAX,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if done.returncode != 0:

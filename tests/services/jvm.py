@@ -1,6 +1,7 @@
 """Kafka and DynamoDB Local as JVM children, from Maven coordinates, on 127.0.0.1 alone."""
 
 import base64
+import fcntl
 import hashlib
 import os
 import re
@@ -88,6 +89,16 @@ def jars(name: str) -> Path:
     if folder.exists():
         return folder
     JARS.mkdir(parents=True, exist_ok=True)
+    with (JARS / "lock").open("w") as lock:
+        # Several test processes begin at once; the folder in which Maven keeps what it brings is
+        # not made for two.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _bring(name, pom, launcher, folder)
+    return folder
+
+
+def _bring(name: str, pom: Path, launcher: Path | None, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=JARS) as temporary:
         coming = Path(temporary) / name
         _printed(
@@ -102,12 +113,7 @@ def jars(name: str) -> Path:
                  "-d", str(coming), str(launcher)],
                 what=f"the compiler of {launcher.name}", seconds=TOOL_S_MAX,
             )  # fmt: skip
-        try:
-            coming.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster, with the same jars
-                raise
-    return folder
+        coming.rename(folder)
 
 
 def _printed(command: list[str], *, what: str, seconds: float, text: str | None = None) -> str:
