@@ -248,7 +248,7 @@ async def test_aborted_transactions_are_not_delivered(scene: Scene) -> None:
 
     scene.worker()  # a rebalance resumes behind the markers
     await scene.until(
-        lambda: scene.log().count("reading from offset") == 2, "one of them is assigned again"
+        lambda: scene.log().count("reading from offset") >= 2, "one of them is assigned again"
     )
     await scene.produce([("bob", b"plain")])
     await scene.until(

@@ -5,13 +5,17 @@ broker listens before it takes part.
 """
 
 import http.client
+import random
 import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Protocol
 
 _HOST = "127.0.0.1"
+#: Below what the kernel gives away by itself: from 32768 on with Linux, from 49152 on with others.
+_PORTS = range(20_000, 32_768)
 #: Seconds that one answer may take; a service that is slower is asked again.
 _ANSWER_S_MAX = 2.0
 #: Seconds between two looks at a condition.
@@ -80,12 +84,18 @@ def dynamodb_answers(port: int) -> bool:
 
 
 def free_ports(number: int) -> list[int]:
-    """Different ports of 127.0.0.1 that were free a moment ago."""
-    probes = [socket.socket() for _ in range(number)]
-    try:
-        for probe in probes:
-            probe.bind((_HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different ports of 127.0.0.1 that were free a moment ago.
+
+    Outside of the range from which the kernel serves whoever asks for any port: who binds seconds
+    later, or again after a kill, finds it free.
+    """
+    found: list[int] = []
+    with ExitStack() as probes:
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            probe = probes.enter_context(socket.socket())
+            with suppress(OSError):  # taken
+                probe.bind((_HOST, port))
+                found.append(port)
+            if len(found) == number:
+                return found
+    raise RuntimeError(f"not {number} free ports in {_PORTS}")
