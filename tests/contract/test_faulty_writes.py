@@ -96,8 +96,8 @@ async def test_a_late_write_lands_after_its_retry(faulty: Faulty) -> None:
             faulty.endpoint.flush()
             assert faulty.endpoint.landed == {Landing.RETRIED: number + 1}
             found = await faulty.office.bundles(user)
-            assert found in ([], THREE)
-            landed_later += found == THREE
+            assert set(found) <= set(THREE)  # a batch is not atomic: one beside it meets a part
+            landed_later += len(found) > 0
     assert landed_later > 0
 
 
