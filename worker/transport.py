@@ -1,8 +1,8 @@
 """Faust's consumer, made to hand out whole batches and to commit only what is durable.
 
-Everything here that leans on undocumented parts of faust-streaming 0.15.3, mode-streaming 0.7.1
-and aiokafka 0.14.0 stands in this file; tests/unit/test_transport.py holds the names and
-signatures it relies on. How it stays correct:
+All that leans on undocumented parts of faust-streaming 0.15.3, mode-streaming 0.7.1 and aiokafka
+0.14.0 stands in this file and in `worker.client_thread`; tests/unit/test_transport.py holds the
+names and signatures they rely on. How it stays correct:
 
 * The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
   `Assignment` decides what is committed.
@@ -24,18 +24,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import aiokafka
 import faust
-from aiokafka import TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
+from worker.client_thread import NOTHING, BatchConsumerThread, Fetched
 from worker.errors import OperatorError
 from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
 from worker.logs import SERVICES_LOGGER
@@ -46,10 +44,6 @@ from worker.resume import Closed
 
 logger = logging.getLogger(__name__)
 
-#: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
-#: nothing) stays in its group. An empty set would fetch from every partition.
-NOTHING = {TopicPartition("", -1)}
-
 #: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
 COMMIT_S_MAX = 5.0
 
@@ -57,7 +51,6 @@ COMMIT_S_MAX = 5.0
 #: the most that a round waits. A doubt is settled by an operator or by a store that comes back;
 #: the error is repeated each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
-
 
 #: Seconds between a fetch that read to the log's end and the next one: what comes meanwhile is
 #: fetched together. A fetch costs as much for one record as for ten, and so does a write; short
@@ -67,13 +60,6 @@ FETCH_PAUSE_S = 0.005
 
 #: Seconds that a fetch of one partition alone waits: it has data, or it failed for no reason.
 POLL_S_MAX_DOUBTFUL = 1.0
-
-
-class Fetched(NamedTuple):
-    """What one fetch brought of a partition, and whether it reached the log's end."""
-
-    records: Sequence[Record]
-    caught_up: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,94 +74,6 @@ class Rules:
     partitions_max: int = 256
     drain_s: float = 20.0
     leave_s: float = 15.0
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that owns the aiokafka consumer; its methods run there."""
-
-    consumer: "BatchConsumer"
-    logger = SERVICES_LOGGER
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        # Faust asks for read_committed only inside transactions, so we create the consumer.
-        self._assignor = RoundRobinPartitionAssignor
-        return aiokafka.AIOKafkaConsumer(
-            **self.consumer.rules.consumer_options,
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-        )
-
-    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, Fetched]:
-        result: dict[TP, Fetched] = await self.call_thread(self._fetch, active_partitions, timeout)
-        return result
-
-    async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
-        consumer = self._ensure_consumer()
-        fetched = await self._fetch_records(
-            consumer,
-            partitions,
-            timeout=timeout,
-            max_records=self.consumer.current.records_wanted(),
-        )
-        return {
-            tp: Fetched(records, await self._caught_up(consumer, tp))
-            for tp, records in fetched.items()
-        }
-
-    async def _caught_up(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> bool:
-        # From the position, not from the last record: the end of a transactional topic is a
-        # marker that no record ever reaches.
-        try:
-            end = consumer.last_stable_offset(tp)
-            return end is not None and await consumer.position(tp) >= end
-        except IllegalStateError:  # revoked meanwhile
-            return False
-
-    async def positions(self, tps: Iterable[TP]) -> dict[TP, int]:
-        """Where the client library reads on: behind markers and what it has left out."""
-        found: dict[TP, int] = await self.call_thread(self._positions, tps)
-        return found
-
-    async def _positions(self, tps: Iterable[TP]) -> dict[TP, int]:
-        consumer = self._ensure_consumer()
-        with suppress(IllegalStateError):  # revoked meanwhile
-            return {tp: await consumer.position(TopicPartition._make(tp)) for tp in tps}
-        return {}
-
-    async def poll(self) -> None:
-        """Count as a poll, without a fetch: one would wait for the end of a rebalance.
-
-        aiokafka refuses to join again whoever has not polled for `max_poll_interval_ms`: it would
-        stay outside for ever, as after a broker that was away for that long in a rebalance.
-        """
-        await self.call_thread(self._poll)
-
-    async def _poll(self) -> None:
-        with self._ensure_consumer()._fetcher._subscriptions.fetch_context():
-            pass
-
-    async def hold(self, tps: set[TP]) -> None:
-        """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
-        await self.call_thread(self._hold, tps)
-
-    async def _hold(self, tps: set[TP]) -> None:
-        consumer = self._ensure_consumer()
-        for tp in map(TopicPartition._make, tps):
-            if tp in consumer.assignment():
-                consumer.pause(tp)
-                consumer.seek(tp, 0)
-
-    async def move(self, positions: Mapping[TP, int]) -> None:
-        """Read partitions from these positions on. Raises IllegalStateError if revoked."""
-        await self.call_thread(self._move, positions)
-
-    async def _move(self, positions: Mapping[TP, int]) -> None:
-        consumer = self._ensure_consumer()
-        for tp, offset in positions.items():
-            consumer.seek(TopicPartition._make(tp), offset)
-            consumer.resume(TopicPartition._make(tp))
 
 
 class BatchConsumer(driver.Consumer):
@@ -197,6 +95,10 @@ class BatchConsumer(driver.Consumer):
         rules: Rules | None = self.transport.rules
         assert rules is not None, "the resources start first"
         return rules
+
+    @property
+    def client_options(self) -> Mapping[str, Any]:
+        return self.rules.consumer_options
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from worker import transport
+from worker import client_thread
 from worker.app import run
 from worker.configuration import load_settings
 from worker.flush import Flusher
@@ -29,7 +29,7 @@ async def block(*_: Any, **__: Any) -> Any:
 
 STANDSTILLS: dict[str, tuple[type, str, Any]] = {
     "flush": (Flusher, "flush", hang),
-    "fetch": (transport.BatchConsumerThread, "_fetch", hang),
+    "fetch": (client_thread.BatchConsumerThread, "_fetch", hang),
     "loop": (Flusher, "flush", block),
 }
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import Any
 
-from worker import transport
+from worker import client_thread, transport
 from worker.app import run
 from worker.configuration import load_settings
 from worker.lives import Assignment
@@ -19,12 +19,12 @@ REBALANCES = 2
 #: Seconds that a fetch is held at most.
 HELD_S_MAX = 60.0
 
-_fetch = transport.BatchConsumerThread._fetch
+_fetch = client_thread.BatchConsumerThread._fetch
 held: list[Assignment] = []
 
 
 async def straddling(
-    self: transport.BatchConsumerThread, partitions: set[Any], timeout: float
+    self: client_thread.BatchConsumerThread, partitions: set[Any], timeout: float
 ) -> Any:
     begun_in = self.consumer.current
     if begun_in.lives and begun_in not in held and len(held) < REBALANCES:
@@ -38,7 +38,7 @@ async def straddling(
     return await _fetch(self, partitions, timeout)
 
 
-transport.BatchConsumerThread._fetch = straddling  # type: ignore[method-assign]
+client_thread.BatchConsumerThread._fetch = straddling  # type: ignore[method-assign]
 
 if os.environ.pop("UNDO") == "0":
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from faust.types import TP
 
-from worker import app, kafka, transport
+from worker import app, client_thread, kafka, transport
 from worker.bundles import Bundle
 from worker.configuration import load_settings
 from worker.decode import CloudEventsDecoder
@@ -33,7 +33,7 @@ LONG_S = 3.0
 _write, _open = DynamoDBWriter.write, Opener.open
 _create_app = app.create_app
 _drain, _wait_empty = transport.BatchConsumer._drain_messages, transport.BatchConsumer.wait_empty
-_fetch, _hold = transport.BatchConsumerThread._fetch, transport.BatchConsumerThread._hold
+_fetch, _hold = client_thread.BatchConsumerThread._fetch, client_thread.BatchConsumerThread._hold
 
 
 def say(text: str) -> None:
@@ -74,7 +74,7 @@ def late_poll() -> None:
     stopped."""
     late: list[Assignment] = []
 
-    async def fetched(self: transport.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
+    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
         begun_in = self.consumer.current
         if begun_in.lives and not late:
             late.append(begun_in)
@@ -84,7 +84,7 @@ def late_poll() -> None:
             say("late with a poll")
         return await _fetch(self, tps, timeout)
 
-    transport.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
+    client_thread.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
 
 
 async def _say_idle(consumer: transport.BatchConsumer, seconds: float) -> None:
@@ -152,7 +152,7 @@ def straddle() -> None:
     held: aiokafka has begun to read them where it sees fit."""
     straddled: list[Assignment] = []
 
-    async def fetched(self: transport.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
+    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
         begun_in = self.consumer.current
         if not begun_in.lives or straddled:
             return await _fetch(self, tps, timeout)
@@ -165,13 +165,13 @@ def straddle() -> None:
         # As if it had begun just before the flow was stopped, which it asks for first.
         return await self._ensure_consumer()._fetcher.fetched_records(tps, timeout, 1)
 
-    async def late(self: transport.BatchConsumerThread, tps: set[TP]) -> None:
+    async def late(self: client_thread.BatchConsumerThread, tps: set[TP]) -> None:
         if straddled:
             await asyncio.sleep(0.3)  # the fetch meets what aiokafka has found meanwhile
         await _hold(self, tps)
 
-    transport.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
-    transport.BatchConsumerThread._hold = late  # type: ignore[method-assign]
+    client_thread.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
+    client_thread.BatchConsumerThread._hold = late  # type: ignore[method-assign]
 
 
 def no_store() -> None:

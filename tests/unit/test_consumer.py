@@ -9,12 +9,13 @@ import pytest
 from tests.records import MadeRecord
 from tests.unit.test_opening import FakeLog, Store, progress
 from worker.app import create_app
+from worker.client_thread import Fetched
 from worker.configuration import load_settings
 from worker.errors import OperatorError, TableReplaced
 from worker.lives import Assignment, Life
 from worker.opening import Opener
 from worker.progress import Progress
-from worker.transport import FETCH_PAUSE_S, BatchConsumer, Fetched, Rules
+from worker.transport import FETCH_PAUSE_S, BatchConsumer, Rules
 
 
 class Saved(Store):

@@ -13,7 +13,7 @@ PACKAGES = ("poste_restante", "worker")
 #: What a gateway must not need.
 HEAVY = frozenset({"aiokafka", "click", "faust", "mode", "pydantic", "pydantic_settings", "rich"})
 #: All that leans on Faust, and the wiring.
-FAUST_ONLY_IN = frozenset({"worker/app.py", "worker/transport.py"})
+FAUST_ONLY_IN = frozenset({"worker/app.py", "worker/client_thread.py", "worker/transport.py"})
 
 
 def files(package: str) -> list[Path]:

@@ -1,4 +1,5 @@
-"""The undocumented parts of Faust, mode and aiokafka that worker/transport.py leans on.
+"""The undocumented parts of Faust, mode and aiokafka that worker/transport.py and
+worker/client_thread.py lean on.
 
 An upgrade that renames one of them, or changes how it is called, must turn these red before it
 loses a message.
@@ -18,7 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import ConsumerMessage
 
-from worker.transport import BatchConsumer, BatchConsumerThread, BatchTransport, WholeBatches
+from worker.client_thread import BatchConsumerThread
+from worker.transport import BatchConsumer, BatchTransport, WholeBatches
 
 PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 
@@ -75,10 +77,11 @@ def test_a_name_relied_on_is_there_and_called_as_before(
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
-        BatchConsumer: {"rules", "_open", "_take_answer", "_limited", "_on_broken", "_fetch_next",
-                        "_arm_last_resort", "_undo", "_fetch_into", "_fetch_doubtful", "_fetch_all",
-                        "_back", "_move", "_stop_reading", "_wait_for_flow", "_follows",
-                        "_deliver_ready", "_deliver", "_save", "positions", "_tp"},
+        BatchConsumer: {"rules", "client_options", "_open", "_take_answer", "_limited",
+                        "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
+                        "_fetch_doubtful", "_fetch_all", "_back", "_move", "_stop_reading",
+                        "_wait_for_flow", "_follows", "_deliver_ready", "_deliver", "_save",
+                        "positions", "_tp"},
         BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "poll", "_poll",
                               "hold", "_hold", "move", "_move"},
         WholeBatches: set(),
