@@ -267,7 +267,8 @@ class Assignment:
 
     def records_wanted(self) -> int:
         """Records of one fetch call, so that they are about one batch in bytes; a partition's
-        share of what may wait where there was no room at the last look of `hungry`.
+        share of what may wait where there was no room at the last look of `hungry` (this is asked
+        in the client's thread, which must not walk over the lives).
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
