@@ -132,8 +132,9 @@ class Resources(mode.Service):
         assert self.flusher is not None, "started before the agents"
         with batch:
             flushed = await self.flusher.flush(
-                batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row
-            )
+                batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row,
+                on_wave=batch.count_wave,
+            )  # fmt: skip
             batch.dead_in_a_row = flushed.dead_in_a_row
 
 

@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 #: Calls in flight of one worker: DynamoDB Local and one event loop gain nothing from more.
 CALLS_IN_FLIGHT_MAX = 16
 #: Seconds to connect, and to wait for an answer; DynamoDB's are single-digit milliseconds, a
-#: batch of 16 MB takes longer on a thin line.
+#: call of CALL_BYTES_MAX takes longer on a thin line.
 TIMEOUT_S = 5.0
 #: Connections: twice the calls in flight, so that a connection that is being closed is no limit.
 _POOL_PER_CALL = 2

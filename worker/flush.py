@@ -17,7 +17,7 @@ A flush that ends in any way but returning is the last of its life: what it had 
 written again by the next life, to the same keys with the same content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,11 +66,18 @@ class Flusher:
         self.dead_letters = dead_letters
         self.dead_letters_consecutive_max = dead_letters_consecutive_max
 
-    async def flush(self, records: Sequence[Record], *, epoch: int, dead_in_a_row: int) -> Flushed:
+    async def flush(
+        self,
+        records: Sequence[Record],
+        *,
+        epoch: int,
+        dead_in_a_row: int,
+        on_wave: Callable[[], None] = lambda: None,
+    ) -> Flushed:
         """Returns when every record is in a mailbox or in the dead-letter topic.
 
         records: of one partition, in log order, at least one. dead_in_a_row: dead letters with
-        which the log ended before the batch.
+        which the log ended before the batch. on_wave: called for each wave that is durable.
 
         Raises TooManyDeadLetters, and what the ports raise.
         """
@@ -84,6 +91,7 @@ class Flusher:
         writing = _Writing(self, run)
         for wave in pack(decoded.entries, log, self.limits):
             await writing.write(wave)
+            on_wave()
         return Flushed(
             messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
         )

@@ -64,6 +64,11 @@ class RecordBatch:
         self.size = size
         #: Set by the flush: how many dead letters in a row the partition ends with.
         self.dead_in_a_row = life.dead_in_a_row
+        #: Waves that are durable. A flush of many goes on for long, and does not stand still.
+        self.waves = 0
+
+    def count_wave(self) -> None:
+        self.waves += 1
 
     def __enter__(self) -> Self:
         self.life.assignment.took(self, asyncio.current_task())

@@ -20,6 +20,8 @@ ANSWER_S_MAX = 10.0
 #: Bytes that one fetch takes of a partition to see one record; the broker always sends the first
 #: batch whole.
 PEEK_BYTES = 64 * 1024
+#: Of a record that aiokafka cannot unpack: it is none of those that were read, and equals none.
+UNREADABLE = Fingerprint(None, -1)
 
 
 class KafkaLog:
@@ -84,19 +86,33 @@ class KafkaLog:
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
         if not offsets:
             return {}
+        async with self._peeking, asyncio.timeout(ANSWER_S_MAX):
+            try:
+                return await self._peek(offsets)
+            except UnicodeDecodeError:  # of one of them: nobody says of which
+                return {p: await self._peek_alone(p, offset) for p, offset in offsets.items()}
+
+    async def _peek_alone(self, partition: int, offset: int) -> Fingerprint | None:
+        try:
+            return (await self._peek({partition: offset}))[partition]
+        except UnicodeDecodeError:
+            return UNREADABLE
+
+    async def _peek(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
+        """Raises UnicodeDecodeError as aiokafka does: for a header name that is not UTF-8, of a
+        record that is asked for or of one before it in its batch."""
         reader = self._reader()
         found: dict[int, Fingerprint | None] = {}
-        async with self._peeking, asyncio.timeout(ANSWER_S_MAX):
-            reader.assign(self._tps(offsets))
-            for tp in self._tps(offsets):
-                reader.seek(tp, offsets[tp.partition])
-            try:
-                while len(found) < len(offsets):
-                    for tp, records in (await reader.getmany(timeout_ms=1000)).items():
-                        reader.pause(tp)
-                        first = records[0]
-                        there = first.offset == offsets[tp.partition]
-                        found.setdefault(tp.partition, fingerprint(first) if there else None)
-            finally:
-                reader.unsubscribe()
+        reader.assign(self._tps(offsets))
+        for tp in self._tps(offsets):
+            reader.seek(tp, offsets[tp.partition])
+        try:
+            while len(found) < len(offsets):
+                # Of all partitions one record: what is behind it may be one that cannot be read.
+                for tp, (record,) in (await reader.getmany(timeout_ms=1000, max_records=1)).items():
+                    reader.pause(tp)
+                    there = record.offset == offsets[tp.partition]
+                    found[tp.partition] = fingerprint(record) if there else None
+        finally:
+            reader.unsubscribe()
         return found

@@ -47,7 +47,8 @@ class Log(Protocol):
         ...
 
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
-        """The fingerprint of the record at an offset within the log; None where it is gone."""
+        """The fingerprint of the record at an offset within the log; None where it is gone, and one
+        like no other where it cannot be read."""
         ...
 
 

@@ -7,8 +7,9 @@ names and signatures they rely on. How it stays correct:
 * The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
   `Assignment` decides what is committed.
 * One `Assignment` per assignment: a batch that outlives it reports to one that nobody commits.
-* Every partition is held (paused, at a position of our own) at assignment, and opened one by one
-  in the background: a position is never inherited, and a slow look-up holds up nobody else.
+* Every partition is held (paused, at a position of our own) at assignment, and opened in the
+  background, all together, or each alone where that fails or is late: a position is never
+  inherited, and a slow look-up holds up nobody for longer than a moment.
 * `_getmany` is never cancelled while records may be in it: a cancelled fetch has moved the
   position and its records are gone. Hence the short polls.
 * A fetch that straddles a rebalance is undone: it waits out the reassignment inside aiokafka,
@@ -58,8 +59,12 @@ OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 #: for nothing.
 FETCH_PAUSE_S = 0.005
 
-#: Seconds that a fetch of one partition alone waits: it has data, or it failed for no reason.
-POLL_S_MAX_DOUBTFUL = 1.0
+#: Seconds that the broker gets to send again what was fetched in vain, before it is taken one
+#: partition, or one record, at a time.
+REFETCH_S = 1.0
+
+#: Seconds until a question is asked again to which the broker gave no answer.
+ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,7 @@ class BatchConsumer(driver.Consumer):
         self.current = Assignment()
         #: Of the fetching loop: whoever takes none is dead.
         self.turns = 0
+        self._committing = asyncio.Lock()
         self._last_resort: threading.Timer | None = None
 
     @property
@@ -175,7 +181,9 @@ class BatchConsumer(driver.Consumer):
             self._arm_last_resort()
         if assignment.broken is None and not assignment.ended:
             await self._limited("drain", assignment.idle.wait(), self.rules.drain_s)
-            await self._limited("commit", self.commit(), COMMIT_S_MAX)
+            # Not `commit()`: it would wait for one that is under way, whatever the limit, and then
+            # not commit what has become durable since.
+            await self._limited("commit", self.force_commit(), COMMIT_S_MAX)
         assignment.end()
 
     async def _limited(self, what: str, step: Any, seconds: float) -> None:
@@ -238,8 +246,7 @@ class BatchConsumer(driver.Consumer):
         except UnicodeDecodeError:
             if assignment is not self.current:
                 await self._undo({self._tp(partition) for partition in hungry})
-            for partition in sorted(hungry):
-                await self._fetch_doubtful(assignment, partition)
+            await self._fetch_doubtful(assignment, hungry)
 
     async def _fetch_into(
         self, assignment: Assignment, partitions: set[int], seconds: float
@@ -262,42 +269,48 @@ class BatchConsumer(driver.Consumer):
         for tp, (records, caught_up) in fetched.items():
             if await self._follows(assignment.lives[tp.partition], records):
                 assignment.add(tp.partition, records, caught_up=caught_up)
+            else:
+                await self._back(assignment, {tp.partition})
         return bool(fetched) and all(caught_up for _, caught_up in fetched.values())
 
-    async def _fetch_doubtful(self, assignment: Assignment, partition: int) -> None:
-        """Fetch a partition of which aiokafka may not be able to read some record.
+    async def _fetch_doubtful(self, assignment: Assignment, partitions: set[int]) -> None:
+        """Fetch partitions of one of which aiokafka may not be able to read some record.
 
         It decodes header names, fails on one that is not UTF-8, and forgets what it had unpacked
-        before it. So the position is set back, and where the fetch fails again the records are
-        taken one by one; those before the bad one are delivered, and the partition stops there.
+        before it, of all partitions of that fetch. So their positions are set back, and after a
+        moment each is asked for what has come again. Where that fails the records of the partition
+        are taken one by one; those before the bad one are delivered, and the partition stops there.
         """
-        for records_max in (None, 1):
-            assignment.records_max = records_max
+        await self._back(assignment, partitions)
+        await self.sleep(REFETCH_S)
+        for partition in sorted(partitions):
+            self.turns += 1
+            if assignment is not self.current:
+                return
             try:
-                if await self._back(assignment, partition):
-                    await self._fetch_all(assignment, partition)
+                await self._fetch_into(assignment, {partition}, 0.0)
             except UnicodeDecodeError:
-                continue
-            else:
-                return
-            finally:
-                assignment.records_max = None
-        await self._stop_reading(assignment, partition)
+                await self._fetch_one_by_one(assignment, partition)
 
-    async def _fetch_all(self, assignment: Assignment, partition: int) -> None:
-        """Fetch what is at hand of one partition: one call, or one for each record."""
-        life = assignment.lives[partition]
-        while assignment is self.current:
-            before = life.fetched
-            await self._fetch_into(assignment, {partition}, POLL_S_MAX_DOUBTFUL)
-            if assignment.records_max is None or life.fetched == before:
-                return
+    async def _fetch_one_by_one(self, assignment: Assignment, partition: int) -> None:
+        """Take a partition's records until one cannot be read, and stop it there."""
+        await self._back(assignment, {partition})
+        life, before = assignment.lives[partition], -1
+        assignment.records_max = 1
+        try:
+            while assignment is self.current and life.fetched > before:
+                before = life.fetched
+                await self._fetch_into(assignment, {partition}, REFETCH_S)
+        except UnicodeDecodeError:
+            await self._stop_reading(assignment, partition)
+        finally:
+            assignment.records_max = None
 
-    async def _back(self, assignment: Assignment, partition: int) -> bool:
-        """Set the position back to what was taken. False: the assignment is over."""
+    async def _back(self, assignment: Assignment, partitions: set[int]) -> None:
+        """Set positions back to what was taken, unless the assignment is over."""
         if assignment is self.current:
-            await self._move({self._tp(partition): assignment.lives[partition].fetched})
-        return assignment is self.current
+            lives = assignment.lives
+            await self._move({self._tp(p): lives[p].fetched for p in partitions})
 
     async def _move(self, positions: Mapping[TP, int]) -> None:
         with suppress(IllegalStateError):  # revoked just now: the next assignment sets its own
@@ -327,14 +340,19 @@ class BatchConsumer(driver.Consumer):
         """Whether records begin where the life goes on; ends the process where they cannot.
 
         A jump that is above the log's start is left by compaction or transaction markers. One
-        that retention made is a gap, which only an opening may report and record.
+        that retention made is a gap, which only an opening may report and record. False: the
+        broker does not say which, and they are fetched again.
         """
         begin, expected = records[0].offset, life.fetched
         if begin == expected:
             return True
         if begin < expected:
             raise RuntimeError(f"partition {life.partition}: {begin} came where {expected} is next")
-        state = (await self.rules.opener.log.states([life.partition]))[life.partition]
+        try:
+            state = (await self.rules.opener.log.states([life.partition]))[life.partition]
+        except (KafkaError, TimeoutError):  # away: it is waited for, as everywhere
+            await self.sleep(ASK_AGAIN_S)
+            return False
         if state.start > expected:
             raise OperatorError(
                 f"partition {life.partition}: retention removed offsets {expected} to "
@@ -376,8 +394,12 @@ class BatchConsumer(driver.Consumer):
         """Step 6 of the flush: progress of all that is durable, then the group's offsets.
 
         The group's offset goes exactly up to what this life made durable, never up to stored
-        progress, which a replay is below.
+        progress, which a replay is below. One commit at a time; cancelled, it leaves.
         """
+        async with self._committing:
+            return await self._commit_durable()
+
+    async def _commit_durable(self) -> bool:
         assignment = self.current
         lives = assignment.to_commit()
         if not lives:

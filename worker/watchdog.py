@@ -95,7 +95,8 @@ def moving(
     for partition, life in assignment.lives.items():
         position = max(life.fetched, positions.get(partition, 0))
         if life.durable < life.fetched:
-            found[f"the flush of partition {partition}"] = life.durable
+            waves = life.in_work.waves if life.in_work is not None else 0
+            found[f"the flush of partition {partition}"] = life.durable + waves
         elif position < ends.get(partition, 0) and partition not in assignment.stuck:
             found[f"the reading of partition {partition}"] = position
         if life.committed < life.durable:

@@ -31,7 +31,7 @@ def commit_before_write() -> None:
     """A batch counts as durable when its writing has begun."""
 
     async def early(
-        self: Flusher, records: Sequence[Record], *, epoch: int, dead_in_a_row: int
+        self: Flusher, records: Sequence[Record], *, epoch: int, dead_in_a_row: int, **_: object
     ) -> Flushed:
         writing = _flush(self, records, epoch=epoch, dead_in_a_row=dead_in_a_row)
         _behind.add(asyncio.ensure_future(writing))

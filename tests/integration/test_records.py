@@ -193,7 +193,8 @@ async def test_a_header_name_that_the_client_cannot_read_stops_its_partition_alo
     scene: Scene,
 ) -> None:
     """aiokafka raises on it and forgets what it had unpacked; what stands before it is delivered,
-    the other partitions go on, and the reason names the way past it (G1, G9)."""
+    the other partitions go on, and the reason names the way past it; in the next worker, which
+    looks at the record before it, as in the first (G1, G9)."""
     scene.init(partitions=2)
     await scene.produce([{"key": "bob", "value": b"%d" % n, "partition": 0} for n in range(5)])
     await _produce_unreadable(scene)
@@ -201,17 +202,26 @@ async def test_a_header_name_that_the_client_cannot_read_stops_its_partition_alo
     await scene.produce([{"key": "alice", "value": b"%d" % n, "partition": 1} for n in range(5)])
     worker = scene.worker()
     await scene.said("--partition 0 --to 6`")
-    await scene.produce([{"key": "alice", "value": b"more", "partition": 1}])
-    alices = [*(b"%d" % n for n in range(5)), b"more"]
-    await scene.until(lambda: _mailbox_is(scene, "alice", alices), "the other partition goes on")
-    await scene.until(
-        lambda: scene.progress()[0]["group_offset"] == 5, "what is before is committed"
-    )
+    alices = [b"%d" % n for n in range(5)]
+    for times in (1, 2):
+        await scene.produce([{"key": "alice", "value": b"more", "partition": 1}])
+        alices.append(b"more")
+        await scene.until(
+            lambda: _mailbox_is(scene, "alice", alices), "the other partition goes on"
+        )
+        await scene.until(
+            lambda: scene.progress()[0]["group_offset"] == 5, "what is before is committed"
+        )
 
-    assert worker.alive
-    assert await scene.bodies("bob") == [b"%d" % n for n in range(5)]
-    worker.signal(signal.SIGTERM)
-    assert await scene.exited(worker) == 0
+        assert worker.alive
+        assert await scene.bodies("bob") == [b"%d" % n for n in range(5)]
+        worker.signal(signal.SIGTERM)
+        assert await scene.exited(worker) == 0
+        if times == 1:
+            worker = scene.worker()
+            await scene.until(
+                lambda: scene.log().count("--partition 0 --to 6`") == 2, "it says it again"
+            )
     scene.poste("skip", "--partition", "0", "--to", "6", "--yes")
     scene.worker()
     await scene.drained()

@@ -1,7 +1,7 @@
 """The consumer's own decisions, without a broker: what it commits, follows, drains and undoes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from worker.app import create_app
 from worker.client_thread import Fetched
 from worker.configuration import load_settings
 from worker.errors import OperatorError, TableReplaced
+from worker.flush import Flushed
 from worker.lives import Assignment, Life
 from worker.opening import Opener
 from worker.progress import Progress
@@ -243,6 +244,70 @@ async def test_a_batch_must_follow_the_one_before(
             await stage.consumer._follows(life, records)
 
 
+async def test_a_jump_is_fetched_again_while_the_broker_is_away(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether retention made it cannot be told then. The records are not taken, and the position
+    is set back: no worker ends for a broker that is away (G1, G8)."""
+    (life, _) = stage.assign(40, 50)
+    first = stage.consumer._tp(0)
+
+    async def jumping(tps: Any, timeout: float) -> Any:
+        return {first: Fetched([MadeRecord(offset=43)], caught_up=True)}
+
+    monkeypatch.setattr(stage.consumer, "_getmany", jumping)
+    stage.log.away = True
+    await stage.consumer._fetch_next()
+    assert (life.fetched, stage.moved) == (40, [{first: 40}])
+
+    stage.log.away = False
+    await stage.consumer._fetch_next()
+    assert (life.fetched, len(stage.moved)) == (44, 1)
+
+
+async def test_one_unreadable_record_costs_its_neighbours_one_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 partitions in a fetch one cannot be unpacked: all are set back at once, each is asked
+    once for what is there, without waiting, and the bad one alone record by record (G8, G9)."""
+    stage.store.stored = {partition: progress(40) for partition in range(64)}
+    lives = stage.assign(*[40] * 64)
+    bad, idle = 63, 7
+    asked: list[tuple[list[int], float, int]] = []
+    held: list[Any] = []
+
+    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
+        wanted = stage.consumer.current.records_max
+        partitions = sorted(tp.partition for tp in tps)
+        asked.append((partitions, timeout, wanted or 0))
+        if bad in partitions and (wanted is None or lives[bad].fetched == 41):
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header name")
+        return {
+            tp: Fetched([MadeRecord(offset=40)], caught_up=False)
+            for tp in tps
+            if tp.partition != idle
+        }
+
+    async def hold(tps: Any) -> None:
+        held.append(tps)
+
+    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
+    monkeypatch.setattr(stage.consumer._thread, "hold", hold)
+    monkeypatch.setattr("worker.transport.REFETCH_S", 0.01)
+    await stage.consumer._fetch_next()
+
+    alone = [([partition], 0.0, 0) for partition in range(64)]
+    assert asked[1:] == [*alone, ([bad], 0.01, 1), ([bad], 0.01, 1)]
+    assert stage.moved == [
+        {stage.consumer._tp(p): 40 for p in range(64)},
+        {stage.consumer._tp(bad): 40},
+    ]
+    assert [life.fetched for life in lives] == [40 if p == idle else 41 for p in range(64)]
+    assert held == [{stage.consumer._tp(bad)}]
+    assert "--partition 63 --to 42" in stage.consumer.current.stuck[bad]
+    assert stage.consumer.turns == 64
+
+
 async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None:
     """What is in work becomes durable within the limit and is committed (G1)."""
     (life, _) = stage.assign(40, 50)
@@ -282,6 +347,77 @@ async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage
     assert task.cancelled()
     assert stage.order == []
     assert assignment.broken is None
+
+
+async def test_a_commit_that_hangs_holds_up_no_revoke(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store went away within a commit: the drain's own commit gives up at its limit, though it
+    waits for that one (G8)."""
+    monkeypatch.setattr("worker.transport.COMMIT_S_MAX", 0.05)
+    (life, _) = stage.assign(40, 50)
+    flushed(life, 40)
+
+    async def away(partition: int, seen: Progress, new: Progress) -> Progress:
+        return await asyncio.Future()
+
+    monkeypatch.setattr(stage.store, "advance", away)
+    hanging = asyncio.create_task(stage.consumer.commit())
+    await asyncio.sleep(0)
+    drained = asyncio.create_task(stage.consumer.wait_empty())
+    await asyncio.wait([drained], timeout=10)
+
+    assert drained.done()
+    assert life.assignment.ended
+    hanging.cancel()
+
+
+async def test_a_revoke_commits_what_became_durable_during_a_commit(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit is under way, of what was durable when it began: the drain's own one follows (G1).
+
+    Else it is replayed: nothing is lost, and much is written twice."""
+    (life, _) = stage.assign(40, 50)
+    flushed(life, 40)
+    answer, advance = asyncio.Event(), stage.store.advance
+
+    async def slow(partition: int, seen: Progress, new: Progress) -> Progress:
+        await answer.wait()
+        return await advance(partition, seen, new)
+
+    monkeypatch.setattr(stage.store, "advance", slow)
+    first = asyncio.create_task(stage.consumer.commit())
+    await asyncio.sleep(0)
+    flushed(life, 41, 42)
+    drained = asyncio.create_task(stage.consumer.wait_empty())
+    for _ in range(20):  # long enough for it to begin one of its own beside the first
+        await asyncio.sleep(0)
+    answer.set()
+    await asyncio.gather(first, drained)
+
+    assert stage.order[-1] == ("group", 0, 43)
+    assert [kind for kind, *_ in stage.order] == ["progress", "group"] * 2
+
+
+async def test_a_flush_says_to_its_batch_how_far_it_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog must see a long flush move (G8)."""
+
+    class Waves:
+        async def flush(self, records: Any, *, on_wave: Callable[[], None], **_: Any) -> Flushed:
+            on_wave()
+            on_wave()
+            return Flushed(messages=1, dead_letters=0, dead_in_a_row=7)
+
+    monkeypatch.setattr(stage.app.resources, "flusher", Waves())
+    (life, _) = stage.assign(40, 50)
+    life.assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+    (batch,) = life.assignment.cut(0.0)
+    await stage.app.resources.flush(batch)
+
+    assert (batch.waves, life.dead_in_a_row, life.durable) == (2, 7, 41)
 
 
 async def test_a_cancelled_flush_ends_the_process(

@@ -77,6 +77,7 @@ async def flush(
     messages_max: int = 100,
     dead_max: int = 1000,
     dead_in_a_row: int = 0,
+    on_wave: Callable[[], None] = lambda: None,
 ) -> Flushed:
     flusher = Flusher(
         topic=records[0].topic,
@@ -86,7 +87,7 @@ async def flush(
         dead_letters=journal,
         dead_letters_consecutive_max=dead_max,
     )
-    return await flusher.flush(records, epoch=1, dead_in_a_row=dead_in_a_row)
+    return await flusher.flush(records, epoch=1, dead_in_a_row=dead_in_a_row, on_wave=on_wave)
 
 
 async def test_a_batch_is_made_durable() -> None:
@@ -114,6 +115,15 @@ async def test_a_wave_waits_for_the_one_before() -> None:
     await flush(journal, log("ann", "bob", "ann", "ann", "bob", "ann"), messages_max=1)
 
     assert journal.calls == [[(0,), (1,)], [(2,), (4,)], [(3,)], [(5,)]]
+
+
+async def test_a_wave_is_told_when_it_is_durable() -> None:
+    """So that a flush of many waves is seen to move, and one that hangs is not (G8)."""
+    journal, seen = Journal(), list[int]()
+    records = log("ann", "bob", "ann", "ann", "bob", "ann")
+    await flush(journal, records, messages_max=1, on_wave=lambda: seen.append(len(journal.durable)))
+
+    assert seen == [2, 4, 5, 6]
 
 
 async def test_a_failing_store_ends_the_flush() -> None:

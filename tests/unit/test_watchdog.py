@@ -103,6 +103,18 @@ async def test_a_flush_that_never_ends_is_a_standstill(scene: Scene) -> None:
     await scene.stands(r"the flush of partition 0 \(at 40\)")
 
 
+async def test_a_flush_of_many_waves_lives_while_they_become_durable(scene: Scene) -> None:
+    """One message an item, and a backlog of one user: thousands of waves, one after the other.
+    The last look of them without another wave is a standstill (G8)."""
+    fetched(scene.life, 40, 41)
+    scene.broker.end = 42
+    (batch,) = scene.assignment.cut(0.0)
+    for _ in range(5):
+        await scene.looks(LOOKS_MAX)
+        batch.count_wave()
+    await scene.stands(r"the flush of partition 0 \(at 45\)")
+
+
 async def test_a_commit_that_never_comes_is_a_standstill(scene: Scene) -> None:
     """Durable, and never committed, while all else moves: a crash would replay all of it (G8)."""
     durable(scene.life, 40)
