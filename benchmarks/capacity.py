@@ -11,9 +11,10 @@ acknowledgement, and what `deletion` says for bundles that were acknowledged.
 acknowledgement and no progress is kept, so it is charged for neither.
 *Scan*: no store. A gateway reads its user's partition from when they left.
 
-Every mean is taken as the case: each reconnect finds as much as any other, so a Query that is
-rounded up is counted up to one read unit short. Not counted: the topic itself, which all three
-need, backups, traffic, what a replay writes twice, and how late TTL is.
+Every mean is taken as the case: users are alike, and each reconnect that finds something finds as
+much as any other, so a Query that is rounded up is counted up to one read unit short. Not counted:
+the topic itself, which all three need, backups, traffic, what a replay writes twice, and how late
+TTL is.
 """
 
 import math
@@ -56,7 +57,8 @@ class Mailboxes:
     """This project's need.
 
     written, acknowledged, deleted, progress: write units per day, which sum up to the store's.
-    fetch_bytes: that the Query of one reconnect reads, what was acknowledged and not deleted too.
+    fetch_bytes: that a reconnect's Query reads in the mean, what was acknowledged and not deleted
+    too.
     """
 
     store: Store
@@ -145,22 +147,22 @@ def mailboxes(load: Load, machine: Machine, deletion: Deletion = AT_ONCE) -> Mai
     size = sum(share * size for share, _, size in sizes)
     rereads, deleted, kept_days = deletion.per_bundle(load)
 
-    # One acknowledgement covers a bundle or more, and an empty mailbox is not acknowledged.
-    acknowledged = min(load.reconnects_per_day, fetched)
+    acknowledged = load.finding_per_day  # one covers all that was found
     peak = load.undelivered_per_day / DAY_S * load.peak_factor
     partitions = _partitions(peak, machine)
     progress = min(partitions * DAY_S / machine.commit_interval_s, load.undelivered_per_day)
-    per_fetch = fetched * (1 + rereads) * size / load.reconnects_per_day + cursor_bytes(load)
+    again = fetched * rereads * size / load.reconnects_per_day + cursor_bytes(load)
     waiting = fetched * load.wait_h / 24 + (bundles - fetched) * load.retention_days
     stored = (waiting + fetched * kept_days) * (size + STORED_ITEM_OVERHEAD_BYTES)
     stored += load.users * (cursor_bytes(load) + STORED_ITEM_OVERHEAD_BYTES)
     written, removed = bundles * units, fetched * units * deleted
     writes = written + removed + acknowledged + progress
     cores = peak * machine.worker_cpu_us / 1e6 / machine.utilization
+    per_fetch = fetched * size / load.reconnects_per_day + again
     return Mailboxes(
         store=Store(
             write_units=writes,
-            read_units=load.reconnects_per_day * _query_units(per_fetch),
+            read_units=_read_units(load, new=fetched * size, again=again),
             stored_gb=stored / 1e9,
         ),
         written=written, acknowledged=acknowledged, deleted=removed, progress=progress,
@@ -172,9 +174,13 @@ def mailboxes(load: Load, machine: Machine, deletion: Deletion = AT_ONCE) -> Mai
     )  # fmt: skip
 
 
-def _query_units(size: float) -> float:
-    """Read units of one strongly consistent Query of so many bytes; an empty one costs 1."""
-    return max(math.ceil(size / READ_UNIT_BYTES), 1)
+def _read_units(load: Load, *, new: float, again: float) -> float:
+    """Of a day's strongly consistent Queries: `new` bytes a day, of which a reconnect that finds
+    something reads its part, and `again`, which every one reads. An empty one costs 1."""
+    found = load.finding_per_day
+    each = again + (new / found if found else 0)
+    units_found, units_else = (max(math.ceil(n / READ_UNIT_BYTES), 1) for n in (each, again))
+    return found * units_found + (load.reconnects_per_day - found) * units_else
 
 
 def _partitions(peak: float, machine: Machine) -> int:
@@ -188,11 +194,10 @@ def item_per_message(load: Load) -> Store:
     size = lean_item_bytes(load)
     units = math.ceil(size / WRITE_UNIT_BYTES)
     fetched, expired = load.fetched_per_day, load.undelivered_per_day - load.fetched_per_day
-    per_fetch = fetched * size / load.reconnects_per_day
     stored = fetched * load.wait_h / 24 + expired * load.retention_days
     return Store(
         write_units=(load.undelivered_per_day + fetched) * units,
-        read_units=load.reconnects_per_day * _query_units(per_fetch),
+        read_units=_read_units(load, new=fetched * size, again=0),
         stored_gb=stored * (size + STORED_ITEM_OVERHEAD_BYTES) / 1e9,
     )
 

@@ -13,7 +13,10 @@ class Load:
     reconnect, on average. fetched_share: of undelivered messages, those that are called for
     before they expire. wait_h: a fetched message's wait. messages_per_bundle: of one mailbox in
     one flush, on average, before a bundle's limits cut it; what the benchmarks find on their
-    realistic day without a linger. peak_factor: busiest second over the mean.
+    realistic day without a linger. burst_messages: that one mailbox gets together, however many
+    bundles they are: a reconnect finds all of a burst or nothing of it, so fewer bursts are fewer
+    acknowledgements; as on the realistic day, and never fewer than a bundle has. peak_factor:
+    busiest second over the mean.
     """
 
     users: float = 50e6
@@ -26,6 +29,7 @@ class Load:
     body_bytes: int = 300
     user_id_bytes: int = 16
     messages_per_bundle: float = 1.0
+    burst_messages: float = 3.0
     retention_days: float = 30.0
     peak_factor: float = 3.0
 
@@ -33,8 +37,10 @@ class Load:
         for name, share in (("offline", self.offline_share), ("fetched", self.fetched_share)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}_share is between 0 and 1, not {share}")
-        if self.messages_per_bundle < 1 or min(self.users, self.retention_days) <= 0:
-            raise ValueError("users, days and a bundle's messages are above 0; a bundle has one")
+        if min(self.messages_per_bundle, self.burst_messages) < 1:
+            raise ValueError("a bundle has a message at least, and so has a burst")
+        if min(self.users, self.retention_days) <= 0:
+            raise ValueError("users and days are above 0")
         if min(self.messages_per_user_day, self.reconnects_per_user_day) <= 0:
             raise ValueError("somebody writes, and somebody comes back")
 
@@ -49,6 +55,18 @@ class Load:
     @property
     def reconnects_per_day(self) -> float:
         return self.users * self.reconnects_per_user_day
+
+    @property
+    def finding_per_day(self) -> float:
+        """Reconnects that find something: each acknowledges, once.
+
+        A user's bursts and reconnects come independently, each after waits as long as chance has
+        them (Poisson): the event before a reconnect is a burst in b of b + r cases. Users are
+        taken to be alike, which finds the most: b * r / (b + r) is concave, so any spread of b
+        and r around the same means makes it less.
+        """
+        bursts = self.fetched_per_day / max(self.burst_messages, self.messages_per_bundle)
+        return bursts * self.reconnects_per_day / (bursts + self.reconnects_per_day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +93,15 @@ class Machine:
     """What a process of ours, and one of Kafka's, does. The first two come from the benchmarks'
     JSON, the rest are choices.
 
-    worker_cpu_us: a worker's processor time per message. utilization: of a core, at the peak.
+    worker_cpu_us: a worker's processor time per message. scan_cpu_us: a gateway's per record that
+    it reads and throws away; a Python loop over librdkafka, of which another language would need
+    less: bytes are the robust figure. utilization: of a core, at the peak.
     partition_messages_per_s: that one partition, flushed one batch at a time, is asked to bear.
     commit_interval_s: between two writes of a partition's progress. scan_partitions: that the
     scan's topic has. broker_partitions: that one broker bears, copies included: AWS's advice for
-    16 vCPUs (docs/capacity.md). scan_cpu_us: a gateway's processor time per record that it reads
-    and throws away. record_bytes_more: of a record in a scan, beside its body. compression: bytes
-    sent per byte of records. broker_read_mb_per_s: that one broker sends to readers.
+    16 vCPUs (docs/capacity.md). record_bytes_more: of a record in a scan, beside its body.
+    compression: bytes sent per byte of records. broker_read_mb_per_s: that one broker sends to
+    readers.
     """
 
     worker_cpu_us: float
