@@ -79,17 +79,23 @@ class Mailboxes:
 class Scan:
     """What it takes to answer each reconnect by reading its partition.
 
-    brokers, cores: for that alone, in parts: the topic is there anyway. brokers_of_partitions: that
-    it takes to have so many partitions at all, whatever is read; not in the dollars.
+    brokers: the larger of what sends the bytes and what bears the partitions. In parts: there are
+    smaller ones for a part of the price, and a cluster is there anyway, for the topic.
     """
 
+    partitions: int
+    clusters: int
     bytes_per_reconnect: float
     cpu_s_per_reconnect: float
     sent_gb_per_s_peak: float
-    brokers: float
+    brokers_of_reading: float
     brokers_of_partitions: float
     cores: float
     dollars_per_month: float
+
+    @property
+    def brokers(self) -> float:
+        return max(self.brokers_of_reading, self.brokers_of_partitions)
 
 
 def bundle_bytes(load: Load, messages: int) -> int:
@@ -204,15 +210,34 @@ def item_per_message(load: Load) -> Store:
 
 def scan(load: Load, machine: Machine, prices: Prices) -> Scan:
     """What it takes without a store. Each reconnect reads its partition since its user left."""
-    records = load.undelivered_per_day * load.away_h / 24 / machine.scan_partitions
-    sent = records * (load.body_bytes + machine.record_bytes_more) * machine.compression
-    cpu_s = records * machine.scan_cpu_us / 1e6
+    missed = load.undelivered_per_day * load.away_h / 24
     peak = load.reconnects_per_day / DAY_S * load.peak_factor
-    brokers = peak * sent / 1e6 / machine.broker_read_mb_per_s
-    cores = peak * cpu_s / machine.utilization
+    record_bytes = (load.body_bytes + machine.record_bytes_more) * machine.compression
+    # Were all of the topic one partition:
+    reading = peak * missed * record_bytes / 1e6 / machine.broker_read_mb_per_s
+    cores = peak * missed * machine.scan_cpu_us / 1e6 / machine.utilization
+    bearing = COPIES / machine.broker_partitions
+    partitions = machine.scan_partitions or _least_cost(
+        reading * prices.broker_month, cores * prices.vcpu_month, bearing * prices.broker_month
+    )
+    brokers = max(reading / partitions, bearing * partitions)
     return Scan(
-        bytes_per_reconnect=sent, cpu_s_per_reconnect=cpu_s, sent_gb_per_s_peak=peak * sent / 1e9,
-        brokers=brokers, cores=cores,
-        brokers_of_partitions=machine.scan_partitions * COPIES / machine.broker_partitions,
-        dollars_per_month=brokers * prices.broker_month + cores * prices.vcpu_month,
-    )  # fmt: skip
+        partitions=partitions,
+        clusters=math.ceil(brokers / machine.cluster_brokers),
+        bytes_per_reconnect=missed / partitions * record_bytes,
+        cpu_s_per_reconnect=missed / partitions * machine.scan_cpu_us / 1e6,
+        sent_gb_per_s_peak=peak * missed / partitions * record_bytes / 1e9,
+        brokers_of_reading=reading / partitions,
+        brokers_of_partitions=bearing * partitions,
+        cores=cores / partitions,
+        dollars_per_month=brokers * prices.broker_month + cores / partitions * prices.vcpu_month,
+    )
+
+
+def _least_cost(reading: float, cores: float, bearing: float) -> int:
+    """The partitions n of least max(reading / n, bearing * n) + cores / n, all of it dollars.
+
+    Up to where brokers send as much as they bear, more partitions cost less; from there on as long
+    as they save more processor time than they add brokers.
+    """
+    return max(round(math.sqrt(max(reading, cores) / bearing)), 1)

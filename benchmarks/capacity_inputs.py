@@ -98,10 +98,12 @@ class Machine:
     less: bytes are the robust figure. utilization: of a core, at the peak.
     partition_messages_per_s: that one partition, flushed one batch at a time, is asked to bear.
     commit_interval_s: between two writes of a partition's progress. scan_partitions: that the
-    scan's topic has. broker_partitions: that one broker bears, copies included: AWS's advice for
-    16 vCPUs (docs/capacity.md). record_bytes_more: of a record in a scan, beside its body.
-    compression: bytes sent per byte of records. broker_read_mb_per_s: that one broker sends to
-    readers.
+    scan's topic has; 0: as many as cost least. broker_partitions: that one broker bears, copies
+    included: AWS's advice for 16 vCPUs (docs/capacity.md). cluster_brokers: of one cluster; so it
+    has 200,000 partitions, the most that the same page points to, and stays below AWS's default
+    quota of 60. record_bytes_more: of a record in a scan, beside its body. compression: bytes sent
+    per byte of records. broker_read_mb_per_s: that one broker sends to readers, about half of the
+    937 MB/s of its network (kafka.m7g.4xlarge).
     """
 
     worker_cpu_us: float
@@ -110,8 +112,9 @@ class Machine:
     partition_messages_per_s: float = 500.0
     commit_interval_s: float = 5.0
     partitions_min: int = 8
-    scan_partitions: int = 10_000
+    scan_partitions: int = 0
     broker_partitions: int = 4_000
+    cluster_brokers: int = 50
     record_bytes_more: int = 70
     compression: float = 0.5
     broker_read_mb_per_s: float = 500.0
@@ -119,11 +122,15 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Dollars, list, us-east-1, on demand (addresses in docs/dynamodb.md). vcpu: a month of one,
-    compute optimized; broker: a month of one that sends `broker_read_mb_per_s`: both rounded."""
+    """Dollars, list, us-east-1, on demand (DynamoDB's addresses in docs/dynamodb.md).
+
+    vcpu: a month, of 720 hours, of one of a c7g.large's two, $0.0725 an hour together
+    (https://aws.amazon.com/ec2/pricing/on-demand/). broker: of one kafka.m7g.4xlarge, 16 vCPUs,
+    $1.632 an hour (https://aws.amazon.com/msk/pricing/), which bears what `Machine` says.
+    """
 
     million_write_units: float = 0.625
     million_read_units: float = 0.125
     storage_gb_month: float = 0.25
     vcpu_month: float = 26.0
-    broker_month: float = 1_200.0
+    broker_month: float = 1_175.0

@@ -199,20 +199,26 @@ def test_a_mailbox_above_a_query_is_several() -> None:
     assert mailboxes(load, MACHINE, TTL_ALONE).queries_per_fetch == 3  # 9 a day, 30 days, 10 KB
 
 
-def test_a_table_grows_with_the_messages_and_a_scan_with_their_square() -> None:
+def test_a_table_grows_with_the_messages_and_a_scan_of_fixed_partitions_with_their_square() -> None:
     """No unit depends on how many users there are (G7)."""
     small, large = Load(users=1e8), Load(users=1e9)
     tables = [item_per_message(load) for load in (small, large)]
     ours = [mailboxes(load, MACHINE) for load in (small, large)]
-    scans = [scan(load, MACHINE, Prices()) for load in (small, large)]
+    fixed = replace(MACHINE, scan_partitions=10_000)
+    scans = [scan(load, fixed, Prices()) for load in (small, large)]
+    best = [scan(load, MACHINE, Prices()) for load in (small, large)]
 
     assert tables[1].write_units == pytest.approx(10 * tables[0].write_units)
     assert ours[1].store.read_units == pytest.approx(10 * ours[0].store.read_units)
     assert ours[1].store.write_units == pytest.approx(10 * ours[0].store.write_units, rel=0.001)
     assert ours[1].fetch_bytes == pytest.approx(ours[0].fetch_bytes)
     assert scans[1].bytes_per_reconnect == pytest.approx(10 * scans[0].bytes_per_reconnect)
-    assert scans[1].brokers == pytest.approx(100 * scans[0].brokers)
-    assert scans[1].dollars_per_month == pytest.approx(100 * scans[0].dollars_per_month)
+    assert scans[1].brokers_of_reading == pytest.approx(100 * scans[0].brokers_of_reading)
+    assert scans[1].cores == pytest.approx(100 * scans[0].cores)
+    # With partitions that grow along it grows as the tables do: as large a read, for each.
+    assert best[1].partitions == pytest.approx(10 * best[0].partitions, rel=0.001)
+    assert best[1].bytes_per_reconnect == pytest.approx(best[0].bytes_per_reconnect, rel=0.001)
+    assert best[1].dollars_per_month == pytest.approx(10 * best[0].dollars_per_month, rel=0.001)
 
 
 def test_more_partitions_make_a_scan_shorter_and_take_brokers() -> None:
@@ -224,7 +230,40 @@ def test_more_partitions_make_a_scan_shorter_and_take_brokers() -> None:
     assert few.brokers_of_partitions == 9
     assert many.brokers_of_partitions == 18
     assert many.bytes_per_reconnect == pytest.approx(few.bytes_per_reconnect / 2)
-    assert many.dollars_per_month == pytest.approx(few.dollars_per_month / 2)
+    assert many.brokers_of_reading == pytest.approx(few.brokers_of_reading / 2)
+    assert many.cores == pytest.approx(few.cores / 2)
+    # 2 µs each of what came in 4 hours, for each of the peak's reconnects, on cores half busy.
+    assert few.cores == pytest.approx(500e6 / 6 / 12_000 * 2e-6 * 200e6 / 86_400 * 3 / 0.5)
+
+
+@pytest.mark.parametrize("partitions", [1, 400, 15_000, 40_000, 400_000])
+def test_a_scan_pays_for_the_larger_number_of_brokers(partitions: int) -> None:
+    """For what is read, or for having the partitions, in parts of one: one rule for every size; and
+    there are as many clusters as these brokers take."""
+    found = scan(Load(), replace(MACHINE, scan_partitions=partitions), Prices())
+    brokers = max(found.brokers_of_reading, found.brokers_of_partitions)
+    dollars = brokers * Prices().broker_month + found.cores * Prices().vcpu_month
+
+    assert found.partitions == partitions
+    assert found.dollars_per_month == pytest.approx(dollars)
+    assert found.clusters == math.ceil(brokers / MACHINE.cluster_brokers)
+
+
+@pytest.mark.parametrize("users", [1e4, 1e6, 5e7, 5e8])
+@pytest.mark.parametrize("scan_cpu_us", [1.0, 40.0])
+def test_a_scan_has_as_many_partitions_as_cost_least(users: float, scan_cpu_us: float) -> None:
+    """None of a fine grid costs less; where processor time is dear, more than reading asks for."""
+    load, machine = Load(users=users), replace(MACHINE, scan_cpu_us=scan_cpu_us)
+    best = scan(load, machine, Prices())
+    grid = {max(round(best.partitions * 1.02**n), 1) for n in range(-250, 250)}
+    others = [scan(load, replace(machine, scan_partitions=n), Prices()) for n in grid]
+
+    # A whole number of partitions, so of few of them the best may be missed by a little.
+    assert best.dollars_per_month <= min(o.dollars_per_month for o in others) * (
+        1 + 1 / best.partitions
+    )
+    dear = best.brokers_of_partitions > 1.1 * best.brokers_of_reading
+    assert dear == (scan_cpu_us == 40)
 
 
 def test_a_cursor_is_the_one_that_an_acknowledgement_makes() -> None:
@@ -301,6 +340,53 @@ def test_a_worker_is_as_dear_as_in_its_longest_run() -> None:
 
     assert longest[0] >= 1_000_000
     assert capacity_page.measured().worker_cpu_us == longest[1]
+
+
+def test_what_the_page_says_of_the_scan_is_so() -> None:
+    """Where it is the cheaper way, by how much, and what it leaves out."""
+    text, machine, prices = prose(), capacity_page.measured(), Prices()
+    for users in capacity_page.USERS:
+        load = Load(users=users)
+        scanned = scan(load, machine, prices).dollars_per_month
+        usual = item_per_message(load).dollars_per_month(prices)
+        assert scanned < usual < mailboxes(load, machine).store.dollars_per_month(prices)
+    assert "The scan is the cheapest" in text
+    assert "costs less than either of them at every size" in text
+    lingering = replace(load, messages_per_bundle=capacity_page.bundled()[capacity_page.LINGER_S])
+    between = mailboxes(lingering, machine).store.dollars_per_month(prices)
+    options = {"broker_partitions": 1000, "broker_read_mb_per_s": 62.5, "broker_month": 147.0}
+    said = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in options.items())
+    on_small = scan(
+        load,
+        replace(machine, broker_partitions=1000, broker_read_mb_per_s=62.5),
+        replace(prices, broker_month=147.0),
+    )
+    assert on_small.dollars_per_month < between < scanned
+    assert (
+        f"make it ${figures.number(on_small.dollars_per_month)} (kafka.m7g.large, "
+        f"{on_small.brokers:.0f} of them: `{said}`); mailboxes with a linger of 30 s are between "
+        f"the two, at ${figures.number(between)}."
+    ) in text
+
+    best = scan(load, machine, prices)
+    rows = table(page("capacity"), "partitions", "a reconnect reads")
+    assert rows[2][0] == figures.number(best.partitions)
+    assert "the third row costs least" in text
+    assert (
+        f"{best.brokers:.0f} brokers with {figures.number(best.partitions * 3)} copies of "
+        f"partitions in {best.clusters} clusters"
+    ) in text
+    weeks = 7 * 24 / load.away_h
+    assert (
+        f"After a week a reconnect reads {figures.size(weeks * best.bytes_per_reconnect)}" in text
+    )
+    assert f"takes a gateway {weeks * best.cpu_s_per_reconnect:.2f} s of" in text
+    assert f"spends {1000 * best.cpu_s_per_reconnect:.0f} ms of processor time" in text
+    remembered = Load().reconnects_per_day * 30 / 1e6 * prices.million_write_units
+    assert f"is ${figures.number(remembered)} a month for 50 million users" in text
+    # Two thirds are in another zone, at $0.01 a GB for each of the two sides.
+    between_zones = best.sent_gb_per_s_peak / load.peak_factor * 86_400 * 30 * 2 / 3 * 0.02
+    assert between_zones > best.brokers * prices.broker_month
 
 
 def test_what_the_page_says_of_the_linger_and_the_acknowledgements_is_so() -> None:
