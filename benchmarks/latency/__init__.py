@@ -10,6 +10,8 @@ A message is due when the schedule says, and waits from then on, whoever is late
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.latency.load import Phase, around, settled_after_s, summary
@@ -19,11 +21,15 @@ from benchmarks.made import markdown, number
 from benchmarks.one_worker import new_place, reading_worker
 from benchmarks.picture import Series, plot
 from benchmarks.process import cpu_s
-from tests.services import Services, start_services
+from tests.services import start_services
 
 PARTITIONS = 8
-#: Messages a second; what a small run is content with.
-RATES, RATES_SMALL = (10, 1_000, 3_000), (10, 1_000)
+#: Messages a second: one at which hardly anything is done, and those that load the machine.
+QUIET_PER_S, LOADED_PER_S = 10, (1_000, 3_000)
+#: Seconds of a rate: until the smallest percentile that is said has ten messages above it. The
+#: quiet one, and against the endpoint the others too: p99.9 of all messages. Against DynamoDB
+#: Local: p99 of a sample.
+_QUIET_S, _INSTANT_S, _LOCAL_S = 1_000.0, 20.0, 50.0
 #: What is aimed at, at 1,000 a second.
 TARGET_P99_MS = 50.0
 #: Messages that are the first after a silence, and the last before one.
@@ -40,68 +46,76 @@ Found = dict[str, Any]
 
 def measure(*, small: bool) -> Found:
     """Rates by store, silences, commits and the burst. Raises RuntimeError."""
-    with start_services() as services:
+    with start_services() as services, ExitStack() as workers:
         os.environ.update(services.environment)  # of our own readers
-        instant = _instant(services, small=small)
-        local = _dynamodb_local(services, small=small)
-    return {"target_p99_ms": TARGET_P99_MS, "rates": [*instant.pop("rates"), *local], **instant}
+        place, local = new_place(services, PARTITIONS), new_place(services, PARTITIONS)
+        endpoint = workers.enter_context(noting_endpoint(place.topic, PARTITIONS))
+        worker = workers.enter_context(reading_worker(services, place, endpoint))
+        workers.enter_context(reading_worker(services, local))
 
-
-def _seconds(per_s: int, *, small: bool) -> float:
-    if small:
-        return 1.0
-    return 60.0 if per_s < 100 else 20.0
-
-
-def _instant(services: Services, *, small: bool) -> Found:
-    """All that is asked of the endpoint that answers at once."""
-    place = new_place(services, PARTITIONS)
-    with (
-        noting_endpoint(place.topic, PARTITIONS) as endpoint,
-        reading_worker(services, place, endpoint) as worker,
-    ):
-
-        def watched(phases: Sequence[Phase]) -> Watched:
+        def instant(phases: Sequence[Phase]) -> Watched:
             return by_endpoint(place, endpoint, phases)
 
+        def read(phases: Sequence[Phase]) -> Watched:
+            return asyncio.run(by_readers(local, phases))
+
         if not small:
-            watched(_WARM)
-        rates = []
-        for per_s, chatty in [*((rate, False) for rate in _rates(small=small)), (1_000, True)]:
-            begin_s = cpu_s(worker.pid)
-            phase = Phase(_seconds(per_s, small=small), per_s, chatty=chatty)
-            seen = watched([phase])
-            row = _rate("instant", phase, seen)
-            messages = per_s * phase.seconds
-            rates.append({**row, "cpu_us": round((cpu_s(worker.pid) - begin_s) * 1e6 / messages)})
-            if per_s == 1_000 and not chatty:
-                commits = _commits(seen)
-        return {
-            "rates": rates,
+            instant(_WARM)
+            read(_WARM)
+        quiet_instant, quiet_local = _quiet(instant, read, worker.pid, small=small)
+        loaded_instant, commits = _instant(instant, worker.pid, small=small)
+        found = {
             "commits": commits,
-            "silences": _silences(watched, small=small),
-            "burst": _burst(watched, small=small),
+            "silences": _silences(instant, small=small),
+            "burst": _burst(instant, small=small),
         }
+        loaded_local = _local(read, small=small)
+    rates = [quiet_instant, *loaded_instant, quiet_local, *loaded_local]
+    return {"target_p99_ms": TARGET_P99_MS, "rates": rates, **found}
 
 
 #: Both JVMs compile what they do often, and are slow until then.
 _WARM = [Phase(15.0, 1_000)]
 
-
-def _rates(*, small: bool) -> Sequence[int]:
-    return RATES_SMALL if small else RATES
+_Watch = Callable[[Sequence[Phase]], Watched]
 
 
-def _dynamodb_local(services: Services, *, small: bool) -> list[Found]:
-    place = new_place(services, PARTITIONS)
-    rows = []
-    with reading_worker(services, place):
-        if not small:
-            asyncio.run(by_readers(place, _WARM))
-        for per_s in _rates(small=small):
-            phase = Phase(_seconds(per_s, small=small), per_s)
-            rows.append(_rate("DynamoDB Local", phase, asyncio.run(by_readers(place, [phase]))))
-    return rows
+def _quiet(instant: _Watch, read: _Watch, pid: int, *, small: bool) -> tuple[Found, Found]:
+    """The quiet rate against both stores, side by side: it takes long, and loads nothing."""
+    phase = Phase(2.0 if small else _QUIET_S, QUIET_PER_S)
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(read, [phase])
+        begin_s = cpu_s(pid)
+        seen = instant([phase])
+        row = _with_cpu(_rate("instant", phase, seen), phase, cpu_s(pid) - begin_s)
+        return row, _rate("DynamoDB Local", phase, reading.result())
+
+
+def _instant(instant: _Watch, pid: int, *, small: bool) -> tuple[list[Found], Found]:
+    """The loaded rates and the chatty one, against the endpoint; and what a commit does."""
+    rates, commits = [], {}
+    loads = [*((per_s, False) for per_s in _loaded(small=small)), (1_000, True)]
+    for per_s, chatty in loads:
+        phase = Phase(1.0 if small else _INSTANT_S, per_s, chatty=chatty)
+        begin_s = cpu_s(pid)
+        seen = instant([phase])
+        rates.append(_with_cpu(_rate("instant", phase, seen), phase, cpu_s(pid) - begin_s))
+        if per_s == 1_000 and not chatty:
+            commits = _commits(seen)
+    return rates, commits
+
+
+def _local(read: _Watch, *, small: bool) -> list[Found]:
+    phases = [Phase(1.0 if small else _LOCAL_S, per_s) for per_s in _loaded(small=small)]
+    return [_rate("DynamoDB Local", phase, read([phase])) for phase in phases]
+
+
+def _loaded(*, small: bool) -> Sequence[int]:
+    return LOADED_PER_S[:1] if small else LOADED_PER_S
+
+
+def _with_cpu(row: Found, phase: Phase, used_s: float) -> Found:
+    return {**row, "cpu_us": round(used_s * 1e6 / (phase.per_s * phase.seconds))}
 
 
 def _rate(store: str, phase: Phase, seen: Watched) -> Found:
@@ -133,7 +147,7 @@ def _commits(seen: Watched) -> Found:
     return {"near": summary(near) if near else None, "far": summary(far), "near_ms": NEAR_MS}
 
 
-def _silences(watched: Callable[[Sequence[Phase]], Watched], *, small: bool) -> Found:
+def _silences(watched: _Watch, *, small: bool) -> Found:
     """Load between silences that are longer than a commit interval."""
     silence, load = Phase(1.0 if small else 15.0), Phase(1.0 if small else 5.0, 1_000)
     times = 1 if small else 3
@@ -153,7 +167,7 @@ def _silences(watched: Callable[[Sequence[Phase]], Watched], *, small: bool) -> 
     }  # fmt: skip
 
 
-def _burst(watched: Callable[[Sequence[Phase]], Watched], *, small: bool) -> Found:
+def _burst(watched: _Watch, *, small: bool) -> Found:
     """How long a burst is felt by those that come after it."""
     seconds = 2.0 if small else 15.0
     seen = watched([Phase(seconds, BURST_PER_S, at_once=BURST)])
