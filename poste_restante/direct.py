@@ -34,6 +34,8 @@ class SignedCalls:
     """Signed requests, one attempt each, over a client's own connections.
 
     client: aiobotocore's. credentials: of its session; None: there are none, which a call raises.
+    An attempt takes at most the client's time-out to connect, and twice the one to read: until the
+    answer begins, and until it is whole.
     """
 
     def __init__(self, client: Any, credentials: Any) -> None:
@@ -41,6 +43,8 @@ class SignedCalls:
         self.credentials = credentials
         self._where: tuple[str, str] | None = None
         meta = client.meta
+        # The client's own time-outs know neither the look-up of a name nor an answer that drips.
+        self._limit_s = meta.config.connect_timeout + 2 * meta.config.read_timeout
         # Not public: its connections, time-outs, proxies, certificates.
         self._session = client._endpoint.http_session  # noqa: SLF001
         self._model = meta.service_model
@@ -55,9 +59,12 @@ class SignedCalls:
         """What is answered to a call. parse: as botocore has it; else the body as it came, checked.
 
         Raises what the client raises: for an answer that was damaged, and for a refusal.
+        TimeoutError: the attempt took too long in all.
         """
-        answer = await self._session.send(await self._signed(operation, body))
-        content: bytes = await answer.content
+        request = await self._signed(operation, body)
+        async with asyncio.timeout(self._limit_s):
+            answer = await self._session.send(request)
+            content: bytes = await answer.content
         _check(content, answer.headers.get("x-amz-crc32"))
         refused = answer.status_code >= _ERROR_STATUS_MIN
         if not (parse or refused):

@@ -64,18 +64,30 @@ ANSWERS = {
 
 
 class Endpoint:
-    """Answers every call with `answer`; None: it ends the connection. asked: what it was asked."""
+    """Answers every call with `answer`; None: it ends the connection. asked: what it was asked.
+
+    drip_s: seconds from one to the next of an answer's last bytes, as a line that is nearly dead
+    lets them through.
+    """
 
     def __init__(self) -> None:
         self.answer: Answer | None = ANSWERS["nothing left"]
         self.asked: list[Request] = []
+        self.drip_s = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while request := await read_request(reader):
             self.asked.append(request)
             if self.answer is None:
                 break
-            writer.write(self.answer.encode())
+            answer = self.answer.encode()
+            whole = len(answer) if not self.drip_s else len(answer) - 20
+            writer.write(answer[:whole])
+            for byte in answer[whole:]:
+                await asyncio.sleep(self.drip_s)
+                if writer.is_closing():  # whoever asked has left
+                    break
+                writer.write(bytes([byte]))
         writer.close()
 
 

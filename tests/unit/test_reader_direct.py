@@ -1,5 +1,6 @@
 """A reader's direct call is the client's call: what is sent, and what is made of each answer."""
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from poste_restante import MailboxError, Mailboxes, StoreUnavailable, open_mailboxes
 from poste_restante.direct import DirectClient, decode_answer
 from poste_restante.item import Attribute, Item, encode_bundle
+from poste_restante.mailboxes import TIMEOUT_S
 from poste_restante.store import Store
 from poste_restante.table import TableRecord
 from tests.contract.test_cost import ATTRIBUTES
@@ -176,6 +178,18 @@ async def test_what_passes_is_asked_again_as_often_as_said(
             with pytest.raises(MailboxError, match="refuses"):
                 await mailboxes.fetch("bob")
             assert len(endpoint.asked) == 1
+
+
+async def test_an_answer_that_drips_is_given_up(opened: tuple[Endpoint, DirectClient]) -> None:
+    """Byte after byte comes before the time-out to read, and the answer never: the attempt has a
+    limit of its own, of both time-outs (G8)."""
+    endpoint, client = opened
+    assert client._calls._limit_s == TIMEOUT_S + 2 * TIMEOUT_S
+    client._calls._limit_s = 0.5
+    endpoint.drip_s = 0.2
+
+    assert await outcome(client) == (StoreUnavailable, False)
+    await asyncio.sleep(2 * endpoint.drip_s)  # until the endpoint has noticed
 
 
 async def test_missing_credentials_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
