@@ -41,11 +41,12 @@ class InMemoryTable:
         self.name = name
         self.page_bytes = page_bytes
         self.items: dict[Key, Item] = {}
-        #: Called with each operation's name before it is made; may raise.
-        self.before: Callable[[str], None] = lambda _: None
+        #: Called before each operation is made, with its name, and with the partition key of a
+        #: Query, which is empty for any other; may raise.
+        self.before: Callable[[str, str], None] = lambda _operation, _key: None
 
-    def _check(self, operation: str, table: str) -> None:
-        self.before(operation)
+    def _check(self, operation: str, table: str, key: str = "") -> None:
+        self.before(operation, key)
         if table != self.name:
             raise client_error(
                 "ResourceNotFoundException", "Cannot do operations on a non-existent table",
@@ -161,8 +162,9 @@ class InMemoryTable:
         ReturnConsumedCapacity: str = "NONE",  # noqa: N803
         **conditions: Any,
     ) -> dict[str, Any]:
-        self._check("Query", TableName)
         names, values = _names(conditions)
+        # Every condition of a Query begins with the partition key, and its values do with that.
+        self._check("Query", TableName, next(iter(values.values()))["S"])
         start = None if ExclusiveStartKey is None else _bytes(_key(ExclusiveStartKey))
         condition = Condition(KeyConditionExpression, names, values)
         found: list[Item] = []

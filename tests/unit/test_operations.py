@@ -267,7 +267,7 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
     plan = await office.epoch(NOW)
     left = [writes]
 
-    def dies(operation: str) -> None:
+    def dies(operation: str, _: str) -> None:
         if operation == "PutItem":
             if left[0] == 0:
                 raise Died
@@ -277,7 +277,7 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
     made.broker.dies = writes == 2  # after both partitions, before the table record
     with pytest.raises(Died):
         await office.make(plan) if writes < 3 else await _made_then_died(office, plan)
-    made.table.before, made.broker.dies = (lambda _: None), False
+    made.table.before, made.broker.dies = (lambda _operation, _key: None), False
     table = await made.progress.table()
     for partition, progress in enumerate(await made.stored()):
         assert progress is not None

@@ -156,7 +156,7 @@ async def test_two_at_a_time_agree_on_one_table_record() -> None:
     account = Account(there=True)
     first_look = True
 
-    def other_init_is_faster(operation: str) -> None:
+    def other_init_is_faster(operation: str, _: str) -> None:
         nonlocal first_look
         if operation == "PutItem" and first_look:
             first_look = False

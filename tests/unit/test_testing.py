@@ -46,6 +46,33 @@ async def test_time_passes_when_it_is_told_to(mailboxes: InMemoryMailboxes) -> N
     assert [each.body for each in (await mailboxes.fetch("bob")).messages] == [b"stays"]
 
 
+async def test_deliver_returns_what_a_fetch_will(mailboxes: InMemoryMailboxes) -> None:
+    """Also where a moment has more digits than are stored (G1)."""
+    soon = mailboxes.now + timedelta(hours=1, microseconds=1_234)
+    message = mailboxes.deliver("bob", b"hello", time=soon, expires_at=soon)
+
+    assert (await mailboxes.fetch("bob")).messages == (message,)
+    assert message.expires_at == mailboxes.now + timedelta(hours=1, milliseconds=1)
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_a_look_at_the_table_takes_no_ordered_failure(
+    mailboxes: InMemoryMailboxes, seconds: float
+) -> None:
+    """Two failures are two fetches, also of the first ones, and of those after a minute, beside
+    which the table record is looked at (G8)."""
+    mailboxes.deliver("bob", b"hello")
+    if seconds:
+        await mailboxes.fetch("bob")
+        mailboxes.advance(seconds)
+    mailboxes.fail_next(StoreUnavailable("away"), operation="Query", calls=2)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await mailboxes.fetch("bob")
+
+    assert len((await mailboxes.fetch("bob")).messages) == 1
+
+
 async def test_failures_can_be_ordered(mailboxes: InMemoryMailboxes) -> None:
     """Of any operation or of one, so many times (G1)."""
     mailboxes.deliver("bob", b"hello")
