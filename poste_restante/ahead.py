@@ -12,8 +12,8 @@ sorts up to where the run begins.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from poste_restante.item import Attribute, Item
 from poste_restante.position import LogId
@@ -30,10 +30,14 @@ _VALUE_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """A run of items of one mailbox. boundary: the sort key behind which it begins."""
+    """A run of items of one mailbox. boundary: the sort key behind which it begins.
+
+    sizes: bytes of memory by sort key, of items for which they were counted already.
+    """
 
     boundary: str
     items: list[Item]
+    sizes: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def last(self) -> Item:
@@ -41,8 +45,11 @@ class Ahead:
         return {name: self.items[-1][name] for name in ("user_id", "position")}
 
 
-def run_of(boundary: str, unread: Iterable[Item]) -> Ahead | None:
-    """What may be kept of the items behind a page that ends at `boundary`: those of its log."""
+def run_of(boundary: str, unread: Iterable[Item], before: Ahead | None = None) -> Ahead | None:
+    """What may be kept of the items behind a page that ends at `boundary`: those of its log.
+
+    before: the run that the page began with. Its sizes hold: each item is counted once.
+    """
     try:
         head = LogId.decode(".".join(boundary.split(".")[:2])).encode() + "."
     except ValueError:
@@ -52,7 +59,7 @@ def run_of(boundary: str, unread: Iterable[Item]) -> Ahead | None:
         if not item["position"]["S"].startswith(head):
             break  # of another log: messages of the log before it may still come in between
         items.append(item)
-    return Ahead(boundary, items) if items else None
+    return Ahead(boundary, items, before.sizes if before else {}) if items else None
 
 
 def memory_bytes(item: Item) -> int:
@@ -87,8 +94,13 @@ class ReadAhead:
 
     def keep(self, key: str, ahead: Ahead, now_s: float) -> None:
         self._remove(key)
-        size = sum(map(memory_bytes, ahead.items))
-        self._runs[key] = ahead, size, now_s
+        keys = [item["position"]["S"] for item in ahead.items]
+        sizes = {
+            at: ahead.sizes[at] if at in ahead.sizes else memory_bytes(item)
+            for at, item in zip(keys, ahead.items, strict=True)
+        }
+        size = sum(sizes.values())
+        self._runs[key] = replace(ahead, sizes=sizes), size, now_s
         self.bytes += size
         self._drop_old(now_s)
         while self.bytes > self._bytes_max:

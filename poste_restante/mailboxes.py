@@ -39,7 +39,8 @@ class Page:
     """What one fetch returned.
 
     messages: in log order per partition. receipt: for `ack`, or for `fetch(after=...)`; None
-    where nothing was passed. A page without messages may carry one: acknowledging it cleans up.
+    where nothing was passed. It covers everything up to the end of the page, so the pages that it
+    was fetched behind as well. A page without messages may carry one: acknowledging it cleans up.
     more: a further message waits behind this page.
     """
 
@@ -86,6 +87,8 @@ class Mailboxes:
     ) -> Page:
         """What waits for a user, or what follows a receipt. Acknowledges nothing.
 
+        after: the receipt of a page. The receipt of the one that follows covers that page too:
+        acknowledge it when both have arrived.
         limit: messages. max_bytes: of bodies and headers together; a page has at least one
         message, if one waits. Without a limit a page is one whole Query, at most 1 MB. What was
         read beyond a page is kept for the mailbox's next one (`ahead`).
@@ -129,7 +132,7 @@ class Mailboxes:
             found = await self._store.query(key, start=found.last, limit=items_max)
             reading.add(found.items)
         await self._read_on(reading, key, items_max, found.last)
-        self._keep(key, reading)
+        self._keep(key, reading, ahead)
         return self._page(reading, record)
 
     async def _begin(self, key: str, items_max: int | None, ahead: Ahead | None) -> Items:
@@ -141,10 +144,10 @@ class Mailboxes:
             return before  # there is more before what was kept: read on in order
         return Items([*before.items, *ahead.items], ahead.last)
 
-    def _keep(self, key: str, reading: Reading) -> None:
+    def _keep(self, key: str, reading: Reading, before: Ahead | None) -> None:
         """What was read beyond the page is for the next one."""
         if reading.unreadable is None:
-            ahead = run_of(reading.boundary, reading.unread)
+            ahead = run_of(reading.boundary, reading.unread, before)
             if ahead is not None:
                 self._ahead.keep(key, ahead, self._clock())
 

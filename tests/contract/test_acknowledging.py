@@ -98,6 +98,19 @@ async def test_an_older_receipt_acknowledges_no_more_than_it_covers(office: Post
     assert offsets(await office.mailboxes.fetch("bob")) == [2]
 
 
+async def test_a_receipt_covers_the_pages_that_it_was_fetched_behind(office: PostOffice) -> None:
+    """A cursor is one offset: the README says so, for those who send two pages at a time (G6)."""
+    await office.deliver_offsets(1)
+    await office.deliver_offsets(2)
+    await office.deliver_offsets(3)
+    first = await office.mailboxes.fetch("bob", limit=1)
+    second = await office.mailboxes.fetch("bob", limit=1, after=first.receipt)
+    assert (offsets(first), offsets(second)) == ([1], [2])
+    await office.mailboxes.ack("bob", second.receipt)
+
+    assert offsets(await office.mailboxes.fetch("bob")) == [3]
+
+
 async def test_a_limit_inside_a_bundle_leaves_it_whole(office: PostOffice) -> None:
     """Its second half is still to be read (G2)."""
     await office.deliver_offsets(1, 2, 3)

@@ -63,6 +63,28 @@ def test_what_is_kept_is_bounded() -> None:
     assert (ahead.take("cid", 100.0), ahead.bytes) == (None, 0)
 
 
+def test_each_item_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deep mailbox is a run, of which each page takes some: to count what is left each time
+    would be quadratic (G8)."""
+    counted: list[str] = []
+
+    def count(item: Item) -> int:
+        counted.append(item["position"]["S"])
+        return memory_bytes(item)
+
+    monkeypatch.setattr("poste_restante.ahead.memory_bytes", count)
+    kept, items = ReadAhead(), [item(offset) for offset in range(1, 50)]
+    before = None
+    for page_end in range(50):
+        left = items[page_end:]
+        if (ahead := run_of(LOG.after(page_end), left, before)) is not None:
+            kept.keep("bob", ahead, 0.0)
+        assert kept.bytes == sum(map(memory_bytes, left))
+        before = kept.take("bob", 0.0)
+
+    assert counted == [each["position"]["S"] for each in items]
+
+
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
