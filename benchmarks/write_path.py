@@ -175,6 +175,7 @@ def _row(
         "contender": contender,
         "cpu_us_per_record": round(min(spent), 2),
         "cpu_us_per_record_median": round(statistics.median(spent), 2),
+        "cpu_us_per_record_rounds": [round(each, 2) for each in spent],
         "calls_per_1000": round(1000 * made.calls / records, 2),
         "items_per_1000": round(1000 * made.items / records, 1),
         "bytes_per_record": round(made.bytes / records, 1),
@@ -190,14 +191,15 @@ def _of_plain(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> float:
 def _table(found: Found) -> str:
     rows = found["rows"]
     return markdown(
-        ["load", "who", "microseconds a record", "of plain", "per 1,000: calls", "items", "units",
-         "bytes a record"],
+        ["load", "who", "CPU, µs a record", "of plain", "per 1,000: calls", "items", "write units",
+         "bytes a record", "rounds, median"],
         [
             [
                 row["workload"], row["contender"], number(row["cpu_us_per_record"]),
                 f"{_of_plain(row, rows):.2f}", number(row["calls_per_1000"]),
                 number(row["items_per_1000"]), number(row["write_units_per_1000"]),
                 number(row["bytes_per_record"]),
+                f"{found['rounds']}: {number(row['cpu_us_per_record_median'])}",
             ]
             for row in rows
         ],

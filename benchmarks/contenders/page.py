@@ -16,8 +16,10 @@ Row = Mapping[str, Any]
 
 #: What makes a scenario, as its rows name it.
 FACTORS = ("load", "records", "body_bytes", "partitions", "processes", "local")
-_HEADER = ("contender", "write units", "of plain", "calls", "CPU, µs", "of plain", "messages/s",
-           "peak MB")  # fmt: skip
+_HEADER = (
+    "contender", "write units per 1,000", "of plain", "calls per 1,000", "CPU, µs a message",
+    "of plain", "messages/s", "peak MB", "rounds",
+)  # fmt: skip
 
 
 def varied(found: Found, *factors: str) -> list[Row]:
@@ -31,33 +33,47 @@ def _of_plain(row: Row, rows: Iterable[Row], figure: str) -> str:
     """The ratio to what the plain script has in the same scenario."""
     for other in rows:
         if other["contender"] == "plain" and all(other[f] == row[f] for f in FACTORS):
-            if other[figure]:
+            if other[figure] and row[figure] is not None:
                 return f"{row[figure] / other[figure]:.2f}"
             break
     return "-"
 
 
+def _said(value: float | None) -> str:
+    """A dash for what was not counted."""
+    return "-" if value is None else number(value)
+
+
+def _rounds(row: Row) -> str:
+    """How many, of which the least counts, and the least and the most processor time of them."""
+    each = row.get("cpu_us_per_message_rounds", ())  # files of before have the least alone
+    if len(each) < 2:
+        return str(row["rounds"])
+    return f"{row['rounds']}: {number(min(each))} to {number(max(each))}"
+
+
 def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
-    rate = row["messages_per_s"]
     return [
         row["contender"],
-        number(row["write_units_per_1000"]), _of_plain(row, rows, "write_units_per_1000"),
-        number(row["calls_per_1000"]),
+        _said(row["write_units_per_1000"]), _of_plain(row, rows, "write_units_per_1000"),
+        _said(row["calls_per_1000"]),
         number(row["cpu_us_per_message"]), _of_plain(row, rows, "cpu_us_per_message"),
-        number(rate) if rate else "-", number(row["resident_mb"]),
+        _said(row["messages_per_s"]), number(row["resident_mb"]), _rounds(row),
     ]  # fmt: skip
 
 
 def base(found: Found) -> str:
-    """All of them on the base, with what the start of each process took."""
+    """All of them on the base, with memory in proportion and what the start of each took."""
     rows = varied(found)
     starts = {r["contender"]: r["cpu_s"] for r in found["rows"] if r["load"] == START.load}
     return markdown(
-        [*_HEADER, "start, CPU s"],
+        [*_HEADER, "MB, of plain", "start, CPU s"],
         (
-            [*_cells(row, rows), f"{starts[row['contender']]:.2f}"]
-            if row["contender"] in starts
-            else [*_cells(row, rows), "in its CPU"]
+            [
+                *_cells(row, rows),
+                _of_plain(row, rows, "resident_mb"),
+                f"{starts[row['contender']]:.2f}" if row["contender"] in starts else "in its CPU",
+            ]
             for row in rows
         ),
     )
@@ -77,10 +93,16 @@ def _by(factor: str, title: str, say: Callable[[Any], str] = str) -> Callable[[F
 def local(found: Found) -> str:
     """On DynamoDB Local; what is counted at the instant endpoint alone is left out."""
     rows = [row for row in varied(found, "records", "local") if row["local"]]
-    return markdown(
-        ["contender", "CPU, µs", "of plain", "messages/s", "peak MB"],
-        ([cells[n] for n in (0, 4, 5, 6, 7)] for cells in (_cells(row, rows) for row in rows)),
-    )
+    shown = (0, 4, 5, 6, 7, 8)
+    lines = []
+    for row in rows:
+        cells = _cells(row, rows)
+        line = [cells[n] for n in shown]
+        line.insert(4, _of_plain(row, rows, "messages_per_s"))
+        lines.append(line)
+    header = [_HEADER[n] for n in shown]
+    header.insert(4, "of plain")
+    return markdown(header, lines)
 
 
 def growth(found: Found) -> str:
@@ -94,13 +116,13 @@ def growth(found: Found) -> str:
                 contender, f"{row['records']:,}", number(row["cpu_us_per_message"]),
                 f"{row['cpu_us_per_message'] / own[0]['cpu_us_per_message']:.2f}",
                 number(row["resident_mb"]), f"{row['resident_mb'] / own[0]['resident_mb']:.2f}",
-                *(_cells(row, own)[n] for n in (1, 3, 6)),
+                *(_cells(row, own)[n] for n in (1, 3, 6, 8)),
             ]
             for row in own
         ]  # fmt: skip
     return markdown(
         ["contender", "records", "CPU, µs", "of the first", "peak MB", "of the first",
-         "write units", "calls", "messages/s"],
+         *(_HEADER[n] for n in (1, 3, 6, 8))],
         lines,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,16 +127,26 @@ def judge(contender: str, written: Written, messages: int) -> None:
         )
 
 
-def row(run: Run, start: Run | None, processes: int, messages: int) -> dict[str, Any]:
+def row(
+    run: Run, start: Run | None, processes: int, messages: int, rounds: Iterable[Run]
+) -> dict[str, Any]:
     """The figures of a run. start: of the same contender, whose processor time is taken off, once
-    for each process."""
+    for each process. rounds: all of which this one is the least."""
     started_s = start.cpu_s * processes if start else 0.0
     written = run.written
+
+    def cpu_us(each: Run) -> float:
+        return round((each.cpu_s - started_s) * 1e6 / messages, 1)
+
+    def per_thousand(count: int, digits: int) -> float | None:
+        return round(1000 * count / messages, digits) if written.counted else None
+
     return {
-        "cpu_us_per_message": round((run.cpu_s - started_s) * 1e6 / messages, 1),
+        "cpu_us_per_message": cpu_us(run),
+        "cpu_us_per_message_rounds": [cpu_us(each) for each in rounds],
         "cpu_s": round(run.cpu_s, 2),
-        "write_units_per_1000": round(1000 * written.write_units / messages, 1),
-        "calls_per_1000": round(1000 * written.calls / messages, 2),
+        "write_units_per_1000": per_thousand(written.write_units, 1),
+        "calls_per_1000": per_thousand(written.calls, 2),
         "again": written.again,
         "messages_per_s": round(messages / written.seconds) if written.seconds else None,
         "resident_mb": round(run.resident_mb, 1),

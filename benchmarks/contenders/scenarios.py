@@ -35,7 +35,7 @@ GROWN = replace(BASE, records=1_000_000, rounds=1, contenders=WRITERS)
 
 
 def full() -> Iterator[Scenario]:
-    """All of them; about half an hour."""
+    """All of them; three quarters of an hour."""
     yield START
     yield BASE
     one = replace(BASE, rounds=1, contenders=WRITERS)

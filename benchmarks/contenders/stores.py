@@ -25,13 +25,15 @@ _ANSWER_S_MAX, _INIT_S_MAX = 30.0, 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What came of one run. messages: different ones; again: those that came once more. seconds:
-    from the first write to the last; 0 where it is not known."""
+    from the first write to the last; 0 where it is not known. counted: calls and units
+    are; else they are no figures."""
 
     messages: int
     again: int = 0
     seconds: float = 0.0
     calls: int = 0
     write_units: int = 0
+    counted: bool = True
 
 
 class Store(Protocol):
@@ -111,7 +113,7 @@ class Local:
             arrivals.add(item for item in page["Items"] if item["position"]["S"] != "!")
         first = next((at for at, items in self._counts if items > self._counts[0][1]), 0.0)
         last = next((at for at, items in self._counts if items >= self._counts[-1][1]), 0.0)
-        return Written(messages=arrivals.messages, seconds=last - first)
+        return Written(messages=arrivals.messages, seconds=last - first, counted=False)
 
 
 @contextmanager
