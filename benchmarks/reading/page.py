@@ -31,7 +31,7 @@ def fetch_counts(found: Found) -> str:
             ]
 
     header = ("messages in the mailbox", "Queries", "read units", "bytes of items",
-              "CPU, µs", "CPU, µs a message")  # fmt: skip
+              "CPU, µs a fetch", "CPU, µs a message")  # fmt: skip
     return markdown(header, rows())
 
 
@@ -59,10 +59,28 @@ def processor(found: Found) -> str:
         count = row["messages"]
         return number(each) if count < 2 else f"{number(each)} ({number(each / count)})"
 
-    rows = [[f"{row['messages']:,}", *(cell(row, name) for name in names)]
+    # Files of before do not say how many rounds there were.
+    rows = [[f"{row['messages']:,}", *(cell(row, name) for name in names),
+             str(row.get("rounds", "-"))]
             for row in found["processor"]]  # fmt: skip
     header = ("messages fetched", "`fetch`", "aioboto3, the same items",
-              "aioboto3, an item per message", "the call alone")  # fmt: skip
+              "aioboto3, an item per message", "the call alone", "rounds")  # fmt: skip
+    return markdown(header, rows)
+
+
+def collector(found: Found) -> str:
+    """What looking for cycles among all objects does to a large fetch's tail."""
+    if "collector" not in found:
+        return "Not measured yet.\n"
+    rows = [
+        ["frozen" if row["frozen"] else "as they are",
+         f"{_ms(row['cpu_s_p50'])} / {_ms(row['cpu_s_p99'])}",
+         f"{row['collections']} in {row['fetches']}", _ms(row["collection_s_max"])]
+        for row in found["collector"]
+    ]  # fmt: skip
+    messages = found["collector"][0]["messages"]
+    header = ("objects of the process", f"CPU of a fetch of {messages:,}, ms: p50 / p99",
+              "full collections in fetches", "longest, ms")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -73,7 +91,7 @@ def acknowledged(found: Found) -> str:
          number(alone[row["bundles"]]), f"{_ms(row['p50_s'])} / {_ms(row['p99_s'])}"]
         for row in found["ack"]
     ]  # fmt: skip
-    header = ("bundles of a page", "calls", "write units", "CPU, µs", "p50 / p99, ms")
+    header = ("bundles of a page", "calls", "write units", "CPU, µs a page", "p50 / p99, ms")
     return markdown(header, rows)
 
 
@@ -122,6 +140,7 @@ def _tables(found: Found) -> list[int]:
 
 TABLES: Mapping[str, Callable[[Found], str]] = {
     "fetch_counts": fetch_counts, "fetch_times": fetch_times, "fetch_processor": processor,
+    "fetch_collector": collector,
     "acknowledged": acknowledged, "reconnects": reconnects,
 }  # fmt: skip
 PICTURES: Mapping[str, Callable[[Found], str]] = {"reading.svg": times_picture}

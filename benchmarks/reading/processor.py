@@ -5,7 +5,8 @@
     per message     the same of a mailbox that has an item per message: what others read
     call            the signed call alone: its answer is received, and not looked at
 
-They take turns, and the least of the rounds counts.
+They take turns, and the least of the rounds counts. What Python's collector adds is looked
+at apart.
 """
 
 import gc
@@ -21,7 +22,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from benchmarks.reading.mail import gateway_client
+from benchmarks.reading.mail import gateway_client, percentile
 from poste_restante import Mailboxes
 from poste_restante.position import BundleKey, LogId
 from poste_restante.receipt import Reach, Receipt, Receipts
@@ -31,6 +32,8 @@ from tests.services.choose import LOCAL_AWS
 ROUND_FETCHES_MAX = 200
 #: Fetches of a round, at least.
 ROUND_FETCHES_MIN = 5
+#: The generation of Python's collector that has all objects.
+_OLDEST = 2
 
 Work = Callable[[str], Awaitable[Any]]
 
@@ -100,9 +103,43 @@ async def measure(address: str, sizes: dict[str, Any]) -> dict[str, Any]:
                 {name: (f"{kind}-{count}", work) for name, (kind, work) in works.items()},
                 times, sizes["rounds"],
             )  # fmt: skip
-            rows.append({"messages": count, "fetches": times, "cpu_us": least})
+            rows.append({
+                "messages": count, "fetches": times, "rounds": sizes["rounds"], "cpu_us": least,
+            })  # fmt: skip
         acks = await _acks(mailboxes, sizes)
-    return {"processor": rows, "processor_ack": acks}
+        collected = [await _collected(mailboxes, sizes, frozen=frozen) for frozen in (False, True)]
+    return {"processor": rows, "processor_ack": acks, "collector": collected}
+
+
+async def _collected(
+    mailboxes: Mailboxes, sizes: dict[str, Any], *, frozen: bool
+) -> dict[str, Any]:
+    """Large fetches one by one, and how often Python looked for cycles among all its objects.
+    frozen: what was there before is out of its way."""
+    took, full = [], []
+
+    def collects(phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == _OLDEST:
+            full.append((phase, time.process_time()))
+
+    count = max(sizes["sizes"])
+    await mailboxes.fetch(f"bundles-{count}")
+    gc.collect()
+    if frozen:
+        gc.freeze()
+    gc.callbacks.append(collects)
+    for _ in range(ROUND_FETCHES_MAX):
+        begin = time.process_time()
+        await mailboxes.fetch(f"bundles-{count}")
+        took.append(time.process_time() - begin)
+    gc.callbacks.remove(collects)
+    gc.unfreeze()
+    spans = [end - begin for (_, begin), (_, end) in zip(full[::2], full[1::2], strict=True)]
+    return {
+        "messages": count, "fetches": len(took), "frozen": frozen,
+        "cpu_s_p50": percentile(took, 0.5), "cpu_s_p99": percentile(took, 0.99),
+        "collections": len(spans), "collection_s_max": round(max(spans, default=0.0), 6),
+    }  # fmt: skip
 
 
 async def _acks(mailboxes: Mailboxes, sizes: dict[str, Any]) -> list[dict[str, Any]]:

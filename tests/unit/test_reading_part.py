@@ -1,7 +1,9 @@
 """The read path's measurements: what they are made of, and that the figures say what they must."""
 
+import gc
 import json
 from itertools import groupby
+from typing import Any
 
 import pytest
 from aiobotocore.parsers import create_parser
@@ -9,7 +11,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from benchmarks import report
-from benchmarks.reading import mail, page, prepared
+from benchmarks.reading import fetching, mail, page, prepared, processor
 from benchmarks.reading.mail import percentile
 from poste_restante import Mailboxes
 from poste_restante.direct import decode_answer
@@ -88,6 +90,91 @@ async def test_a_meter_sums_what_calls_say_they_consumed() -> None:
     await mailboxes.fetch("nobody")
     assert metered.queries == 3
     assert found.receipt is not None
+
+
+class Remembering:
+    """A client over a table in memory: which of its Queries were asked what they cost."""
+
+    def __init__(self) -> None:
+        self.table = InMemoryTable(fetching.TABLE)
+        self.metered: list[bool] = []
+
+    async def query(self, **arguments: Any) -> Any:
+        self.metered.append("ReturnConsumedCapacity" in arguments)
+        return await self.table.query(**arguments)
+
+    async def update_item(self, **arguments: Any) -> Any:
+        return await self.table.update_item(**arguments)
+
+    async def batch_write_item(self, **arguments: Any) -> Any:
+        return await self.table.batch_write_item(**arguments)
+
+
+@pytest.fixture
+def remembering() -> Remembering:
+    client = Remembering()
+    (bundle,) = mail.bundles(mail.messages("of-2", 0, 2))
+    for each in (item_of(bundle), mail.RECORD.encode()):
+        client.table.items[each["user_id"]["S"], each["position"]["S"]] = each
+    return client
+
+
+async def test_a_fetch_is_timed_without_a_meter_and_counted_after(
+    remembering: Remembering,
+) -> None:
+    """The harness's own work is nobody's time (G8)."""
+    found = await fetching._fetches(remembering, 2, fetches=3)
+
+    assert remembering.metered == [False] * (2 + 10 + 3) + [True] * (2 + 3)
+    assert (found["fetches"], found["queries"]) == (3, 1)
+    assert found["bytes"] > 600
+    assert found["p50_s"] > 0
+
+
+async def test_a_deep_mailbox_is_read_twice_and_then_deleted(remembering: Remembering) -> None:
+    """Timed, then counted; its table is as large as before."""
+    bundles = mail.bundles(mail.messages("deep-0", 0, 250))
+    for item in map(item_of, bundles):
+        remembering.table.items[item["user_id"]["S"], item["position"]["S"]] = item
+    found = await fetching._drain(remembering, "deep-0", 250)
+
+    assert found["fetches"] == 1
+    assert (remembering.metered.index(True), remembering.metered[-1]) == (3, True)
+    left = [key for key in remembering.table.items if key[0] == "deep-0"]
+    assert len(left) <= 1  # the cursor
+
+
+async def test_a_collection_is_seen_in_the_fetch_that_it_holds_up(
+    remembering: Remembering,
+) -> None:
+    """Each fetch is timed alone, and the collector is as it was (G8)."""
+    before = gc.get_freeze_count(), list(gc.callbacks)
+
+    class Collecting(Remembering):
+        async def query(self, **arguments: Any) -> Any:
+            if arguments["ExpressionAttributeValues"][":user"]["S"] == "bundles-2":
+                gc.collect()
+            return await self.table.query(**arguments)
+
+    client = Collecting()
+    client.table = remembering.table
+    mailboxes = Mailboxes(client, table=fetching.TABLE)
+    found = await processor._collected(mailboxes, {"sizes": [0, 2]}, frozen=True)
+
+    assert found["collections"] == found["fetches"] == processor.ROUND_FETCHES_MAX
+    assert 0 < found["collection_s_max"] <= found["cpu_s_p99"] * 2
+    assert (gc.get_freeze_count(), list(gc.callbacks)) == before
+
+
+def test_the_collectors_table_has_both_ways() -> None:
+    """The tail with and without what was there before; files of before have neither."""
+    row = {"messages": 1_000, "fetches": 200, "cpu_s_p50": 0.0158, "cpu_s_p99": 0.0689,
+           "collections": 12, "collection_s_max": 0.0531}  # fmt: skip
+    table = page.collector({"collector": [{**row, "frozen": False}, {**row, "frozen": True}]})
+
+    assert "| as they are | 15.8 / 68.9 | 12 in 200 | 53.1 |" in table.splitlines()
+    assert "| frozen |" in table
+    assert page.collector({}) == "Not measured yet.\n"
 
 
 def test_a_percentile_is_one_of_those_that_were_measured() -> None:
