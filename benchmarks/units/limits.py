@@ -48,6 +48,7 @@ class Drained:
             "bundle_units": self.counted.bundle_units * per,
             "ack_units": self.counted.ack_units * per,
             "delete_units": self.counted.delete_units * per,
+            "progress_units": self.counted.progress_units * per,
             "write_units": self.counted.write_units * per,
             "read_units": self.counted.read_units * per,
             "queries": self.counted.queries * per,
@@ -60,9 +61,12 @@ async def drained(
     batches: Sequence[Batch], limits: BundleLimits, page: int, *, apart: bool = False
 ) -> Drained:
     """page: messages. apart: each page is fetched by another gateway, which has read nothing
-    ahead, so that a bundle that was acknowledged in part is read again."""
+    ahead, so that a bundle that was acknowledged in part is read again. Progress is in it once for
+    each partition: a backlog of a few batches is written within one commit interval."""
     office = Office(limits)
     await office.open()
+    one_progress = await office.progress_units()
+    office.table.counted = Counted()
     watched = Watched(office.flusher.mailboxes)
     office.flusher.mailboxes = watched
     messages: dict[str, int] = {}
@@ -85,6 +89,8 @@ async def drained(
             await office.mailboxes.ack(user, found.receipt)
             more = found.more
     assert first is not None
+    partitions = {batch[0].partition for batch in batches}
+    office.table.counted.progress_units = one_progress * len(partitions)
     return Drained(sum(messages.values()), office.table.counted, first, watched.bytes_max)
 
 

@@ -35,6 +35,9 @@ class Size:
     users: int = 48
     before_days: float = 6.0
     days: float = 4.0
+    #: Of the users' days; all but one table are of the first.
+    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds_lingers_s: tuple[float, ...] = (0.0, 30.0)
     lingers_s: tuple[float, ...] = (0.0, 1.0, 5.0, 15.0, 30.0, 60.0)
     bodies: tuple[int, ...] = (100, 300, 1_000, 10_000)
     scales: tuple[float, ...] = (1.0, 10.0, 100.0, 500.0, 3_000.0)
@@ -49,9 +52,11 @@ class Size:
     policy_users: int = 60
     load: Load = field(default_factory=Load)
 
-    def past(self, day: Day, share: float = 1.0) -> History:
-        users = max(4, round(self.users * share))
-        return history(day, users, before_days=self.before_days, days=self.days)
+    def past(self, day: Day, share: float = 1.0, seed: int | None = None) -> History:
+        return history(
+            day, max(4, round(self.users * share)), before_days=self.before_days, days=self.days,
+            seed=self.seeds[0] if seed is None else seed,
+        )  # fmt: skip
 
 
 SMALL = Size(
@@ -66,7 +71,9 @@ def measure(*, small: bool) -> dict[str, Any]:
     size = SMALL if small else Size()
     return {
         "per_s": PER_S,
+        "users": size.users,
         "linger": _said("linger", list(linger_curve(size))),
+        "seeds": _said("seeds", list(seeds(size))),
         "scale": _said("scale", list(scales(size))),
         "bursts": _said("bursts", list(bursts(size))),
         "backlog": _said("backlog", list(backlogs(size))),
@@ -88,6 +95,16 @@ def linger_curve(size: Size) -> Iterator[dict[str, float]]:
         past = size.past(Day(body_bytes=float(body)))
         for linger_s in size.lingers_s:
             yield {"body": body, **_figures(past, Partition(per_s=PER_S, linger_s=linger_s))}
+
+
+def seeds(size: Size) -> Iterator[dict[str, float]]:
+    """The day of other users, made alike."""
+    for seed in size.seeds:
+        past = size.past(Day(), seed=seed)
+        messages = sum(one.at_s >= past.counted_from_s for one in past.sent)
+        for linger_s in size.seeds_lingers_s:
+            figures = _figures(past, Partition(per_s=PER_S, linger_s=linger_s))
+            yield {"seed": seed, "messages": messages, **figures}
 
 
 def scales(size: Size) -> Iterator[dict[str, float]]:

@@ -34,8 +34,9 @@ def linger(found: Found) -> str:
     ]  # fmt: skip
     rival = ["an item per message", "1", "", "", "", "", _whole(rows[0]["rival_write_units"]),
              _whole(rows[0]["rival_read_units"]), "1", "", ""]  # fmt: skip
-    header = ["linger, s", "messages in a bundle", "bundles", "acknowledgements", "deletes",
-              "progress", "write units", "read units", "ratio", "wait p50", "wait p99"]  # fmt: skip
+    header = ["linger, s", "messages in a bundle", "write units: bundles", "acknowledgements",
+              "deletes", "progress", "all", "read units", "ratio", "wait p50",
+              "wait p99"]  # fmt: skip
     return markdown(header, [*lines, rival])
 
 
@@ -48,9 +49,31 @@ def bodies(found: Found) -> str:
          _ratio(one["ratio"]), _whole(one["write_units"]), f"{1000 / one['bundles']:.1f}"]
         for one in found["backlog"]
     ]  # fmt: skip
-    header = ["body", *(f"day, linger {at:g} s" for at in lingers), "skewed backlog",
-              "its write units", "its messages in a bundle"]  # fmt: skip
+    # Files of before have no progress of the backlog.
+    progress = all("progress_units" in one for one in found["backlog"])
+    units = "its write units" if progress else "its write units, without progress"
+    header = ["body", *(f"day, linger {at:g} s" for at in lingers), "skewed backlog", units,
+              "its messages in a bundle"]  # fmt: skip
     return markdown(header, rows)
+
+
+def seeds(found: Found) -> str:
+    """The ratio of other users who behave alike."""
+    if "seeds" not in found:
+        return "Not measured yet.\n"
+    rows = found["seeds"]
+    lingers = sorted({one["linger_s"] for one in rows})
+    lines = []
+    for seed in sorted({one["seed"] for one in rows}):
+        own = {one["linger_s"]: one for one in rows if one["seed"] == seed}
+        lines.append([
+            f"{seed}", f"{found['users']}", f"{own[lingers[0]]['messages']:,}",
+            *(_ratio(own[at]["ratio"]) for at in lingers),
+            *(f"{1000 / own[at]['bundles']:.2f}" for at in lingers),
+        ])  # fmt: skip
+    header = ["seed", "users", "messages", *(f"ratio, linger {at:g} s" for at in lingers),
+              *(f"messages in a bundle, linger {at:g} s" for at in lingers)]  # fmt: skip
+    return markdown(header, lines)
 
 
 def scale(found: Found) -> str:
@@ -95,7 +118,7 @@ def limits(found: Found) -> str:
             size(skewed["wave_bytes"]),
         ])  # fmt: skip
     header = ["messages / bytes", "day: write units", "skewed: write", "hot user: write",
-              "read, pages of 20", "of 100", "of 100, each by another process",
+              "hot user: read units, pages of 20", "of 100", "of 100, each by another process",
               "skewed: the same", "first page of 20 reads", "largest wave"]  # fmt: skip
     return markdown(header, rows)
 
@@ -106,12 +129,13 @@ def policies(found: Found) -> str:
     realistic, light = days["realistic day"], days["light day"]
     once, once_light = (day["delete at once"]["all"] for day in (realistic, light))
     rows = [
-        [name, _whole(one["ack"]), _whole(one["delete"]), _whole(one["read"]),
-         _whole(one["stored"]), _whole(one["all"]), f"{one['all'] / once - 1:+.1%}",
-         f"{light[name]['all'] / once_light - 1:+.1%}", number(one["again_kb"])]
+        [name, _whole(one["written"]), _whole(one["ack"]), _whole(one["delete"]),
+         _whole(one["read"]), _whole(one["stored"]), _whole(one["all"]),
+         f"{one['all'] / once - 1:+.1%}", f"{light[name]['all'] / once_light - 1:+.1%}",
+         number(one["again_kb"])]
         for name, one in realistic.items()
     ]  # fmt: skip
-    header = ["policy", "acknowledge", "delete", "read", "store", "all, with the writing",
+    header = ["policy", "write", "acknowledge", "delete", "read", "store", "all",
               "against at once", "light day", "KB a fetch reads again"]  # fmt: skip
     return markdown(header, rows)
 
@@ -159,6 +183,7 @@ def units_picture(found: Found) -> str:
 TABLES: Mapping[str, Callable[[Found], str]] = {
     "units_linger": linger,
     "units_bodies": bodies,
+    "units_seeds": seeds,
     "units_scale": scale,
     "units_bursts": bursts,
     "units_limits": limits,

@@ -11,7 +11,8 @@ from benchmarks.units import day as days
 from benchmarks.units.borders import Cut, Partition, cuts, offsets, ticks_per_s
 from benchmarks.units.day import History, history, item_per_message
 from benchmarks.units.limits import drained
-from benchmarks.units.measuring import lean_bytes
+from benchmarks.units.measuring import Size, lean_bytes, seeds
+from benchmarks.units.page import TABLES
 from benchmarks.units.policies import bundled
 from benchmarks.units.table import CountedTable
 from benchmarks.workloads import one_hot_user
@@ -169,6 +170,7 @@ async def test_a_backlog_is_drained_and_counted() -> None:
     assert found.counted.bundles == 3
     assert found.counted.bundle_units == found.counted.delete_units
     assert found.counted.ack_units == 3
+    assert found.counted.progress_units == 1  # of its one partition
     apart = await drained(one_hot_user(250), BundleLimits(100, 64 * 1024), 20, apart=True)
     assert apart.counted.read_units > 3 * found.counted.read_units
     assert apart.wave_bytes == found.wave_bytes
@@ -194,3 +196,31 @@ def test_what_is_played_is_its_seeds(past: History) -> None:
     )
 
     assert first == second
+
+
+def test_another_seed_is_other_users_of_whom_the_ratio_is_said() -> None:
+    """Their days differ, and each is a row (G8)."""
+    size = Size(users=6, before_days=1.0, days=1.0, seeds=(1, 2), seeds_lingers_s=(0.0, 30.0))
+    rows = list(seeds(size))
+
+    assert [(one["seed"], one["linger_s"]) for one in rows] == [
+        (1, 0.0), (1, 30.0), (2, 0.0), (2, 30.0),
+    ]  # fmt: skip
+    assert rows[0]["messages"] != rows[2]["messages"]
+    lines = TABLES["units_seeds"]({"users": size.users, "seeds": rows}).splitlines()[2:]
+    ratios = [f"{one['ratio']:.2f}" for one in rows]
+    assert [line.split(" | ")[3:5] for line in lines] == [ratios[:2], ratios[2:]]
+    assert TABLES["units_seeds"]({}) == "Not measured yet.\n"
+
+
+def test_the_rows_of_the_policies_add_up() -> None:
+    """Of whole units, so that each may be off by half of one (G8)."""
+    one = {"written": 775.4, "ack": 87.4, "delete": 596.4, "read": 62.4, "stored": 0.4,
+           "all": 1522.0, "again_kb": 0.0}  # fmt: skip
+    day = {"delete at once": one}
+    table = TABLES["units_policies"]({"policies": {"realistic day": day, "light day": day}})
+
+    *parts, total = (
+        int(cell.replace(",", "")) for cell in table.splitlines()[-1].split(" | ")[1:7]
+    )
+    assert abs(sum(parts) - total) <= len(parts) / 2
