@@ -9,15 +9,13 @@ its figures say that they are provisional.
 
 import argparse
 import logging
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import idle, latency, reading, report, units, write_path
+from benchmarks import idle, latency, machine, reading, report, targets, units, write_path
 from benchmarks.contenders import part as contenders
-from benchmarks.report import Part
+from benchmarks.report import Across, Part
 from tests.services import ServicesMissing
 
 #: In the order of the page.
@@ -25,6 +23,20 @@ PARTS: dict[str, Part] = {
     "contenders": contenders, "write_path": write_path, "latency": latency, "idle": idle,
     "reading": reading, "units": units,
 }  # fmt: skip
+#: What takes part in each, beside our own code: its versions stand with the figures.
+SOFTWARE: dict[str, tuple[str, ...]] = {
+    "contenders": (
+        "Kafka", "DynamoDB Local", "aiokafka", "aiobotocore", "confluent-kafka", "boto3",
+        "faust-streaming",
+    ),
+    "write_path": ("aiobotocore",),
+    "latency": ("Kafka", "DynamoDB Local", "aiokafka", "aiobotocore", "confluent-kafka"),
+    "idle": ("Kafka", "aiokafka", "aiobotocore"),
+    "reading": ("DynamoDB Local", "aiobotocore", "boto3"),
+    "units": ("Kafka", "DynamoDB Local", "aiokafka", "aiobotocore"),
+}  # fmt: skip
+#: Tables of several parts.
+ACROSS: dict[str, Across] = {"targets": targets.table}
 
 
 def run(
@@ -34,9 +46,11 @@ def run(
     small: bool,
     page: Path = report.PAGE,
     results: Path = report.RESULTS,
+    across: Mapping[str, Across] = ACROSS,
 ) -> list[str]:
     """Measures these parts, each written as soon as it is found. Returns those that failed."""
-    machine = f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}"
+    # The code is that of the begin, whatever is committed meanwhile.
+    here, commit = machine.machine(), machine.commit()
     failed = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -46,8 +60,12 @@ def run(
             print(f"{name}: {error}", file=sys.stderr)
             failed.append(name)
             continue
-        report.write(name, found, machine=machine, small=small, results=results)
-    page.write_text(report.written(page.read_text(), parts, results))
+        taken = {
+            "machine": here, "software": machine.software(SOFTWARE.get(name, ())),
+            "commit": commit, "date": machine.today(),
+        }  # fmt: skip
+        report.write(name, found, taken=taken, small=small, results=results)
+    page.write_text(report.written(page.read_text(), parts, results, across))
     for file, drawn in report.pictures(parts, results).items():
         (results / file).write_text(drawn)
     return failed

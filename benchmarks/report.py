@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from benchmarks.made import made
@@ -17,6 +18,8 @@ HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 
 Found = dict[str, Any]
+#: A table of what several parts found, by their names.
+Across = Callable[[Mapping[str, Found]], str]
 
 
 class Part(Protocol):
@@ -37,24 +40,36 @@ class Part(Protocol):
 
 
 def read(part: str, results: Path = RESULTS) -> Found:
-    """A part's file: `machine`, `size` and `found`. Raises FileNotFoundError before its first
-    run."""
+    """A part's file: `machine`, `size`, `found`, and where it says so `software`, `commit` and
+    `date`. Raises FileNotFoundError before its first run."""
     file: Found = json.loads((results / f"{part}.json").read_text())
     return file
 
 
-def write(part: str, found: Found, *, machine: str, small: bool, results: Path = RESULTS) -> None:
-    file = {"machine": machine, "size": "small" if small else "full", "found": found}
+def write(
+    part: str, found: Found, *, taken: Mapping[str, str], small: bool, results: Path = RESULTS
+) -> None:
+    """taken: where and of what, as `read` names it."""
+    file = {**taken, "size": "small" if small else "full", "found": found}
     (results / f"{part}.json").write_text(json.dumps(file, indent=1) + "\n")
 
 
-def written(text: str, parts: Mapping[str, Part], results: Path = RESULTS) -> str:
+def written(
+    text: str,
+    parts: Mapping[str, Part],
+    results: Path = RESULTS,
+    across: Mapping[str, Across] = MappingProxyType({}),
+) -> str:
     """The page with its tables made again. Besides its own, each part has `<part>_machine`: where
-    it was measured. Raises KeyError for a table that no part makes, ValueError for one that two
-    make."""
-    tables: dict[str, Callable[[], str]] = {}
+    and of what it was measured. across: tables of what several parts found. Raises KeyError for a
+    table that nothing makes, ValueError for one that two parts make."""
+    files = {name: read(name, results) for name in parts}
+    found = {name: file["found"] for name, file in files.items()}
+    tables: dict[str, Callable[[], str]] = {
+        name: partial(make, found) for name, make in across.items()
+    }
     for name, part in parts.items():
-        file = read(name, results)
+        file = files[name]
         more = {table: partial(make, file["found"]) for table, make in part.TABLES.items()}
         more[f"{name}_machine"] = partial(_machine, file)
         if twice := tables.keys() & more.keys():
@@ -73,5 +88,9 @@ def pictures(parts: Mapping[str, Part], results: Path = RESULTS) -> dict[str, st
 
 
 def _machine(file: Found) -> str:
-    said = f"Measured on {file['machine']}.\n"
-    return said if file["size"] == "full" else f"**Provisional**, a small run. {said}"
+    said = f"Measured on {file['machine']}"
+    if software := file.get("software"):
+        said += f"; {software}"
+    if "commit" in file:
+        said += f". Commit {file['commit']}, {file['date']}"
+    return f"{said}.\n" if file["size"] == "full" else f"**Provisional**, a small run. {said}.\n"

@@ -1,21 +1,32 @@
 """The benchmarks' page and pictures are what their JSON says; a part that fails says so."""
 
+import re
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import report
-from benchmarks.__main__ import PARTS, run
+from benchmarks import machine, report, targets
+from benchmarks.__main__ import ACROSS, PARTS, SOFTWARE, run
+from benchmarks.contenders.page import varied
 from benchmarks.report import Found
+from benchmarks.targets import Figure, Target
+from benchmarks.units.measuring import Size
+from tests.services import KAFKA_ADDRESS
+from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
 
 TEXT = """The page.
 <!-- made: speed -->
 <!-- end -->
 <!-- made: post_machine -->
 <!-- end -->
+<!-- made: letters -->
+<!-- end -->
 """
+#: What has no figure of the JSON stands under a heading that begins so.
+HISTORY = "History"
 
 
 class Post:
@@ -37,14 +48,15 @@ class Post:
 def place(tmp_path: Path) -> dict[str, Any]:
     page = tmp_path / "README.md"
     page.write_text(TEXT)
-    return {"page": page, "results": tmp_path}
+    across = {"letters": lambda found: f"{found['post']['letters']} in all\n"}
+    return {"page": page, "results": tmp_path, "across": across}
 
 
 def test_the_page_is_made_from_the_json() -> None:
     """All its tables, as they stand: no figure is invented, none is old."""
     text = report.PAGE.read_text()
 
-    assert report.written(text, PARTS) == text
+    assert report.written(text, PARTS, across=ACROSS) == text
 
 
 def test_the_pictures_are_made_from_the_json() -> None:
@@ -57,10 +69,70 @@ def test_the_pictures_are_made_from_the_json() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_table_of_a_part_is_on_the_page(part: str) -> None:
-    """With the machine that it was measured on."""
+    """With the machine that it was measured on, and the tables of several parts."""
     text = report.PAGE.read_text()
-    for name in [*PARTS[part].TABLES, f"{part}_machine"]:
+    for name in [*PARTS[part].TABLES, *ACROSS, f"{part}_machine"]:
         assert text.count(f"<!-- made: {name} -->") == 1
+
+
+def written_by_hand() -> dict[str, str]:
+    """What of the page is not made from JSON, by its heading."""
+    text = re.sub(r"<!-- made: .*?<!-- end -->", "", report.PAGE.read_text(), flags=re.DOTALL)
+    parts = re.split(r"^#+ (.*)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_a_table_that_no_json_bears_is_history() -> None:
+    """And says that nothing repeats it."""
+    tables = {name for name, text in written_by_hand().items() if "\n|" in text}
+    history = {name for name in written_by_hand() if name.startswith(HISTORY)}
+
+    assert tables - history <= {"From produce to readable"}
+    assert history
+    for name in history:
+        assert "`make bench` does not repeat it" in " ".join(written_by_hand()[name].split())
+
+
+def test_whether_a_target_is_met_is_said_by_its_table() -> None:
+    """A sentence would go on saying so."""
+    for name, text in written_by_hand().items():
+        if not name.startswith((HISTORY, "From produce to readable", "Measured")):
+            assert not re.search(r"\btargets?\b|\bmissed\b", text), name
+
+
+def test_what_the_prose_says_of_units_is_borne_by_the_json() -> None:
+    """Figures that are the same on every machine."""
+    found, text = report.read("units")["found"], " ".join(report.PAGE.read_text().split())
+    day = {one["linger_s"]: one for one in found["linger"] if one["body"] == 300}
+    limits = {(one["messages_max"], one["kib_max"]): one for one in found["limits"]}
+    hot = {limit: one["hot"]["write_units"] for limit, one in limits.items()}
+    bursts = {(one["burst_messages"], one["burst_gap_s"]): one for one in found["bursts"]}
+    policies = {name: one["all"] for name, one in found["policies"]["realistic day"].items()}
+    once = policies.pop("delete at once")
+
+    assert f"{Size().users} users of `benchmarks/deletion.py`" in text
+    assert "At linger 0 a mailbox costs more than an item per message" in text
+    assert day[0.0]["ratio"] > 1
+    assert "is still cut into almost two bundles" in text
+    assert 1.5 < 3 * day[30.0]["bundles"] / 1000 < 2
+    assert "about six of them in a bundle" in text
+    assert bursts[12, 3.0]["ratio"] > 0.5 > bursts[12, 1.0]["ratio"]
+    assert 1000 / bursts[12, 3.0]["bundles"] < 6 < 1000 / bursts[12, 1.0]["bundles"]
+    assert "Above them writing gains about 1 %" in text
+    assert 0.985 < hot[100, 350] / hot[100, 64] < 0.995
+    assert "30 messages would cost up to 2 % more to write" in text
+    assert 1.01 < hot[30, 64] / hot[100, 64] < 1.02
+    assert "Nothing that keeps a reconnect one Query saves 5 % on the realistic day" in text
+    assert policies.pop("two reads, all to TTL") < 0.95 * once < min(policies.values())
+
+
+def test_the_worker_takes_more_than_twice_the_plain_scripts_memory() -> None:
+    """As the page says, and says why."""
+    found = report.read("contenders")["found"]
+    peak = {row["contender"]: row["resident_mb"] for row in varied(found)}
+
+    assert "more than twice the plain script's memory" in report.PAGE.read_text()
+    assert 2 < peak["worker"] / peak["plain"] < 3
 
 
 def test_a_run_writes_json_page_and_pictures(place: dict[str, Any]) -> None:
@@ -69,6 +141,7 @@ def test_a_run_writes_json_page_and_pictures(place: dict[str, Any]) -> None:
     page, results = place["page"], place["results"]
     assert report.read("post", results)["found"] == {"letters": 7}
     assert "7 a day" in page.read_text()
+    assert "7 in all" in page.read_text()
     assert "Provisional" not in page.read_text()
     assert (results / "speed.svg").read_text() == "<7>"
 
@@ -82,6 +155,8 @@ def test_a_part_that_fails_keeps_its_figures_and_is_named(
 ) -> None:
     """One clear line; the others are measured."""
     run(["post"], {"post": Post()}, small=False, **place)
+    place["across"] = {}
+    place["page"].write_text(TEXT.replace("letters", "again_machine"))
     others = {"post": Post(letters=None), "again": Post(letters=9)}
     others["again"].TABLES, others["again"].PICTURES = {}, {}
 
@@ -96,3 +171,109 @@ def test_a_table_has_one_maker(place: dict[str, Any]) -> None:
     parts = {"post": Post(), "twice": Post()}
     with pytest.raises(ValueError, match="made by two parts: speed"):
         run(["post", "twice"], parts, small=True, **place)
+
+
+def test_figures_say_where_when_and_of_what_they_are(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the JSON, and in a line of the page."""
+    monkeypatch.setattr(machine, "today", lambda: "2026-11-28")
+    monkeypatch.setattr(machine, "commit", lambda: "b09ad1a")
+    monkeypatch.setitem(SOFTWARE, "post", ("Kafka", "aiokafka"))
+    run(["post"], {"post": Post()}, small=False, **place)
+    file = report.read("post", place["results"])
+
+    assert (file["commit"], file["date"]) == ("b09ad1a", "2026-11-28")
+    assert file["software"] == machine.software(["Kafka", "aiokafka"])
+    (line,) = (line for line in place["page"].read_text().splitlines() if "Measured" in line)
+    assert line == (
+        f"Measured on {machine.machine()}; {file['software']}. Commit b09ad1a, 2026-11-28."
+    )
+
+
+def test_every_part_says_what_takes_part() -> None:
+    """Each package of those that are named is there."""
+    assert SOFTWARE.keys() == PARTS.keys()
+    for names in SOFTWARE.values():
+        assert machine.software(names)
+
+
+def test_a_service_has_the_version_that_the_project_pins() -> None:
+    """Unless it is another one, whose address was given."""
+    assert machine.software(["Kafka", "DynamoDB Local"], {}) == (
+        f"Kafka {KAFKA_IMAGE.partition(':')[2]}, DynamoDB Local {DYNAMODB_IMAGE.partition(':')[2]}"
+    )
+    given = machine.software(["Kafka"], {KAFKA_ADDRESS: "kafka.example:9092"})
+    assert given == "Kafka of a given address"
+    with pytest.raises(KeyError, match="zookeeper"):
+        machine.pinned("kafka.pom.xml", "zookeeper")
+
+
+def test_code_that_was_changed_is_not_said_to_be_the_commits(tmp_path: Path) -> None:
+    """What is not code may change; without a repository the commit is unknown."""
+
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments],
+            cwd=tmp_path, check=True, capture_output=True, timeout=10,
+        )  # fmt: skip
+
+    assert machine.commit(tmp_path) == "unknown"
+    git("init")
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", ".")
+    git("commit", "-m", "code")
+    clean = machine.commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{7,}", clean)
+    (tmp_path / "results.json").write_text("{}\n")
+    assert machine.commit(tmp_path) == clean
+    (tmp_path / "code.py").write_text("2\n")
+    assert machine.commit(tmp_path) == f"{clean}, with changes"
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [(0.3, 0.3, "0.30"), (0.3016, 0.3, "0.302"), (0.30000001, 0.3, "0.30000001"),
+     (0.166, 1 / 6, "0.166"), (0.17, 1 / 6, "0.17"), (50.04, 50.0, "50.04"),
+     (23.29, 50.0, "23.3")],
+)  # fmt: skip
+def test_a_figure_is_not_rounded_to_the_other_side_of_its_target(
+    value: float, limit: float, said: str
+) -> None:
+    """0.3016 is not 0.3."""
+    assert targets.figure_of(value, limit) == said
+
+
+def test_a_target_is_met_by_what_is_at_most_its_limit() -> None:
+    """Each figure stands on one side."""
+    figures = [Figure("here", 0.5), Figure("there", 0.5000001, "once")]
+    target = Target("half", 1 / 2, "1/2", lambda _: figures)
+
+    *_, row = targets.table({}, [target]).splitlines()
+    assert row == "| half | 1/2 | here **0.50** | there **0.5000001** (once) |"
+
+
+def test_the_targets_look_at_every_figure_that_they_are_set_for() -> None:
+    """All bodies, partitions and processes, both stores; all that is skewed."""
+    found = {name: report.read(name)["found"] for name in PARTS}
+    where = [[one.where for one in target.figures(found)] for target in targets.TARGETS]
+
+    bodies = [f"bodies of {size}" for size in ("100 bytes", "300 bytes", "1 KB", "10 KB")]
+    assert where[0] == where[1] == bodies
+    assert set(where[2]) == {
+        "the base", "bodies of 100 bytes", "bodies of 10 KB", "1 partition", "32 partitions",
+        "2 processes", "DynamoDB Local", "1,000,000 records", "the write path",
+    }  # fmt: skip
+    assert where[3] == ["Zipf", "one hot user", "the write path"]
+    assert where[4][:2] == ["the endpoint", "the endpoint, chatty"]
+
+
+def test_a_target_of_units_is_compared_with_the_best_linger() -> None:
+    """What it is without one stands beside it."""
+    rows = [
+        {"body": 300, "linger_s": linger_s, "ratio": ratio}
+        for linger_s, ratio in ((0.0, 1.1), (30.0, 0.4), (60.0, 0.6))
+    ]
+    (found,) = targets.day_units({"units": {"linger": rows}})
+
+    assert found == Figure("bodies of 300 bytes", 0.4, "linger 30 s; at 0 s 1.10")

@@ -1,0 +1,149 @@
+"""What was aimed at, and what came of it: the table at the head of the page, from the JSON. Pure.
+
+Targets are of processor time and write units in proportion to what one writes by hand, and of a
+wait. A figure is compared as it was found, and shown with as many digits as say how it compares.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.contenders.page import FACTORS, varied
+from benchmarks.made import markdown, size
+from benchmarks.report import Found
+
+_DIGITS_MAX = 6
+
+
+class Figure(NamedTuple):
+    """Where, what was found there, and what else is to be said of it."""
+
+    where: str
+    value: float
+    more: str = ""
+
+
+class Target(NamedTuple):
+    """what: is at most `limit`, which is said as `said`. figures: of everything it is set for."""
+
+    what: str
+    limit: float
+    said: str
+    figures: Callable[[Mapping[str, Found]], Iterable[Figure]]
+
+
+def figure_of(value: float, limit: float) -> str:
+    """Two digits behind the point, of a large figure one; more where they would lie about it."""
+    for digits in range(1 if limit >= 10 else 2, _DIGITS_MAX):
+        text = f"{value:.{digits}f}"
+        if (float(text) <= limit) == (value <= limit):
+            return text
+    return repr(value)
+
+
+def day_units(found: Mapping[str, Found]) -> Iterable[Figure]:
+    """Of each body the linger that is best, and beside it none, the default."""
+    rows = found["units"]["linger"]
+    for body in sorted({row["body"] for row in rows}):
+        own = [row for row in rows if row["body"] == body]
+        best = min(own, key=lambda row: row["ratio"])
+        first = min(own, key=lambda row: row["linger_s"])
+        lingers = f"linger {best['linger_s']:g} s; at {first['linger_s']:g} s {first['ratio']:.2f}"
+        yield Figure(f"bodies of {size(body)}", best["ratio"], lingers)
+
+
+def backlog_units(found: Mapping[str, Found]) -> Iterable[Figure]:
+    for row in found["units"]["backlog"]:
+        # Files of before have no progress of the backlog.
+        more = "" if "progress_units" in row else "without progress"
+        yield Figure(f"bodies of {size(row['body'])}", row["ratio"], more)
+
+
+#: How a row differs from the base, by the factor.
+_NAMES: Mapping[str, Callable[[Any], str]] = {
+    "load": str,
+    "records": lambda n: f"{n:,} records",
+    "body_bytes": lambda n: f"bodies of {size(n)}",
+    "partitions": lambda n: f"{n} partition{'s' * (n > 1)}",
+    "processes": lambda n: f"{n} processes",
+    "local": lambda _: "DynamoDB Local",
+}  # fmt: skip
+
+
+def _cpu(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> Iterable[Figure]:
+    for row in rows:
+        if row["contender"] != "worker":
+            continue
+        (plain,) = (
+            other for other in rows
+            if other["contender"] == "plain" and all(other[f] == row[f] for f in FACTORS)
+        )  # fmt: skip
+        differs = [factor for factor in FACTORS if row[factor] != base[factor]]
+        name = "local" if row["local"] else (differs or [""])[0]
+        yield Figure(
+            _NAMES[name](row[name]) if name else "the base",
+            row["cpu_us_per_message"] / plain["cpu_us_per_message"],
+        )
+
+
+def _write_path(found: Mapping[str, Found], workload: str) -> Figure:
+    """The figure of one load, where fetching is left out."""
+    cpu = {
+        row["contender"]: row["cpu_us_per_record"]
+        for row in found["write_path"]["rows"] if row["workload"] == workload
+    }  # fmt: skip
+    return Figure("the write path", cpu["worker"] / cpu["plain"], "300 bytes, no fetching")
+
+
+def each_cpu(found: Mapping[str, Found]) -> Iterable[Figure]:
+    """Every scenario whose messages go each to another."""
+    contenders = found["contenders"]
+    others = [factor for factor in FACTORS if factor != "load"]
+    yield from _cpu(varied(contenders, *others), contenders["base"])
+    yield _write_path(found, "each to another user")
+
+
+def skewed_cpu(found: Mapping[str, Found]) -> Iterable[Figure]:
+    contenders = found["contenders"]
+    rows = [
+        row for row in varied(contenders, "load") if row["load"] in {"Zipf", "one hot user"}
+    ]  # fmt: skip
+    yield from _cpu(rows, contenders["base"])
+    yield _write_path(found, "skewed backlog")
+
+
+def waits(found: Mapping[str, Found]) -> Iterable[Figure]:
+    """Of each store whose messages were enough for a p99."""
+    for row in found["latency"]["rates"]:
+        if row["per_s"] == 1_000 and row["p99_ms"] is not None:
+            store = "the endpoint" if row["store"] == "instant" else row["store"]
+            yield Figure(f"{store}, chatty" if row["chatty"] else store, row["p99_ms"])
+
+
+TARGETS = (
+    Target("[write units](#units) of an item per message and its delete, realistic day",
+           1 / 2, "1/2", day_units),
+    Target("the same, skewed backlog", 0.3, "0.3", backlog_units),
+    Target("[processor time](#contenders) of the plain script's, each message to another user",
+           1 / 2, "1/2", each_cpu),
+    Target("the same, skewed backlog", 1 / 6, "1/6 (0.167)", skewed_cpu),
+    Target("[p99 until readable](#from-produce-to-readable) at 1,000 a second, ms",
+           50.0, "50", waits),
+)  # fmt: skip
+
+
+def table(found: Mapping[str, Found], targets: Iterable[Target] = TARGETS) -> str:
+    rows = []
+    for target in targets:
+        figures = list(target.figures(found))
+        met = [one for one in figures if one.value <= target.limit]
+        missed = [one for one in figures if one.value > target.limit]
+        rows.append([target.what, target.said, _said(met, target), _said(missed, target)])
+    return markdown(["target", "at most", "met", "missed"], rows)
+
+
+def _said(figures: Iterable[Figure], target: Target) -> str:
+    return ", ".join(
+        f"{one.where} **{figure_of(one.value, target.limit)}**"
+        + (f" ({one.more})" if one.more else "")
+        for one in figures
+    )  # fmt: skip
