@@ -30,8 +30,8 @@ DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL 
 
 
 def measured(results: Path = RESULTS) -> Machine:
-    """The machine of the benchmarks' JSON. The worker's time is that of its longest run: a peak is
-    a backlog, and there a message costs it more than in a short one."""
+    """The machine of the benchmarks' JSON. The worker's time is that of its longest run, on which
+    its start weighs least."""
     runs = varied(reports.read("contenders", results)["found"], "records")
     worker = max((r for r in runs if r["contender"] == "worker"), key=lambda r: r["records"])
     largest = json.loads((results / "why_not_kafka.json").read_text())["scan"][-1]
