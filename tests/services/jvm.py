@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.services.child import Child
@@ -34,6 +35,9 @@ DOWNLOAD_S_MAX = 600.0
 TOOL_S_MAX = 60.0
 #: Heaps, so that two services fit a small machine.
 KAFKA_HEAP, DYNAMODB_HEAP = "-Xmx768m", "-Xmx768m"
+#: Kafka's JVM for the suite: small, and soon there, since code is compiled but once.
+QUICK_JVM = (KAFKA_HEAP, "-XX:TieredStopAtLevel=1")
+_TOOL_JVM = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -51,6 +55,10 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=3
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
+"""
+
+#: For the suite, which kills brokers and waits for what they do now and then.
+QUICK_INTERVALS = """\
 # A broker that was killed is registered again after this; the default is 9 s.
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
@@ -169,9 +177,15 @@ class _InJvm:
 
 
 class Kafka(_InJvm):
-    """One node, both roles. Its data stay in `directory` over kill and start."""
+    """One node, both roles. Its data stay in `directory` over kill and start.
 
-    def __init__(self, directory: Path) -> None:
+    jvm: options of its Java. intervals: further properties; the suite's make it quick to notice,
+    "" leaves them as Kafka has them.
+    """
+
+    def __init__(
+        self, directory: Path, *, jvm: Sequence[str] = QUICK_JVM, intervals: str = QUICK_INTERVALS
+    ) -> None:
         self.directory = directory
         self.port, controller = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -179,18 +193,19 @@ class Kafka(_InJvm):
         self._properties = directory / "server.properties"
         self._properties.write_text(
             _PROPERTIES.format(port=self.port, controller=controller, data=directory / "data")
+            + intervals
         )
         self._log4j2 = directory / "log4j2.properties"
         self._log4j2.write_text(_LOG4J2)
         self._child = Child(
-            self._java(KAFKA_HEAP, "kafka.Kafka", str(self._properties)),
+            self._java(jvm, "kafka.Kafka", str(self._properties)),
             log=directory / "kafka.log",
         )
         self._formatted = False
 
-    def _java(self, heap: str, main: str, *arguments: str) -> list[str]:
+    def _java(self, jvm: Sequence[str], main: str, *arguments: str) -> list[str]:
         return [
-            "java", heap, "-Xshare:auto", "-XX:TieredStopAtLevel=1",
+            "java", *jvm, "-Xshare:auto",
             f"-Dlog4j2.configurationFile={self._log4j2}",
             "-cp", f"{jars('kafka')}/*", main, *arguments,
         ]  # fmt: skip
@@ -213,7 +228,7 @@ class Kafka(_InJvm):
         return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
 
     def _run(self, main: str, *arguments: str, text: str | None = None) -> str:
-        command = self._java("-Xmx256m", main, *arguments)
+        command = self._java(_TOOL_JVM, main, *arguments)
         return _printed(command, what=main, seconds=TOOL_S_MAX, text=text)
 
 
