@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.why_not_kafka import mailbox, page, partitions, rebuilt, scan
-from tests.services import ServicesMissing
+from tests.services import DYNAMODB_ADDRESS, ServicesMissing
 from tests.services.choose import LOCAL_AWS
 from tests.services.jvm import DynamoDBLocal, Kafka, java_with_maven
 
@@ -71,9 +71,9 @@ def _table(directory: Path, sizes: dict[str, Any]) -> Any:
 def _mailbox(directory: Path, sizes: dict[str, Any]) -> Any:
     dynamodb = DynamoDBLocal(directory / "dynamodb")
     dynamodb.start()
-    os.environ.update(LOCAL_AWS)
+    os.environ.update({**LOCAL_AWS, DYNAMODB_ADDRESS: dynamodb.endpoint})
     try:
-        return asyncio.run(mailbox.measure(dynamodb.endpoint, sizes["mailbox"]))
+        return asyncio.run(mailbox.measure(sizes["mailbox"]))
     finally:
         dynamodb.stop()
 

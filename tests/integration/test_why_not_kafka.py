@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from benchmarks.why_not_kafka import mailbox, scan
 from tests.conftest import Address
 
@@ -17,9 +19,10 @@ def test_a_scan_finds_its_users_messages_and_reads_all(kafka: Address, topic_nam
     assert large["bytes"] > small["bytes"] > 200 * scan.BODY_BYTES / 2
 
 
-async def test_a_mailbox_is_one_query_beside_others(dynamodb: Address, table_name: str) -> None:
+@pytest.mark.usefixtures("dynamodb")
+async def test_a_mailbox_is_one_query_beside_others(table_name: str) -> None:
     """Ten times the messages in the table change neither units nor bytes (G7)."""
-    small, large = await mailbox.measure(dynamodb.endpoint, [100, 1_000], table_name)
+    small, large = await mailbox.measure([100, 1_000], table_name)
 
     assert (small["messages"], large["messages"]) == (100, 1_000)
     assert small["queries"] == large["queries"] == 1
