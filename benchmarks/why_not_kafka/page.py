@@ -1,13 +1,15 @@
 """docs/why-not-kafka.md and its picture, from the experiment's JSON."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.capacity_inputs import Machine
 from benchmarks.made import made, markdown, number, seconds, size
 from benchmarks.picture import Series, plot
-from benchmarks.why_not_kafka.partitions import extrapolated
+from benchmarks.why_not_kafka.partitions import Slope, slopes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "why_not_kafka.json"
@@ -15,6 +17,12 @@ PAGE = ROOT / "docs" / "why-not-kafka.md"
 PICTURE = ROOT / "docs" / "why-not-kafka.svg"
 #: The service that the extrapolation is about.
 USERS = 500e6
+#: Partitions that one broker bears: an input of docs/capacity.md, which has its source.
+BROKER_PARTITIONS = Machine(worker_cpu_us=0, scan_cpu_us=0).broker_partitions
+#: A line is no straight one where its steepest part is steeper than this times its flattest.
+BENT = 1.5
+#: Parts that ask Kafka.
+OF_KAFKA = ("partitions", "scan", "table")
 
 
 def results() -> dict[str, Any]:
@@ -52,27 +60,36 @@ def picture(found: dict[str, Any]) -> str:
 
 def _machine(found: dict[str, Any]) -> str:
     small = [part for part, sizes in found["sizes"].items() if sizes == "small"]
-    said = f"Measured on {found['machine']}.\n"
+    brokers = found.get("kafka", {})
+    said = [
+        f"Measured on {found['machine']}.",
+        *(f"{each}." for each in sorted({*brokers.values()})),
+    ]
+    if "commit" in found:
+        said.append(f"Commit {found['commit']}, {found['date']}.")
     if small:
-        return f"**Provisional**, at small sizes ({', '.join(small)}). {said}"
-    return said
+        said.insert(0, f"**Provisional**, at small sizes ({', '.join(small)}).")
+    if older := [part for part in OF_KAFKA if part in found and part not in brokers]:
+        said.append(f"Still of an earlier run, with a smaller broker: {', '.join(older)}.")
+    return " ".join(said) + "\n"
 
 
 def _partitions(found: dict[str, Any]) -> str:
     empty = found["partitions"]["empty"]
-    first = ["0", "", "", number(empty["resident_mb"]), number(empty["open_files"]),
-             number(empty["maps"]), "", ""]  # fmt: skip
+    first = ["0", "", "", _measured(empty, "heap_mb"), number(empty["resident_mb"]),
+             number(empty["open_files"]), number(empty["maps"]), "", ""]  # fmt: skip
     rows = [
         [
             f"{p['partitions']:,}", number(p["create_s_per_thousand"]),
-            number(p["create_cpu_s_per_thousand"]), number(p["resident_mb"]),
-            number(p["open_files"]), number(p["maps"]), number(p["start_s"]),
-            number(p["start_cpu_s"]),
+            number(p["create_cpu_s_per_thousand"]), _measured(p, "heap_mb"),
+            number(p["resident_mb"]), number(p["open_files"]), number(p["maps"]),
+            number(p["start_s"]), number(p["start_cpu_s"]),
         ]
         for p in found["partitions"]["points"]
     ]  # fmt: skip
-    header = ["partitions", "create a thousand, s", "of it broker CPU, s", "resident, MB",
-              "open files", "memory maps", "start, s", "of it broker CPU, s"]  # fmt: skip
+    header = ["partitions", "create a thousand, s", "of it broker CPU, s", "heap in use, MB",
+              "resident, MB", "open files", "memory maps", "start, s",
+              "of it broker CPU, s"]  # fmt: skip
     limits = found["partitions"]
     return (
         markdown(header, [first, *rows])
@@ -81,16 +98,56 @@ def _partitions(found: dict[str, Any]) -> str:
     )
 
 
+def _measured(point: dict[str, float], name: str) -> str:
+    """A figure that a part has since it was run again."""
+    return number(point[name]) if name in point else "?"
+
+
+#: By quantity: what it is, a thousand partitions' unit, and how the whole is written.
+_QUANTITIES: dict[str, tuple[str, str, Callable[[float], str]]] = {
+    "heap_mb": ("heap in use", "MB", lambda mb: size(mb * 2**20)),
+    "resident_mb": ("resident memory", "MB", lambda mb: size(mb * 2**20)),
+    "open_files": ("open files", "", number),
+    "maps": ("memory maps", "", number),
+    "create_s": ("creating them, one request after the other", "s", seconds),
+    "start_cpu_s": ("broker CPU of a start", "s", seconds),
+}
+
+
 def _extrapolated(found: dict[str, Any]) -> str:
-    more = extrapolated(found["partitions"], USERS)
-    rows = [
-        ["resident memory", size(more["resident_gb"] * 2**30)],
-        ["open files", number(more["open_files"])],
-        ["creating them, one request after the other", seconds(more["create_days"] * 86_400)],
-        ["broker CPU of a start of all of them", seconds(more["start_cpu_h"] * 3_600)],
-        ["brokers as full as the last one, for one copy", number(more["brokers"])],
-    ]
-    return markdown([f"{USERS:,.0f} partitions, extrapolated", ""], rows)
+    every = slopes(found["partitions"]["points"])
+    rows, bent = [], []
+    for name, (title, unit, written_whole) in _QUANTITIES.items():
+        if name not in every:
+            continue
+        each, least, most, rising = every[name]
+        rows.append([
+            title, _amount(each, unit), f"{number(least)} to {_amount(most, unit)}",
+            written_whole(max(each, 0.0) * USERS / 1000),
+        ])  # fmt: skip
+        if is_bent(every[name]):
+            bent.append(f"{title} ({'steeper' if rising else 'flatter'} at the end)")
+    rows.append(
+        [f"brokers, at {BROKER_PARTITIONS:,} each", "", "", number(USERS / BROKER_PARTITIONS)]
+    )
+    header = ["one copy of each", "a thousand more", "between neighbouring sizes",
+              f"{USERS:,.0f} partitions, extrapolated"]  # fmt: skip
+    said = (
+        f"No straight line within these sizes, one part being more than {BENT:g} times as steep as"
+        f" another: {', '.join(bent)}. What is extrapolated from such a line is rougher still."
+        if bent else
+        f"All are nearly straight lines within these sizes: no part is more than {BENT:g} times as"
+        " steep as another."
+    )  # fmt: skip
+    return markdown(header, rows) + f"\n{said}\n"
+
+
+def is_bent(slope: Slope) -> bool:
+    return slope.most > BENT * slope.least
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}".strip()
 
 
 def _scan(found: dict[str, Any]) -> str:

@@ -5,10 +5,13 @@ created in steps, stopped by SIGTERM at each size, and started again.
 """
 
 import resource
+import statistics
 import subprocess
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
@@ -18,6 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from benchmarks.process import cpu_s, memory_maps, open_files, resident_mb
+from benchmarks.why_not_kafka.broker import live_mb, new_broker
 from tests.services.jvm import Kafka
 from tests.services.ready import wait_until
 
@@ -31,7 +35,7 @@ _TOPIC = "a-partition-per-user"
 
 def measure(directory: Path, sizes: list[int], *, seconds_max: float) -> dict[str, Any]:
     """A point per size, until the time is up or the broker refuses; `stopped` says which."""
-    kafka = Kafka(directory / "partitions")
+    kafka = new_broker(directory / "partitions")
     points: list[dict[str, float]] = []
     stopped = "every size was made"
     begin = time.monotonic()
@@ -62,7 +66,10 @@ def measure(directory: Path, sizes: list[int], *, seconds_max: float) -> dict[st
 
 def _held(kafka: Kafka) -> dict[str, float]:
     pid = kafka.pid
+    # First: what is resident behind it is not what the collector had no reason yet to give back.
+    heap_mb = live_mb(kafka)
     return {
+        "heap_mb": round(heap_mb, 1),
         "resident_mb": round(resident_mb(pid), 1),
         "open_files": open_files(pid),
         "maps": memory_maps(pid),
@@ -123,24 +130,37 @@ def _led(kafka: Kafka, admin: Any, size: int) -> None:
     wait_until(led, what="a leader for every partition", seconds=STEP_S_MAX, child=kafka)
 
 
-def extrapolated(found: dict[str, Any], users: float) -> dict[str, float]:
-    """What so many would take, if each went on to cost what the last thousands did.
+class Slope(NamedTuple):
+    """What a thousand partitions more take: by least squares over all sizes, and the least and the
+    most between two neighbours, which are the same where all sizes stand on one line; whether it
+    is steeper between the last two than between the first."""
 
-    A straight line through the first and the last size: an extrapolation, not a measurement.
-    Raises ValueError where there is but one.
-    """
-    first, last = found["points"][0], found["points"][-1]
-    if first is last:
+    each: float
+    least: float
+    most: float
+    rising: bool
+
+
+def slope(points: Sequence[tuple[float, float]]) -> Slope:
+    """points: partitions, and what they take. Raises ValueError where there is but one."""
+    if len(points) < 2:
         raise ValueError("one size is no line")
-    span = last["partitions"] - first["partitions"]
+    between = [1000 * (y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairwise(points)]
+    xs, ys = zip(*points, strict=True)
+    line = statistics.linear_regression(xs, ys)
+    return Slope(1000 * line.slope, min(between), max(between), between[-1] > between[0])
 
-    def each(name: str) -> float:
-        return float((last[name] - first[name]) / span)
 
-    return {
-        "resident_gb": each("resident_mb") * users / 1024,
-        "open_files": each("open_files") * users,
-        "create_days": last["create_s_per_thousand"] / 1000 * users / 86_400,
-        "start_cpu_h": each("start_cpu_s") * users / 3_600,
-        "brokers": users / last["partitions"],
-    }
+def slopes(points: Sequence[dict[str, float]]) -> dict[str, Slope]:
+    """By quantity, of those that every point has."""
+    names = ("heap_mb", "resident_mb", "open_files", "maps", "start_cpu_s")
+    found = {
+        name: slope([(p["partitions"], p[name]) for p in points])
+        for name in names if all(name in p for p in points)
+    }  # fmt: skip
+    made, seconds, created = 0.0, 0.0, [(0.0, 0.0)]
+    for point in points:
+        seconds += point["create_s_per_thousand"] * (point["partitions"] - made) / 1000
+        made = point["partitions"]
+        created.append((made, seconds))
+    return {**found, "create_s": slope(created)}

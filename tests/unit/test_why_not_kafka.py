@@ -2,15 +2,18 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import made
 from benchmarks.why_not_kafka import page as experiment
-from benchmarks.why_not_kafka.partitions import extrapolated
+from benchmarks.why_not_kafka.broker import collected, new_broker
+from benchmarks.why_not_kafka.partitions import slope, slopes
 from benchmarks.why_not_kafka.scan import MISSED, users_places
 from tests.pages import page
+from tests.services import jvm
 
 RESULTS = experiment.results()
 
@@ -82,17 +85,93 @@ def test_a_scan_reads_what_is_not_its_users() -> None:
 # ---- how it is computed
 
 
-def test_the_extrapolation_is_a_line_through_the_first_and_the_last_size() -> None:
-    """By hand: 1,000 partitions more are 64 MB, 1,000 files and 2 s more."""
-    first = {"partitions": 1_000, "resident_mb": 364.0, "open_files": 1_100, "start_cpu_s": 7.0}
-    last = {"partitions": 3_000, "resident_mb": 492.0, "open_files": 3_100, "start_cpu_s": 11.0,
-            "create_s_per_thousand": 8.64}  # fmt: skip
-    found = extrapolated({"points": [first, last], "empty": {}}, users=3e6)
+def test_the_extrapolation_is_a_line_through_all_sizes() -> None:
+    """By hand: sizes on one line have its slope everywhere; one that is off it turns the line,
+    and shows between its neighbours."""
+    straight = slope([(1_000, 64.0), (2_000, 128.0), (4_000, 256.0)])
+    bent = slope([(1_000, 0.0), (2_000, 10.0), (3_000, 50.0)])
 
-    assert found == {
-        "resident_gb": 187.5, "open_files": 3e6, "create_days": pytest.approx(0.3),
-        "start_cpu_h": pytest.approx(3_000 * 2 / 3_600), "brokers": 1_000,
-    }  # fmt: skip
+    assert straight == pytest.approx((64, 64, 64, False))
+    assert bent == pytest.approx((25, 10, 40, True))
+    assert (experiment.is_bent(straight), experiment.is_bent(bent)) == (False, True)
+
+
+def test_one_size_is_no_line() -> None:
+    """Nothing is extrapolated from it."""
+    with pytest.raises(ValueError, match="no line"):
+        slope([(1_000, 64.0)])
+
+
+def test_creating_is_added_up_from_nothing() -> None:
+    """By hand: 2 s, then 3 s for each of two thousands more; a quantity that a point has not is
+    left out."""
+    points = [
+        {"partitions": 1_000, "open_files": 1_100, "create_s_per_thousand": 2.0, "heap_mb": 50.0},
+        {"partitions": 3_000, "open_files": 3_100, "create_s_per_thousand": 3.0},
+    ]
+
+    found = slopes(points)
+
+    assert found.keys() == {"open_files", "create_s"}
+    assert found["open_files"].each == pytest.approx(1_000)
+    assert (found["create_s"].least, found["create_s"].most) == pytest.approx((2, 3))
+
+
+def test_the_page_says_which_lines_bend() -> None:
+    """Each by name, and to which side; and nothing else."""
+    at = [{"partitions": n, "open_files": n, "start_cpu_s": n**2 / 1e6, "create_s_per_thousand": 2}
+          for n in (1_000, 2_000, 4_000)]  # fmt: skip
+
+    said = experiment.written(
+        "<!-- made: extrapolated -->\n<!-- end -->", {"partitions": {"points": at}}
+    )
+
+    assert "as another: broker CPU of a start (steeper at the end). What" in said
+    assert "| open files | 1,000 | 1,000 to 1,000 | 500,000,000 |" in said
+    assert "| brokers, at 4,000 each |  |  | 125,000 |" in said
+
+
+def test_a_collected_heap_is_read_from_what_the_jvm_says() -> None:
+    """HotSpot's class histogram ends in a line of its sum."""
+    said = b"""\
+ num     #instances         #bytes  class name (module)
+-------------------------------------------------------
+   1:         13032         794000  [B (java.base@17.0.15)
+Total         59201        2826224
+"""
+    assert collected(said) == 2_826_224
+    assert collected(said.partition(b"Total")[0]) is None
+
+
+def test_the_experiments_broker_has_none_of_the_suites_shortcuts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No compiler that stops halfway, no small heap, no interval of a second: what makes tests
+    quick is no measure of Kafka."""
+    monkeypatch.setattr(jvm, "jars", lambda name: tmp_path / name)
+    ours, suites = new_broker(tmp_path / "ours"), jvm.Kafka(tmp_path / "suite")
+    said = [
+        (" ".join(kafka._child.command), (kafka.directory / "server.properties").read_text())
+        for kafka in (ours, suites)
+    ]  # fmt: skip
+
+    short = ("TieredStopAtLevel", "-Xmx768m"), ("retention.check.interval", "broker.session.time")
+    for there, (command, properties) in zip((False, True), said, strict=True):
+        assert {option in command for option in short[0]} == {there}
+        assert {name in properties for name in short[1]} == {there}
+    assert " -Xmx4g " in said[0][0]
+
+
+def test_a_broker_of_an_earlier_run_is_told() -> None:
+    """A part that was not run with the broker that the page describes does not pass for it."""
+    said = experiment.written("<!-- made: machine -->\n<!-- end -->", {
+        "sizes": {}, "machine": "2 cores", "scan": [], "table": {}, "kafka": {"scan": "Kafka 4"},
+    })  # fmt: skip
+
+    assert (
+        "Measured on 2 cores. Kafka 4. Still of an earlier run, with a smaller broker: table.\n"
+        in said
+    )
 
 
 def test_a_user_has_the_same_messages_in_each_size() -> None:
