@@ -10,6 +10,7 @@ from benchmarks.capacity_inputs import Machine
 from benchmarks.made import made, markdown, number, seconds, size
 from benchmarks.picture import Series, plot
 from benchmarks.why_not_kafka.partitions import Slope, slopes
+from benchmarks.why_not_kafka.rebuilt import VALUE_BYTES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "why_not_kafka.json"
@@ -34,8 +35,8 @@ def written(text: str, found: dict[str, Any]) -> str:
     """The page with its tables made again. Raises KeyError for a part that was not run."""
     tables = {
         "machine": _machine, "partitions": _partitions, "extrapolated": _extrapolated,
-        "scan": _scan, "restored": _restored, "floor": _floor, "rebalanced": _rebalanced,
-        "mailbox": _mailbox,
+        "scan": _scan, "restored": _restored, "floor": _floor, "routed": _routed,
+        "rebalanced": _rebalanced, "mailbox": _mailbox,
     }  # fmt: skip
     return made(text, {name: partial(make, found) for name, make in tables.items()})
 
@@ -172,7 +173,7 @@ def _restored(found: dict[str, Any]) -> str:
         ]
         for p in found["table"]["restored"]
     ]  # fmt: skip
-    header = ["users", "state", "no answer for", "CPU", "resident", "then a look-up"]
+    header = ["users", "state", "not whole for", "CPU", "resident", "then a look-up in the process"]
     return markdown(header, rows)
 
 
@@ -181,18 +182,35 @@ def _floor(found: dict[str, Any]) -> str:
         [f"{p['users']:,}", size(p["state_mb"] * 1e6), seconds(p["seconds"]), seconds(p["cpu_s"])]
         for p in found["table"]["floor"]
     ]
-    return markdown(["users", "state", "no answer for", "CPU"], rows)
+    return markdown(["users", "state", "read in", "CPU"], rows)
+
+
+def _routed(found: dict[str, Any]) -> str:
+    if "routed" not in found["table"]:
+        return "Not measured yet.\n"
+    rows = [
+        [
+            {"local": "the worker that has it", "forwarded": "the other one, which forwards"}[
+                p["way"]
+            ],
+            f"{p['lookups']:,}", seconds(p["p50_s"]), seconds(p["p99_s"]), seconds(p["cpu_s"]),
+        ]
+        for p in found["table"]["routed"]
+    ]  # fmt: skip
+    header = ["asked is", "look-ups", "p50", "p99", "CPU of both workers, each look-up"]
+    return markdown(header, rows)
 
 
 def _rebalanced(found: dict[str, Any]) -> str:
     rows = [
         [
-            str(p["standbys"]), f"{p['users']:,}", seconds(p["joining_s"]), seconds(p["kept_s"]),
-            seconds(p["killed_s"]), f"{number(p['resident_mb_both'])} MB",
+            str(p["standbys"]), f"{p['users']:,}", size(p["users"] * VALUE_BYTES),
+            seconds(p["joining_s"]), seconds(p["kept_s"]), seconds(p["killed_s"]),
+            f"{number(p['resident_mb_both'])} MB",
         ]
         for p in found["table"]["rebalanced"]
     ]  # fmt: skip
-    header = ["standby copies", "users", "a worker joins: what moves", "what stays",
+    header = ["standby copies", "users", "state", "a worker joins: what moves", "what stays",
               "a worker is killed", "resident, both workers"]  # fmt: skip
     return markdown(header, rows)
 

@@ -1,10 +1,11 @@
 """The experiment runs, at sizes that take no time: what it counts is what is there."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from benchmarks.why_not_kafka import mailbox, scan
+from benchmarks.why_not_kafka import mailbox, routed, scan
 from tests.conftest import Address
 
 
@@ -17,6 +18,17 @@ def test_a_scan_finds_its_users_messages_and_reads_all(kafka: Address, topic_nam
     assert (small["records"], large["records"]) == (200, 20_000)
     assert small["found"] == large["found"] == scan.MISSED
     assert large["bytes"] > small["bytes"] > 200 * scan.BODY_BYTES / 2
+
+
+def test_a_look_up_comes_to_the_worker_that_has_it(
+    kafka: Address, unique: str, tmp_path: Path
+) -> None:
+    """Of two of one Faust app, whichever is asked: what is timed is an answer."""
+    local, forwarded = routed.measure(kafka.bootstrap, tmp_path, name=unique, lookups=20)
+
+    assert (local["way"], forwarded["way"]) == ("local", "forwarded")
+    assert local["lookups"] == forwarded["lookups"] == 20
+    assert min(local["p50_s"], forwarded["p50_s"]) > 0
 
 
 @pytest.mark.usefixtures("dynamodb")
