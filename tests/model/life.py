@@ -1,5 +1,6 @@
 """One worker's life of one partition, made of production code: all but Faust and the clients."""
 
+import asyncio
 import random as randomness
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Consumer:
     def __init__(self, worker: "Worker", rules: Rules) -> None:
         self._worker = worker
         self.rules = rules
+        self._committing = asyncio.Lock()
 
     @property
     def current(self) -> Assignment:
@@ -80,6 +82,9 @@ class Consumer:
 
     async def force_commit(self) -> None:
         await BatchConsumer.force_commit(cast("Any", self))
+
+    async def _commit_durable(self) -> bool:
+        return await BatchConsumer._commit_durable(cast("Any", self))
 
     async def follows(self, life: Life, records: Sequence[Record]) -> bool:
         return await BatchConsumer._follows(cast("Any", self), life, records)
