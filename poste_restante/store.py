@@ -35,7 +35,7 @@ QUERY_ITEMS_MAX = 10_000
 #: makes it, and more than a process serves in TURN_S_MAX.
 CALLS_WAITING_MAX = 100_000
 #: Seconds that a call waits for its turn. Ten thousand users who reconnect at once are served in
-#: some 15 s by one core; a user who waits for a minute has gone.
+#: 15 to 30 s by one core; a user who waits for a minute has gone.
 TURN_S_MAX = 60.0
 
 T = TypeVar("T")
