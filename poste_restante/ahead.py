@@ -94,11 +94,10 @@ class ReadAhead:
 
     def keep(self, key: str, ahead: Ahead, now_s: float) -> None:
         self._remove(key)
-        keys = [item["position"]["S"] for item in ahead.items]
-        sizes = {
-            at: ahead.sizes[at] if at in ahead.sizes else memory_bytes(item)
-            for at, item in zip(keys, ahead.items, strict=True)
-        }
+        sizes = {}
+        for item in ahead.items:
+            at = item["position"]["S"]
+            sizes[at] = ahead.sizes.get(at) or memory_bytes(item)
         size = sum(sizes.values())
         self._runs[key] = replace(ahead, sizes=sizes), size, now_s
         self.bytes += size

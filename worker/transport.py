@@ -244,9 +244,10 @@ class BatchConsumer(driver.Consumer):
             if await self._fetch_into(assignment, hungry, assignment.poll_s(hungry, now_s)):
                 await asyncio.sleep(FETCH_PAUSE_S)
         except UnicodeDecodeError:
-            if assignment is not self.current:
+            if assignment is self.current:
+                await self._fetch_doubtful(assignment, hungry)
+            else:
                 await self._undo({self._tp(partition) for partition in hungry})
-            await self._fetch_doubtful(assignment, hungry)
 
     async def _fetch_into(
         self, assignment: Assignment, partitions: set[int], seconds: float

@@ -83,12 +83,6 @@ def least(runs: Iterable[Run]) -> Run:
     return min(runs, key=lambda each: each.cpu_s)
 
 
-def best_rounds(scenario: Scenario, services: Services, store: Store) -> dict[str, Run]:
-    """The least round of each contender."""
-    rounds = all_rounds(scenario, services, store)
-    return {contender: least(runs) for contender, runs in rounds.items()}
-
-
 def all_rounds(scenario: Scenario, services: Services, store: Store) -> dict[str, list[Run]]:
     """Contenders take turns."""
     found: dict[str, list[Run]] = {contender: [] for contender in scenario.contenders}

@@ -77,12 +77,12 @@ def _machine(found: dict[str, Any]) -> str:
 
 def _partitions(found: dict[str, Any]) -> str:
     empty = found["partitions"]["empty"]
-    first = ["0", "", "", _measured(empty, "heap_mb"), number(empty["resident_mb"]),
+    first = ["0", "", "", number(empty["heap_mb"]), number(empty["resident_mb"]),
              number(empty["open_files"]), number(empty["maps"]), "", ""]  # fmt: skip
     rows = [
         [
             f"{p['partitions']:,}", number(p["create_s_per_thousand"]),
-            number(p["create_cpu_s_per_thousand"]), _measured(p, "heap_mb"),
+            number(p["create_cpu_s_per_thousand"]), number(p["heap_mb"]),
             number(p["resident_mb"]), number(p["open_files"]), number(p["maps"]),
             number(p["start_s"]), number(p["start_cpu_s"]),
         ]
@@ -97,11 +97,6 @@ def _partitions(found: dict[str, Any]) -> str:
         + f"\nIt ended because {limits['stopped']}. This process may open"
         f" {limits['files_max']:,} files and have {limits['maps_max']:,} memory maps.\n"
     )
-
-
-def _measured(point: dict[str, float], name: str) -> str:
-    """A figure that a part has since it was run again."""
-    return number(point[name]) if name in point else "?"
 
 
 #: By quantity: what it is, a thousand partitions' unit, and how the whole is written.
@@ -186,8 +181,6 @@ def _floor(found: dict[str, Any]) -> str:
 
 
 def _routed(found: dict[str, Any]) -> str:
-    if "routed" not in found["table"]:
-        return "Not measured yet.\n"
     rows = [
         [
             {"local": "the worker that has it", "forwarded": "the other one, which forwards"}[

@@ -1,7 +1,7 @@
 """The contenders of `make bench`, on few messages: each of them is run, ends, and is judged."""
 
 from benchmarks.contenders.arrived import CountingArrivals
-from benchmarks.contenders.part import best_rounds
+from benchmarks.contenders.part import all_rounds, least
 from benchmarks.contenders.scenarios import WRITERS, Scenario
 from benchmarks.contenders.stores import Instant
 from benchmarks.instant import instant_endpoint
@@ -12,7 +12,8 @@ def test_each_contender_writes_what_it_commits(services: Services, dynamodb: obj
     """On the same topic, and bundles cost no more than items."""
     scenario = Scenario(load="a day of few", records=400, contenders=WRITERS)
     with instant_endpoint(CountingArrivals, services.endpoint) as address:
-        found = best_rounds(scenario, services, Instant(address, services.endpoint, {}))
+        rounds = all_rounds(scenario, services, Instant(address, services.endpoint, {}))
+    found = {name: least(runs) for name, runs in rounds.items()}
 
     assert {name: run.written.messages for name, run in found.items()} == dict.fromkeys(
         WRITERS, 400
