@@ -75,8 +75,18 @@ def _flat(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ if error.__cause__ is not error else None
 
 
+def event(name: str, **fields: object) -> dict[str, object]:
+    """Return the `extra=` of a log call: what JSON lines carry beside the sentence.
+
+    name: lower case with underscores, the same for one kind of event for ever. fields: JSON values;
+    common ones are partition, offset, count, reason and seconds. None of them is a key or a body.
+    """
+    return {"event": name, "fields": fields}
+
+
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the exception if there is one."""
+    """One JSON object a line: time, level, logger, message, an event's name and fields, and the
+    exception if there is one. See `event`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -85,6 +95,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (name := getattr(record, "event", None)) is not None:
+            line = {"event": name, **line, **getattr(record, "fields", {})}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

@@ -4,7 +4,7 @@ import json
 import logging
 
 from worker.errors import OperatorError, TableReplaced
-from worker.logs import REPEAT_S, JsonLines, OneLine, Unrepeated, operator_error
+from worker.logs import REPEAT_S, JsonLines, OneLine, Unrepeated, event, operator_error
 
 
 def line(error: BaseException | None = None, text: str = "crashed") -> logging.LogRecord:
@@ -76,3 +76,14 @@ def test_json_lines_are_json() -> None:
 
     assert (shown["level"], shown["logger"], shown["message"]) == ("ERROR", "faust", "crashed")
     assert "ValueError: x" in shown["exception"]
+
+
+def test_json_lines_carry_an_events_name_and_fields_beside_the_sentence() -> None:
+    """A program need not read sentences."""
+    record = logging.makeLogRecord(
+        {"msg": "partition %d: reading", "args": (3,), **event("partition_opened", partition=3)}
+    )
+    shown = json.loads(JsonLines().format(record))
+
+    assert (shown["event"], shown["partition"]) == ("partition_opened", 3)
+    assert shown["message"] == "partition 3: reading"
