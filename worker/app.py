@@ -30,7 +30,7 @@ from worker.flush import Flusher
 from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
 from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
-from worker.logs import SERVICES_LOGGER, logging_config
+from worker.logs import SERVICES_LOGGER, event, logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.settings import Settings
@@ -125,7 +125,7 @@ class Resources(mode.Service):
 
     async def on_stop(self) -> None:
         await self._open.aclose()
-        logger.info("stopped")
+        logger.info("stopped", extra=event("worker_stopped"))
 
     async def flush(self, batch: RecordBatch) -> None:
         """One batch made durable; `batch` tells its life how it ended."""
@@ -227,7 +227,10 @@ class _Process(faust.Worker):
     """Faust's, without the debugger that SIGUSR2 opens: nobody is there to leave it."""
 
     def _enter_debugger(self) -> None:
-        logger.warning("SIGUSR2 does nothing; SIGUSR1 writes where every thread stands")
+        logger.warning(
+            "SIGUSR2 does nothing; SIGUSR1 writes where every thread stands",
+            extra=event("signal_ignored", signal="SIGUSR2"),
+        )
 
 
 def run(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from worker.backoff import Waiters
+from worker.logs import event
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,9 @@ class WriteBudget:
         if self._said_at_s is None or now_s - self._said_at_s >= _LOG_EVERY_S:
             self._said_at_s = now_s
             logger.info(
-                "writing as fast as dynamodb.write_units_per_s_max = %g allows", self._units_per_s
-            )
+                "writing as fast as dynamodb.write_units_per_s_max = %g allows", self._units_per_s,
+                extra=event("write_budget_waiting", units_per_s_max=self._units_per_s),
+            )  # fmt: skip
 
 
 def consumed_units(answer: Mapping[str, Any], otherwise: float) -> float:

@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from worker.backoff import Waiters, backoff_delays
 from worker.errors import OperatorError, Reason
+from worker.logs import event
 from worker.record import Record, RecordHeader
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,10 @@ class KafkaDeadLetters:
             self._say_waiting("no acknowledgement yet")
 
     def _say_waiting(self, why: str) -> None:
-        logger.warning("waiting for the broker to take dead letters in %s: %s", self._topic, why)
+        logger.warning(
+            "waiting for the broker to take dead letters in %s: %s", self._topic, why,
+            extra=event("dead_letters_waiting", topic=self._topic, reason=why),
+        )  # fmt: skip
 
     async def _attempt(
         self, letters: list[DeadLetter]
@@ -294,7 +298,10 @@ class KafkaDeadLetters:
     def _closed(self, task: "asyncio.Task[None]") -> None:
         self._closing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.info("a producer of dead letters closed badly: %r", error)
+            logger.info(
+                "a producer of dead letters closed badly: %r", error,
+                extra=event("dead_letter_producer_close_failed", reason=repr(error)),
+            )  # fmt: skip
 
 
 def _taken(posted: "asyncio.Future[Any]") -> bool:

@@ -52,6 +52,7 @@ from worker.backoff import Waiters, backoff_delays
 from worker.direct import DirectClient
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 from worker.gathering import GATHER_S, GatheringClient
+from worker.logs import event
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +248,10 @@ class Store:
         now_s = self.clock()
         if self._said_at_s is None or now_s - self._said_at_s >= _LOG_EVERY_S:
             self._said_at_s = now_s
-            logger.warning("waiting for DynamoDB: %s for %.1f s: %s", what, for_s, why)
+            logger.warning(
+                "waiting for DynamoDB: %s for %.1f s: %s", what, for_s, why,
+                extra=event("dynamodb_waiting", work=what, seconds=round(for_s, 1), reason=why),
+            )  # fmt: skip
 
 
 #: botocore's own errors that only the operator can mend.

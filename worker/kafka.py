@@ -26,6 +26,7 @@ from aiokafka.errors import (
 
 from worker.backoff import backoff_delays
 from worker.errors import ConfigurationError, OperatorError
+from worker.logs import event
 from worker.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -245,7 +246,12 @@ async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
         except (KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, KafkaError) and not error.retriable:
                 raise refused(kafka.bootstrap_servers, error) from None
-            logger.warning("waiting for Kafka at %s: %s", kafka.bootstrap_servers, error)
+            logger.warning(
+                "waiting for Kafka at %s: %s", kafka.bootstrap_servers, error,
+                extra=event(
+                    "kafka_waiting", brokers=kafka.bootstrap_servers, reason=str(error)
+                ),
+            )  # fmt: skip
         else:
             if missing := [topic for topic in wanted if topic not in found]:
                 raise missing_topic(missing[0])

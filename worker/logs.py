@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from worker.errors import OperatorError
@@ -58,6 +59,7 @@ class OneLine(logging.Filter):
         if (operators := operator_error(error)) is not None:
             record.msg, record.args = str(operators), ()
             record.exc_info, record.exc_text = None, None
+            vars(record).update(event("worker_failed", error=type(operators).__name__))
         return True
 
 
@@ -84,9 +86,24 @@ def event(name: str, **fields: object) -> dict[str, object]:
     return {"event": name, "fields": fields}
 
 
+class TextLines(logging.Formatter):
+    """Sentences. Times are ISO 8601 in the machine's zone, with its offset and milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT_FORMAT)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        local = datetime.fromtimestamp(record.created, UTC).astimezone()
+        return local.isoformat(timespec="milliseconds")
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, an event's name and fields, and the
-    exception if there is one. See `event`."""
+    exception if there is one. See `event`. Times are RFC 3339 in UTC, with milliseconds."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        utc = datetime.fromtimestamp(record.created, UTC)
+        return utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -104,9 +121,7 @@ class JsonLines(logging.Formatter):
 
 def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
     """A configuration for `logging.config.dictConfig`: everything to standard error."""
-    formatter: dict[str, Any] = {"format": TEXT_FORMAT}
-    if json_lines:
-        formatter = {"()": JsonLines}
+    formatter = {"()": JsonLines if json_lines else TextLines}
     return {
         "version": 1,
         "disable_existing_loggers": False,

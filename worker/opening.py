@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError, ProgressChanged, TableReplaced
+from worker.logs import event
 from worker.progress import Progress, ProgressStore
 from worker.record import Fingerprint
 from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
@@ -185,7 +186,12 @@ class Opener:
             at_time=at_time,
             now_ms=self.now_ms(),
         )
-        logger.info("partition %d begins at offset %d (%s)", partition, begin.next, self.start)
+        logger.info(
+            "partition %d begins at offset %d (%s)", partition, begin.next, self.start,
+            extra=event(
+                "partition_begun", partition=partition, offset=begin.next, start=str(self.start)
+            ),
+        )  # fmt: skip
         return await self.progress.create(partition, begin)
 
     async def _resume(
@@ -214,7 +220,12 @@ class Opener:
         self, partition: int, progress: Progress, plan: Opening, group: int
     ) -> Opened | Closed:
         for note in plan.notes:  # first: a round may be cut off here, and is asked again
-            logger.log(note.level, "%s", note.text)
+            logger.log(
+                note.level, "%s", note.text,
+                extra=event(
+                    note.kind, partition=partition, offset=progress.next, count=note.records
+                ),
+            )  # fmt: skip
         if plan.progress != progress:
             try:
                 await self.progress.move(partition, progress, plan.progress)

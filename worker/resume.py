@@ -27,11 +27,11 @@ class LogState:
 
 
 class NoteKind(StrEnum):
-    """What an opening has to say."""
+    """What an opening has to say; the values are names of events in the log."""
 
-    GAP = "gap"
-    GROUP_AHEAD = "group_ahead"
-    REWOUND = "rewound"
+    GAP = "retention_gap"
+    GROUP_AHEAD = "group_offset_ahead"
+    REWOUND = "group_offset_rewound"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from mode import Service
 from worker.client_thread import NOTHING, BatchConsumerThread, Fetched
 from worker.errors import OperatorError
 from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
-from worker.logs import SERVICES_LOGGER
+from worker.logs import SERVICES_LOGGER, event
 from worker.opening import MOMENT_S, Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
@@ -133,8 +133,16 @@ class BatchConsumer(driver.Consumer):
                 "%d partitions are more than partitions_max = %d; left unread: %s."
                 " Start more workers, or raise kafka.partitions_max",
                 len(tps), self.rules.partitions_max, sorted(self.current.surplus),
+                extra=event(
+                    "partitions_surplus", partitions=sorted(self.current.surplus), count=len(tps),
+                    partitions_max=self.rules.partitions_max,
+                ),
             )  # fmt: skip
-        logger.info("assigned: partitions %s", sorted(tp.partition for tp in tps))
+        partitions = sorted(tp.partition for tp in tps)
+        logger.info(
+            "assigned: partitions %s", partitions,
+            extra=event("partitions_assigned", partitions=partitions, count=len(partitions)),
+        )  # fmt: skip
         self.add_future(self._open(self.current))
 
     async def _open(self, assignment: Assignment) -> None:
@@ -155,18 +163,28 @@ class BatchConsumer(driver.Consumer):
         if assignment.ended:
             return  # a rebalance has begun; the next assignment asks again
         if isinstance(answer, Closed):
-            logger.error("partition %d stays closed: %s", partition, answer.reason)
+            logger.error(
+                "partition %d stays closed: %s", partition, answer.reason,
+                extra=event("partition_closed", partition=partition, reason=answer.reason),
+            )  # fmt: skip
             assignment.closed[partition] = answer.reason
             return
         with suppress(IllegalStateError):  # revoked just now, as above
             await self._thread.move({self._tp(partition): answer.position})
             assignment.open(partition, answer.position, answer.progress, committed=answer.committed)
-            logger.info("partition %d: reading from offset %d", partition, answer.position)
+            logger.info(
+                "partition %d: reading from offset %d", partition, answer.position,
+                extra=event("partition_opened", partition=partition, offset=answer.position),
+            )  # fmt: skip
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # stops the flow, calls wait_empty()
         if revoked:
-            logger.info("revoked: partitions %s", sorted(tp.partition for tp in revoked))
+            partitions = sorted(tp.partition for tp in revoked)
+            logger.info(
+                "revoked: partitions %s", partitions,
+                extra=event("partitions_revoked", partitions=partitions, count=len(partitions)),
+            )  # fmt: skip
         self.current.end()
         self.current = Assignment()
 
@@ -191,8 +209,9 @@ class BatchConsumer(driver.Consumer):
             await asyncio.wait_for(step, seconds)
         except TimeoutError:
             logger.warning(
-                "%s not done after %.0f s; what is left will be read again", what, seconds
-            )
+                "%s not done after %.0f s; what is left will be read again", what, seconds,
+                extra=event("handover_timed_out", step=what, seconds=seconds),
+            )  # fmt: skip
 
     def _on_broken(self, cause: BaseException) -> None:
         # An exception ends the process through the agent. A flush that was cancelled by anybody
@@ -326,7 +345,10 @@ class BatchConsumer(driver.Consumer):
             " which the Kafka client cannot read: stop the workers and run"
             f" `poste skip --partition {partition} --to {offset + 1}`"
         )
-        logger.error("partition %d is read no further: %s", partition, reason)
+        logger.error(
+            "partition %d is read no further: %s", partition, reason,
+            extra=event("partition_stuck", partition=partition, offset=offset, reason=reason),
+        )  # fmt: skip
         assignment.stop_reading(partition, reason)
         await self._thread.hold({self._tp(partition)})
 
@@ -359,8 +381,14 @@ class BatchConsumer(driver.Consumer):
                 f"partition {life.partition}: retention removed offsets {expected} to "
                 f"{state.start - 1} before they were read; the restart reports the gap"
             )
-        logger.info("partition %d: no records from %d to %d (markers or compaction)",
-                      life.partition, expected, begin - 1)  # fmt: skip
+        logger.info(
+            "partition %d: no records from %d to %d (markers or compaction)",
+            life.partition, expected, begin - 1,
+            extra=event(
+                "offsets_without_records", partition=life.partition, offset=expected,
+                count=begin - expected,
+            ),
+        )  # fmt: skip
         return True
 
     # ---- delivering

@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 from worker.backoff import Waiters
 from worker.errors import Standstill
 from worker.lives import BEING_OPENED, Assignment
+from worker.logs import event
 from worker.opening import Log
 
 logger = logging.getLogger(__name__)
@@ -202,6 +203,7 @@ class LoopGuard:
                 logger.critical(
                     "no progress for %g s: the event loop is blocked. This worker is dead and"
                     " exits: start it again", silent * self._every_s,
+                    extra=event("event_loop_blocked", seconds=silent * self._every_s),
                 )  # fmt: skip
                 self._leave(1)
                 return

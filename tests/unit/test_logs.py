@@ -2,9 +2,21 @@
 
 import json
 import logging
+import time
+from collections.abc import Iterator
+
+import pytest
 
 from worker.errors import OperatorError, TableReplaced
-from worker.logs import REPEAT_S, JsonLines, OneLine, Unrepeated, event, operator_error
+from worker.logs import (
+    REPEAT_S,
+    JsonLines,
+    OneLine,
+    TextLines,
+    Unrepeated,
+    event,
+    operator_error,
+)
 
 
 def line(error: BaseException | None = None, text: str = "crashed") -> logging.LogRecord:
@@ -87,3 +99,34 @@ def test_json_lines_carry_an_events_name_and_fields_beside_the_sentence() -> Non
 
     assert (shown["event"], shown["partition"]) == ("partition_opened", 3)
     assert shown["message"] == "partition 3: reading"
+
+
+@pytest.fixture
+def kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose zone is 5 h 30 min ahead of UTC."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("kolkata")
+def test_times_have_a_zone() -> None:
+    """A line can be laid beside another machine's: text in the machine's zone with its offset,
+    JSON in UTC."""
+    record = line(text="said")
+    record.created = 1_769_817_600.25
+
+    assert TextLines().format(record) == "2026-01-31T05:30:00.250+05:30 ERROR faust: said"
+    assert json.loads(JsonLines().format(record))["time"] == "2026-01-31T00:00:00.250Z"
+
+
+def test_an_operators_error_is_an_event() -> None:
+    """Programs find the line that ended a worker by its name."""
+    record = line(TableReplaced("the table was replaced"))
+    OneLine().filter(record)
+    shown = json.loads(JsonLines().format(record))
+
+    assert (shown["event"], shown["error"]) == ("worker_failed", "TableReplaced")
+    assert shown["message"] == "the table was replaced"
