@@ -28,7 +28,7 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from poste_restante.item import decode_bundle
-from tests.endpoint import FaultyEndpoint
+from tests.endpoint import Call, Fault, FaultyEndpoint, Plan, calm
 from tests.scene import Scene, scene_environment
 from tests.services import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
 
@@ -39,6 +39,8 @@ EVERY_S = 0.05
 RUNS = 3
 #: Seconds that the store is away: longer than a session time-out.
 OUTAGE_S = 30.0
+#: Seconds that the store refuses one mailbox: longer than a drain may take.
+THROTTLED_S = 30.0
 #: Seconds without an event, before each and as the first row.
 CALM_S = 5.0
 #: Seconds until everything must be readable again after an event.
@@ -197,6 +199,10 @@ class Availability:
             await self._event("one worker of two is killed (`kill -9`)", self._killed)
             await self._event("one worker of two is terminated (SIGTERM)", self._terminated)
             await self._event("a worker joins another one", self._joins, workers=1)
+            await self._event(
+                "a worker joins another one while the store throttles one mailbox",
+                self._joins_throttled, workers=1,
+            )  # fmt: skip
             await self._event("the broker is killed and started again", self._broker)
             await self._event(f"the store is away for {OUTAGE_S:.0f} s", self._outage)
         return self.results
@@ -265,6 +271,17 @@ class Availability:
         await self._two_workers()
         return set(range(PARTITIONS))
 
+    async def _joins_throttled(self) -> set[int]:
+        """Befallen is the partition of the mailbox; no other has to do with it."""
+        until_s = time.monotonic() + THROTTLED_S
+        self.endpoint.use(_throttle(self.probe.mailboxes[0].user_id))
+        await asyncio.sleep(CALM_S)
+        await self._two_workers()
+        await asyncio.sleep(until_s - time.monotonic())
+        self.endpoint.use(calm())
+        self._returned = time.monotonic()
+        return {0}
+
     async def _broker(self) -> set[int]:
         await asyncio.to_thread(self.kafka.kill)
         await asyncio.to_thread(self.kafka.start)
@@ -282,6 +299,16 @@ class Availability:
         self.endpoint.restored()
         self._returned = time.monotonic()
         return set(range(PARTITIONS))
+
+
+def _throttle(user_id: str) -> Plan:
+    """Refuses every write to one mailbox, as a table does whose partition is hot."""
+
+    def plan(call: Call) -> Fault | None:
+        hot = any(item["user_id"]["S"] == user_id for item in call.puts())
+        return Fault.PROVISIONED_THROUGHPUT if hot else None
+
+    return plan
 
 
 TABLE_HEAD = """\

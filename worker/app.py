@@ -130,7 +130,7 @@ class Resources(mode.Service):
     async def flush(self, batch: RecordBatch) -> None:
         """One batch made durable; `batch` tells its life how it ended."""
         assert self.flusher is not None, "started before the agents"
-        with batch:
+        with batch, batch.waits.counting():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row,
                 on_wave=batch.count_wave,

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from worker.flush_waits import current_flush
+
 #: Seconds: the first wait is at most this. A throttled partition of DynamoDB recovers in tens of
 #: milliseconds (AWS SDKs begin their retries at 50 ms).
 BACKOFF_FIRST_S = 0.05
@@ -37,10 +39,11 @@ class Waiters:
         return self._count > 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """For as long as the caller waits."""
+    def one_more(self, until_s: float | None = None) -> Iterator[None]:
+        """For as long as the caller waits. until_s: as of `FlushWaits.one_more`."""
         self._count += 1
         try:
-            yield
+            with current_flush().one_more(until_s):
+                yield
         finally:
             self._count -= 1

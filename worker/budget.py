@@ -71,16 +71,23 @@ class WriteBudget:
         self._clock = clock
         self._sleep = sleep
         self._turn = asyncio.Lock()  # first come, first served
+        self._queued = 0.0  # units of the calls that wait
         self._said_at_s: float | None = None
 
     async def reserve(self, units: float) -> None:
         """Returns when a call that is estimated at so many units may begin."""
-        with self._waiters.one_more():
-            async with self._turn:
-                while (delay_s := self._bucket.delay_s(self._clock())) > 0:
-                    self._say()
-                    await self._sleep(delay_s)
-                self._bucket.spend(units)
+        now_s = self._clock()
+        until_s = now_s + self._bucket.delay_s(now_s) + self._queued / self._units_per_s
+        self._queued += units
+        try:
+            with self._waiters.one_more(until_s):
+                async with self._turn:
+                    while (delay_s := self._bucket.delay_s(self._clock())) > 0:
+                        self._say()
+                        await self._sleep(delay_s)
+                    self._bucket.spend(units)
+        finally:
+            self._queued -= units
 
     def settle(self, reserved: float, consumed: float) -> None:
         """What a reserved call has cost in the end."""

@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from worker.backoff import Waiters, backoff_delays
 from worker.errors import OperatorError, Reason
+from worker.flush_waits import current_flush
 from worker.logs import event
 from worker.record import Record, RecordHeader
 
@@ -220,8 +221,10 @@ class KafkaDeadLetters:
         self, connection: _Connection, letters: list[DeadLetter], posted: list[Any]
     ) -> None:
         """Posts all, and waits for all. posted: what was posted, also when a later one fails."""
+        waits = current_flush()
         for letter in letters:
-            posted.append(await self._post(connection.producer, letter))  # noqa: PERF401
+            posted.append(await self._post(connection.producer, letter))
+            posted[-1].add_done_callback(lambda done: waits.moved() if _taken(done) else None)
         await asyncio.gather(*posted)
 
     async def _unless_broken(self, connection: _Connection, work: Awaitable[None]) -> None:

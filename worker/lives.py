@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from worker.flush_waits import FlushWaits
 from worker.progress import Progress
 from worker.record import Fingerprint, Record, fingerprint, record_bytes
 
@@ -66,6 +67,7 @@ class RecordBatch:
         self.dead_in_a_row = life.dead_in_a_row
         #: Waves that are durable. A flush of many goes on for long, and does not stand still.
         self.waves = 0
+        self.waits = FlushWaits()
 
     def count_wave(self) -> None:
         self.waves += 1
@@ -336,6 +338,15 @@ class Assignment:
             self._on_broken(cause)
         if not self._tasks:
             self.idle.set()
+
+    def in_work(self) -> list[int]:
+        """Partitions of which a flush has begun and not ended."""
+        return sorted(batch.life.partition for batch in self._tasks)
+
+    def can_drain(self, now_s: float, deadline_s: float) -> bool:
+        """Whether some flush in work may still end by a time (of the monotonic clock): what all
+        others wait for, a drain cannot bring about."""
+        return any(batch.waits.can_end(now_s, deadline_s) for batch in self._tasks)
 
     def end(self) -> None:
         """The assignment is over: nothing of it is delivered or committed from here on.

@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
 COMMIT_S_MAX = 5.0
 
+#: Seconds between two looks of a drain at what the flushes in work wait for.
+DRAIN_LOOK_S = 0.05
+
 #: Seconds between two rounds of questions about closed partitions: at first, and at most; and
 #: the most that a round waits. A doubt is settled by an operator or by a store that comes back;
 #: the error is repeated each time.
@@ -192,17 +195,33 @@ class BatchConsumer(driver.Consumer):
         """Revoke and SIGTERM: let started flushes finish, then commit what is durable.
 
         Queued batches were dropped by Faust; they are read again. What is not durable within the
-        drain limit is cancelled, and written again by the next life.
+        drain limit, or cannot be because it waits for the store, is cancelled, and written again
+        by the next life: a group waits for its slowest member.
         """
         assignment = self.current
         if self.app.should_stop:
             self._arm_last_resort()
         if assignment.broken is None and not assignment.ended:
-            await self._limited("drain", assignment.idle.wait(), self.rules.drain_s)
+            await self._limited("drain", self._drain(assignment), self.rules.drain_s)
             # Not `commit()`: it would wait for one that is under way, whatever the limit, and then
             # not commit what has become durable since.
             await self._limited("commit", self.force_commit(), COMMIT_S_MAX)
         assignment.end()
+
+    async def _drain(self, assignment: Assignment) -> None:
+        """Returns when no flush is in work, or none that can end within the limit."""
+        deadline_s = time.monotonic() + self.rules.drain_s
+        while not assignment.idle.is_set():
+            if not assignment.can_drain(time.monotonic(), deadline_s):
+                partitions = assignment.in_work()
+                logger.warning(
+                    "drain ended: the flushes of partitions %s wait for the store or the broker;"
+                    " they will be read again", partitions,
+                    extra=event("drain_ended", partitions=partitions),
+                )  # fmt: skip
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(assignment.idle.wait(), DRAIN_LOOK_S)
 
     async def _limited(self, what: str, step: Any, seconds: float) -> None:
         try:

@@ -16,6 +16,7 @@ from worker.budget import WriteBudget, consumed_units
 from worker.bundles import Bundle
 from worker.dynamodb import Store, Waiting
 from worker.errors import ItemRefused
+from worker.flush_waits import current_flush
 from worker.gathering import item_key
 from worker.wire import EncodedPut, PreparedWrite, encode_put
 
@@ -93,8 +94,11 @@ class DynamoDBWriter:
             if unprocessed is None or not unprocessed <= left.keys():
                 await waiting.wait("its answer is none")
                 continue
-            for key in left.keys() - unprocessed:
+            taken = left.keys() - unprocessed
+            for key in taken:
                 del left[key]
+            if taken:
+                current_flush().moved()
             if left:
                 await waiting.wait("throttled (unprocessed items)")
 

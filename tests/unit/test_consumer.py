@@ -9,14 +9,16 @@ import pytest
 from tests.records import MadeRecord
 from tests.unit.test_opening import FakeLog, Store, progress
 from worker.app import create_app
+from worker.backoff import Waiters
 from worker.client_thread import Fetched
 from worker.configuration import load_settings
 from worker.errors import OperatorError, TableReplaced
 from worker.flush import Flushed
+from worker.flush_waits import FlushWaits
 from worker.lives import Assignment, Life
 from worker.opening import Opener
 from worker.progress import Progress
-from worker.transport import FETCH_PAUSE_S, BatchConsumer, Rules
+from worker.transport import DRAIN_LOOK_S, FETCH_PAUSE_S, BatchConsumer, Rules
 
 
 class Saved(Store):
@@ -346,6 +348,43 @@ async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage
 
     assert task.cancelled()
     assert stage.order == []
+    assert assignment.broken is None
+
+
+async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One throttled user must not hold up a rebalance of the whole group: what is done is
+    committed, what waits is cancelled, and what may end is waited for (G1, G8)."""
+    object.__setattr__(stage.consumer.rules, "drain_s", 60.0)
+    assignment = stage.assign(40, 50)[0].assignment
+    assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+    assignment.add(1, [MadeRecord(offset=50)], caught_up=True)
+    hot, slow = assignment.cut(0.0)
+    hot.waits = FlushWaits(lambda: 0.0)  # refused since long ago
+    answered = asyncio.Event()
+
+    async def refused() -> None:
+        with hot, hot.waits.counting(), Waiters().one_more():
+            await asyncio.Event().wait()
+
+    async def flushed_slowly() -> None:
+        with slow, slow.waits.counting():
+            await answered.wait()
+
+    tasks = [asyncio.create_task(refused()), asyncio.create_task(flushed_slowly())]
+    await asyncio.sleep(0)
+    drain = asyncio.create_task(stage.consumer.wait_empty())
+    await asyncio.wait([drain], timeout=3 * DRAIN_LOOK_S)
+    assert not drain.done()
+    answered.set()
+    await asyncio.wait([drain], timeout=30)
+    await asyncio.wait(tasks, timeout=5)
+
+    assert drain.done()
+    assert [task.cancelled() for task in tasks] == [True, False]
+    assert stage.order == [("progress", 1, 51), ("group", 1, 51)]
+    assert "drain ended: the flushes of partitions [0] wait" in caplog.text
     assert assignment.broken is None
 
 

@@ -80,7 +80,7 @@ def test_every_override_overrides_something(mine: Any) -> None:
         BatchConsumer: {"rules", "client_options", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
                         "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
-                        "_stop_reading", "_commit_durable",
+                        "_stop_reading", "_commit_durable", "_drain",
                         "_wait_for_flow", "_follows", "_deliver_ready", "_deliver", "_save",
                         "positions", "_tp"},
         BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "poll", "_poll",
