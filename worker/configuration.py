@@ -3,7 +3,8 @@
     poste --config poste.toml ...       or POSTE_CONFIG=poste.toml
     POSTE_KAFKA__BOOTSTRAP_SERVERS=...  overrides `bootstrap_servers` of the section [kafka]
 
-Unknown keys are refused, in both. Every error is one line that names the key and its origin.
+Unknown keys are refused, in both, but for the variables that Kubernetes sets for a Service that is
+called as we are. Every error is one line that names the key and its origin.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from worker.errors import ConfigurationError
+from worker.service_links import is_service_link
 from worker.settings import ENV_DELIMITER, ENV_PREFIX, Settings, setting_fields
 
 #: The variable that names the file; the only one with the prefix that is no setting.
@@ -104,7 +106,9 @@ def _nearest(name: str, known: set[str]) -> str:
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     known = {variable_name(name) for name, _ in setting_fields()} | {CONFIG_VARIABLE}
-    for variable in sorted(environ):
-        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
-            near = _nearest(variable.upper(), known)
+    for variable, value in sorted(environ.items()):
+        name = variable.upper()
+        ours = name.startswith(ENV_PREFIX) and not is_service_link(variable, value)
+        if ours and name not in known:
+            near = _nearest(name, known)
             raise ConfigurationError(f"unknown variable {variable} in the environment{near}")
