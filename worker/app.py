@@ -16,7 +16,6 @@ from typing import Any
 
 import faust
 import mode
-from aiohttp.web import Request
 from yarl import URL
 
 from worker.backoff import Waiters
@@ -27,14 +26,17 @@ from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
 from worker.flush import Flusher
+from worker.http_server import serve_health
 from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
-from worker.lives import BatchLimits, RecordBatch
+from worker.lives import Assignment, BatchLimits, RecordBatch
 from worker.log import KafkaLog
 from worker.logs import SERVICES_LOGGER, event, logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
+from worker.readiness import Readiness, readiness
 from worker.settings import Settings
-from worker.transport import BatchConsumer, BatchTransport, Rules, WholeBatches
+from worker.status import Phase, WorkerStatus
+from worker.transport import BatchTransport, Rules, WholeBatches
 from worker.watchdog import LoopGuard, Watchdog
 from worker.writer import DynamoDBWriter
 
@@ -63,8 +65,10 @@ class Resources(mode.Service):
 
         Raises OperatorError for a missing table or topic, and for a table of another topic.
         """
-        settings, kafka = self.settings, self.settings.kafka
+        settings, kafka, status = self.settings, self.settings.kafka, self.transport.status
+        await self._open.enter_async_context(serve_health(settings.http, self._readiness))
         waiters = Waiters()
+        status.enter(Phase.WAITING_FOR_DYNAMODB)
         store = await self._open.enter_async_context(
             open_store(
                 calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
@@ -74,6 +78,7 @@ class Resources(mode.Service):
         )
         progress = DynamoDBProgress(store, settings.dynamodb.table, kafka.topic)
         await progress.table()
+        status.enter(Phase.WAITING_FOR_KAFKA)
         await wait_for_topics(kafka, [kafka.topic, kafka.dead_letters_topic])
         options = client_options(kafka)
         log = KafkaLog(topic=kafka.topic, group=kafka.group, client_options=options)
@@ -115,6 +120,13 @@ class Resources(mode.Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
+        status.enter(Phase.JOINING)
+
+    def _readiness(self) -> Readiness:
+        status = self.transport.status
+        if status.phase in {Phase.JOINING, Phase.JOINED}:
+            return readiness(status, self.transport.app.consumer.current)
+        return readiness(status, Assignment())  # the consumer is not there yet, or leaves
 
     def _watch(self, watchdog: Watchdog) -> None:
         """From here on a standstill ends the process."""
@@ -153,6 +165,10 @@ class MailboxApp(faust.App):
     def on_init_dependencies(self) -> list[mode.Service]:
         return [self.resources, *super().on_init_dependencies()]
 
+    async def on_stop(self) -> None:
+        self.resources.transport.status.enter(Phase.STOPPING)
+        await super().on_stop()
+
     def _create_directories(self) -> None:
         """Faust's tables would need them; nothing of ours is kept on disk."""
 
@@ -165,7 +181,7 @@ class _ConsumerOnly(faust.app.BootStrategy):
 
 def create_app(settings: Settings) -> MailboxApp:
     """The app of these settings, not started. Settings come from here alone."""
-    kafka, http = settings.kafka, settings.http
+    kafka = settings.kafka
     app = MailboxApp(
         kafka.group,
         env={},  # else Faust lets variables of the environment override what we set
@@ -182,13 +198,10 @@ def create_app(settings: Settings) -> MailboxApp:
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
-        web_enabled=http.port != 0,
-        web_bind=http.host,
-        web_host=http.host,
-        web_port=http.port or 6066,
+        web_enabled=False,  # ours answers before Kafka and DynamoDB do: worker.http_server
     )
     app.boot_strategy = _ConsumerOnly(app)
-    app.transport = BatchTransport(app.conf.broker_consumer, app)
+    app.transport = BatchTransport(app.conf.broker_consumer, app, status=WorkerStatus())
     app.resources = Resources(settings, app.transport, loop=app.loop, beacon=app.beacon)
     undelivered = app.topic(kafka.topic, schema=WholeBatches(), acks=False)
 
@@ -204,23 +217,7 @@ def create_app(settings: Settings) -> MailboxApp:
             if not app.should_stop:  # else it is the end, which Faust would take for a crash
                 raise
 
-    @app.page("/healthz")
-    async def alive(web: Any, _request: Request) -> Any:
-        return web.json({"alive": True})
-
-    @app.page("/readyz")
-    async def ready(web: Any, _request: Request) -> Any:
-        unready = unread_partitions(app)
-        return web.json({"ready": not unready, "unread": unready}, status=503 if unready else 200)
-
     return app
-
-
-def unread_partitions(app: MailboxApp) -> dict[int, str]:
-    """Assigned partitions that are not read, with the reason."""
-    consumer: BatchConsumer = app.consumer
-    surplus = dict.fromkeys(sorted(consumer.current.surplus), "above partitions_max")
-    return {**consumer.current.closed, **consumer.current.stuck, **surplus}
 
 
 class _Process(faust.Worker):

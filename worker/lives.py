@@ -35,7 +35,7 @@ BATCH_BYTES_MIN, BATCH_RECORDS_MIN = 64 * 1024, 256
 #: that are full; with partitions that are being opened (five polls a second cost nothing).
 POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S = 1.0, 0.05, 0.2
 
-#: Why a partition is closed that has not been asked about yet.
+#: Why a partition is closed that has not been asked about yet, in words.
 BEING_OPENED = "being opened"
 
 
@@ -191,6 +191,7 @@ class Assignment:
     """The lives of one assignment, and the partitions of it that are not read.
 
     closed: partitions not opened, with the reason; they are asked again in the background.
+    opening: those of them about which no answer has come yet.
     stuck: opened partitions with a record that the client library cannot read, with the reason.
     surplus: partitions beyond the limit of this worker: left unread.
     `on_broken` is called once, with the cause, when a flush ends in any way but durable while
@@ -209,6 +210,7 @@ class Assignment:
         self.limits = limits or BatchLimits()
         self.lives: dict[int, Life] = {}
         self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], BEING_OPENED)
+        self.opening = set(self.closed)
         self.stuck: dict[int, str] = {}
         self.surplus = frozenset(ordered[partitions_max:])
         self.ended = False
@@ -229,10 +231,16 @@ class Assignment:
     ) -> Life:
         """Begin the life of a closed partition. committed: as of `Life`, None: nothing is due."""
         del self.closed[partition]
+        self.opening.discard(partition)
         life = self.lives[partition] = Life(self, partition, position, stored)
         if committed is not None:
             life.committed = committed
         return life
+
+    def stay_closed(self, partition: int, reason: str) -> None:
+        """A closed partition was asked about, and is not opened for this reason."""
+        self.closed[partition] = reason
+        self.opening.discard(partition)
 
     def stop_reading(self, partition: int, reason: str) -> None:
         """Fetch nothing more of an open partition; what was fetched is flushed and committed."""

@@ -6,6 +6,7 @@ AWS endpoint, region and credentials are not here: they are the AWS SDK's own va
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,6 +25,8 @@ DEAD_LETTERS_SUFFIX = ".dead-letters"
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: `host:port`; the host may be an IPv6 address in brackets.
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+#: A host's name, or an address of IPv4.
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 #: CreateTable's constraint on a name, or an ARN of a table (API reference).
 _TABLE_NAME = r"^([A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020})$"
 
@@ -180,11 +183,30 @@ class DynamoDBSettings(Section):
     )  # fmt: skip
 
 
+def _host_name(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
 class HttpSettings(Section):
     host: str = Field(
-        "127.0.0.1", min_length=1, description="address that serves `/healthz` and `/readyz`"
-    )
+        "127.0.0.1", min_length=1,
+        description="address that serves `/healthz` and `/readyz`; `::` is all, of IPv4 and IPv6",
+    )  # fmt: skip
     port: int = Field(6066, ge=0, le=65535, description="its port; 0: no HTTP server")
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        """An address of IPv6 loses its brackets."""
+        bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        try:
+            return str(ip_address(bare)) if ":" in bare or bare is not value else _host_name(bare)
+        except ValueError:
+            raise ValueError(
+                "must be a host name or an address, such as 127.0.0.1 or ::, without a port"
+            ) from None
 
 
 class Settings(BaseSettings):

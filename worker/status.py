@@ -35,7 +35,9 @@ class WorkerStatus:
         self.detail = ""
 
     def enter(self, phase: Phase, detail: str = "") -> None:
-        """Enter a phase, or give the one it is in another detail."""
+        """Enter a phase, or give the one it is in another detail. A worker that stops stops."""
+        if self.phase is Phase.STOPPING and phase is not Phase.STOPPING:
+            return
         if phase is not self.phase:
             self.phase, self.since_s = phase, self._clock()
         self.detail = detail

@@ -42,6 +42,7 @@ from worker.opening import MOMENT_S, Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
 from worker.resume import Closed
+from worker.status import Phase, WorkerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,12 @@ class BatchConsumer(driver.Consumer):
     def client_options(self) -> Mapping[str, Any]:
         return self.rules.consumer_options
 
+    @property
+    def status(self) -> WorkerStatus:
+        """The worker's; the consumer enters JOINING and JOINED."""
+        status: WorkerStatus = self.transport.status
+        return status
+
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -146,6 +153,7 @@ class BatchConsumer(driver.Consumer):
             "assigned: partitions %s", partitions,
             extra=event("partitions_assigned", partitions=partitions, count=len(partitions)),
         )  # fmt: skip
+        self.status.enter(Phase.JOINED)
         self.add_future(self._open(self.current))
 
     async def _open(self, assignment: Assignment) -> None:
@@ -170,7 +178,7 @@ class BatchConsumer(driver.Consumer):
                 "partition %d stays closed: %s", partition, answer.reason,
                 extra=event("partition_closed", partition=partition, reason=answer.reason),
             )  # fmt: skip
-            assignment.closed[partition] = answer.reason
+            assignment.stay_closed(partition, answer.reason)
             return
         with suppress(IllegalStateError):  # revoked just now, as above
             await self._thread.move({self._tp(partition): answer.position})
@@ -190,6 +198,7 @@ class BatchConsumer(driver.Consumer):
             )  # fmt: skip
         self.current.end()
         self.current = Assignment()
+        self.status.enter(Phase.JOINING, "a rebalance is under way")
 
     async def wait_empty(self) -> None:
         """Revoke and SIGTERM: let started flushes finish, then commit what is durable.
@@ -483,10 +492,15 @@ class BatchConsumer(driver.Consumer):
 
 
 class BatchTransport(driver.Transport):
-    """`app.transport = BatchTransport(app.conf.broker_consumer, app)`, then its `rules`."""
+    """`app.transport = BatchTransport(app.conf.broker_consumer, app, status=...)`, then its
+    `rules`."""
 
     Consumer = BatchConsumer
     rules: Rules | None = None
+
+    def __init__(self, *args: Any, status: WorkerStatus, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.status = status
 
 
 class WholeBatches(faust.Schema):

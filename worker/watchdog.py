@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from worker.backoff import Waiters
 from worker.errors import Standstill
-from worker.lives import BEING_OPENED, Assignment
+from worker.lives import Assignment
 from worker.logs import event
 from worker.opening import Log
 
@@ -102,9 +102,8 @@ def moving(
             found[f"the reading of partition {partition}"] = position
         if life.committed < life.durable:
             found[f"the commit of partition {partition}"] = life.committed
-    for partition, reason in assignment.closed.items():
-        if reason == BEING_OPENED:
-            found[f"the opening of partition {partition}"] = 0
+    for partition in assignment.opening:
+        found[f"the opening of partition {partition}"] = 0
     if waiting:
         return {what: place for what, place in found.items() if what.startswith("the reading")}
     return found

@@ -21,3 +21,11 @@ def test_status_entering_another_phase_forgets_the_detail() -> None:
     now[0] = 2.0
     status.enter(Phase.JOINING)
     assert (status.since_s, status.text) == (2.0, "joining")
+
+
+def test_status_of_a_worker_that_stops_stays_stopping() -> None:
+    """A stop revokes its partitions, which looks like a rebalance."""
+    status = WorkerStatus()
+    status.enter(Phase.STOPPING)
+    status.enter(Phase.JOINING, "a rebalance is under way")
+    assert status.text == "stopping"

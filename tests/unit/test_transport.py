@@ -77,7 +77,7 @@ def test_a_name_relied_on_is_there_and_called_as_before(
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
-        BatchConsumer: {"rules", "client_options", "_open", "_take_answer", "_limited",
+        BatchConsumer: {"rules", "client_options", "status", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
                         "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
                         "_stop_reading", "_commit_durable", "_drain",

@@ -11,7 +11,7 @@ from tests.unit.test_consumer import flushed as durable
 from tests.unit.test_opening import FakeLog, progress
 from worker.backoff import Waiters
 from worker.errors import Standstill
-from worker.lives import Assignment, Life
+from worker.lives import BEING_OPENED, Assignment, Life
 from worker.resume import LogState
 from worker.watchdog import LOOKS_MAX, TURNS, LoopGuard, Standing, Watchdog
 
@@ -129,7 +129,7 @@ async def test_an_opening_that_never_ends_is_a_standstill(scene: Scene) -> None:
     """Assigned, and never asked about; one that is closed for a reason is no standstill (G1)."""
     scene.consumer.current = Assignment([1])
     await scene.stands("the opening of partition 1")
-    scene.consumer.current.closed[1] = "the log is not the one it was"
+    scene.consumer.current.stay_closed(1, "the log is not the one it was")
     await scene.looks(5 * LOOKS_MAX)
 
 
@@ -160,7 +160,8 @@ async def test_flushes_are_not_judged_while_the_store_is_waited_for(scene: Scene
     with scene.waiters.one_more():
         await scene.looks(5 * LOOKS_MAX)
         other = scene.assignment
-        other.closed[1] = "being opened"
+        other.closed[1] = BEING_OPENED
+        other.opening.add(1)
         await scene.looks(5 * LOOKS_MAX)
         other.open(1, 3, progress(3))
         scene.broker.end = 50
