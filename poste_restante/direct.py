@@ -15,14 +15,16 @@ import random
 from base64 import b64encode
 from binascii import a2b_base64
 from typing import Any
+from urllib.parse import urlsplit
 from zlib import crc32
 
 from aiobotocore.parsers import create_parser
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
-from botocore.exceptions import ChecksumError, ClientError, NoCredentialsError
+from botocore.exceptions import ChecksumError, ClientError
 
-from poste_restante.faults import UNREACHABLE, is_failing, is_throttled
+from poste_restante.credentials import CredentialsError, CredentialsFault
+from poste_restante.faults import UNREACHABLE, is_failing, is_throttled, is_unsigned
 
 #: From this status on botocore takes an answer for an error.
 _ERROR_STATUS_MIN = 300
@@ -30,10 +32,18 @@ _ERROR_STATUS_MIN = 300
 _BACKOFF_S, _BACKOFF_S_MAX = 1.0, 20.0
 
 
+def require_endpoint(client: Any) -> None:
+    """Raises ValueError where the client's endpoint cannot be called, which botocore lets pass."""
+    url = urlsplit(client.meta.endpoint_url)
+    if url.scheme not in {"http", "https"}:
+        raise ValueError(f"Invalid endpoint: {client.meta.endpoint_url}: neither http nor https")
+    _ = url.port  # raises above 65535
+
+
 class SignedCalls:
     """Signed requests, one attempt each, over a client's own connections.
 
-    client: aiobotocore's. credentials: of its session; None: there are none, which a call raises.
+    client: aiobotocore's. credentials: of its session (`credentials.Credentials`).
     An attempt takes at most the client's time-out to connect, and twice the one to read: until the
     answer begins, and until it is whole.
     """
@@ -79,8 +89,6 @@ class SignedCalls:
         return parsed
 
     async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
-        if self.credentials is None:
-            raise NoCredentialsError
         frozen = await self.credentials.get_frozen_credentials()  # renewed where they expire
         if self._where is None:
             self._where = await self._resolved()
@@ -140,8 +148,11 @@ class DirectClient:
         for attempt in range(1, self._attempts):
             try:
                 return await self._attempt(operation, body)
+            except CredentialsError as error:
+                if error.fault is CredentialsFault.CONFIGURATION:
+                    raise
             except ClientError as error:
-                if not (is_throttled(error) or is_failing(error)):
+                if not (is_throttled(error) or is_failing(error) or is_unsigned(error)):
                     raise
             except UNREACHABLE:
                 pass

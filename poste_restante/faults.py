@@ -4,9 +4,11 @@ Codes: Amazon DynamoDB developer guide, "Error handling", table of error message
 reference, "Common error types", and the "Errors" section of each operation.
 """
 
+import ssl
+
 import aiohttp
 from botocore import exceptions as botocore_exceptions
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
 #: The rate of requests alone is refused.
@@ -19,6 +21,14 @@ FAILING = frozenset({
     "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
     "RequestTimeoutException", "ReplicatedWriteConflictException", "TransactionInProgressException",
 })  # fmt: skip
+#: A signature that is not accepted now: it was made before a pause, by a clock that is being set,
+#: or with credentials that have just expired or are not known everywhere yet. After some attempts
+#: it is the operator's.
+UNSIGNED = frozenset({
+    "ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed",
+    "InvalidSignatureException", "SignatureDoesNotMatch", "UnrecognizedClientException",
+    "InvalidClientTokenId", "IncompleteSignature", "IncompleteSignatureException",
+})  # fmt: skip
 #: HTTP statuses of a proxy or load balancer on the way that ask for patience.
 FAILING_STATUSES = frozenset({408, 425, 429})
 #: The HTTP status of DynamoDB's refusals.
@@ -28,6 +38,8 @@ UNREACHABLE = (
     botocore_exceptions.ConnectionError, botocore_exceptions.ChecksumError, HTTPClientError,
     aiohttp.ClientError, OSError, TimeoutError,
 )  # fmt: skip
+#: Files that are not there: no network raises these.
+MISSING_FILE = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 #: What botocore makes of an answer of another shape, and what a fault of ours looks like as well.
 NO_ANSWER = (ResponseParserError, AttributeError, KeyError, TypeError, ValueError)
 
@@ -56,6 +68,21 @@ def is_failing(error: ClientError) -> bool:
     """Whether the service, or something on the way to it, has a fault that passes."""
     status = status_of(error)
     return code_of(error) in FAILING or status >= 500 or status in FAILING_STATUSES
+
+
+def is_unsigned(error: ClientError) -> bool:
+    """Whether the signature, or the credentials that made it, were refused."""
+    return code_of(error) in UNSIGNED
+
+
+def is_misconfigured(error: BaseException) -> bool:
+    """Whether a call without an answer failed on this side: on the store's TLS certificate, or on
+    the file that AWS_CA_BUNDLE names."""
+    cause = error.kwargs.get("error", error) if isinstance(error, BotoCoreError) else error
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.library == "X509"  # a file without a certificate
+    untrusted = (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError)
+    return isinstance(cause, (*MISSING_FILE, *untrusted))
 
 
 def is_nameless(error: ClientError) -> bool:

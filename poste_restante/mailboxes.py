@@ -6,6 +6,7 @@ confirmed: whatever is cut off in between, nothing comes back and nothing is los
 """
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -14,13 +15,14 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante.ahead import Ahead, ReadAhead, run_of
+from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.item import Item
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, mailbox_key
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
-from poste_restante.store import QUERY_ITEMS_MAX, Items, Store
+from poste_restante.store import QUERY_ITEMS_MAX, Items, Store, without_credentials
 from poste_restante.table import Cursor, TableRecord, decode_cursor
 from poste_restante.watch import TableWatch
 
@@ -30,6 +32,8 @@ LOOK_AHEAD_ITEMS = 1
 
 #: Defaults of `open_mailboxes`, for a gateway with a user waiting at the other end.
 TIMEOUT_S, ATTEMPTS, CONNECTIONS = 2.0, 2, 200
+#: Seconds, at random up to it, before credentials are asked for again on opening.
+CREDENTIALS_BACKOFF_S = 1.0
 
 T = TypeVar("T")
 
@@ -261,7 +265,7 @@ async def open_mailboxes(
     from aiobotocore.config import AioConfig
     from botocore.exceptions import BotoCoreError
 
-    from poste_restante.direct import DirectClient
+    from poste_restante.direct import DirectClient, require_endpoint
 
     config = AioConfig(
         connect_timeout=timeout_s,
@@ -272,12 +276,18 @@ async def open_mailboxes(
     )
     try:
         session = aioboto3.Session()
+        credentials = Credentials(session)
+        await _asked(credentials, attempts)  # the client keeps what it finds, also none
         opening = session.client("dynamodb", config=config)
         client = await opening.__aenter__()
+        require_endpoint(client)
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise MailboxError(f"cannot use the store: {error}") from error
+        raise MailboxError(
+            f"cannot use the store: {error}; check the AWS SDK's variables and files (AWS_PROFILE,"
+            " AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
+        ) from error
     try:
-        direct = DirectClient(client, await session.get_credentials())
+        direct = DirectClient(client, credentials)
         mailboxes = Mailboxes(
             direct, table=table, receipt_keys=receipt_keys, calls_in_flight_max=connections
         )
@@ -285,3 +295,16 @@ async def open_mailboxes(
         yield mailboxes
     finally:
         await opening.__aexit__(None, None, None)
+
+
+async def _asked(credentials: Credentials, attempts: int) -> None:
+    """Asks a source that may fail once for credentials. Raises as `store.translated` says."""
+    for attempt in range(1, attempts + 1):
+        try:
+            await credentials.get_frozen_credentials()
+        except CredentialsError as error:
+            if attempt == attempts or error.fault is CredentialsFault.CONFIGURATION:
+                raise without_credentials(error) from error
+            await asyncio.sleep(random.uniform(0, CREDENTIALS_BACKOFF_S))
+        else:
+            return

@@ -8,14 +8,16 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from poste_restante.credentials import CredentialsError, CredentialsFault
 from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
 from poste_restante.faults import (
     NO_ANSWER,
     UNREACHABLE,
     code_of,
     is_failing,
+    is_misconfigured,
     is_nameless,
     is_throttled,
     status_of,
@@ -201,14 +203,29 @@ async def translated(call: Awaitable[T], table: str) -> T:
     """The result of a call; what it raises becomes one of `errors`, or ConditionFailed."""
     try:
         return await call
+    except CredentialsError as error:
+        raise without_credentials(error) from error
     except ClientError as error:
         raise _meaning(error, table) from error
     except UNREACHABLE as error:
-        raise StoreUnavailable(f"no answer from the store: {type(error).__name__}") from error
+        if is_misconfigured(error):
+            raise MailboxError(f"cannot call the store: {error}: check AWS_CA_BUNDLE") from error
+        text = " ".join(str(error).split())[:300]
+        why = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise StoreUnavailable(f"no answer from the store: {why}") from error
     except BotoCoreError as error:
         raise MailboxError(f"cannot call the store: {error}") from error
     except NO_ANSWER as error:
         raise StoreUnavailable(f"the store's answer is none: {type(error).__name__}") from error
+
+
+def without_credentials(error: CredentialsError) -> MailboxError:
+    """StoreUnavailable where a source of credentials is there, and the next call may have some."""
+    text = f"cannot call the store: {error}"
+    nowhere = isinstance(error.__cause__, NoCredentialsError)
+    if nowhere or error.fault is CredentialsFault.CONFIGURATION:
+        return MailboxError(text)
+    return StoreUnavailable(text)
 
 
 def _meaning(error: ClientError, table: str) -> MailboxError:

@@ -7,6 +7,7 @@ from typing import Any
 import aioboto3
 import pytest
 
+from poste_restante.credentials import Credentials
 from poste_restante.table import TABLE_SCHEMA
 from worker.direct import DirectClient
 
@@ -26,5 +27,5 @@ async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIt
     session = aioboto3.Session()
     async with session.client("dynamodb", endpoint_url=endpoint) as client:
         await client.create_table(TableName=table_name, **TABLE_SCHEMA)
-        yield DirectClient(client, await session.get_credentials())  # as the worker has it
+        yield DirectClient(client, Credentials(session))  # as the worker has it
         await client.delete_table(TableName=table_name)

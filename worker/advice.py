@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from poste_restante import Mailboxes, open_mailboxes
+from poste_restante.credentials import CredentialsError
 from poste_restante.errors import (
     InvalidReceipt,
     MailboxError,
@@ -32,6 +33,8 @@ async def mailboxes_of(settings: Settings) -> AsyncIterator[Mailboxes]:
 def _advice(error: MailboxError) -> str:
     """What to do about an error of the read module, which a gateway would know by its type."""
     match error:
+        case StoreUnavailable() if isinstance(error.__cause__, CredentialsError):
+            return ""  # it says so itself
         case StoreUnavailable():
             return (
                 ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and"

@@ -14,7 +14,8 @@ from worker.wire import PreparedWrite
 class DirectClient:
     """A client whose prepared calls go directly; every other one as before.
 
-    client: aiobotocore's. credentials: of its session; None: there are none, which a call raises.
+    client: aiobotocore's. credentials: of its session. Every call asks for them first, so that a
+    failure to get them is a CredentialsError, and not an error of the store.
     """
 
     def __init__(self, client: Any, credentials: Any) -> None:
@@ -22,7 +23,15 @@ class DirectClient:
         self._calls = SignedCalls(client, credentials)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        found = getattr(self._client, name)
+        if name not in self._client.meta.method_to_api_mapping:
+            return found
+
+        async def call(**arguments: Any) -> Any:
+            await self._calls.credentials.get_frozen_credentials()
+            return await found(**arguments)
+
+        return call
 
     async def batch_write_item(
         self,

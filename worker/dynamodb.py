@@ -2,7 +2,8 @@
 
 Errors are classified here, once. A store that throttles, times out, breaks off, answers with a
 fault of its own or with what is no answer is waited for, without end and saying so; that is
-back-pressure, up to Kafka. What is left is refused for good:
+back-pressure, up to Kafka. A refused signature or certificate, and a source of credentials that
+fails, are asked again `Store.refusals_max` times. What is left is refused for good:
 
     ConditionFailed    the condition of the call does not hold
     ItemRefused        an item of it is not accepted by any table
@@ -15,42 +16,22 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any, Self
 
 import aioboto3
-import aiohttp
 import botocore
 from aiobotocore.config import AioConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConfigNotFound,
-    ConfigParseError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    InvalidRegionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from poste_restante.faults import (
-    NO_ANSWER,
-    UNREACHABLE,
-    code_of,
-    is_failing,
-    is_nameless,
-    is_throttled,
-    status_of,
-    text_of,
-)
+from poste_restante.credentials import Credentials, CredentialsError
+from poste_restante.direct import require_endpoint
+from poste_restante.faults import NO_ANSWER, UNREACHABLE
 from poste_restante.item import Item
 from worker.backoff import Waiters, backoff_delays
 from worker.direct import DirectClient
-from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+from worker.dynamodb_faults import Limit, Wait, malformed, meaning, short
+from worker.errors import OperatorError
 from worker.gathering import GATHER_S, GatheringClient
 from worker.logs import event
 
@@ -67,58 +48,14 @@ _POOL_PER_CALL = 2
 _LOG_EVERY_S = 10.0
 #: What AWS's logs call us.
 _USER_AGENT = f"poste-restante botocore/{botocore.__version__}"
+#: Refusals of one call that may pass, of its signature, its credentials or the store's certificate,
+#: until they are taken for the operator's and raised: about 10 s.
+REFUSALS_MAX = 10
 #: Failures of one call that may as well be a fault of ours, until they are taken for that and
 #: raised: about 40 s.
 _STRANGE_MAX = 20
 
-#: A ValidationException that is about the table's schema, by its text: there is no other mark.
-_ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
-                 "type mismatch for index", "unknown attributename in the key",
-                 # as DynamoDB Local words it
-                 "conditions on the keys", "required keys was not given")  # fmt: skip
-#: One that is about the call and not about an item of it.
-_ABOUT_CALL = ("too many items", "contains duplicates", "request size", "requestitems",
-               "expression", "member must", "tablename")  # fmt: skip
-
 Sleep = Callable[[float], Awaitable[None]]
-
-
-def classify(error: ClientError, operation: str) -> str:
-    """Why to wait, for an error that passes. Raises what else it means."""
-    code, text = code_of(error), text_of(error)
-    if is_throttled(error):
-        return f"throttled ({code})"
-    if is_failing(error):
-        return f"it fails ({code}, HTTP {status_of(error)})"
-    if is_nameless(error):
-        return "its answer is none (a refusal without a name)"
-    if code == "ConditionalCheckFailedException":
-        raise ConditionFailed(text) from error
-    if code == "ValidationException":
-        raise _validation(text, operation) from error
-    if code == "ResourceNotFoundException":
-        raise OperatorError(
-            f"the table does not exist (DynamoDB: {text}): check dynamodb.table, the region and"
-            " the endpoint, or run `poste init`"
-        ) from error
-    if code in {"SerializationException", "413"}:
-        raise Bug(f"DynamoDB cannot read our {operation}: {code}: {text}") from error
-    raise OperatorError(
-        f"DynamoDB refuses {operation}: {code}: {text}; check the credentials, their permissions"
-        " and the endpoint"
-    ) from error
-
-
-def _validation(text: str, operation: str) -> Exception:
-    lower = text.lower()
-    if any(mark in lower for mark in _ABOUT_SCHEMA):
-        return OperatorError(
-            f"the table has another key schema than ours (DynamoDB: {text}): name another table"
-            " in dynamodb.table, or let `poste init` make it"
-        )
-    if any(mark in lower for mark in _ABOUT_CALL):
-        return Bug(f"DynamoDB finds our {operation} wrong: {text}")
-    return ItemRefused(text)
 
 
 class Waiting:
@@ -154,8 +91,10 @@ class Store:
     client: anything with the operations as async methods; its `batch_write_item` is handed a
     PreparedWrite, for which a client of aiobotocore's must be a DirectClient. waiters: counts the
     callers that wait. sleep, random, clock: as `asyncio.sleep`, `random.random` and
-    `time.monotonic`.
+    `time.monotonic`. refusals_max: refusals of one call that may pass, until one is raised.
     """
+
+    refusals_max = REFUSALS_MAX
 
     def __init__(
         self,
@@ -205,39 +144,32 @@ class Store:
         any_of: Collection[str],
         arguments: dict[str, Any],
     ) -> dict[str, Any]:
-        strange = 0
+        refusals = strange = 0
         while True:
             try:
                 async with self._in_flight:  # not held while backing off: others may be served
                     answer: dict[str, Any] = await getattr(self._client, operation)(**arguments)
                 if not any_of or not answer.keys().isdisjoint(any_of):
                     return answer
-                why = "its answer is none"
-                strange += 1
-                if strange > _STRANGE_MAX:
-                    raise OperatorError(
-                        f"DynamoDB answers {operation} without {' or '.join(any_of)}: is it"
-                        " DynamoDB, and is the endpoint right?"
-                    )
-            except ClientError as error:
-                why = classify(error, operation)
-                _let_go(error)
-                strange += is_nameless(error)
-                if strange > _STRANGE_MAX:
-                    raise OperatorError(
-                        f"DynamoDB refuses {operation} without saying why: is it DynamoDB, and is"
-                        " the endpoint right?"
-                    ) from error
-            except _OPERATORS as error:
-                raise OperatorError(f"cannot call DynamoDB: {error}") from error
-            except (*UNREACHABLE, *NO_ANSWER) as error:
-                why = f"unreachable: {_short(error)}"
-                if _is_strange(error):
-                    strange += 1
-                    if strange > _STRANGE_MAX:
-                        raise
-                _let_go(error)
-            await waiting.wait(why)
+                failed, wait = None, malformed(operation, any_of)
+            except (
+                CredentialsError,
+                ClientError,
+                *UNREACHABLE,
+                BotoCoreError,
+                *NO_ANSWER,
+            ) as error:
+                failed, wait = error, meaning(error, operation)
+            refusals += wait.limit is Limit.REFUSALS
+            strange += wait.limit is Limit.STRANGE
+            if wait.last and (refusals >= self.refusals_max or strange > _STRANGE_MAX):
+                raise wait.last from (None if wait.last is failed else failed)
+            _let_go(failed)
+            self.note(wait)
+            await waiting.wait(wait.why)
+
+    def note(self, wait: Wait) -> None:
+        """A call is made again after this."""
 
     def waiting(self, what: str) -> Waiting:
         """The waits of one caller, which begins with short ones. A context manager."""
@@ -254,23 +186,6 @@ class Store:
             )  # fmt: skip
 
 
-#: botocore's own errors that only the operator can mend.
-_OPERATORS = (
-    NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError,
-    NoRegionError, InvalidRegionError, ProfileNotFound, ConfigNotFound, ConfigParseError,
-)  # fmt: skip
-
-
-def _is_strange(error: BaseException) -> bool:
-    """Whether a fault of ours looks the same: it must not be waited for without end.
-
-    What aiobotocore does not know comes as a bare HTTPClientError.
-    """
-    if isinstance(error, HTTPClientError) and type(error) is HTTPClientError:
-        return not isinstance(error.kwargs.get("error"), (aiohttp.ClientError, OSError))
-    return isinstance(error, NO_ANSWER)
-
-
 def _let_go(error: BaseException | None) -> None:
     """Free what the frames of a failed attempt hold: the bytes of its call, up to a megabyte.
 
@@ -280,10 +195,6 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]  # one line of a log
 
 
 @asynccontextmanager
@@ -298,7 +209,8 @@ async def open_store(
     """A Store of the address, region and credentials in the AWS SDK's variables and files.
 
     gather_s: that a small write call waits for others; 0: each goes by itself.
-    Does not connect. Raises OperatorError where they are incomplete.
+    Does not connect to DynamoDB; asks for credentials, and waits for those as a call does. Raises
+    OperatorError where region, endpoint or credentials are incomplete.
     """
     config = AioConfig(
         connect_timeout=timeout_s,
@@ -308,17 +220,32 @@ async def open_store(
         parameter_validation=False,  # a third of a call's processor time; our shapes are fixed
         user_agent=_USER_AGENT,  # botocore's own is put together anew for every call
     )
-    try:
-        session = aioboto3.Session()
-        client = session.client("dynamodb", config=config)
-        opened = await client.__aenter__()
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise OperatorError(
-            f"cannot use DynamoDB: {error}; set AWS_DEFAULT_REGION and the like"
-        ) from error
-    try:
-        direct = DirectClient(opened, await session.get_credentials())
+    async with AsyncExitStack() as stack:
+        opener = kind(_Opener(config, stack), waiters=waiters)
+        direct: Any = await opener.call("open")
         called = GatheringClient(direct, gather_s=gather_s) if gather_s else direct
         yield kind(called, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
-    finally:
-        await client.__aexit__(None, None, None)
+
+
+class _Opener:
+    """The opening of a client, as a call: it needs credentials, which are waited for as there."""
+
+    def __init__(self, config: AioConfig, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._stack = stack
+
+    async def open(self) -> DirectClient:
+        """Raises CredentialsError, and OperatorError for a region or endpoint that is none."""
+        try:
+            session = aioboto3.Session()
+            credentials = Credentials(session)
+            await credentials.get_frozen_credentials()  # the client keeps what it finds, also none
+            opening = session.client("dynamodb", config=self._config)
+            client = await self._stack.enter_async_context(opening)
+            require_endpoint(client)
+            return DirectClient(client, credentials)
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+            raise OperatorError(
+                f"cannot use DynamoDB: {short(error)}; check the AWS SDK's variables and files"
+                " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
+            ) from error

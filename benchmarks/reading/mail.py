@@ -9,6 +9,7 @@ from typing import Any
 
 import aioboto3
 
+from poste_restante.credentials import Credentials
 from poste_restante.direct import DirectClient
 from poste_restante.item import item_bytes
 from poste_restante.message import Message
@@ -104,7 +105,7 @@ async def gateway_client() -> AsyncIterator[DirectClient]:
     """The client that `open_mailboxes` makes."""
     session = aioboto3.Session()
     async with session.client("dynamodb") as client:
-        yield DirectClient(client, await session.get_credentials())
+        yield DirectClient(client, Credentials(session))
 
 
 async def create(table: str) -> None:

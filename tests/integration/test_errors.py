@@ -201,14 +201,27 @@ async def _(scene: Scene) -> Done:
     return poste(scene, "fetch", "bob", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
 
 
-@case("cannot call DynamoDB: …")
+@case("cannot call DynamoDB: no AWS credentials: …")
 async def _(scene: Scene) -> Done:
     return poste(_without(scene, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "progress")
+
+
+@case("cannot call DynamoDB: …")
+async def _(scene: Scene) -> Done:
+    return poste(
+        scene, "progress",
+        AWS_CA_BUNDLE="/nowhere/ca.pem", AWS_ENDPOINT_URL_DYNAMODB=f"https://{NOWHERE}",
+    )  # fmt: skip
 
 
 @case("cannot use DynamoDB: …")
 async def _(scene: Scene) -> Done:
     return poste(_without(scene, "AWS_REGION", "AWS_DEFAULT_REGION"), "progress")
+
+
+@case("cannot use the store: …")
+async def _(scene: Scene) -> Done:
+    return poste(_without(scene, "AWS_REGION", "AWS_DEFAULT_REGION"), "fetch", "bob")
 
 
 @case("cannot call the store: …")

@@ -13,7 +13,8 @@ from botocore.exceptions import (
 
 from tests.faults import refusal
 from worker.backoff import Waiters
-from worker.dynamodb import _STRANGE_MAX, Store, classify, open_store
+from worker.dynamodb import _STRANGE_MAX, Store, open_store
+from worker.dynamodb_faults import classify
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
 

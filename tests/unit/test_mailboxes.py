@@ -332,6 +332,12 @@ async def test_a_client_of_its_own_has_a_gateways_limits(
     seen: list[Any] = []
 
     class Session:
+        async def get_credentials(self) -> Any:
+            return self
+
+        async def get_frozen_credentials(self) -> Any:
+            return None
+
         def client(self, service: str, *, config: Any) -> Any:
             seen.append((service, config))
             raise ProfileNotFound(profile="seen enough")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from aiobotocore.parsers import create_parser
-from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from hypothesis import given
 from hypothesis import strategies as st
 
 from poste_restante import MailboxError, Mailboxes, StoreUnavailable, open_mailboxes
+from poste_restante.credentials import CredentialsError
 from poste_restante.direct import DirectClient, decode_answer
 from poste_restante.item import Attribute, Item, encode_bundle
 from poste_restante.mailboxes import TIMEOUT_S
@@ -202,4 +202,5 @@ async def test_missing_credentials_are_the_operators(monkeypatch: pytest.MonkeyP
     with pytest.raises(MailboxError, match="credentials") as caught:
         async with open_mailboxes():
             pass
-    assert isinstance(caught.value.__cause__, NoCredentialsError)
+    assert type(caught.value) is MailboxError
+    assert isinstance(caught.value.__cause__, CredentialsError)

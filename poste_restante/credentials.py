@@ -1,0 +1,96 @@
+"""AWS credentials: asked for apart from the calls that they sign, so that their errors are told
+from DynamoDB's.
+
+They come from variables, files, a process, an agent of the host or the container, STS or SSO. Each
+of these fails in its own way; every failure becomes one CredentialsError of one of three kinds.
+"""
+
+from enum import Enum
+from typing import Any
+
+import aiohttp
+from botocore import exceptions as botocore_exceptions
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+
+from poste_restante.faults import MISSING_FILE
+
+
+class CredentialsFault(Enum):
+    """What a failure to get credentials means."""
+
+    #: STS or SSO does not answer: it is waited for as a store that does not answer.
+    UNANSWERED = "unanswered"
+    #: A source failed once: the next question may be answered.
+    FAILED = "failed"
+    #: Configuration: the same question gets the same answer.
+    CONFIGURATION = "configuration"
+
+
+#: The network on the way to STS or SSO. IMDS and the container's agent do not raise these: botocore
+#: makes CredentialRetrievalError of theirs, or no credentials at all.
+_UNANSWERED = (
+    botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError,
+    ConnectionError,
+)  # fmt: skip
+#: botocore's errors of a source that answered badly, or not.
+_FAILED = (
+    botocore_exceptions.CredentialRetrievalError, botocore_exceptions.MetadataRetrievalError,
+    botocore_exceptions.TokenRetrievalError, NoCredentialsError,
+)  # fmt: skip
+
+
+class CredentialsError(Exception):
+    """There are no credentials; the text is one line that says why and what to do."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(_text(cause))
+        self.fault = _fault(cause)
+
+
+def _fault(cause: BaseException) -> CredentialsFault:
+    if isinstance(cause, _UNANSWERED):
+        return CredentialsFault.UNANSWERED
+    if isinstance(cause, MISSING_FILE):
+        return CredentialsFault.CONFIGURATION
+    if isinstance(cause, BotoCoreError) and not isinstance(cause, _FAILED):
+        return CredentialsFault.CONFIGURATION
+    # A refusal of STS or SSO, the output of a process that is no JSON, an agent's bad answer.
+    return CredentialsFault.FAILED
+
+
+def _text(cause: BaseException) -> str:
+    text = " ".join(str(cause).split())[:500]
+    if not isinstance(cause, (BotoCoreError, ClientError)):
+        text = f"{type(cause).__name__}: {text}"
+    return f"no AWS credentials: {text}; {_advice(cause)}"
+
+
+def _advice(cause: BaseException) -> str:
+    sso = (botocore_exceptions.SSOError, botocore_exceptions.TokenRetrievalError)
+    if isinstance(cause, sso):
+        return "run `aws sso login`"
+    if isinstance(cause, OSError) and not isinstance(cause, _UNANSWERED):
+        return "correct the AWS profile, where it names that"
+    if isinstance(cause, ClientError):
+        return "check the role and its source in the AWS profile"
+    return "set the AWS SDK's variables (AWS_ACCESS_KEY_ID, AWS_PROFILE) or files"
+
+
+class Credentials:
+    """The credentials of one session of aioboto3 or aiobotocore, renewed where they expire.
+
+    An answer that is none is not kept: the next call asks again.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def get_frozen_credentials(self) -> Any:
+        """Key, secret and token, for one signature. Raises CredentialsError."""
+        try:
+            found = await self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            return await found.get_frozen_credentials()
+        except Exception as error:  # whatever a source raises is about its environment
+            raise CredentialsError(error) from error
