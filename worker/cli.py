@@ -153,7 +153,7 @@ def fetch(
         async with mailboxes_of(settings) as mailboxes:
             page = await mailboxes.fetch(user, limit=limit, after=after)
         if as_json:
-            click.echo(json.dumps(rendering.page_object(user, page)))
+            click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
         else:
             rendering.page(user, page)
 

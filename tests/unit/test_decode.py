@@ -110,6 +110,31 @@ def test_structured_mode() -> None:
     assert made.to_cloudevent()["id"] == "7"
 
 
+@pytest.mark.parametrize(
+    "data", ["1e400", "9" * 5000, r'"\ud800"', '{"a": 1, "a": 2}', "[" * 127 + "]" * 127]
+)
+def test_data_of_a_structured_event_that_is_json_is_taken(data: str) -> None:
+    """Whatever a language makes of it: the body is stored as it is, and can be shown (G1)."""
+    body = (json.dumps(BODY | {"data": "?"}).replace('"?"', data)).encode()
+    made = decoded(value=body, headers=(("content-type", STRUCTURED.encode()),))
+
+    assert made.body == body
+    assert json.dumps(made.to_cloudevent(), allow_nan=False)
+
+
+def test_the_depth_that_is_taken_does_not_depend_on_the_stack() -> None:
+    """Worker and reader agree, however deep their caller stands (G9)."""
+    body = json.dumps(BODY | {"data": "?"}).replace('"?"', "[" * 127 + "]" * 127).encode()
+
+    def deep(frames: int) -> str:
+        if frames:
+            return deep(frames - 1)
+        made = decoded(value=body, headers=(("content-type", STRUCTURED.encode()),))
+        return json.dumps(made.to_cloudevent())
+
+    assert deep(500) == deep(0)
+
+
 def test_a_null_time_of_a_structured_event_is_an_absent_one() -> None:
     """As the JSON format says (G9)."""
     body = json.dumps(BODY | {"time": None}).encode()
@@ -187,6 +212,11 @@ def test_a_half_event_is_malformed(headers: Sequence[RecordHeader]) -> None:
         b'{"id": NaN}',
         b"[" * 100_000,
         b"9" * 5000,
+        *(json.dumps(BODY)[:-1].encode() + b', "more": ' + b"[" * n + b"]" * n + b"}"
+          for n in (128, 970)),
+        json.dumps(BODY)[:-1].encode() + b', "id": "8"}',
+        json.dumps(BODY | {"id": "?"}).replace('"?"', "1e400").encode(),
+        json.dumps(BODY | {"id": "?"}).replace('"?"', "9" * 5000).encode(),
         *(json.dumps({k: v for k, v in BODY.items() if k != name}).encode() for name in BODY
           if name != "data"),
         *(

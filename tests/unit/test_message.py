@@ -11,8 +11,9 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.message import Message, is_structured
+from poste_restante.message import STRUCTURED_CONTENT_TYPE, Message, is_structured
 from poste_restante.position import Position
+from poste_restante.strict_json import NESTING_MAX
 
 POSITION = Position(1, 3, 42)
 
@@ -142,9 +143,79 @@ def test_a_json_body_is_a_json_value_of_the_event(content_type: str) -> None:
     assert found.body == b'{"a": [1, 2.50]}'
 
 
-@pytest.mark.parametrize("body", [b"{", b"NaN", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"NaN",
+        b"-Infinity",
+        b"[" * 100_000,
+        b"[" * (NESTING_MAX + 1) + b"]" * (NESTING_MAX + 1),
+        b"[1e400]",
+        b'{"n": -1e400}',
+        b"9" * 5000,
+        b'{"a": 1, "b": {"c": 1, "c": 2}}',
+        b'["\\ud800"]',
+        b'{"\\uDFFF": 1}',
+        b"\xef\xbb\xbf{}",
+    ],
+)
 def test_a_body_that_is_not_the_json_it_says_is_text(body: bytes) -> None:
     """Nothing that a producer claims makes a message unreadable (G9)."""
     event = made(content_type="application/json", body=body).to_cloudevent()
 
     assert event["data"] == body.decode()
+    assert json.loads(json.dumps(event, allow_nan=False)) == event
+
+
+def test_a_json_body_that_is_not_utf_8_is_base64() -> None:
+    """JSON is UTF-8 (RFC 8259, 8.1): the worker's decoder takes nothing else either (G9)."""
+    body = '{"a": 1}'.encode("utf-16")
+    event = made(content_type="application/json", body=body).to_cloudevent()
+
+    assert event["data_base64"] == base64.b64encode(body).decode()
+
+
+@pytest.mark.parametrize(
+    ("written", "handed_over"),
+    [
+        ("1e400", "1e400"),
+        ("-1.5E+999", "-1.5E+999"),
+        ("9" * 5000, "9" * 5000),
+        ("1e-400", 0.0),
+        ("-" + "9" * 308, int("-" + "9" * 308)),
+        ("9007199254740993", 9007199254740993),
+        (r'"\ud800!"', "\N{REPLACEMENT CHARACTER}!"),
+        (r'{"\udc00": 1}', {"\N{REPLACEMENT CHARACTER}": 1}),
+        (r'"\ud83d\udcec"', "\N{OPEN MAILBOX WITH RAISED FLAG}"),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+    ],
+)
+def test_what_python_cannot_write_as_json_is_text_in_a_structured_event(
+    written: str, handed_over: object
+) -> None:
+    """The rest of the event is as it was; the body has the original (G9)."""
+    body = f'{{"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": {written}}}'
+    found = made(body=body.encode(), content_type=STRUCTURED_CONTENT_TYPE)
+    event = found.to_cloudevent()
+
+    assert event["data"] == handed_over
+    assert json.dumps(event, allow_nan=False, ensure_ascii=False).encode()
+    assert found.body == body.encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data": ' + b"[" * 970 + b"]" * 970 + b"}", b"[]", b'{"id": NaN}', b"\xff", b"{"]
+)
+def test_a_structured_body_that_no_decoder_takes_is_a_body_as_any(body: bytes) -> None:
+    """One that a worker of another version has stored: shown, not an error (G9)."""
+    event = made(body=body, content_type=STRUCTURED_CONTENT_TYPE).to_cloudevent()
+
+    assert event["id"] == "a"
+    assert ("data" in event) != ("data_base64" in event)
+    assert json.dumps(event, allow_nan=False)
+
+
+def test_a_header_without_a_name_behind_its_prefix_is_no_attribute() -> None:
+    """An attribute has a name (G9)."""
+    assert "" not in made(headers=(("ce_", b"x"),)).to_cloudevent()
