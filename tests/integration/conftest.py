@@ -1,20 +1,28 @@
 """Scenes: on the shared services, or on services of a test's own that it may kill."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.scene import Scene, scene_environment
-from tests.services import DYNAMODB_ADDRESS, Services, new_dynamodb, new_kafka
+from tests.services import DYNAMODB_ADDRESS, KafkaService, Services, new_dynamodb, new_kafka
+from tests.services.access import change_acl, user_environment
 from tests.services.choose import LOCAL_AWS
 
+#: The user of `SecuredScene`.
+USER, PASSWORD = "poste", "poste-secret"
 
-def _scene(services: Services, directory: Path, unique: str) -> Scene:
+S = TypeVar("S", bound=Scene)
+
+
+def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
     if services.kafka is None:
         pytest.fail("these tests use Kafka's own tools: give no POSTE_KAFKA__BOOTSTRAP_SERVERS")
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
-    return Scene(
+    return kind(
         environment=scene_environment(
             services.environment, topic=topic, table=table, group=group
         ),
@@ -25,7 +33,7 @@ def _scene(services: Services, directory: Path, unique: str) -> Scene:
 @pytest.fixture
 def scene(services: Services, dynamodb: object, tmp_path: Path, unique: str) -> Iterator[Scene]:
     """A scene on the shared services."""
-    made = _scene(services, tmp_path, unique)
+    made = _scene(services, tmp_path, unique, Scene)
     yield made
     made.end()
 
@@ -38,6 +46,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
         new_kafka(services.directory),
         new_dynamodb(services.directory),
     )
+    yield from _started(services, monkeypatch)
+
+
+def _started(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    assert services.kafka is not None
+    assert services.dynamodb is not None
     with services:
         services.kafka.start()
         services.dynamodb.start()
@@ -52,6 +66,51 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
 @pytest.fixture
 def own_scene(own: Services, tmp_path: Path, unique: str) -> Iterator[Scene]:
     """A scene on services that the test may kill."""
-    made = _scene(own, tmp_path, unique)
+    made = _scene(own, tmp_path, unique, Scene)
+    yield made
+    made.end()
+
+
+class SecuredScene(Scene):
+    """A scene whose broker has an authorizer. Producers, tools and readers of the test come by the
+    plain listener and may do everything; `as_user` makes a worker or a command a user's."""
+
+    bootstrap_secured: str
+
+    @property
+    def as_user(self) -> dict[str, str]:
+        """Variables for `worker(**env)` and `poste(..., **env)`."""
+        return user_environment(self.bootstrap_secured, USER, PASSWORD)
+
+    def allow(self, operations: Sequence[str], *on: str) -> None:
+        """Let the user do this on a resource: `allow(["Read"], "--group", scene.group)`."""
+        change_acl(self.tool, "--add", USER, operations, *on)
+
+    def take_back(self, operations: Sequence[str], *on: str) -> None:
+        """Remove what was allowed."""
+        change_acl(self.tool, "--remove", USER, operations, *on)
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaService]:
+    """A broker with an authorizer and one user, who may do nothing yet; shared, started once."""
+    kafka = new_kafka(tmp_path_factory.mktemp("secured"), users={USER: PASSWORD})
+    try:
+        kafka.start()
+        yield kafka
+    finally:
+        kafka.stop()
+
+
+@pytest.fixture
+def secured_scene(
+    secured_kafka: KafkaService, services: Services, dynamodb: object, tmp_path: Path, unique: str
+) -> Iterator[SecuredScene]:
+    """A scene on the broker with an authorizer, and on the shared DynamoDB."""
+    made = _scene(
+        replace(services, kafka=secured_kafka, bootstrap=secured_kafka.bootstrap), tmp_path, unique,
+        SecuredScene,
+    )  # fmt: skip
+    made.bootstrap_secured = secured_kafka.secured
     yield made
     made.end()

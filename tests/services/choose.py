@@ -46,10 +46,13 @@ class Service(Protocol):
 
 class KafkaService(Service, Protocol):
     """A Kafka of our own. tool: one of its own command-line programs, by its main class, with
-    `--bootstrap-server` and this input; what it printed. Raises RuntimeError when it fails."""
+    `--bootstrap-server` and this input; what it printed. Raises RuntimeError when it fails.
+    secured: the address for users, where there are some."""
 
     @property
     def bootstrap(self) -> str: ...
+    @property
+    def secured(self) -> str: ...
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str: ...
 
 
@@ -80,9 +83,20 @@ def choose_way(
 _way = cache(choose_way)
 
 
-def new_kafka(directory: Path) -> KafkaService:
-    """A Kafka that nobody else uses, not started."""
-    return KafkaInDocker() if _way() == "docker" else Kafka(directory / "kafka")
+def new_kafka(
+    directory: Path,
+    *,
+    properties: Mapping[str, str] = {},
+    users: Mapping[str, str] = {},
+) -> KafkaService:
+    """A Kafka that nobody else uses, not started.
+
+    properties: further server properties. users: name -> password, for a second listener with an
+    authorizer, as `access` says.
+    """
+    if _way() == "docker":
+        return KafkaInDocker(properties=properties, users=users)
+    return Kafka(directory / "kafka", properties=properties, users=users)
 
 
 def new_dynamodb(directory: Path) -> DynamoDBService:

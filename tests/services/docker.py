@@ -1,8 +1,10 @@
 """Kafka and DynamoDB Local as containers, where a Docker daemon answers."""
 
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
+from tests.services import access
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 #: The versions of `*.pom.xml` and docker-compose.yml (a test holds them together), so that both
@@ -13,6 +15,7 @@ DYNAMODB_IMAGE = "amazon/dynamodb-local:3.3.1"
 START_S_MAX = 120.0
 #: Inside the containers. The tools run there, and need an address that is right there.
 _KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 8000
+_SECURED_PORT = 9094
 #: Lines of a container's log that an error shows.
 _TAIL_LINES = 15
 #: Seconds that one of Kafka's own command-line tools may take.
@@ -31,25 +34,40 @@ def docker_answers() -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
-def kafka_environment(port: int) -> dict[str, str]:
+def as_variable(name: str) -> str:
+    """The variable by which `apache/kafka` takes a server property (its docker/README)."""
+    return "KAFKA_" + name.replace("-", "___").replace("_", "__").replace(".", "_").upper()
+
+
+def kafka_environment(
+    port: int,
+    secured: int | None = None,
+    *,
+    properties: Mapping[str, str] = {},
+    users: Mapping[str, str] = {},
+) -> dict[str, str]:
     """`apache/kafka` as one KRaft node that advertises itself on a port of the host.
+
+    secured: the host's port of the second listener, where there are users; see `access`.
 
     `KafkaContainer` of testcontainers is made for another image and does not start this one.
     """
+    listeners = f"PLAINTEXT://:{_KAFKA_PORT},TOOLS://:{_TOOLS_PORT}"
+    advertised = f"PLAINTEXT://127.0.0.1:{port},TOOLS://localhost:{_TOOLS_PORT}"
+    protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TOOLS:PLAINTEXT"
+    if users:
+        listeners += f",{access.SECURED}://:{_SECURED_PORT}"
+        advertised += f",{access.SECURED}://127.0.0.1:{secured}"
+        protocols += f",{access.SECURED}:{access.PROTOCOL}"
+    further = {**access.access_properties(users), **properties}
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": (
-            f"PLAINTEXT://:{_KAFKA_PORT},TOOLS://:{_TOOLS_PORT},CONTROLLER://:{_CONTROLLER_PORT}"
-        ),
-        "KAFKA_ADVERTISED_LISTENERS": (
-            f"PLAINTEXT://127.0.0.1:{port},TOOLS://localhost:{_TOOLS_PORT}"
-        ),
+        "KAFKA_LISTENERS": f"{listeners},CONTROLLER://:{_CONTROLLER_PORT}",
+        "KAFKA_ADVERTISED_LISTENERS": advertised,
         "KAFKA_INTER_BROKER_LISTENER_NAME": "TOOLS",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": (
-            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TOOLS:PLAINTEXT"
-        ),
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": protocols,
         "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_CONTROLLER_PORT}",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
@@ -57,6 +75,7 @@ def kafka_environment(port: int) -> dict[str, str]:
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
         "KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS": "1000",
+        **{as_variable(name): value for name, value in further.items()},
     }
 
 
@@ -130,13 +149,29 @@ class KafkaInDocker(_InDocker):
 
     image = KAFKA_IMAGE
 
+    def __init__(
+        self, *, properties: Mapping[str, str] = {}, users: Mapping[str, str] = {}
+    ) -> None:
+        super().__init__()
+        self._properties, self._users = properties, users
+        self._secured_port = free_ports(1)[0] if users else None
+
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def secured(self) -> str:
+        return f"127.0.0.1:{self._secured_port}"
+
     def _prepared(self) -> Any:
         container = _container(self.image, self.port, _KAFKA_PORT)
-        for name, value in kafka_environment(self.port).items():
+        if self._secured_port is not None:
+            container.ports[f"{_SECURED_PORT}/tcp"] = ("127.0.0.1", self._secured_port)
+        environment = kafka_environment(
+            self.port, self._secured_port, properties=self._properties, users=self._users
+        )
+        for name, value in environment.items():
             container = container.with_env(name, value)
         return container
 

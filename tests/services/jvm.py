@@ -10,9 +10,10 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.services import access
 from tests.services.child import Child
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
@@ -43,8 +44,9 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,{secured}:{protocol}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
@@ -180,21 +182,37 @@ class Kafka(_InJvm):
     """One node, both roles. Its data stay in `directory` over kill and start.
 
     jvm: options of its Java. intervals: further properties; the suite's make it quick to notice,
-    "" leaves them as Kafka has them.
+    "" leaves them as Kafka has them. properties: further ones still, name -> value. users: name ->
+    password, of those who come by the second listener, as `access` says; `secured` is its address.
     """
 
     def __init__(
-        self, directory: Path, *, jvm: Sequence[str] = QUICK_JVM, intervals: str = QUICK_INTERVALS
+        self,
+        directory: Path,
+        *,
+        jvm: Sequence[str] = QUICK_JVM,
+        intervals: str = QUICK_INTERVALS,
+        properties: Mapping[str, str] = {},
+        users: Mapping[str, str] = {},
     ) -> None:
         self.directory = directory
-        self.port, controller = free_ports(2)
+        self.port, secured, controller = free_ports(3)
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.secured = f"127.0.0.1:{secured}"
+        listeners = f"PLAINTEXT://{self.bootstrap}"
+        if users:
+            listeners += f",{access.SECURED}://{self.secured}"
+        further = {**access.access_properties(users), **properties}
         directory.mkdir(parents=True, exist_ok=True)
         self._properties = directory / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(port=self.port, controller=controller, data=directory / "data")
+            _PROPERTIES.format(
+                listeners=listeners, controller=controller, data=directory / "data",
+                secured=access.SECURED, protocol=access.PROTOCOL,
+            )
             + intervals
-        )
+            + "".join(f"{name}={value}\n" for name, value in further.items())
+        )  # fmt: skip
         self._log4j2 = directory / "log4j2.properties"
         self._log4j2.write_text(_LOG4J2)
         self._child = Child(

@@ -290,6 +290,22 @@ def test_kafka_in_docker_is_one_node_that_advertises_a_port_of_this_host(
     assert listeners == set(protocols), "every listener has a protocol"
 
 
+def test_kafka_in_docker_with_users_has_a_second_listener(daemon: FakeContainer) -> None:
+    """As the JVM child has it: the same properties, by the image's own names for them."""
+    kafka = KafkaInDocker(properties={"group.max.size": "1"}, users={"bob": "secret"})
+    container = kafka._prepared()
+    environment = container.env
+
+    assert container.ports["9094/tcp"] == ("127.0.0.1", int(kafka.secured.split(":")[1]))
+    assert f"SECURED://{kafka.secured}" in environment["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    protocols = environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")
+    assert "SECURED:SASL_PLAINTEXT" in protocols
+    assert environment["KAFKA_SUPER_USERS"] == "User:ANONYMOUS"
+    login = environment["KAFKA_LISTENER_NAME_SECURED_PLAIN_SASL_JAAS_CONFIG"]
+    assert 'user_bob="secret"' in login
+    assert environment["KAFKA_GROUP_MAX_SIZE"] == "1"
+
+
 def test_dynamodb_in_docker_is_in_memory_on_the_loopback(daemon: FakeContainer) -> None:
     """As the JVM child is: nothing is kept, nothing is sent home."""
     dynamodb = DynamoDBInDocker()

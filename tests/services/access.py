@@ -1,0 +1,53 @@
+"""A broker that asks who its clients are: SASL/PLAIN users, and what each of them may do.
+
+Its plain listener stays: whoever comes by it is `User:ANONYMOUS`, who may do everything, as the
+tests' own tools do. A second listener, `SECURED`, wants a name and a password, and the authorizer
+refuses what no ACL allows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: The name of the second listener.
+SECURED = "SECURED"
+#: Its protocol and mechanism, by the product's own settings.
+PROTOCOL, MECHANISM = "SASL_PLAINTEXT", "PLAIN"
+_AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+_LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+_ACLS = "org.apache.kafka.tools.AclCommand"
+
+
+def access_properties(users: Mapping[str, str]) -> dict[str, str]:
+    """The server properties of a broker with these users, name -> password; no users: none."""
+    if not users:
+        return {}
+    known = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    listener = f"listener.name.{SECURED.lower()}"
+    return {
+        "authorizer.class.name": _AUTHORIZER,
+        "super.users": "User:ANONYMOUS",
+        "sasl.enabled.mechanisms": MECHANISM,
+        f"{listener}.{MECHANISM.lower()}.sasl.jaas.config": f"{_LOGIN} required {known};",
+    }
+
+
+def user_environment(bootstrap: str, name: str, password: str) -> dict[str, str]:
+    """The settings of a `poste` that comes by the second listener as this user."""
+    return {
+        "POSTE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+        "POSTE_KAFKA__SECURITY_PROTOCOL": PROTOCOL,
+        "POSTE_KAFKA__SASL_MECHANISM": MECHANISM,
+        "POSTE_KAFKA__SASL_PLAIN_USERNAME": name,
+        "POSTE_KAFKA__SASL_PLAIN_PASSWORD": password,
+    }
+
+
+def change_acl(tool: Any, change: str, name: str, operations: Sequence[str], *on: str) -> None:
+    """Add or remove what a user is allowed, or denied.
+
+    tool: `KafkaService.tool`. change: `--add` or `--remove`. operations: `Read`, `Describe`, ...
+    on: the resource, as Kafka's tool names it: `--topic t`, `--group g`, `--cluster`.
+    """
+    force = ["--force"] if change == "--remove" else []
+    named = [part for operation in operations for part in ("--operation", operation)]
+    tool(_ACLS, change, *force, "--allow-principal", f"User:{name}", *named, *on)
