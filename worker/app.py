@@ -35,6 +35,7 @@ from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.readiness import Readiness, readiness
 from worker.settings import Settings
+from worker.signals import hang_up_as_terminate
 from worker.status import Phase, WorkerStatus
 from worker.transport import BatchTransport, Rules, WholeBatches
 from worker.watchdog import LoopGuard, Watchdog
@@ -65,6 +66,7 @@ class Resources(mode.Service):
 
         Raises OperatorError for a missing table or topic, and for a table of another topic.
         """
+        hang_up_as_terminate()
         settings, kafka, status = self.settings, self.settings.kafka, self.transport.status
         await self._open.enter_async_context(serve_health(settings.http, self._readiness))
         waiters = Waiters()

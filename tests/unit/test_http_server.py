@@ -8,19 +8,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.services.ready import free_ports
 from worker.errors import OperatorError
 from worker.http_server import serve_health
 from worker.lives import Assignment
 from worker.readiness import Readiness, readiness
 from worker.settings import HttpSettings
 from worker.status import Phase, WorkerStatus
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def has_ipv6() -> bool:
@@ -45,7 +39,7 @@ async def served(host: str, status: WorkerStatus | None = None) -> AsyncIterator
     def judge() -> Readiness:
         return readiness(status or WorkerStatus(), Assignment())
 
-    port = free_port()
+    (port,) = free_ports(1)
     async with serve_health(HttpSettings(host=host, port=port), judge):
         yield port
 
