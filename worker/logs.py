@@ -1,7 +1,7 @@
 """How the worker logs: one line for what an operator must mend, no floods.
 
 While a broker is away aiokafka logs about 76 errors a second; the same message of one logger
-passes at most once in `REPEAT_S`.
+passes at most once in `REPEAT_S`. What passes by itself is no ERROR.
 """
 
 import json
@@ -17,6 +17,14 @@ from worker.errors import OperatorError
 REPEAT_S = 10.0
 #: Distinct messages that are remembered for that; the oldest goes first.
 REMEMBERED_MAX = 256
+
+#: Errors of a broker that a start, a rebalance or a new coordinator brings, and that the client
+#: library retries by itself; by name, so that no command has to import it. aiokafka logs them as
+#: ERROR (aiokafka/consumer/group_coordinator.py), on every first start of a group among them.
+PASSING_ERRORS = frozenset({
+    "GroupCoordinatorNotAvailableError", "GroupLoadInProgressError", "LeaderNotAvailableError",
+    "NotCoordinatorForGroupError", "RebalanceInProgressError",
+})  # fmt: skip
 
 #: For what services of mode say of themselves: starting, stopping.
 SERVICES_LOGGER = logging.getLogger("mode.poste")
@@ -41,6 +49,30 @@ class Unrepeated(logging.Filter):
         if len(self._passed_at) > REMEMBERED_MAX:
             del self._passed_at[next(iter(self._passed_at))]
         return True
+
+
+class Demoted(logging.Filter):
+    """Makes INFO of a client library's ERROR about what passes by itself (PASSING_ERRORS).
+
+    level: lowest level that is shown, by its name: demoted lines below it are left out.
+    """
+
+    def __init__(self, level: str) -> None:
+        super().__init__()
+        self._level = logging.getLevelNamesMapping()[level]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno <= logging.INFO or not _is_passing(record):
+            return True
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return record.levelno >= self._level
+
+
+def _is_passing(record: logging.LogRecord) -> bool:
+    """Whether a line is about such an error: an argument of it is one, or its class."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    kinds = (each if isinstance(each, type) else type(each) for each in arguments)
+    return any(kind.__name__ in PASSING_ERRORS for kind in kinds)
 
 
 class OneLine(logging.Filter):
@@ -126,7 +158,11 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "filters": {"one_line": {"()": OneLine}, "unrepeated": {"()": Unrepeated}},
+        "filters": {
+            "one_line": {"()": OneLine},
+            "demoted": {"()": Demoted, "level": level},
+            "unrepeated": {"()": Unrepeated},
+        },
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
@@ -136,7 +172,7 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
             "clients": {
                 "class": "logging.StreamHandler",
                 "formatter": "line",
-                "filters": ["one_line", "unrepeated"],
+                "filters": ["one_line", "demoted", "unrepeated"],
             },
         },
         "root": {"level": level, "handlers": ["stderr"]},

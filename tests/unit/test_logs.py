@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from aiokafka import errors
 
 from worker.errors import OperatorError, TableReplaced
 from worker.logs import (
+    PASSING_ERRORS,
     REPEAT_S,
+    Demoted,
     JsonLines,
     OneLine,
     TextLines,
@@ -75,6 +78,34 @@ def test_a_clients_message_passes_once_in_a_while() -> None:
     assert unrepeated.filter(line(text="another"))
     now[0] = REPEAT_S
     assert unrepeated.filter(line(text="away"))
+
+
+def _of_aiokafka(text: str, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, text, args, None)
+
+
+@pytest.mark.parametrize("name", sorted(PASSING_ERRORS))
+def test_what_passes_by_itself_is_no_error(name: str) -> None:
+    """aiokafka's names, as an error and as its class; shown at INFO, where INFO is shown."""
+    kind = getattr(errors, name)
+    assert kind.__name__ == name
+    assert kind.retriable or kind is errors.RebalanceInProgressError
+    for argument in (kind(), kind):
+        record = _of_aiokafka("Group Coordinator Request failed: %s", argument)
+        assert Demoted("INFO").filter(record)
+        assert (record.levelno, record.levelname) == (logging.INFO, "INFO")
+        assert not Demoted("WARNING").filter(_of_aiokafka("failed: %s", argument))
+
+
+def test_any_other_error_of_a_client_stays_one() -> None:
+    """A broker that refuses, or that is away, passes with somebody's help."""
+    for kind in (errors.GroupAuthorizationFailedError, errors.KafkaConnectionError):
+        record = _of_aiokafka("failed: %s", kind())
+        assert Demoted("WARNING").filter(record)
+        assert record.levelname == "ERROR"
+    without = _of_aiokafka("Heartbeat session expired - marking coordinator dead")
+    assert Demoted("WARNING").filter(without)
+    assert without.levelname == "ERROR"
 
 
 def test_json_lines_are_json() -> None:
