@@ -22,12 +22,14 @@ from worker.backoff import Waiters
 from worker.budget import WriteBudget
 from worker.bundles import BundleLimits
 from worker.configuration import load_settings
+from worker.dead_letter_report import DeadLetterReport
 from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
 from worker.flush import Flusher
 from worker.http_server import serve_health
 from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
+from worker.key_sample import KeySample, log_mixed_partitioners
 from worker.lives import Assignment, BatchLimits, RecordBatch
 from worker.log import KafkaLog
 from worker.logs import SERVICES_LOGGER, event, logging_config
@@ -36,6 +38,7 @@ from worker.progress import DynamoDBProgress
 from worker.readiness import Readiness, readiness
 from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
+from worker.start_line import log_start
 from worker.status import Phase, WorkerStatus
 from worker.transport import BatchTransport, Rules, WholeBatches
 from worker.watchdog import LoopGuard, Watchdog
@@ -59,6 +62,8 @@ class Resources(mode.Service):
         self.settings = settings
         self.transport = transport
         self.flusher: Flusher | None = None
+        self.dead_letter_report = DeadLetterReport()
+        self._key_sample = KeySample()
         self._open = AsyncExitStack()
 
     async def on_start(self) -> None:
@@ -68,6 +73,7 @@ class Resources(mode.Service):
         """
         hang_up_as_terminate()
         settings, kafka, status = self.settings, self.settings.kafka, self.transport.status
+        log_start(settings)
         await self._open.enter_async_context(serve_health(settings.http, self._readiness))
         waiters = Waiters()
         status.enter(Phase.WAITING_FOR_DYNAMODB)
@@ -112,6 +118,7 @@ class Resources(mode.Service):
             mailboxes=DynamoDBWriter(store, settings.dynamodb.table, budget_of(settings, waiters)),
             dead_letters=dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
+            on_dead_letters=self.dead_letter_report.add,
         )
         self._watch(Watchdog(
             log=log, waiters=waiters, stalled_s=settings.stalled_s,
@@ -139,6 +146,7 @@ class Resources(mode.Service):
 
     async def on_stop(self) -> None:
         await self._open.aclose()
+        self.dead_letter_report.say_rest()
         logger.info("stopped", extra=event("worker_stopped"))
 
     async def flush(self, batch: RecordBatch) -> None:
@@ -150,6 +158,8 @@ class Resources(mode.Service):
                 on_wave=batch.count_wave,
             )  # fmt: skip
             batch.dead_in_a_row = flushed.dead_in_a_row
+        if (partitions := self._key_sample.look(batch.records)) is not None:
+            log_mixed_partitioners(*partitions)
 
 
 def budget_of(settings: Settings, waiters: Waiters) -> WriteBudget | None:

@@ -47,6 +47,8 @@ class Flusher:
     """Makes batches durable. One flush at a time per partition; partitions side by side.
 
     topic: the source. dead_letters_consecutive_max: records in a row, in one partition.
+    on_dead_letters: called once for each flush that sent some, however it ends, with those that
+    were acknowledged.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Flusher:
         mailboxes: MailboxWriter,
         dead_letters: DeadLetters,
         dead_letters_consecutive_max: int,
+        on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda _: None,
     ) -> None:
         self.topic = topic
         self.decoder = decoder
@@ -65,6 +68,7 @@ class Flusher:
         self.mailboxes = mailboxes
         self.dead_letters = dead_letters
         self.dead_letters_consecutive_max = dead_letters_consecutive_max
+        self.on_dead_letters = on_dead_letters
 
     async def flush(
         self,
@@ -86,12 +90,18 @@ class Flusher:
         run = DeadRun(records, dead_in_a_row, self.dead_letters_consecutive_max)
         for letter in decoded.dead_letters:
             run.add(letter)
-        if decoded.dead_letters:
-            await self.dead_letters.send(decoded.dead_letters)
-        writing = _Writing(self, run)
-        for wave in pack(decoded.entries, log, self.limits):
-            await writing.write(wave)
-            on_wave()
+        sent: list[DeadLetter] = []
+        writing = _Writing(self, run, sent)
+        try:
+            if decoded.dead_letters:
+                await self.dead_letters.send(decoded.dead_letters)
+                sent += decoded.dead_letters
+            for wave in pack(decoded.entries, log, self.limits):
+                await writing.write(wave)
+                on_wave()
+        finally:
+            if sent:
+                self.on_dead_letters(sent)
         return Flushed(
             messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
         )
@@ -161,12 +171,13 @@ class DeadRun:
 
 
 class _Writing:
-    """The fourth step of one flush."""
+    """The fourth step of one flush. sent: takes the dead letters that it finds."""
 
-    def __init__(self, flusher: Flusher, run: DeadRun) -> None:
+    def __init__(self, flusher: Flusher, run: DeadRun, sent: list[DeadLetter]) -> None:
         self._mailboxes = flusher.mailboxes
         self._dead_letters = flusher.dead_letters
         self._run = run
+        self._sent = sent
         self.messages = 0
 
     async def write(self, bundles: Sequence[Bundle]) -> None:
@@ -187,3 +198,4 @@ class _Writing:
         letter = DeadLetter(record, Reason.REJECTED_BY_STORE, rejected.detail)
         if self._run.add(letter):
             await self._dead_letters.send([letter])
+            self._sent.append(letter)

@@ -78,6 +78,7 @@ async def flush(
     dead_max: int = 1000,
     dead_in_a_row: int = 0,
     on_wave: Callable[[], None] = lambda: None,
+    on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda _: None,
 ) -> Flushed:
     flusher = Flusher(
         topic=records[0].topic,
@@ -86,6 +87,7 @@ async def flush(
         mailboxes=journal,
         dead_letters=journal,
         dead_letters_consecutive_max=dead_max,
+        on_dead_letters=on_dead_letters,
     )
     return await flusher.flush(records, epoch=1, dead_in_a_row=dead_in_a_row, on_wave=on_wave)
 
@@ -267,3 +269,31 @@ def test_each_mailbox_is_written_in_log_order_and_whole(
         fate = {n for n, key in enumerate(keys) if key == user}
         seen = [n for _, group in journal.durable for n in group if n in fate]
         assert seen == sorted(fate)
+
+
+async def test_a_flush_tells_once_of_all_dead_letters_that_were_acknowledged() -> None:
+    """Those of the decoder and those of the store together; of none it says nothing."""
+    told: list[list[tuple[int, Reason]]] = []
+
+    def tell(letters: Sequence[DeadLetter]) -> None:
+        told.append([(letter.record.offset, letter.reason) for letter in letters])
+
+    await flush(Journal(refuses={3}), log("ann", "-", "bob", "bob"), on_dead_letters=tell)
+    await flush(Journal(), log("ann"), on_dead_letters=tell)
+
+    assert told == [[(1, Reason.NO_USER_ID), (3, Reason.REJECTED_BY_STORE)]]
+
+
+async def test_a_flush_that_fails_tells_of_what_it_had_sent_and_of_nothing_else() -> None:
+    """They are in the topic; the next owner of the partition sends them again."""
+    told: list[int] = []
+
+    def tell(letters: Sequence[DeadLetter]) -> None:
+        told.extend(letter.record.offset for letter in letters)
+
+    with pytest.raises(OperatorError):
+        await flush(Journal(store_fails=True), log("ann", "-"), on_dead_letters=tell)
+    assert told == [1]
+    with pytest.raises(OperatorError):
+        await flush(Journal(sink_fails=True), log("ann", "-"), on_dead_letters=tell)
+    assert told == [1]

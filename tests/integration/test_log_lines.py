@@ -1,0 +1,142 @@
+"""What the log of a real worker says of its records, and of itself, on a real broker."""
+
+import asyncio
+import json
+import re
+import signal
+from collections import Counter
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.scene import Scene
+from tests.services.child import Child
+
+
+def events(worker: Child, name: str = "") -> list[dict[str, Any]]:
+    """The JSON lines of a worker that are events, of one name or of any."""
+    lines = [json.loads(line) for line in worker.output().splitlines()]
+    return [line for line in lines if "event" in line and name in {"", line["event"]}]
+
+
+async def test_a_producer_that_is_half_bad_is_seen(scene: Scene) -> None:
+    """Counts by reason, partition and offsets in few WARNINGs, all of them counted; neither keys
+    nor bodies."""
+    scene.init(partitions=2)
+    worker = scene.worker(POSTE_LOG_FORMAT="json", POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="100000")
+    sent: Counter[tuple[int, str]] = Counter()
+    ends: dict[int, int] = {}
+    for _ in range(10):  # so that there are flushes one after the other
+        placed = await scene.produce(
+            {"key": f"user-{n}", "value": None if n % 2 else b"private-body"} for n in range(40)
+        )
+        for n, (partition, offset) in enumerate(placed):
+            if n % 2:
+                sent[partition, "no_body"] += 1
+                ends[partition] = max(ends.get(partition, 0), offset)
+        await asyncio.sleep(0.3)
+    await scene.drained()
+    worker.signal(signal.SIGTERM)
+    assert await scene.exited(worker) == 0
+
+    said: Counter[tuple[int, str]] = Counter()
+    lines = events(worker, "dead_letters_sent")
+    for line in lines:
+        assert line["level"] == "WARNING"
+        said.update({(line["partition"], reason): n for reason, n in line["reasons"].items()})
+    assert said == sent
+    assert {p: max(x["last_offset"] for x in lines if x["partition"] == p) for p in ends} == ends
+    assert len(lines) <= 8  # of some twenty flushes or more: the run is shorter than 30 s
+    assert "user-" not in worker.output()
+    assert "private-body" not in worker.output()
+
+
+async def test_producers_that_partition_differently_are_noticed_once(scene: Scene) -> None:
+    """aiokafka's murmur2 and librdkafka's default, CRC32: five of six users are in two of six
+    partitions. One WARNING without a key, no error, and nothing is lost."""
+    scene.init(partitions=6)
+    worker = scene.worker(POSTE_LOG_FORMAT="json")
+    keys = [f"user-{n}" for n in range(30)]
+    await scene.produce((key, b"murmur2") for key in keys)
+    await scene.drained()
+    assert events(worker, "key_in_two_partitions") == []
+
+    producer = Producer({"bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]})
+    for _ in range(5):
+        for key in keys:
+            producer.produce(scene.topic, key=key, value=b"crc32")
+        await asyncio.to_thread(producer.flush, 30)
+        await scene.drained()
+
+    (line,) = events(worker, "key_in_two_partitions")
+    assert line["level"] == "WARNING"
+    assert "partitioner=murmur2_random" in line["message"]
+    assert "user-" not in worker.output()
+    assert worker.alive
+    for key in keys:
+        assert sorted(await scene.bodies(key)) == [b"crc32"] * 5 + [b"murmur2"]
+
+
+async def test_producers_that_partition_alike_are_not_warned_of(scene: Scene) -> None:
+    """librdkafka told to use murmur2."""
+    scene.init(partitions=6)
+    worker = scene.worker(POSTE_LOG_FORMAT="json")
+    keys = [f"user-{n}" for n in range(30)]
+    await scene.produce((key, b"murmur2") for key in keys)
+    producer = Producer({
+        "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        "partitioner": "murmur2_random",
+    })  # fmt: skip
+    for _ in range(5):
+        for key in keys:
+            producer.produce(scene.topic, key=key, value=b"alike")
+        await asyncio.to_thread(producer.flush, 30)
+        await scene.drained()
+
+    assert events(worker, "key_in_two_partitions") == []
+
+
+_TEXT_LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d) (?P<level>[A-Z]+) (?P<rest>.+)"
+)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_a_healthy_start_on_a_fresh_broker_has_no_error(own_scene: Scene, form: str) -> None:
+    """Start, join, consume, a second worker, SIGTERM. No group has ever been on this broker, so its
+    first coordinator is not there yet. Every line has a time with a zone, and in JSON every line
+    of ours an event."""
+    scene = own_scene
+    scene.init(partitions=2)
+    first = scene.worker(POSTE_LOG_FORMAT=form)
+    await scene.until(lambda: first.output().count("reading from offset") == 2, "it reads both")
+    second = scene.worker(POSTE_LOG_FORMAT=form)
+    await scene.until(lambda: "reading from offset" in second.output(), "each reads one")
+    workers = [first, second]
+    await scene.produce([("bob", b"1"), ("alice", b"1")])
+    await scene.drained()
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+    for worker in workers:
+        assert await scene.exited(worker) == 0
+
+    for worker in workers:
+        lines = worker.output().splitlines()
+        assert lines
+        for line in lines:
+            if form == "json":
+                fields = json.loads(line)
+                assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields["time"])
+                assert "event" in fields or not fields["logger"].startswith("worker"), line
+                level = fields["level"]
+            else:
+                match = _TEXT_LINE.fullmatch(line)
+                assert match, line
+                level = match["level"]
+            assert level == "INFO", line
+    if form == "json":
+        names = [line["event"] for line in events(workers[0])]
+        assert names[0] == "worker_started"
+        assert names[-1] == "worker_stopped"
+        assert {"partitions_assigned", "partition_opened", "partitions_revoked"} <= set(names)

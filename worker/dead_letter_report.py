@@ -1,0 +1,103 @@
+"""What the log and the metrics say of dead letters: how many, of which reasons, where.
+
+Neither keys nor bodies: those are in the dead-letter topic.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from worker.dead_letters import DeadLetter
+from worker.errors import Reason
+from worker.logs import event
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two log lines about one partition's dead letters. What comes meanwhile is summed
+#: and logged at the end of them, so that a bad producer fills no disk and nothing stays unsaid.
+LOG_EVERY_S = 10.0
+
+
+class _Tally:
+    """Dead letters of one partition that no line has told yet."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[Reason] = Counter()
+        self.offsets: tuple[int, int] | None = None
+        self.flushes = 0
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        self.flushes += 1
+        self.reasons.update(letter.reason for letter in letters)
+        known = self.offsets or ()
+        offsets = [*known, *(letter.record.offset for letter in letters)]
+        self.offsets = min(offsets), max(offsets)
+
+
+def _later(delay_s: float, call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(delay_s, call)
+
+
+class DeadLetterReport:
+    """Counts the dead letters of this process and logs them: one WARNING per flush that had some,
+    and per partition at most one in LOG_EVERY_S, with what came meanwhile summed.
+
+    counts: dead letters that the broker has acknowledged, by partition and reason, since the start
+    of the process. A replay sends them again, and counts them again. clock: seconds, as
+    `time.monotonic`. later: as `loop.call_later`; the default is the running loop's.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], object] = _later,
+    ) -> None:
+        self.counts: Counter[tuple[int, Reason]] = Counter()
+        self._clock = clock
+        self._later = later
+        self._said_at_s: dict[int, float] = {}
+        self._unsaid: dict[int, _Tally] = {}
+
+    def add(self, letters: Sequence[DeadLetter]) -> None:
+        """The dead letters of one flush: of one partition, at least one, all acknowledged."""
+        partition = letters[0].record.partition
+        self.counts.update((partition, letter.reason) for letter in letters)
+        is_waiting = partition in self._unsaid
+        self._unsaid.setdefault(partition, _Tally()).add(letters)
+        if is_waiting:
+            return
+        said_at_s = self._said_at_s.get(partition)
+        left_s = 0.0 if said_at_s is None else said_at_s + LOG_EVERY_S - self._clock()
+        if left_s > 0:
+            self._later(left_s, partial(self._say, partition))
+        else:
+            self._say(partition)
+
+    def say_rest(self) -> None:
+        """Log what still waits for its time: the process ends."""
+        for partition in sorted(self._unsaid):
+            self._say(partition)
+
+    def _say(self, partition: int) -> None:
+        tally = self._unsaid.pop(partition, None)
+        if tally is None or tally.offsets is None:
+            return
+        self._said_at_s[partition] = self._clock()
+        reasons = {str(reason): count for reason, count in tally.reasons.most_common()}
+        first, last = tally.offsets
+        logger.warning(
+            "partition %d: dead letters: %d (%s), offsets %d to %d",
+            partition, tally.reasons.total(), _in_words(reasons), first, last,
+            extra=event(
+                "dead_letters_sent", partition=partition, count=tally.reasons.total(),
+                reasons=reasons, offset=first, last_offset=last, flushes=tally.flushes,
+            ),
+        )  # fmt: skip
+
+
+def _in_words(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.items())

@@ -1,0 +1,26 @@
+"""The first line of a worker's log: which version runs, on what, within which limits."""
+
+import logging
+from importlib.metadata import version
+
+from worker.logs import event
+from worker.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def log_start(settings: Settings) -> None:
+    """Log one INFO line that tells this worker from others, before anything is waited for."""
+    kafka, batch = settings.kafka, settings.batch
+    logger.info(
+        "poste-restante %s starts: topic %s, group %s, brokers %s, table %s; at most %d partitions,"
+        " %d records and %d bytes per flush",
+        version("poste-restante"), kafka.topic, kafka.group, kafka.bootstrap_servers,
+        settings.dynamodb.table, kafka.partitions_max, batch.records_max, batch.bytes_max,
+        extra=event(
+            "worker_started", version=version("poste-restante"), topic=kafka.topic,
+            group=kafka.group, brokers=kafka.bootstrap_servers, table=settings.dynamodb.table,
+            partitions_max=kafka.partitions_max, records_max=batch.records_max,
+            bytes_max=batch.bytes_max,
+        ),
+    )  # fmt: skip
