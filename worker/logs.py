@@ -78,6 +78,7 @@ def _is_passing(record: logging.LogRecord) -> bool:
 class OneLine(logging.Filter):
     """An operator's error is said in its own line, without a traceback of ours.
 
+    That line, and any other of Faust's with an exception, is the event `worker_failed`.
     What mode may log while it takes itself apart after a crash is left out: its thread's loop is
     closed already.
     """
@@ -91,7 +92,8 @@ class OneLine(logging.Filter):
         if (operators := operator_error(error)) is not None:
             record.msg, record.args = str(operators), ()
             record.exc_info, record.exc_text = None, None
-            vars(record).update(event("worker_failed", error=type(operators).__name__))
+        if operators is not None or record.name.startswith(("faust", "mode")):
+            vars(record).update(event("worker_failed", error=type(operators or error).__name__))
         return True
 
 

@@ -140,3 +140,15 @@ async def test_a_healthy_start_on_a_fresh_broker_has_no_error(own_scene: Scene, 
         assert names[0] == "worker_started"
         assert names[-1] == "worker_stopped"
         assert {"partitions_assigned", "partition_opened", "partitions_revoked"} <= set(names)
+
+
+async def test_what_ends_a_worker_is_one_event(scene: Scene) -> None:
+    """A missing table: one line, an ERROR with its event, and no traceback."""
+    worker = scene.worker(POSTE_LOG_FORMAT="json")
+
+    assert await scene.exited(worker) == 1
+    (line,) = events(worker, "worker_failed")
+    assert (line["level"], line["error"]) == ("ERROR", "OperatorError")
+    assert "poste init" in line["message"]
+    assert "exception" not in line
+    assert [json.loads(each)["level"] for each in worker.output().splitlines()].count("ERROR") == 1

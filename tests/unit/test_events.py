@@ -5,19 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.pages import ROOT
+from tests.pages import ROOT, code, page, table
 from worker.resume import NoteKind
 
 #: What a line has of its own.
 _RESERVED = frozenset({"event", "exception", "level", "logger", "message", "time"})
 #: What no line may carry.
 _PRIVATE = frozenset({"body", "key", "user", "user_id", "value"})
+#: Not a log call of ours: `OneLine` makes it of the line with which mode logs what ends a worker.
+WORKER_FAILED = "worker_failed"
 _METHODS = frozenset({"critical", "debug", "error", "exception", "info", "log", "warning"})
 
 
 @dataclass(frozen=True)
 class Event:
-    """One log call. level: of `logging`, in lower case."""
+    """One log call. level: of `logging`, in upper case."""
 
     name: str
     level: str
@@ -46,12 +48,23 @@ def _events(call: ast.Call, where: str) -> Iterator[Event]:
     assert isinstance(call.func, ast.Attribute)
     (name,) = extra.args
     if ast.unparse(name) == "note.kind":
-        names = [str(kind) for kind in NoteKind]
+        levels = _note_levels()
     else:
         assert isinstance(name, ast.Constant), f"{where}: the name is no constant"
-        names = [str(name.value)]
-    for each in names:
-        yield Event(each, call.func.attr, frozenset(map(str, fields)), where)
+        levels = {str(name.value): call.func.attr.upper()}
+    for each, level in levels.items():
+        yield Event(each, level, frozenset(map(str, fields)), where)
+
+
+def _note_levels() -> dict[str, str]:
+    """The level of each kind of note that `worker.resume` makes."""
+    levels = {}
+    for node in ast.walk(ast.parse((ROOT / "worker" / "resume.py").read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Note":
+            kind, level = (ast.unparse(each).rpartition(".")[2] for each in node.args[:2])
+            levels[str(NoteKind[kind])] = level
+    assert len(levels) == len(NoteKind)
+    return levels
 
 
 def events() -> list[Event]:
@@ -81,3 +94,22 @@ def test_an_events_name_means_one_thing() -> None:
     for event in events():
         first = kinds.setdefault(event.name, event)
         assert (event.level, event.fields) == (first.level, first.fields), (first, event)
+
+
+def _row(event: Event) -> tuple[str, str, str]:
+    """What the page's table says of an event: name, level, fields."""
+    return event.name, event.level, ", ".join(f"`{field}`" for field in sorted(event.fields))
+
+
+def test_the_page_of_operations_lists_every_event() -> None:
+    """Name, level and fields, in alphabetical order, and what to do about each."""
+    failed = Event(WORKER_FAILED, "ERROR", frozenset({"error"}), "worker/logs.py")
+    wanted = sorted({_row(event) for event in [*events(), failed]})
+    rows = table(page("operations"), "event", "level", "fields", "what to do")
+    listed = [(code(row[0]), row[1], row[2]) for row in rows]
+
+    missing = [f"| `{name}` | {level} | {fields} | ... |" for name, level, fields in wanted
+               if (name, level, fields) not in listed]  # fmt: skip
+    assert missing == [], "docs/operations.md, Events of the JSON log: add, and say what to do"
+    assert listed == wanted
+    assert all(row[3] for row in rows)

@@ -161,3 +161,8 @@ def test_an_operators_error_is_an_event() -> None:
 
     assert (shown["event"], shown["error"]) == ("worker_failed", "TableReplaced")
     assert shown["message"] == "the table was replaced"
+
+    unforeseen = line(ValueError("x"))
+    OneLine().filter(unforeseen)
+    assert vars(unforeseen)["fields"] == {"error": "ValueError"}
+    assert unforeseen.exc_info is not None
