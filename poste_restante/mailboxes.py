@@ -9,17 +9,19 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from poste_restante import arguments
 from poste_restante.ahead import Ahead, ReadAhead, run_of
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.item import Item
+from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
-from poste_restante.position import CURSOR_KEY, mailbox_key
+from poste_restante.position import CURSOR_KEY
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.store import QUERY_ITEMS_MAX, Items, Store, without_credentials
@@ -62,8 +64,10 @@ class Mailboxes:
     above it, so that its time-outs are the store's and not those of a queue; the client should have
     as many connections. A call waits for its turn (`store.TURN_S_MAX`).
 
-    Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` says, and
-    ValueError for a user id that no mailbox can have. Cancelling any of them anywhere is safe.
+    Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` says; TypeError
+    or ValueError, before anything is called, for an argument that cannot be used; and RuntimeError
+    in another event loop than the first call was made in, or after `open_mailboxes` has closed.
+    Cancelling any of them anywhere is safe.
     """
 
     def __init__(
@@ -75,6 +79,9 @@ class Mailboxes:
         clock: Callable[[], float] = time.time,
         calls_in_flight_max: int = CONNECTIONS,
     ) -> None:
+        arguments.text("table", table)
+        arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
+        self._lifetime = Lifetime("mailboxes")
         self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
         self._watch = TableWatch(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
@@ -100,10 +107,20 @@ class Mailboxes:
         Raises InvalidReceipt for `after`, and UnreadableItem where an item that cannot be read
         stands at the head.
         """
-        for name, number in (("limit", limit), ("max_bytes", max_bytes)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
-        key = mailbox_key(user_id)
+        key = arguments.mailbox(user_id)
+        arguments.optional_number("limit", limit, 1)
+        arguments.optional_number("max_bytes", max_bytes, 1)
+        async with self._lifetime.call():
+            return await self._fetch(user_id, key, limit, max_bytes, after)
+
+    async def _fetch(
+        self,
+        user_id: str,
+        key: str,
+        limit: int | None,
+        max_bytes: int | None,
+        after: str | None,
+    ) -> Page:
         items_max = None if limit is None else limit + 1  # the cursor is an item too
         ahead = self._ahead.take(key, self._clock())
         if limit is None and max_bytes is None:
@@ -206,16 +223,29 @@ class Mailboxes:
 
         Raises InvalidReceipt for a receipt that is not of this mailbox and table.
         """
-        key = mailbox_key(user_id)
-        if receipt is None:
-            return
-        record = await self._watch.record()
-        found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
-        for log, reach in found.logs.items():
-            if reach.covered >= 0:
-                await self._store.raise_cursor(key, log, reach.covered)
-        # `decode` has checked that every bundle is covered, in a log that is confirmed by now.
-        await self._store.delete(key, found.bundles)
+        key = arguments.mailbox(user_id)
+        async with self._lifetime.call():
+            if receipt is None:
+                return
+            record = await self._watch.record()
+            found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
+            for log, reach in found.logs.items():
+                if reach.covered >= 0:
+                    await self._store.raise_cursor(key, log, reach.covered)
+            # `decode` has checked that every bundle is covered, in a log that is confirmed by now.
+            await self._store.delete(key, found.bundles)
+
+    async def _open(self) -> None:
+        """Look at the table record. Raises as `fetch` does."""
+        async with self._lifetime.call():
+            await self._watch.record()
+
+    async def _close(self) -> None:
+        """Refuse further calls; the client's connections are free when this returns."""
+        try:
+            await self._lifetime.close()
+        finally:
+            await self._watch.close()
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
@@ -258,8 +288,13 @@ async def open_mailboxes(
     connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
     at a time; any number may be made at once, the others wait for their turn.
 
-    Reads the table record; raises as `Mailboxes.fetch` does.
+    Reads the table record; raises as `Mailboxes.fetch` does. At its end further calls are refused
+    (RuntimeError), those under way get `lifetime.CLOSE_S_MAX` seconds, and what is left is ended
+    (StoreUnavailable); then the connections are closed. Open one in each event loop.
     """
+    arguments.seconds("timeout_s", timeout_s)
+    arguments.number("attempts", attempts, 1)
+    arguments.number("connections", connections, 1)
     import aioboto3
     import botocore
     from aiobotocore.config import AioConfig
@@ -274,27 +309,27 @@ async def open_mailboxes(
         max_pool_connections=connections,
         user_agent=f"poste-restante botocore/{botocore.__version__}",  # what AWS's logs call us
     )
-    try:
-        session = aioboto3.Session()
-        credentials = Credentials(session)
-        await _asked(credentials, attempts)  # the client keeps what it finds, also none
-        opening = session.client("dynamodb", config=config)
-        client = await opening.__aenter__()
-        require_endpoint(client)
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise MailboxError(
-            f"cannot use the store: {error}; check the AWS SDK's variables and files (AWS_PROFILE,"
-            " AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
-        ) from error
-    try:
-        direct = DirectClient(client, credentials)
+    async with AsyncExitStack() as stack:
+        try:
+            session = aioboto3.Session()
+            credentials = Credentials(session)
+            await _asked(credentials, attempts)  # the client keeps what it finds, also none
+            client = await stack.enter_async_context(session.client("dynamodb", config=config))
+            require_endpoint(client)
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+            raise MailboxError(
+                f"cannot use the store: {error}; check the AWS SDK's variables and files"
+                " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
+            ) from error
         mailboxes = Mailboxes(
-            direct, table=table, receipt_keys=receipt_keys, calls_in_flight_max=connections
+            DirectClient(client, credentials),
+            table=table,
+            receipt_keys=receipt_keys,
+            calls_in_flight_max=connections,
         )
-        await mailboxes._watch.record()  # noqa: SLF001 - our own
+        stack.push_async_callback(mailboxes._close)  # noqa: SLF001 - our own
+        await mailboxes._open()  # noqa: SLF001 - our own
         yield mailboxes
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 async def _asked(credentials: Credentials, attempts: int) -> None:

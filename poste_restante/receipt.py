@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from poste_restante import arguments
 from poste_restante.errors import InvalidReceipt
 from poste_restante.position import EPOCH_MAX, OFFSET_MAX, PARTITION_MAX, BundleKey, LogId
 
@@ -74,11 +75,7 @@ class Receipts:
     """
 
     def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
-        if isinstance(keys, str | bytes):  # a sequence as well, of keys of one character
-            raise TypeError("receipt keys are a list of keys, not one key")
-        self._keys = [key.encode() if isinstance(key, str) else bytes(key) for key in keys]
-        if not all(self._keys):
-            raise ValueError("a receipt key must not be empty")
+        self._keys = arguments.keys("receipt_keys", keys)
 
     def encode(self, receipt: Receipt, *, table_id: str, user_id: str) -> str:
         """The token."""
@@ -105,7 +102,9 @@ class Receipts:
 
     def _unseal(self, token: str) -> bytes:
         """The sealed bytes, version first."""
-        if not isinstance(token, str) or len(token) > TOKEN_CHARS_MAX:
+        if not isinstance(token, str):  # from a client, most often: no fault of the caller's
+            raise InvalidReceipt(f"not a receipt, which is a str, but {type(token).__name__}")
+        if len(token) > TOKEN_CHARS_MAX:
             raise InvalidReceipt("not a receipt")
         try:
             raw = base64.b64decode(

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from poste_restante import arguments
 from poste_restante.item import (
     ITEM_BYTES_MAX,
     decode_bundle,
@@ -23,11 +24,13 @@ from poste_restante.item import (
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.memory import PAGE_BYTES, InMemoryTable
 from poste_restante.message import Header, Message
-from poste_restante.position import TABLE_RECORD_KEY, LogId, Position
+from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
 from poste_restante.table import TableRecord
 
 __all__ = ["InMemoryMailboxes", "InMemoryTable"]
 
+#: What a reader calls, by its AWS name.
+OPERATIONS = ("Query", "UpdateItem", "BatchWriteItem")
 #: Where the clock of a new `InMemoryMailboxes` stands.
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,6 +39,7 @@ class InMemoryMailboxes(Mailboxes):
     """`Mailboxes`, with a hand on the other side: deliveries, the clock, and failures.
 
     topic: what the ids of plain messages begin with. page_bytes: what one Query takes at most.
+    A method that raises leaves mailboxes, clock and ordered failures as they were.
     """
 
     def __init__(
@@ -45,8 +49,10 @@ class InMemoryMailboxes(Mailboxes):
         receipt_keys: Sequence[str | bytes] = (),
         page_bytes: int = PAGE_BYTES,
     ) -> None:
+        arguments.text("topic", topic)
+        arguments.number("page_bytes", page_bytes, 1)
         self.memory = InMemoryTable(page_bytes=page_bytes)
-        self.now = BEGINNING
+        self._now = BEGINNING
         self._topic = topic
         self._next: dict[LogId, int] = {}
         self._failures: list[tuple[str | None, Exception]] = []
@@ -74,38 +80,72 @@ class InMemoryMailboxes(Mailboxes):
         """A message, as the worker would put it into the mailbox: at the log's next offset.
 
         Returns it as it is stored: `expires_at` in whole milliseconds, `time` in microseconds.
-        Raises ValueError for a user id that no mailbox can have, and for a message that does not
-        fit an item: the worker makes dead letters of their records.
+        time: by default the clock's. Raises TypeError or ValueError for an argument that no message
+        has, ValueError for a message that does not fit an item: the worker makes dead letters of
+        such records.
         """
-        log = LogId(epoch, partition)
+        arguments.mailbox(user_id)
+        log = LogId(
+            arguments.number("epoch", epoch, 1, EPOCH_MAX),
+            arguments.number("partition", partition, 0, PARTITION_MAX),
+        )
         offset = self._next.get(log, 0)
-        position = Position(epoch, partition, offset)
+        position = Position(*log, offset)
+        own_id = arguments.optional_text("id", id)
         message = Message(
-            user_id=user_id, id=id or position.id(self._topic), source=source, type=type,
-            time=time or self.now, content_type=content_type, body=body, headers=tuple(headers),
-            expires_at=expires_at, position=position,
-        )  # fmt: skip
-        if item_bytes_max(user_id, message_bytes_max(message)) > ITEM_BYTES_MAX:
-            raise ValueError("the message does not fit an item")
+            user_id=user_id,
+            id=position.id(self._topic) if own_id is None else own_id,
+            source=arguments.optional_text("source", source),
+            type=arguments.optional_text("type", type),
+            time=arguments.aware("time", self.now if time is None else time),
+            content_type=arguments.optional_text("content_type", content_type),
+            body=arguments.binary("body", body),
+            headers=arguments.headers("headers", headers),
+            expires_at=arguments.optional_aware("expires_at", expires_at),
+            position=position,
+        )
+        size = item_bytes_max(user_id, message_bytes_max(message))
+        if size > ITEM_BYTES_MAX:
+            raise ValueError(
+                f"the message does not fit an item: {size} bytes, of {ITEM_BYTES_MAX} at most"
+            )
         item = encode_bundle([message], self._topic)
-        self._next[log] = offset + 1
-        self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
         (stored,) = decode_bundle(item, user_id, self._topic)
+        # Nothing raises from here on.
+        self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
+        self._next[log] = offset + 1
         return stored
+
+    @property
+    def now(self) -> datetime:
+        """The clock, by which messages expire. Set it to any aware datetime."""
+        return self._now
+
+    @now.setter
+    def now(self, now: datetime) -> None:
+        self._now = arguments.aware("now", now)
 
     def _seconds(self) -> float:
         return self.now.timestamp()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock, by which messages expire."""
+        """Move the clock, by which messages expire. A negative number moves it back."""
+        if not isinstance(seconds, int | float):
+            raise TypeError(f"seconds must be a number, not {type(seconds).__name__}")
         self.now += timedelta(seconds=seconds)
 
     def fail_next(self, error: Exception, *, operation: str | None = None, calls: int = 1) -> None:
         """The next calls of the store raise: of any operation, or of one, by its AWS name.
 
         A look at the table record, which comes beside a fetch now and then, is none of them.
-        For example `fail_next(StoreUnavailable("away"), operation="Query", calls=2)`.
+        For example `fail_next(StoreUnavailable("away"), operation="Query", calls=2)`. operation:
+        Query (a fetch), UpdateItem (an acknowledgement) or BatchWriteItem (its deletes).
         """
+        if not isinstance(error, Exception):
+            raise TypeError(f"error must be an exception that was made, not {error!r}")
+        if operation not in {None, *OPERATIONS}:
+            raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, not {operation!r}")
+        arguments.number("calls", calls, 1)
         self._failures += [(operation, error)] * calls
 
     def _fail(self, operation: str, key: str) -> None:

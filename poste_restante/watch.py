@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from poste_restante.errors import TableMismatch
+from poste_restante.lifetime import ENDING_S_MAX
 from poste_restante.position import TABLE_RECORD_KEY
 from poste_restante.store import Store
 from poste_restante.table import TableRecord
@@ -29,6 +30,8 @@ class TableWatch:
         self._look: asyncio.Task[TableRecord] | None = None
         self._waiting = 0
         self._doubted = False
+        #: Looks that are cancelled, until they have let go of their connections.
+        self._ending: set[asyncio.Task[TableRecord]] = set()
 
     def known(self) -> TableRecord | None:
         """The record, where it was looked at within the last TABLE_CHECK_S, or is just now."""
@@ -56,9 +59,17 @@ class TableWatch:
             if self._waiting == 0:
                 self._look = None
                 look.cancel()  # nobody waits: no call is left behind
+                if not look.done():
+                    self._ending.add(look)
         return look.result()
 
+    async def close(self) -> None:
+        """End a look that nobody waits for any more."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=ENDING_S_MAX)
+
     def _end(self, look: asyncio.Task[TableRecord]) -> None:
+        self._ending.discard(look)
         if self._look is look:
             self._look = None
         if not look.cancelled():

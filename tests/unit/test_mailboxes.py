@@ -16,7 +16,7 @@ from botocore.exceptions import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
+from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable, TableMismatch
 from poste_restante.item import encode_bundle
 from poste_restante.mailboxes import Mailboxes, open_mailboxes
 from poste_restante.memory import InMemoryTable
@@ -51,6 +51,66 @@ async def test_a_limit_below_one_is_refused(office: PostOffice, arguments: dict[
     with pytest.raises(ValueError, match="at least 1"):
         await office.mailboxes.fetch("bob", **arguments)
     assert office.client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda m: m.fetch(None), TypeError, "user_id must be a str, not None"),
+        (lambda m: m.fetch(7), TypeError, "user_id must be a str, not int"),
+        (lambda m: m.fetch(b"bob"), TypeError, "user_id must be a str, not bytes: decode it first"),
+        (lambda m: anext(m.pages(None)), TypeError, "user_id must be a str, not None"),
+        (lambda m: m.ack(None, "a"), TypeError, "user_id must be a str, not None"),
+        (lambda m: m.ack(b"bob", None), TypeError, "user_id must be a str, not bytes"),
+        (lambda m: m.fetch("bob", limit="7"), TypeError, "limit must be an int, not str"),
+        (lambda m: m.fetch("bob", limit=7.0), TypeError, "limit must be an int, not float"),
+        (lambda m: m.fetch("bob", limit=True), TypeError, "limit must be an int, not bool"),
+        (lambda m: m.fetch("bob", max_bytes=b"7"), TypeError, "max_bytes must be an int"),
+        (lambda m: anext(m.pages("bob", limit=0)), ValueError, "limit must be at least 1, not 0"),
+    ],
+)
+async def test_a_wrong_argument_is_named_before_anything_is_called(
+    office: PostOffice, call: Callable[[Any], Awaitable[object]], error: type[Exception], says: str
+) -> None:
+    """In one line, not as whatever breaks behind it (G9)."""
+    with pytest.raises(error, match=says):
+        await call(office.mailboxes)
+    assert office.client.calls == []
+
+
+@pytest.mark.parametrize("receipt", [7, b"bytes", ["list"], 1.5])
+async def test_a_receipt_that_is_no_text_is_no_receipt(office: PostOffice, receipt: Any) -> None:
+    """It comes from a client, as JSON says: no error of the gateway's code (G6)."""
+    with pytest.raises(InvalidReceipt, match="which is a str"):
+        await office.mailboxes.fetch("bob", after=receipt)
+    with pytest.raises(InvalidReceipt, match="which is a str"):
+        await office.mailboxes.ack("bob", receipt)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"table": ""}, ValueError, "table must not be empty"),
+        ({"table": None}, TypeError, "table must be a str, not None"),
+        ({"receipt_keys": "secret"}, TypeError, "receipt_keys must be a list of keys, not one key"),
+        ({"receipt_keys": None}, TypeError, "receipt_keys must be a list of keys, not None"),
+        ({"receipt_keys": [7]}, TypeError, "a key of receipt_keys must be bytes, not int"),
+        ({"receipt_keys": [""]}, ValueError, "a key of receipt_keys must not be empty"),
+        ({"timeout_s": 0}, ValueError, "timeout_s must be above 0, not 0"),
+        ({"timeout_s": float("nan")}, ValueError, "timeout_s must be above 0, not nan"),
+        ({"timeout_s": "2"}, TypeError, "timeout_s must be a number of seconds, not str"),
+        ({"attempts": 0}, ValueError, "attempts must be at least 1, not 0"),
+        ({"connections": 0}, ValueError, "connections must be at least 1, not 0"),
+    ],
+)
+async def test_a_wrong_setting_is_named_at_opening(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, error: type[Exception], says: str
+) -> None:
+    """Before the first call; a receipt key of [7] would be seven zero bytes (G6, G9)."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
+    with pytest.raises(error, match=says):
+        async with open_mailboxes(**settings):
+            pass
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 1025, "\ud800"])

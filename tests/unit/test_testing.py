@@ -1,11 +1,16 @@
 """poste_restante.testing: what it gives to the tests of a gateway."""
 
+import copy
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from poste_restante import InvalidReceipt, Mailboxes, StoreUnavailable
-from poste_restante.testing import InMemoryMailboxes
+from poste_restante import InvalidReceipt, MailboxError, Mailboxes, StoreUnavailable
+from poste_restante.testing import BEGINNING, InMemoryMailboxes
 from poste_restante.testing import mailboxes as mailboxes_fixture
 
 mailboxes = mailboxes_fixture
@@ -125,3 +130,100 @@ def test_what_the_worker_would_not_put_into_a_mailbox_is_refused(user_id: str, b
         mailboxes.deliver(user_id, body)
 
     assert mailboxes.deliver("bob").position.offset == 0
+
+
+NAIVE = BEGINNING.replace(tzinfo=None)
+
+#: What a test may hand over by mistake, and a little that is right.
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 3), st.just(2**70), st.floats(), st.text(max_size=3),
+    st.just("\ud800"), st.binary(max_size=3), st.just(b"x" * 400_000), st.datetimes(),
+    st.just(BEGINNING), st.lists(st.tuples(st.text(max_size=2), st.none()), max_size=2),
+    st.just([("a", "text")]), st.just([7]), st.builds(object), st.just(StoreUnavailable),
+)  # fmt: skip
+_OF_A_DELIVERY = ["body", "id", "source", "type", "time", "content_type", "headers", "expires_at",
+                  "partition", "epoch"]  # fmt: skip
+_OF_A_FETCH = ["limit", "max_bytes", "after"]
+CALLS = st.one_of(
+    st.tuples(st.just("deliver"), st.sampled_from(["bob", 7, b"bob", None, "", "x" * 1025]),
+              st.dictionaries(st.sampled_from(_OF_A_DELIVERY), ANYTHING, max_size=2)),
+    st.tuples(st.just("fetch"), ANYTHING | st.just("bob"),
+              st.dictionaries(st.sampled_from(_OF_A_FETCH), ANYTHING, max_size=2)),
+    st.tuples(st.just("ack"), ANYTHING | st.just("bob"),
+              st.fixed_dictionaries({"receipt": ANYTHING})),
+    st.tuples(st.just("fail_next"), ANYTHING, st.dictionaries(
+        st.sampled_from(["operation", "calls"]), ANYTHING, min_size=1, max_size=2)),
+    st.tuples(st.just("advance"), ANYTHING, st.just({})),
+)  # fmt: skip
+
+
+@given(st.lists(CALLS, max_size=8))
+async def test_a_method_that_raises_leaves_everything_as_it_was(
+    calls: list[tuple[str, Any, dict[str, Any]]],
+) -> None:
+    """What is half stored makes every later fetch fail, far from the mistake (G2)."""
+    mailboxes = InMemoryMailboxes()
+    first = mailboxes.deliver("bob", b"first")
+    for name, argument, more in calls:
+        before = copy.deepcopy((mailboxes.memory.items, mailboxes._next, mailboxes.now))
+        failures = list(mailboxes._failures)
+        try:
+            done = getattr(mailboxes, name)(argument, **more)
+            if name in {"fetch", "ack"}:
+                await done
+        except (TypeError, ValueError, OverflowError, MailboxError):
+            after = (mailboxes.memory.items, mailboxes._next, mailboxes.now)
+            assert (*after, mailboxes._failures) == (*before, failures), (name, argument, more)
+    mailboxes.now = BEGINNING
+    page = await mailboxes.fetch("bob")
+
+    assert first in page.messages
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda m: m.deliver("eve", "text"), TypeError, "body must be bytes, not str: encode it"),
+        (lambda m: m.deliver(b"eve"), TypeError, "user_id must be a str, not bytes: decode it"),
+        (lambda m: m.deliver("eve", id=7), TypeError, "id must be a str, not int"),
+        (lambda m: m.deliver("eve", id=""), ValueError, "id must not be empty"),
+        (lambda m: m.deliver("eve", time=NAIVE), ValueError,
+         "time must have a time zone"),
+        (lambda m: m.deliver("eve", expires_at=NAIVE), ValueError,
+         "expires_at must have a time zone"),
+        (lambda m: m.deliver("eve", expires_at=60), TypeError, "expires_at must be a datetime"),
+        (lambda m: m.deliver("eve", headers={"a": b"1"}), TypeError, "an element of headers"),
+        (lambda m: m.deliver("eve", headers=[("a", "1")]), TypeError,
+         "the value of 'a' in headers must be bytes"),
+        (lambda m: m.deliver("eve", partition=-1), ValueError, "partition must be at least 0"),
+        (lambda m: m.deliver("eve", epoch=0), ValueError, "epoch must be at least 1, not 0"),
+        (lambda m: m.fail_next(StoreUnavailable), TypeError, "an exception that was made"),
+        (lambda m: m.fail_next(OSError(), operation="query"), ValueError, "one of Query, "),
+        (lambda m: m.fail_next(OSError(), calls=0), ValueError, "calls must be at least 1"),
+        (lambda m: setattr(m, "now", NAIVE), ValueError,
+         "now must have a time zone"),
+        (lambda m: m.advance("60"), TypeError, "seconds must be a number, not str"),
+        (lambda _: InMemoryMailboxes(topic=""), ValueError, "topic must not be empty"),
+        (lambda _: InMemoryMailboxes(page_bytes=0), ValueError, "page_bytes must be at least 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_named(
+    call: Callable[[InMemoryMailboxes], object], error: type[Exception], says: str
+) -> None:
+    """In one line, with what to give, before anything is stored (G9)."""
+    mailboxes = InMemoryMailboxes()
+    before = copy.deepcopy(mailboxes.memory.items)
+    with pytest.raises(error, match=says) as caught:
+        call(mailboxes)
+
+    assert "\n" not in str(caught.value)
+    assert mailboxes.memory.items == before
+
+
+async def test_bytes_that_can_change_are_copied(mailboxes: InMemoryMailboxes) -> None:
+    """What was delivered stays (G1)."""
+    body = bytearray(b"hello")
+    mailboxes.deliver("bob", body)  # type: ignore[arg-type]
+    body.clear()
+
+    assert (await mailboxes.fetch("bob")).messages[0].body == b"hello"

@@ -1,0 +1,123 @@
+"""What callers of this package hand over, checked before anything is called or stored. Pure.
+
+Each function returns the value as it is used from there on. A value of another type raises
+TypeError, one that cannot be used ValueError; both name the argument, and say what to give.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from poste_restante.message import Header
+from poste_restante.position import mailbox_key, utf8_bytes
+
+
+def mailbox(user_id: Any) -> str:
+    """The mailbox key of a user id, which has 1 to 1,024 bytes of UTF-8."""
+    return mailbox_key(_text("user_id", user_id))
+
+
+def text(name: str, value: Any) -> str:
+    """A text that is not empty, and that UTF-8 can hold."""
+    if not _text(name, value):
+        raise ValueError(f"{name} must not be empty")
+    utf8_bytes(value)
+    return str(value)
+
+
+def optional_text(name: str, value: Any) -> str | None:
+    """A text as above, or None."""
+    return None if value is None else text(name, value)
+
+
+def number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number within bounds."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _type_error(name, value, "an int")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
+    return value
+
+
+def optional_number(name: str, value: Any, least: int) -> int | None:
+    """A whole number as above, or None."""
+    return None if value is None else number(name, value, least)
+
+
+def seconds(name: str, value: Any) -> float:
+    """A length of time above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _type_error(name, value, "a number of seconds")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be above 0, not {value}")
+    return value
+
+
+def binary(name: str, value: Any) -> bytes:
+    """Bytes, or what holds some."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _type_error(name, value, "bytes")
+    return bytes(value)
+
+
+def aware(name: str, value: Any) -> datetime:
+    """A datetime that knows its time zone."""
+    if not isinstance(value, datetime):
+        raise _type_error(name, value, "a datetime")
+    if value.utcoffset() is None:
+        raise ValueError(f"{name} must have a time zone, such as datetime.UTC")
+    return value
+
+
+def optional_aware(name: str, value: Any) -> datetime | None:
+    """A datetime as above, or None."""
+    return None if value is None else aware(name, value)
+
+
+def headers(name: str, value: Any) -> tuple[Header, ...]:
+    """Pairs of a text and bytes or None."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise _type_error(name, value, "pairs of a name and bytes")
+    checked: list[Header] = []
+    for pair in value:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise _type_error(f"an element of {name}", pair, "a pair of a name and bytes")
+        header, content = pair
+        _text(f"a name of {name}", header)
+        utf8_bytes(header)
+        of = f"the value of {header!r} in {name}"
+        checked.append((header, None if content is None else binary(of, content)))
+    return tuple(checked)
+
+
+def keys(name: str, value: Any) -> list[bytes]:
+    """Receipt keys: a list of texts or bytes that are not empty."""
+    if isinstance(value, str | bytes):  # a sequence as well, of keys of one character
+        raise TypeError(f"{name} must be a list of keys, not one key")
+    if not isinstance(value, Iterable):
+        raise _type_error(name, value, "a list of keys")
+    checked = [
+        binary(f"a key of {name}", key.encode() if isinstance(key, str) else key) for key in value
+    ]
+    if not all(checked):
+        raise ValueError(f"a key of {name} must not be empty")
+    return checked
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _type_error(name, value, "a str")
+    return value
+
+
+def _type_error(name: str, value: Any, wanted: str) -> TypeError:
+    found = "None" if value is None else type(value).__name__
+    advice = ""
+    if wanted == "a str" and isinstance(value, bytes):
+        advice = ": decode it first"
+    if wanted == "bytes" and isinstance(value, str):
+        advice = ": encode it first"
+    return TypeError(f"{name} must be {wanted}, not {found}{advice}")
