@@ -179,6 +179,11 @@ class MailboxApp(faust.App):
 
     async def on_stop(self) -> None:
         self.resources.transport.status.enter(Phase.STOPPING)
+        drain_s = self.resources.settings.drain_s
+        logger.info(
+            "stopping: started flushes get %g s to finish", drain_s,
+            extra=event("worker_stopping", seconds=drain_s),
+        )  # fmt: skip
         await super().on_stop()
 
     def _create_directories(self) -> None:
@@ -237,7 +242,7 @@ class _Process(faust.Worker):
 
     def _enter_debugger(self) -> None:
         logger.warning(
-            "SIGUSR2 does nothing; SIGUSR1 writes where every thread stands",
+            "SIGUSR2 is ignored; SIGUSR1 writes the stack of every thread",
             extra=event("signal_ignored", signal="SIGUSR2"),
         )
 

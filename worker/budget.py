@@ -98,7 +98,7 @@ class WriteBudget:
         if self._said_at_s is None or now_s - self._said_at_s >= _LOG_EVERY_S:
             self._said_at_s = now_s
             logger.info(
-                "writing as fast as dynamodb.write_units_per_s_max = %g allows", self._units_per_s,
+                "dynamodb.write_units_per_s_max = %g limits the writes", self._units_per_s,
                 extra=event("write_budget_waiting", units_per_s_max=self._units_per_s),
             )  # fmt: skip
 

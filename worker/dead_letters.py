@@ -302,7 +302,7 @@ class KafkaDeadLetters:
         self._closing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.info(
-                "a producer of dead letters closed badly: %r", error,
+                "the dead-letter producer did not close cleanly: %r", error,
                 extra=event("dead_letter_producer_close_failed", reason=repr(error)),
             )  # fmt: skip
 

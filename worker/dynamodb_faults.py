@@ -48,7 +48,7 @@ def classify(error: ClientError, operation: str) -> str:
     if is_failing(error):
         return f"it fails ({code}, HTTP {status_of(error)})"
     if is_nameless(error):
-        return "its answer is none (a refusal without a name)"
+        return "malformed response (a refusal without a name)"
     if code == "ConditionalCheckFailedException":
         raise ConditionFailed(text) from error
     if code == "ValidationException":
@@ -120,7 +120,7 @@ def malformed(operation: str, any_of: Collection[str]) -> Wait:
         f"DynamoDB answers {operation} without {' or '.join(any_of)}: is it DynamoDB, and is the"
         " endpoint right?"
     )
-    return Wait("its answer is none", last, Limit.STRANGE)
+    return Wait("malformed response", last, Limit.STRANGE)
 
 
 def _without_credentials(error: CredentialsError) -> Wait:

@@ -187,7 +187,8 @@ class Opener:
             now_ms=self.now_ms(),
         )
         logger.info(
-            "partition %d begins at offset %d (%s)", partition, begin.next, self.start,
+            "partition %d: no progress yet, begins at offset %d (kafka.start: %s)",
+            partition, begin.next, self.start,
             extra=event(
                 "partition_begun", partition=partition, offset=begin.next, start=str(self.start)
             ),

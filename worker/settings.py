@@ -234,7 +234,7 @@ class Settings(BaseSettings):
     stalled_s: float = Field(
         120.0, gt=0, le=86_400,
         description="seconds without progress, though there is something to do and the services"
-        " answer, until a worker takes itself for dead and exits",
+        " answer, until a worker considers itself stalled and exits",
     )  # fmt: skip
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="of the worker's log, on standard error"

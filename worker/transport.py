@@ -237,7 +237,7 @@ class BatchConsumer(driver.Consumer):
             await asyncio.wait_for(step, seconds)
         except TimeoutError:
             logger.warning(
-                "%s not done after %.0f s; what is left will be read again", what, seconds,
+                "%s not finished after %.0f s; the next owner reads the rest again", what, seconds,
                 extra=event("handover_timed_out", step=what, seconds=seconds),
             )  # fmt: skip
 

@@ -156,7 +156,7 @@ class Watchdog:
             where = ", ".join(f"{what} (at {place})" for what, place in still.items())
             raise Standstill(
                 f"no progress for {self.stalled_s:g} s, though the services answer: {where}."
-                " This worker is dead and exits: start it again"
+                " This worker is stalled and exits: start it again"
             )
 
     async def _positions(self, consumer: Watched) -> dict[int, int]:
@@ -200,8 +200,8 @@ class LoopGuard:
             silent = 0 if self._alive.is_set() else silent + 1
             if silent > LOOKS_MAX:
                 logger.critical(
-                    "no progress for %g s: the event loop is blocked. This worker is dead and"
-                    " exits: start it again", silent * self._every_s,
+                    "no progress for %g s: the event loop is blocked. This worker is stalled"
+                    " and exits: start it again", silent * self._every_s,
                     extra=event("event_loop_blocked", seconds=silent * self._every_s),
                 )  # fmt: skip
                 self._leave(1)

@@ -92,7 +92,7 @@ class DynamoDBWriter:
             answer = await self._send(left.values())
             unprocessed = self._unprocessed(answer)
             if unprocessed is None or not unprocessed <= left.keys():
-                await waiting.wait("its answer is none")
+                await waiting.wait("malformed response")
                 continue
             taken = left.keys() - unprocessed
             for key in taken:

@@ -42,7 +42,7 @@ async def test_a_standstill_ends_the_process_and_a_restart_goes_on(scene: Scene,
 
     assert await scene.exited(child) == 1
     assert SAID[what] in child.output()
-    assert "This worker is dead" in child.output()
+    assert "This worker is stalled" in child.output()
     assert "Traceback" not in child.output()
     assert scene.progress()[0]["group_offset"] is None
 
@@ -79,7 +79,7 @@ async def test_a_worker_that_waits_for_its_services_is_not_dead(
 
     assert worker.alive
     assert await scene.bodies("bob") == [b"1", b"2", b"3"]
-    assert "This worker is dead" not in scene.log()
+    assert "This worker is stalled" not in scene.log()
 
 
 def _waited(worker: Child) -> int:

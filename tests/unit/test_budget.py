@@ -158,7 +158,7 @@ async def test_a_worker_that_is_held_to_its_budget_says_so(
             await units.reserve(100)
 
     assert [each.getMessage() for each in caplog.records] == [
-        "writing as fast as dynamodb.write_units_per_s_max = 100 allows"
+        "dynamodb.write_units_per_s_max = 100 limits the writes"
     ] * 2
 
 
