@@ -4,7 +4,13 @@ CI has no Docker daemon: what can be known of them without one is tested here.
 """
 
 import re
+import shutil
+import socket
+import subprocess
+import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,12 @@ from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
 from worker.configuration import load_settings
 
 ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+#: The services of docker-compose.yml that run our image.
+OURS = ("init", "worker")
+#: Seconds until the broker's health check must have ended.
+DEADLINE_S = 20.0
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ["worker", "dev"]
 
@@ -24,7 +35,7 @@ LOCKS = ["worker", "dev"]
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     """The services of docker-compose.yml, by name."""
-    services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services: dict[str, Any] = COMPOSE["services"]
     return services
 
 
@@ -63,6 +74,134 @@ def test_the_order_of_a_start(compose: dict[str, Any]) -> None:
     assert compose["init"].get("restart") is None
     for name in ("kafka", "dynamodb", "worker"):
         assert compose[name]["healthcheck"]["test"], name
+
+
+def test_one_service_builds_the_image_and_none_pulls_it(compose: dict[str, Any]) -> None:
+    """Two services that build and name one image side by side fail where the second finds the name
+    taken. Of the other one compose would ask a registry, and none has it."""
+    assert [name for name in compose if "build" in compose[name]] == ["init"]
+    assert compose["init"]["image"] == compose["worker"]["image"]
+    assert compose["worker"]["pull_policy"] == "never"
+
+
+def test_a_signal_reaches_our_services_from_their_first_moment(compose: dict[str, Any]) -> None:
+    """The kernel drops a signal for a process 1 without a handler: an init is process 1, with
+    compose and without it."""
+    for name in OURS:
+        assert compose[name]["init"] is True, name
+        assert "stop_signal" not in compose[name]
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "install --yes --no-install-recommends tini" in last_stage
+    assert 'ENTRYPOINT ["tini", "-s", "--", "poste"]\n' in last_stage
+    assert "STOPSIGNAL" not in DOCKERFILE
+
+
+def test_kafka_and_dynamodb_both_keep_their_data(compose: dict[str, Any]) -> None:
+    """A table that is empty beside a topic that was kept has forgotten the acknowledgements (G4):
+    each writes into a volume with a name, and nothing is in memory alone."""
+    (kafka,), (dynamodb,) = (compose[name]["volumes"] for name in ("kafka", "dynamodb"))
+    command = compose["dynamodb"]["command"]
+
+    assert {volume.split(":")[0] for volume in (kafka, dynamodb)} == set(COMPOSE["volumes"])
+    assert compose["kafka"]["environment"]["KAFKA_LOG_DIRS"] == kafka.split(":")[1]
+    assert command[command.index("-dbPath") + 1] == dynamodb.split(":")[1]
+    assert "-inMemory" not in command
+    # A new volume belongs to root, unless the image has the folder; Kafka's has, and owns it.
+    assert compose["dynamodb"]["user"] == "root"
+
+
+def test_the_broker_logs_warnings_and_errors_alone(compose: dict[str, Any]) -> None:
+    """Its own loggers: the image's variable for the root level takes the root's appenders away, and
+    not even an error would be seen."""
+    environment = compose["kafka"]["environment"]
+
+    assert environment["KAFKA_LOG4J_LOGGERS"] == "kafka=WARN,org.apache.kafka=WARN"
+    assert "KAFKA_LOG4J_ROOT_LOGLEVEL" not in environment
+
+
+def test_a_slow_start_is_no_failure(compose: dict[str, Any]) -> None:
+    """A failed check counts only after the start period; a worker waits for none of its own."""
+    for name in ("kafka", "dynamodb", "worker"):
+        assert float(compose[name]["healthcheck"]["start_period"].removesuffix("s")) >= 30, name
+
+
+def test_the_broker_is_asked_on_its_inner_listener_and_starts_no_jvm(
+    compose: dict[str, Any],
+) -> None:
+    """Every few seconds, for as long as it runs: a JVM takes a third of a core for that."""
+    script = health_script(compose)
+
+    assert "INSIDE://:19092" in compose["kafka"]["environment"]["KAFKA_LISTENERS"]
+    assert "/dev/tcp/localhost/19092" in script
+    assert "kafka" not in script
+    assert "java" not in script
+
+
+def health_script(compose: dict[str, Any]) -> str:
+    """What bash gets, as compose hands it on: it makes one `$` of two."""
+    kind, shell, option, script = compose["kafka"]["healthcheck"]["test"]
+    assert (kind, shell, option) == ("CMD", "bash", "-c")
+    return str(script).replace("$$", "$")
+
+
+def metadata(correlation: bytes, brokers: int) -> bytes:
+    """The first bytes of an answer to a Metadata request, and one byte more."""
+    return b"\0\0\0\x2a" + correlation + brokers.to_bytes(4, "big") + b"\0"
+
+
+@contextmanager
+def broker(answer: bytes | None) -> Iterator[tuple[int, list[bytes]]]:
+    """A port that takes a connection and answers with this; None: it hangs up. Yields the port,
+    and what was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("localhost", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(4096))
+                if answer is not None:
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], asked
+        thread.join(DEADLINE_S)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the check is written for bash")
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [
+        (metadata(b"post", 1), True),
+        (metadata(b"post", 0), False),
+        (metadata(b"else", 1), False),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", False),
+        (b"", False),
+        (None, False),
+    ],
+)
+def test_a_broker_is_healthy_when_it_answers_and_counts_itself(
+    compose: dict[str, Any], answer: bytes | None, healthy: bool
+) -> None:
+    """The script of docker-compose.yml, run here: that a port is open says nothing, since a broker
+    listens before it takes part."""
+    with broker(answer) as (port, asked):
+        script = health_script(compose).replace("19092", str(port))
+        done = subprocess.run(["bash", "-c", script], check=False, timeout=DEADLINE_S)
+
+    assert (done.returncode == 0) is healthy
+    # As tests/services/ready.py asks: size, Metadata, version 1, correlation id, no client id, [].
+    assert asked == [b"\0\0\0\x0e\0\x03\0\x01post\xff\xff\0\0\0\0"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the check is written for bash")
+def test_a_broker_that_does_not_listen_is_unhealthy(compose: dict[str, Any]) -> None:
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    script = health_script(compose).replace("19092", str(port))
+
+    assert subprocess.run(["bash", "-c", script], check=False, timeout=DEADLINE_S).returncode != 0
 
 
 def test_the_environment_is_a_configuration(compose: dict[str, Any]) -> None:
@@ -108,7 +247,9 @@ def test_the_image_is_pinned_and_runs_as_a_user() -> None:
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", bases.pop())
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.search(r"(?m)^USER [1-9]\d*$", last_stage)
-    assert 'ENTRYPOINT ["poste"]\nCMD ["worker"]\n' in last_stage
+    assert '"poste"]\nCMD ["worker"]\n' in last_stage
+    # useradd warns of a system user with an id of 1000 or above.
+    assert "RUN useradd --uid 10001 --create-home poste\n" in last_stage
     assert "--require-hashes -r requirements/worker.txt" in DOCKERFILE
 
 
