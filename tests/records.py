@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from poste_restante.message import Message
 from poste_restante.position import Position
 from worker.record import RecordHeader
+from worker.resume import LogState
 
 TOPIC = "undelivered-messages"
 #: 2026-01-01T00:00:00Z, epoch milliseconds.
@@ -23,6 +24,11 @@ class MadeRecord:
     timestamp: int | None = NEW_YEAR_MS
     partition: int = 3
     topic: str = TOPIC
+
+
+def stable_log(start: int, end: int) -> LogState:
+    """A partition's log without an open transaction: all of it can be read."""
+    return LogState(start, end, stable_end=end)
 
 
 def message(

@@ -27,19 +27,20 @@ from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
 from worker.flush import Flusher
+from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
 from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
 from worker.key_sample import KeySample, log_mixed_partitioners
-from worker.lives import Assignment, BatchLimits, RecordBatch
+from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
 from worker.logs import SERVICES_LOGGER, event, logging_config
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
-from worker.readiness import Readiness, readiness
 from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
 from worker.start_line import log_start
 from worker.status import Phase, WorkerStatus
+from worker.transactions import OpenTransactions
 from worker.transport import BatchTransport, Rules, WholeBatches
 from worker.watchdog import LoopGuard, Watchdog
 from worker.writer import DynamoDBWriter
@@ -64,6 +65,7 @@ class Resources(mode.Service):
         self.flusher: Flusher | None = None
         self.dead_letter_report = DeadLetterReport()
         self._key_sample = KeySample()
+        self.health = Health(transport.status)
         self._open = AsyncExitStack()
 
     async def on_start(self) -> None:
@@ -74,20 +76,24 @@ class Resources(mode.Service):
         hang_up_as_terminate()
         settings, kafka, status = self.settings, self.settings.kafka, self.transport.status
         log_start(settings)
-        await self._open.enter_async_context(serve_health(settings.http, self._readiness))
-        waiters = Waiters()
+        await self._open.enter_async_context(serve_health(settings.http, self.health.readiness))
+        waiters, store_wait = Waiters(), LastWait(status, Phase.WAITING_FOR_DYNAMODB)
         status.enter(Phase.WAITING_FOR_DYNAMODB)
         store = await self._open.enter_async_context(
             open_store(
                 calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
                 timeout_s=settings.dynamodb.timeout_s,
                 waiters=waiters,
+                on_wait=store_wait,
             )
         )
         progress = DynamoDBProgress(store, settings.dynamodb.table, kafka.topic)
         await progress.table()
         status.enter(Phase.WAITING_FOR_KAFKA)
-        await wait_for_topics(kafka, [kafka.topic, kafka.dead_letters_topic])
+        await wait_for_topics(
+            kafka, [kafka.topic, kafka.dead_letters_topic],
+            on_wait=LastWait(status, Phase.WAITING_FOR_KAFKA),
+        )  # fmt: skip
         options = client_options(kafka)
         log = KafkaLog(topic=kafka.topic, group=kafka.group, client_options=options)
         self._open.push_async_callback(log.stop)
@@ -129,13 +135,36 @@ class Resources(mode.Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
+        self._check(log, progress, store_wait)
         status.enter(Phase.JOINING)
 
-    def _readiness(self) -> Readiness:
-        status = self.transport.status
-        if status.phase in {Phase.JOINING, Phase.JOINED}:
-            return readiness(status, self.transport.app.consumer.current)
-        return readiness(status, Assignment())  # the consumer is not there yet, or leaves
+    def _check(self, log: KafkaLog, progress: DynamoDBProgress, store_wait: LastWait) -> None:
+        """From here on the services are asked whether they answer."""
+        settings, consumer = self.settings, self.transport.app.consumer
+        transactions = OpenTransactions(
+            brokers=settings.kafka.bootstrap_servers,
+            topic=settings.kafka.topic,
+            warn_s=settings.transaction_warn_s,
+        )
+
+        async def ask_kafka() -> None:
+            partitions = sorted(consumer.current.lives)
+            # Of some partition even without any of our own: does the broker answer?
+            states = await log.states(partitions or [0])
+            transactions.look({partition: states[partition] for partition in partitions})
+
+        limit_s = settings.unready_after_s
+        checks = [
+            ServiceCheck("Kafka", ask_kafka, unready_after_s=limit_s),
+            ServiceCheck(
+                "DynamoDB", progress.table, unready_after_s=limit_s, cause=store_wait.last
+            ),
+        ]
+        self.health.include(
+            assignment=lambda: consumer.current, checks=checks, notes=transactions.notes
+        )
+        for check in checks:
+            self.add_future(check.watch())
 
     def _watch(self, watchdog: Watchdog) -> None:
         """From here on a standstill ends the process."""

@@ -24,10 +24,15 @@ NOTHING = {TopicPartition("", -1)}
 
 
 class Fetched(NamedTuple):
-    """What one fetch brought of a partition, and whether it reached the log's end."""
+    """What one fetch brought of a partition.
+
+    caught_up: it reached the stable end, there is nothing more to read now. held_back: a
+    transaction was open behind it then, so it did not reach the log's end.
+    """
 
     records: Sequence[Record]
     caught_up: bool
+    held_back: bool = False
 
 
 class Fetching(Protocol):
@@ -72,7 +77,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             max_records=self.consumer.current.records_wanted(),
         )
         return {
-            tp: Fetched(records, await self._caught_up(consumer, tp))
+            tp: Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
             for tp, records in fetched.items()
         }
 
@@ -84,6 +89,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return end is not None and await consumer.position(tp) >= end
         except IllegalStateError:  # revoked meanwhile
             return False
+
+    def _held_back(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> bool:
+        try:
+            stable_end, end = consumer.last_stable_offset(tp), consumer.highwater(tp)
+        except IllegalStateError:  # revoked meanwhile
+            return False
+        return stable_end is not None and end is not None and stable_end < end
 
     async def positions(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Where the client library reads on: behind markers and what it has left out."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 #: which its topic accepts more than the source topic.
 DETAIL_BYTES_MAX = 1024
 #: Seconds between two log lines while the broker is waited for.
-_LOG_EVERY_S = 10.0
+_LOG_EVERY_S = 30.0
 #: Seconds that closing may take: a producer of a broker that is away would wait for it for ever.
 _STOP_S_MAX = 5.0
 #: Bytes of a request: no limit of ours, the topic's `max.message.bytes` is the one that counts.

@@ -33,7 +33,7 @@ from worker.direct import DirectClient
 from worker.dynamodb_faults import Limit, Wait, malformed, meaning, short
 from worker.errors import OperatorError
 from worker.gathering import GATHER_S, GatheringClient
-from worker.logs import event
+from worker.logs import Seldom, event
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,6 @@ CALLS_IN_FLIGHT_MAX = 16
 TIMEOUT_S = 5.0
 #: Connections: twice the calls in flight, so that a connection that is being closed is no limit.
 _POOL_PER_CALL = 2
-#: Seconds between two log lines about a store that is waited for.
-_LOG_EVERY_S = 10.0
 #: What AWS's logs call us.
 _USER_AGENT = f"poste-restante botocore/{botocore.__version__}"
 #: Refusals of one call that may pass, of its signature, its credentials or the store's certificate,
@@ -92,6 +90,7 @@ class Store:
     PreparedWrite, for which a client of aiobotocore's must be a DirectClient. waiters: counts the
     callers that wait. sleep, random, clock: as `asyncio.sleep`, `random.random` and
     `time.monotonic`. refusals_max: refusals of one call that may pass, until one is raised.
+    on_wait: told, in one line, why a call is made again.
     """
 
     refusals_max = REFUSALS_MAX
@@ -102,6 +101,7 @@ class Store:
         *,
         calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
         waiters: Waiters | None = None,
+        on_wait: Callable[[str], object] = lambda _: None,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
@@ -109,10 +109,11 @@ class Store:
         self._client = client
         self._in_flight = asyncio.Semaphore(calls_in_flight_max)
         self.waiters = waiters or Waiters()
+        self._on_wait = on_wait
         self.sleep = sleep
         self.random = random
         self.clock = clock
-        self._said_at_s: float | None = None
+        self._line = Seldom(clock)
 
     async def call(
         self, operation: str, *, any_of: Collection[str] = (), **arguments: Any
@@ -170,16 +171,15 @@ class Store:
 
     def note(self, wait: Wait) -> None:
         """A call is made again after this."""
+        self._on_wait(wait.why)
 
     def waiting(self, what: str) -> Waiting:
         """The waits of one caller, which begins with short ones. A context manager."""
         return Waiting(self, what)
 
     def say_waiting(self, what: str, why: str, for_s: float) -> None:
-        """One log line, at most every `_LOG_EVERY_S`, however many callers wait."""
-        now_s = self.clock()
-        if self._said_at_s is None or now_s - self._said_at_s >= _LOG_EVERY_S:
-            self._said_at_s = now_s
+        """One log line, at most twice a minute, however many callers wait."""
+        if self._line.is_due():
             logger.warning(
                 "waiting for DynamoDB: %s for %.1f s: %s", what, for_s, why,
                 extra=event("dynamodb_waiting", work=what, seconds=round(for_s, 1), reason=why),
@@ -203,6 +203,7 @@ async def open_store(
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX,
     timeout_s: float = TIMEOUT_S,
     waiters: Waiters | None = None,
+    on_wait: Callable[[str], object] = lambda _: None,
     gather_s: float = GATHER_S,
     kind: type[Store] = Store,
 ) -> AsyncIterator[Store]:
@@ -221,10 +222,12 @@ async def open_store(
         user_agent=_USER_AGENT,  # botocore's own is put together anew for every call
     )
     async with AsyncExitStack() as stack:
-        opener = kind(_Opener(config, stack), waiters=waiters)
+        opener = kind(_Opener(config, stack), waiters=waiters, on_wait=on_wait)
         direct: Any = await opener.call("open")
         called = GatheringClient(direct, gather_s=gather_s) if gather_s else direct
-        yield kind(called, calls_in_flight_max=calls_in_flight_max, waiters=waiters)
+        yield kind(
+            called, calls_in_flight_max=calls_in_flight_max, waiters=waiters, on_wait=on_wait
+        )
 
 
 class _Opener:

@@ -26,7 +26,7 @@ from aiokafka.errors import (
 
 from worker.backoff import backoff_delays
 from worker.errors import ConfigurationError, OperatorError
-from worker.logs import event
+from worker.logs import Seldom, event
 from worker.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -232,12 +232,17 @@ def refused(where: str, error: KafkaError) -> OperatorError:
     )
 
 
-async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
+async def wait_for_topics(
+    kafka: KafkaSettings,
+    topics: Iterable[str],
+    on_wait: Callable[[str], object] = lambda _: None,
+) -> int:
     """For the worker's start: waits for a broker that is away, without end and saying so.
 
+    on_wait: told, in one line, why it is waited for.
     Returns the partition count of the first topic. Raises OperatorError for a missing topic.
     """
-    options, wanted = client_options(kafka), list(topics)
+    options, wanted, line = client_options(kafka), list(topics), Seldom()
     for delay_s in backoff_delays(random.random, first_s=0.5):
         admin = AIOKafkaAdminClient(**options)
         try:
@@ -246,12 +251,13 @@ async def wait_for_topics(kafka: KafkaSettings, topics: Iterable[str]) -> int:
         except (KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, KafkaError) and not error.retriable:
                 raise refused(kafka.bootstrap_servers, error) from None
-            logger.warning(
-                "waiting for Kafka at %s: %s", kafka.bootstrap_servers, error,
-                extra=event(
-                    "kafka_waiting", brokers=kafka.bootstrap_servers, reason=str(error)
-                ),
-            )  # fmt: skip
+            why = str(error) or type(error).__name__
+            on_wait(why)
+            if line.is_due():
+                logger.warning(
+                    "waiting for Kafka at %s: %s", kafka.bootstrap_servers, why,
+                    extra=event("kafka_waiting", brokers=kafka.bootstrap_servers, reason=why),
+                )  # fmt: skip
         else:
             if missing := [topic for topic in wanted if topic not in found]:
                 raise missing_topic(missing[0])

@@ -93,7 +93,7 @@ class Life:
     a mailbox or a dead letter. committed: up to where the group's offset needs no commit.
     confirmed: the group's offset as it was last confirmed; not known after a lower start.
     stored: progress as this life last saw it in the table. caught_up: the last fetch reached the
-    log's end.
+    stable end. held_back: a transaction was open behind that.
     """
 
     assignment: "Assignment"
@@ -104,6 +104,7 @@ class Life:
     committed: int = field(init=False)
     confirmed: int | None = field(init=False)
     caught_up: bool = False
+    held_back: bool = False
     last: Fingerprint | None = None
     dead_in_a_row: int = 0
     in_work: RecordBatch | None = None
@@ -122,10 +123,10 @@ class Life:
     def epoch(self) -> int:
         return self.stored.epoch
 
-    def add(self, records: Sequence[Record], *, caught_up: bool) -> None:
+    def add(self, records: Sequence[Record], *, caught_up: bool, held_back: bool = False) -> None:
         """Records as fetched, in log order, none below `fetched`."""
         assert records[0].offset >= self.fetched
-        self.caught_up = caught_up
+        self.caught_up, self.held_back = caught_up, held_back
         self.waiting.extend(records)
         self.waiting_bytes += sum(map(record_bytes, records))
         self.fetched = records[-1].offset + 1
@@ -174,8 +175,13 @@ class Life:
         self.committed = self.confirmed = offset
 
     def progress(self, now_ms: int) -> Progress:
-        """Progress of all that is durable in this life, as it should stand in the table."""
-        caught_up = self.caught_up and self.durable == self.fetched
+        """Progress of all that is durable in this life, as it should stand in the table.
+
+        It is caught up at the log's true end only. `poste rewind --minutes` rests on that: what is
+        appended after that instant is not durable before it, while records that a transaction held
+        back are older than the instant in which they could be read.
+        """
+        caught_up = self.caught_up and not self.held_back and self.durable == self.fetched
         return replace(
             self.stored,
             next=self.durable,
@@ -295,11 +301,18 @@ class Assignment:
             limits = self._limits(WAITING_RECORDS_MAX // count, WAITING_BYTES_MAX // count)
         return max(1, min(limits.records_max, int(limits.bytes_max // self._record_bytes)))
 
-    def add(self, partition: int, records: Sequence[Record], *, caught_up: bool) -> None:
+    def add(
+        self,
+        partition: int,
+        records: Sequence[Record],
+        *,
+        caught_up: bool,
+        held_back: bool = False,
+    ) -> None:
         """Records fetched for a partition of this assignment."""
         life = self.lives[partition]
         before = life.waiting_bytes
-        life.add(records, caught_up=caught_up)
+        life.add(records, caught_up=caught_up, held_back=held_back)
         average = (life.waiting_bytes - before) / len(records)
         # Up at once, down slowly: the next fetch of large records must not be a huge one.
         self._record_bytes = max(1.0, average, 0.9 * self._record_bytes + 0.1 * average)

@@ -32,26 +32,34 @@ class KafkaLog:
         self.group = group
         self._options = dict(client_options)
         self._consumer: AIOKafkaConsumer | None = None
+        self._uncommitted: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
         self._peeking = asyncio.Lock()
 
     async def start(self) -> None:
         """Raises KafkaConnectionError when no broker answers."""
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = self._new_consumer("read_committed")
+        self._uncommitted = self._new_consumer("read_uncommitted")
+        self._admin = AIOKafkaAdminClient(**self._options)
+        await self._consumer.start()
+        await self._uncommitted.start()
+        await self._admin.start()
+
+    def _new_consumer(self, isolation_level: str) -> AIOKafkaConsumer:
+        """The isolation level says which end a consumer is told, and there is one for each."""
+        return AIOKafkaConsumer(
             **self._options,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             max_partition_fetch_bytes=PEEK_BYTES,
         )
-        self._admin = AIOKafkaAdminClient(**self._options)
-        await self._consumer.start()
-        await self._admin.start()
 
     async def stop(self) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
+        for consumer in (self._consumer, self._uncommitted):
+            if consumer is not None:
+                await consumer.stop()
         if self._admin is not None:
             await self._admin.close()
 
@@ -64,10 +72,12 @@ class KafkaLog:
 
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
         tps = self._tps(partitions)
+        assert self._uncommitted is not None, "start() first"
         async with asyncio.timeout(ANSWER_S_MAX):
             starts = await self._reader().beginning_offsets(tps)
-            ends = await self._reader().end_offsets(tps)
-        return {tp.partition: LogState(start=starts[tp], end=ends[tp]) for tp in tps}
+            stable_ends = await self._reader().end_offsets(tps)
+            ends = await self._uncommitted.end_offsets(tps)  # last: it is not below the other
+        return {tp.partition: LogState(starts[tp], ends[tp], stable_ends[tp]) for tp in tps}
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         assert self._admin is not None, "start() first"

@@ -15,6 +15,8 @@ from worker.errors import OperatorError
 
 #: Seconds in which one message (by its text before formatting) of a client library passes once.
 REPEAT_S = 10.0
+#: Seconds between two lines about something that lasts, as a wait for a service.
+LASTING_S = 30.0
 #: Distinct messages that are remembered for that; the oldest goes first.
 REMEMBERED_MAX = 256
 
@@ -73,6 +75,22 @@ def _is_passing(record: logging.LogRecord) -> bool:
     arguments = record.args if isinstance(record.args, tuple) else ()
     kinds = (each if isinstance(each, type) else type(each) for each in arguments)
     return any(kind.__name__ in PASSING_ERRORS for kind in kinds)
+
+
+class Seldom:
+    """Tells whether the next line about something that lasts is due: at most twice a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_s: float | None = None
+
+    def is_due(self) -> bool:
+        """Return whether to log; then the next line is due `LASTING_S` seconds later."""
+        now_s = self._clock()
+        if self._last_s is not None and now_s - self._last_s < LASTING_S:
+            return False
+        self._last_s = now_s
+        return True
 
 
 class OneLine(logging.Filter):

@@ -36,7 +36,7 @@ class Log(Protocol):
     """
 
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
-        """Log start and end of each; the end as readers of committed records see it."""
+        """Log start, end and stable end of each, the stable end not above the end."""
         ...
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
@@ -44,7 +44,8 @@ class Log(Protocol):
         ...
 
     async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """The first offset at or after a time (epoch milliseconds); the log's end if none is."""
+        """The first offset at or after a time (epoch milliseconds) that readers of committed
+        records see; the stable end if there is none."""
         ...
 
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
@@ -141,7 +142,7 @@ class Opener:
                 for p, progress in stored.items()
                 if progress is not None
                 and progress.last is not None
-                and states[p].start < progress.next <= states[p].end
+                and states[p].start < progress.next <= states[p].stable_end
             }
         )
         return {

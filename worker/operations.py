@@ -35,7 +35,8 @@ class Standing:
 
     @property
     def lag(self) -> int:
-        """Offsets from progress to the log's end; from the log's start where there is none."""
+        """Offsets from progress to the log's true end, what a transaction holds back included; from
+        the log's start where there is none."""
         return self.log.end - (self.log.start if self.progress is None else self.progress.next)
 
 
@@ -114,7 +115,12 @@ class Office:
         ]
 
     async def skip(self, partition: int, to: str, now_ms: int) -> Plan:
-        """The move of one partition forward, to an offset, a time, or the log's end."""
+        """The move of one partition forward, to an offset, a time, or the log's end.
+
+        The end is the stable one, and a time leads no further: what an open transaction holds back
+        was not there to be left out, and is delivered when it is committed. An offset above it
+        leaves that out too.
+        """
         (standing,) = await self.standings([partition])
         old = _progress_of(standing)
         target = await self._target(standing, to)
@@ -179,7 +185,7 @@ class Office:
 
     async def _target(self, standing: Standing, to: str) -> int:
         if to == "end":
-            return standing.log.end
+            return standing.log.stable_end
         if re.fullmatch(r"\d{1,19}", to, re.ASCII):
             return int(to)
         try:

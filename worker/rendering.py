@@ -88,6 +88,7 @@ def _partition(standing: "Standing") -> dict[str, Any]:
         "next": progress.next if progress else None,
         "log_start": standing.log.start,
         "log_end": standing.log.end,
+        "stable_end": standing.log.stable_end,
         "lag": standing.lag,
         "group_offset": standing.group,
         "dead_letters_in_a_row": progress.dead_in_a_row if progress else 0,
@@ -107,16 +108,33 @@ def progress(office: "Office", standings: Sequence["Standing"]) -> None:
     """For a person: one line per partition."""
     from rich.table import Table
 
-    columns = ("partition", "epoch", "origin", "next", "start", "end", "lag", "group",
+    columns = ("partition", "epoch", "origin", "next", "start", "stable end", "end", "lag", "group",
                "dead", "written at")  # fmt: skip
     table = Table(*columns, box=None)
-    names = ("partition", "epoch", "origin", "next", "log_start", "log_end", "lag", "group_offset",
+    names = ("partition", "epoch", "origin", "next", "log_start", "stable_end", "log_end", "lag",
+             "group_offset",
              "dead_letters_in_a_row", "written_at")  # fmt: skip
     for standing in standings:
         found = _partition(standing)
         table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
     _console().print(f"{office.table.topic} -> {office.settings.dynamodb.table}", style="bold")
     _console().print(table)
+    for standing in standings:
+        if standing.log.held_back:
+            print(_held_back(office, standing))
+
+
+def _held_back(office: "Office", standing: "Standing") -> str:
+    """A topic with transactions is often so for a moment; what lasts has to be mended."""
+    from worker.transactions import how_to_abort
+
+    partition, log = standing.partition, standing.log
+    brokers = office.settings.kafka.bootstrap_servers
+    return (
+        f"partition {partition}: an open transaction holds back {log.held_back} offsets from"
+        f" {log.stable_end} on; if that lasts, "
+        + how_to_abort(brokers, office.table.topic, partition, log.stable_end)
+    )
 
 
 def _console() -> "Console":

@@ -20,10 +20,21 @@ from worker.record import Fingerprint
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What the broker holds of a partition: offsets from `start` up to, not including, `end`."""
+    """What the broker holds of a partition: offsets from `start` up to, not including, `end`.
+
+    stable_end: up to where a reader of committed records sees it, below `end` while a transaction
+    is open. Which of the two a rule needs is said there: what has been read, or is to be read now,
+    is below `stable_end`; what this log can have given to anybody is below `end`.
+    """
 
     start: int
     end: int
+    stable_end: int
+
+    @property
+    def held_back(self) -> int:
+        """Offsets that wait for the end of a transaction."""
+        return max(0, self.end - self.stable_end)
 
 
 class NoteKind(StrEnum):
@@ -108,15 +119,20 @@ def first_progress(
     log holds none, so its end. A group's offset that retention has passed is taken as it is:
     `plan_resume` then reports the gap.
 
+    A start at the end, or at a time behind it, is one at the stable end, as Kafka's own `latest` is
+    to a reader of committed records: what an open transaction holds back is delivered when it is
+    committed. A group's offset is judged by the true end: the consumer that is taken over from may
+    have read what was not committed yet.
+
     Raises OperatorError for a start at the group's offset where it has none, or one that this
     log cannot have given it.
     """
     if partition >= table.partitions or start.beginning is Beginning.EARLIEST:
         offset = log.start
     elif start.beginning is Beginning.LATEST:
-        offset = log.end
+        offset = log.stable_end
     elif start.beginning is Beginning.TIME:
-        offset = log.end if at_time is None else min(max(at_time, log.start), log.end)
+        offset = log.stable_end if at_time is None else min(max(at_time, log.start), log.stable_end)
     elif group is None:
         raise OperatorError(
             f'{table.topic}-{partition}: kafka.start is "group", but the group has no offset'
@@ -190,15 +206,21 @@ def _doubt(
     log: LogState,
     last_record: Fingerprint | None,
 ) -> str | None:
-    """Why this is not the log, or not the epoch, that the progress is about."""
+    """Why this is not the log, or not the epoch, that the progress is about.
+
+    What was read was below the stable end, which never goes back: progress above it is about
+    another log, and the last record could not be compared. Progress that has no last record may be
+    an operator's skip of what an open transaction holds back, so the true end judges that.
+    """
     if progress.epoch != table.epoch:
         return (
             f"{name}: its progress is of epoch {progress.epoch}, the table's epoch is"
             f" {table.epoch}: an opening of an epoch was not finished; stop the workers and run"
             " `poste epoch`"
         )
-    if progress.next > log.end:
-        found = f"progress {progress.next} is above the log's end {log.end}"
+    end = log.end if progress.last is None else log.stable_end
+    if progress.next > end:
+        found = f"progress {progress.next} is above the log's end {end}"
     elif None not in (progress.last, last_record) and progress.last != last_record:
         found = f"the record at {progress.next - 1} is not the one that was read there"
     else:
@@ -248,7 +270,11 @@ def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
 def plan_skip(
     *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
 ) -> Progress:
-    """Progress after a skip: what lies between is never read. Raises OperatorError."""
+    """Progress after a skip: what lies between is never read. Raises OperatorError.
+
+    An offset up to the log's true end may be named: what an open transaction holds back can be left
+    out too, on purpose.
+    """
     name = f"{topic}-{partition}"
     if to < progress.next:
         raise OperatorError(

@@ -236,6 +236,15 @@ class Settings(BaseSettings):
         description="seconds without progress, though there is something to do and the services"
         " answer, until a worker considers itself stalled and exits",
     )  # fmt: skip
+    unready_after_s: float = Field(
+        15.0, gt=0, le=86_400,
+        description="seconds without an answer of Kafka or DynamoDB until `/readyz` says 503",
+    )  # fmt: skip
+    transaction_warn_s: float = Field(
+        60.0, gt=0, le=86_400,
+        description="seconds that an open transaction may hold back a partition until the worker"
+        " logs how to abort it",
+    )  # fmt: skip
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="of the worker's log, on standard error"
     )

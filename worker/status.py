@@ -42,6 +42,11 @@ class WorkerStatus:
             self.phase, self.since_s = phase, self._clock()
         self.detail = detail
 
+    def explain(self, phase: Phase, detail: str) -> None:
+        """Give a phase another detail, unless the worker is in another phase by now."""
+        if self.phase is phase:
+            self.detail = detail
+
     @property
     def text(self) -> str:
         """The phase in words, with its detail: `joining: the group denies Read`."""

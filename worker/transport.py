@@ -314,12 +314,12 @@ class BatchConsumer(driver.Consumer):
         if assignment is not self.current:
             await self._undo(fetched)
             return False
-        for tp, (records, caught_up) in fetched.items():
+        for tp, (records, caught_up, held_back) in fetched.items():
             if await self._follows(assignment.lives[tp.partition], records):
-                assignment.add(tp.partition, records, caught_up=caught_up)
+                assignment.add(tp.partition, records, caught_up=caught_up, held_back=held_back)
             else:
                 await self._back(assignment, {tp.partition})
-        return bool(fetched) and all(caught_up for _, caught_up in fetched.values())
+        return bool(fetched) and all(found.caught_up for found in fetched.values())
 
     async def _fetch_doubtful(self, assignment: Assignment, partitions: set[int]) -> None:
         """Fetch partitions of one of which aiokafka may not be able to read some record.

@@ -89,8 +89,9 @@ def moving(
 ) -> dict[str, int]:
     """What should be moving in the partitions of an assignment, and where each stands. Pure.
 
-    positions, ends: of partitions, where known. waiting: somebody waits for the store, or for
-    the broker to take dead letters.
+    positions, ends: of partitions, where known; an end is the stable one, up to which it can be
+    read: what a transaction holds back is nobody's standstill. waiting: somebody waits for the
+    store, or for the broker to take dead letters.
     """
     found: dict[str, int] = {}
     for partition, life in assignment.lives.items():
@@ -145,7 +146,7 @@ class Watchdog:
             return
         if assignment is not consumer.current:
             assignment = Assignment()
-        ends = {partition: state.end for partition, state in states.items()}
+        ends = {partition: state.stable_end for partition, state in states.items()}
         still = self._standing.look(
             {
                 TURNS: turns,

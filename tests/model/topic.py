@@ -91,7 +91,7 @@ class Topic:
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
         await self._stage.gate("states")
         logs = {p: self.current(p) for p in partitions}
-        return {p: LogState(log.start, log.end) for p, log in logs.items()}
+        return {p: LogState(log.start, log.end, stable_end=log.end) for p, log in logs.items()}
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         return {p: self.groups[p] for p in partitions}

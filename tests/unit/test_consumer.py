@@ -206,7 +206,7 @@ async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
 
     async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
         fetched = fetches.pop(0)
-        order.append([records[0].offset for records, _ in fetched.values()])
+        order.append([records[0].offset for records, *_ in fetched.values()])
         return fetched
 
     async def sleep(seconds: float) -> None:

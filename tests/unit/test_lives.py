@@ -217,6 +217,17 @@ async def test_only_what_is_durable_is_committed() -> None:
     assert life.progress(100).group == 15
 
 
+async def test_caught_up_is_not_claimed_while_a_transaction_holds_records_back() -> None:
+    """They are older than the instant in which they can be read; a rewind by minutes would begin
+    behind them (G1)."""
+    assignment = opened(0)
+    assignment.add(0, records(10), caught_up=True, held_back=True)
+    with one(assignment.cut(0.0)):
+        pass
+
+    assert assignment.lives[0].progress(99).caught_up_at_ms is None
+
+
 async def test_caught_up_is_not_claimed_while_records_wait() -> None:
     """A partition is caught up when what was fetched to the log's end is durable."""
     assignment = opened(0, limits=BatchLimits(records_max=1))

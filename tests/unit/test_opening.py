@@ -56,7 +56,7 @@ class FakeLog:
 
     def __init__(self, *groups: int | None, start: int = 0, last: Fingerprint = PRINT) -> None:
         self.groups = dict(enumerate(groups))
-        self.start, self.end = start, 100
+        self.start, self.end, self.held_back = start, 100, 0
         self.last = last
         self.asked: dict[int, int] = {}
         self.away = False
@@ -64,7 +64,7 @@ class FakeLog:
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
         if self.away:
             raise KafkaConnectionError("away")
-        return {p: LogState(self.start, self.end) for p in partitions}
+        return {p: LogState(self.start, self.end, self.end - self.held_back) for p in partitions}
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         return {p: self.groups[p] for p in partitions}
@@ -91,6 +91,17 @@ async def test_partitions_are_resumed_at_progress() -> None:
     assert answers == {0: Opened(40, progress(40), 40), 1: Opened(50, progress(50), 50)}
     assert log.asked == {0: 39, 1: 49}
     assert store.written == []
+
+
+async def test_a_record_above_the_stable_end_is_not_asked_for() -> None:
+    """The broker would not answer until the transaction ends; the partition is in doubt without it
+    (G4)."""
+    store, log = Store(progress(40), progress(50)), FakeLog(40, 50)
+    log.held_back = 55
+    answers = await opener(store, log).open([0, 1])
+    assert log.asked == {0: 39}
+    assert isinstance(answers[0], Opened)
+    assert isinstance(answers[1], Closed)
 
 
 @pytest.mark.parametrize("group", [None, 35])

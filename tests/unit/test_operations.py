@@ -7,6 +7,7 @@ import pytest
 
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
+from tests.records import stable_log
 from worker.dynamodb import Store
 from worker.errors import OperatorError
 from worker.operations import Office, Plan
@@ -19,7 +20,7 @@ TOPIC = Settings().kafka.topic
 TABLE = TableRecord(table_id="t1", topic=TOPIC, partitions=2, epoch=1)
 NOW = 90_000_000
 #: Each partition's log, 1 offset a second, up to NOW.
-LOG = {0: LogState(start=0, end=45_000), 1: LogState(start=15_000, end=45_000)}
+LOG = {0: stable_log(0, 45_000), 1: stable_log(15_000, 45_000)}
 
 
 class Died(Exception):  # noqa: N818 - said as a state
@@ -110,6 +111,22 @@ async def test_a_standing_is_what_progress_log_and_group_say() -> None:
     first, second = await office.standings()
     assert (first.lag, first.group, first.log) == (5_000, 40_000, LOG[0])
     assert (second.lag, second.group, second.progress) == (30_000, None, None)
+
+
+async def test_a_lag_counts_what_a_transaction_holds_back() -> None:
+    """It waits for its users as well (G1)."""
+    made = await world(at(40_000), None)
+    made.broker.log[0] = LogState(start=0, end=45_000, stable_end=40_000)
+    first, _ = await (await made.office()).standings()
+    assert (first.lag, first.log.held_back) == (5_000, 5_000)
+
+
+async def test_a_skip_to_the_end_keeps_what_a_transaction_holds_back() -> None:
+    """It was not there to be left out, and comes when it is committed (G1, G10)."""
+    made = await world(at(40_000), None)
+    made.broker.log[0] = LogState(start=0, end=45_000, stable_end=41_000)
+    (move,) = (await (await made.office()).skip(0, "end", NOW)).moves
+    assert move.new.next == 41_000
 
 
 @pytest.mark.parametrize(
@@ -242,7 +259,7 @@ async def test_a_target_that_is_none_is_refused(to: str) -> None:
 async def test_an_epoch_begins_every_partition_at_its_logs_start() -> None:
     """Those without progress too; then, last, the table record is of that epoch (G4, G10)."""
     made = await world(at(40_000), None)
-    made.broker.log[0] = LogState(start=7, end=9)
+    made.broker.log[0] = stable_log(7, 9)
     office = await made.office()
     plan = await office.epoch(NOW)
     await office.make(plan)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from poste_restante.position import EPOCH_MAX, WINDOW_SIZE
 from poste_restante.table import TableRecord
+from tests.records import stable_log
 from worker.errors import OperatorError, TableReplaced
 from worker.progress import Progress
 from worker.record import Fingerprint
@@ -33,8 +34,8 @@ PROGRESS = Progress(
     table_id="t1", epoch=2, next=3 * W + 500, origin=0, last=LAST, group=3 * W, dead_in_a_row=7,
     written_at_ms=9,
 )  # fmt: skip
-LOG = LogState(start=0, end=5 * W)
-SHORT_LOG = LogState(start=10, end=90)
+LOG = stable_log(0, 5 * W)
+SHORT_LOG = stable_log(10, 90)
 NOW_MS = 1_000
 
 
@@ -95,15 +96,15 @@ def test_a_lower_start_is_never_below_the_origin() -> None:
 
 def test_a_border_that_retention_has_eaten_is_the_next_one() -> None:
     """At or below progress, else progress itself (G2)."""
-    assert opened(group=W + 7, log=LogState(W + 1, 5 * W)).position == 2 * W
-    assert opened(group=W + 7, log=LogState(W, 5 * W)).position == W
-    late = opened(group=W + 7, log=LogState(3 * W + 1, 5 * W))
+    assert opened(group=W + 7, log=stable_log(W + 1, 5 * W)).position == 2 * W
+    assert opened(group=W + 7, log=stable_log(W, 5 * W)).position == W
+    late = opened(group=W + 7, log=stable_log(3 * W + 1, 5 * W))
     assert (late.position, late.progress, late.notes) == (PROGRESS.next, PROGRESS, ())
 
 
 def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
     """Origin and start are the log's start; the error names what is lost (G1)."""
-    opening = opened(group=3 * W, log=LogState(4 * W + 5, 5 * W))
+    opening = opened(group=3 * W, log=stable_log(4 * W + 5, 5 * W))
 
     assert opening.position == 4 * W + 5
     moved = replace(PROGRESS, next=4 * W + 5, origin=4 * W + 5, last=None)
@@ -116,8 +117,8 @@ def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
 @pytest.mark.parametrize(
     ("progress", "log", "last_record", "word"),
     [
-        (PROGRESS, LogState(0, PROGRESS.next - 1), None, "end"),
-        (PROGRESS, LogState(0, 0), None, "end"),
+        (PROGRESS, stable_log(0, PROGRESS.next - 1), None, "end"),
+        (PROGRESS, stable_log(0, 0), None, "end"),
         (PROGRESS, LOG, Fingerprint(5, 7), "not the one"),
         (PROGRESS, LOG, Fingerprint(6, 6), "not the one"),
         (replace(PROGRESS, epoch=1), LOG, LAST, "epoch 1"),
@@ -143,9 +144,22 @@ def test_a_record_that_is_gone_or_unknown_is_not_compared(
     assert isinstance(plan(replace(PROGRESS, last=last), last_record=there), Opening)
 
 
+def test_progress_above_the_stable_end_is_another_log_unless_it_was_skipped_to() -> None:
+    """What was read was below the stable end, which never goes back; a skip may lead above it
+    (G4, G10)."""
+    held_back = LogState(0, PROGRESS.next + 9, stable_end=PROGRESS.next - 1)
+    read = plan(log=held_back, last_record=None)
+    assert isinstance(read, Closed)
+    assert "above the log's end" in read.reason
+
+    skipped = plan(replace(PROGRESS, last=None), log=held_back, last_record=None)
+    assert isinstance(skipped, Opening)
+    assert skipped.position == PROGRESS.next
+
+
 def test_the_end_of_the_log_is_no_doubt() -> None:
     """Caught up is where most partitions are (G1)."""
-    assert isinstance(plan(log=LogState(PROGRESS.next, PROGRESS.next), last_record=None), Opening)
+    assert isinstance(plan(log=stable_log(PROGRESS.next, PROGRESS.next), last_record=None), Opening)
 
 
 def test_progress_of_another_table_ends_the_process() -> None:
@@ -162,7 +176,8 @@ def situations(draw: st.DrawFn) -> tuple[Progress, int | None, LogState]:
     end = next_ + draw(st.integers(0, 2 * W))
     confirmed = draw(st.none() | near)
     progress = replace(PROGRESS, next=next_, origin=origin, group=confirmed)
-    return progress, draw(st.none() | near), LogState(draw(st.integers(0, end) | near), end)
+    start, stable_end = draw(st.integers(0, end) | near), draw(st.integers(next_, end))
+    return progress, draw(st.none() | near), LogState(start, end, stable_end)
 
 
 @given(situations())
@@ -171,7 +186,7 @@ def test_a_life_begins_at_progress_a_border_or_the_origin(
 ) -> None:
     """On that rests the rule by which mailboxes are read (G2)."""
     progress, group, log = situation
-    log = LogState(min(log.start, log.end), log.end)
+    log = replace(log, start=min(log.start, log.stable_end))
     opening = plan(progress, group=group, log=log)
     assert isinstance(opening, Opening)
 
@@ -194,7 +209,7 @@ def test_the_start_is_the_models(
 ) -> None:
     """The same as `start` of the model in which the key scheme was checked (G2)."""
     progress, group, log = situation
-    log = LogState(min(log.start, log.end), log.end)
+    log = replace(log, start=min(log.start, log.stable_end))
     opening = plan(replace(progress, group=None), group=group, log=log)
     assert isinstance(opening, Opening)
 
@@ -246,6 +261,40 @@ def test_a_partition_without_progress_begins_as_set(
     )
 
 
+HELD_BACK_LOG = LogState(10, 90, stable_end=70)
+
+
+@pytest.mark.parametrize(
+    ("start", "group", "at_time", "offset"),
+    [
+        (Start(Beginning.LATEST), None, None, 70),
+        (Start.at(1), None, None, 70),
+        (Start.at(1), None, 80, 70),
+        (Start(Beginning.GROUP), 85, None, 85),
+    ],
+)
+def test_a_first_start_takes_what_a_transaction_holds_back_unless_the_group_has_it(
+    start: Start, group: int | None, at_time: int | None, offset: int
+) -> None:
+    """What is committed after the start was not there before it (G1, G10)."""
+    begun = first(start, group=group, at_time=at_time, log=HELD_BACK_LOG)
+    assert begun.next == begun.origin == offset
+
+
+def test_a_skip_may_leave_out_what_a_transaction_holds_back() -> None:
+    """By naming an offset, on purpose; none is above the log's true end (G2)."""
+
+    def skipped(to: int) -> Progress:
+        old = replace(PROGRESS, next=60)
+        return plan_skip(
+            topic="chat", partition=3, progress=old, to=to, log=HELD_BACK_LOG, now_ms=NOW_MS
+        )
+
+    assert skipped(90).next == 90
+    with pytest.raises(OperatorError, match="the log ends at 90"):
+        skipped(91)
+
+
 @pytest.mark.parametrize("start", [Start(Beginning.LATEST), Start(Beginning.GROUP), Start.at(1)])
 def test_a_partition_added_later_begins_at_the_logs_start(start: Start) -> None:
     """Whatever the setting: nobody has read it before (G1)."""
@@ -290,7 +339,7 @@ def test_rewind_begins_where_a_life_may(
 ) -> None:
     """The operator's rewind follows the rule of the lives, and the next start is there (G2)."""
     progress, wanted, log = situation
-    log = LogState(min(log.start, progress.next), log.end)
+    log = replace(log, start=min(log.start, progress.next))
     to = min(wanted or 0, progress.next)
     rewound = plan_rewind(
         topic="chat", partition=3, progress=progress, to=to, log=log, now_ms=NOW_MS
@@ -312,7 +361,7 @@ def test_rewind_goes_back() -> None:
 
 def test_an_epoch_begins_at_the_logs_start() -> None:
     """The second life of a topic is read whole, and sorts after the first (G4, G10)."""
-    opened_epoch = plan_epoch(table=TABLE, log=LogState(10, 90), now_ms=NOW_MS)
+    opened_epoch = plan_epoch(table=TABLE, log=stable_log(10, 90), now_ms=NOW_MS)
 
     assert opened_epoch == Progress(
         table_id="t1", epoch=3, next=10, origin=10, written_at_ms=NOW_MS

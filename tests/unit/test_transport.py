@@ -62,6 +62,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (aiokafka.AIOKafkaConsumer, "pause", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "resume", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
+        (aiokafka.AIOKafkaConsumer, "highwater", ["self", "partition"]),
         (SubscriptionState, "fetch_context", ["self"]),
         (Fetcher, "fetched_records", ["self", "partitions", "timeout", "max_records"]),
     ],
@@ -83,8 +84,8 @@ def test_every_override_overrides_something(mine: Any) -> None:
                         "_stop_reading", "_commit_durable", "_drain",
                         "_wait_for_flow", "_follows", "_deliver_ready", "_deliver", "_save",
                         "positions", "_tp"},
-        BatchConsumerThread: {"_fetch", "_caught_up", "positions", "_positions", "poll", "_poll",
-                              "hold", "_hold", "move", "_move"},
+        BatchConsumerThread: {"_fetch", "_caught_up", "_held_back", "positions", "_positions",
+                              "poll", "_poll", "hold", "_hold", "move", "_move"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}

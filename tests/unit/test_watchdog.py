@@ -88,6 +88,14 @@ async def test_lag_is_measured_from_the_consumers_position(scene: Scene) -> None
     await scene.looks(5 * LOOKS_MAX)
 
 
+async def test_what_a_transaction_holds_back_is_no_standstill(scene: Scene) -> None:
+    """It cannot be read; what is below it can, and is judged (G8)."""
+    scene.broker.end, scene.broker.held_back = 90, 50
+    await scene.looks(5 * LOOKS_MAX)
+    scene.broker.held_back = 49
+    await scene.stands(r"the reading of partition 0 \(at 40\)")
+
+
 async def test_reading_on_is_progress(scene: Scene) -> None:
     """A worker that is behind and moves, however slowly, lives (G8)."""
     scene.broker.end = 1_000

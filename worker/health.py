@@ -1,0 +1,111 @@
+"""What `/readyz` knows of a worker: its phase, its partitions, and whether the services answer."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
+
+from aiokafka.errors import KafkaError
+
+from worker.errors import OperatorError
+from worker.lives import Assignment
+from worker.readiness import Note, Readiness, readiness
+from worker.status import Phase, WorkerStatus
+
+#: Seconds between two questions to a service, at most; and until a question without an answer is
+#: given up and asked again.
+CHECK_EVERY_S, CHECK_S_MAX = 5.0, 10.0
+
+
+class LastWait:
+    """Told why a service is waited for, it explains the phase that waits, and remembers."""
+
+    def __init__(self, status: WorkerStatus, phase: Phase) -> None:
+        self._status = status
+        self._phase = phase
+        self._why = ""
+
+    def __call__(self, why: str) -> None:
+        self._why = why
+        self._status.explain(self._phase, why)
+
+    def last(self) -> str:
+        return self._why
+
+
+class ServiceCheck:
+    """Asks one service whether it answers, again and again.
+
+    name: of the service, for people. ask: one question; it raises KafkaError, OSError, TimeoutError
+    or OperatorError where the service does not answer or refuses. cause: why an answer is awaited,
+    where the client knows. unready_after_s: seconds without an answer that make a worker unready.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ask: Callable[[], Awaitable[object]],
+        *,
+        unready_after_s: float,
+        cause: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._ask = ask
+        self._unready_after_s = unready_after_s
+        self._cause = cause
+        self._clock = clock
+        self._answered_s = clock()
+        self._failure = ""
+        self.every_s = min(CHECK_EVERY_S, unready_after_s / 3)
+
+    async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> NoReturn:
+        """Ask until the worker ends."""
+        while True:
+            await self.look()
+            await sleep(self.every_s)
+
+    async def look(self) -> None:
+        """Ask once. A failure changes what `problem` says, and nothing else."""
+        try:
+            async with asyncio.timeout(CHECK_S_MAX):
+                await self._ask()
+        except TimeoutError:
+            self._failure = self._cause() or f"no answer within {CHECK_S_MAX:g} s"
+        except (KafkaError, OSError, OperatorError) as error:
+            self._failure = str(error) or type(error).__name__
+        else:
+            self._answered_s, self._failure = self._clock(), ""
+
+    def problem(self) -> str | None:
+        """One line, where the service has not answered for too long."""
+        silent_s = self._clock() - self._answered_s
+        if silent_s < self._unready_after_s:
+            return None
+        why = self._failure or self._cause()
+        return f"{self._name} has not answered for {silent_s:.0f} s{why and ': '}{why}"
+
+
+class Health:
+    """Answers `/readyz` in every phase. Until the services have answered the phase says it all."""
+
+    def __init__(self, status: WorkerStatus) -> None:
+        self.status = status
+        self._assignment: Callable[[], Assignment] = Assignment
+        self._checks: Sequence[ServiceCheck] = ()
+        self._notes: Callable[[], Sequence[Note]] = tuple
+
+    def include(
+        self,
+        *,
+        assignment: Callable[[], Assignment],
+        checks: Sequence[ServiceCheck],
+        notes: Callable[[], Sequence[Note]],
+    ) -> None:
+        """Judge the current assignment, the checks and the notes too, from here on."""
+        self._assignment, self._checks, self._notes = assignment, checks, notes
+
+    def readiness(self) -> Readiness:
+        """Return what is so now, without asking anybody."""
+        problems = [found for check in self._checks if (found := check.problem()) is not None]
+        return readiness(self.status, self._assignment(), problems=problems, notes=self._notes())
