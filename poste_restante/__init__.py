@@ -1,10 +1,15 @@
 """Read and acknowledge the mailboxes that poste-restante keeps in DynamoDB.
 
+import json
+
+from poste_restante import open_mailboxes
+
 async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
-    page = await mailboxes.fetch("bob", limit=100)
-    for message in page.messages:
-        ...
-    await mailboxes.ack("bob", page.receipt)
+    async for page in mailboxes.pages("bob", limit=100):  # all that waits; acknowledges nothing
+        events = [message.to_cloudevent() for message in page.messages]
+        await socket.send(json.dumps({"messages": events, "receipt": page.receipt}))
+        confirmed = json.loads(await socket.recv())  # the client, when it has stored the page
+        await mailboxes.ack("bob", confirmed["receipt"])  # none of it comes back
 """
 
 from poste_restante.errors import (
@@ -15,10 +20,11 @@ from poste_restante.errors import (
     UnreadableItem,
 )
 from poste_restante.mailboxes import Mailboxes, Page, open_mailboxes
-from poste_restante.message import Message
+from poste_restante.message import Header, Message
 from poste_restante.position import Position
 
 __all__ = [
+    "Header",
     "InvalidReceipt",
     "MailboxError",
     "Mailboxes",

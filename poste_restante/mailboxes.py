@@ -8,7 +8,7 @@ confirmed: whatever is cut off in between, nothing comes back and nothing is los
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -203,7 +203,7 @@ class Mailboxes:
 
     async def pages(
         self, user_id: str, *, limit: int | None = None, max_bytes: int | None = None
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """All that waits for a user, page by page, without acknowledging.
 
         The last page's receipt covers all of them. Raises as `fetch` does.

@@ -5,16 +5,12 @@ import importlib
 import re
 import shlex
 import tomllib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from poste_restante import Mailboxes
-from poste_restante.testing import InMemoryMailboxes
 from tests.pages import PAGES, ROOT, anchors, code, page, table, tracked_files
 from worker.cli import poste
 
@@ -25,32 +21,6 @@ CODE_LINES = re.findall(r"^ {4}(\S.*)$", EVERYTHING, re.MULTILINE)
 
 
 # ---- what is shown runs
-
-
-async def test_the_gateways_lines_deliver_and_acknowledge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's code, as it stands: every message is sent, and none comes back (G4)."""
-    mailboxes = InMemoryMailboxes(receipt_keys=["secret"])
-    for body in (b"one", b"two"):
-        mailboxes.deliver("bob", body)
-    sent: list[bytes] = []
-
-    @asynccontextmanager
-    async def opened(*, table: str, receipt_keys: list[str]) -> AsyncIterator[Mailboxes]:
-        assert (table, receipt_keys) == ("mailboxes", ["secret"])
-        yield mailboxes
-
-    class Socket:
-        async def send(self, body: bytes) -> None:
-            sent.append(body)
-
-    monkeypatch.setattr("poste_restante.open_mailboxes", opened)
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    compiled = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    await eval(compiled, {"key": "secret", "socket": Socket()})
-
-    assert sent == [b"one", b"two"]
-    assert (await mailboxes.fetch("bob")).messages == ()
-    assert len(block.strip().splitlines()) - block.count("\n\n") == 6
 
 
 def test_the_sample_configuration_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

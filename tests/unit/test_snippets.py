@@ -1,0 +1,178 @@
+"""The code that documents show, executed as it stands: what a user copies loses nothing."""
+
+import ast
+import asyncio
+import json
+import re
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import poste_restante
+from poste_restante import Mailboxes, testing
+from poste_restante.testing import InMemoryMailboxes
+from tests import typed_gateway
+from tests.pages import PAGES, ROOT
+
+KEY = "secret"
+#: Messages that wait: three pages of the snippet's.
+WAITING = 250
+
+(SNIPPET,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+#: What a user writes who takes a write to a socket for its arrival.
+NAIVE = """
+from poste_restante import open_mailboxes
+
+async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
+    async for page in mailboxes.pages("bob", limit=100):
+        await socket.send(json.dumps({"messages": [m.to_cloudevent() for m in page.messages]}))
+        await mailboxes.ack("bob", page.receipt)
+"""
+
+
+class Client:
+    """Bob's device: keeps each message once, and sends a page's receipt back once it is kept."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def keep(self, text: str) -> str:
+        page = json.loads(text)
+        self.kept += [e["data"] for e in page["messages"] if e["data"] not in self.kept]
+        return json.dumps({"receipt": page.get("receipt")})
+
+
+class Socket:
+    """A connection that is lost on its way at a step; steps are sendings and answers.
+
+    What is sent then is taken, as a kernel's buffer takes it, and reaches nobody.
+    """
+
+    def __init__(self, client: Client, lost_at: int) -> None:
+        self._client = client
+        self._steps_left = lost_at
+        self._answers: list[str] = []
+
+    def _step(self) -> bool:
+        self._steps_left -= 1
+        return self._steps_left >= 0
+
+    async def send(self, text: str) -> None:
+        if self._steps_left < -1:
+            raise ConnectionResetError
+        if self._step():
+            self._answers.append(self._client.keep(text))
+
+    async def recv(self) -> str:
+        if not self._step():
+            raise ConnectionResetError
+        return self._answers.pop()
+
+
+async def reconnect(
+    code: str, mailboxes: InMemoryMailboxes, socket: Socket, patch: pytest.MonkeyPatch
+) -> None:
+    """Execute a gateway's lines, up to the end of the mailbox or of the connection."""
+
+    @asynccontextmanager
+    async def opened(*, table: str, receipt_keys: list[str]) -> AsyncIterator[Mailboxes]:
+        assert (table, receipt_keys) == ("mailboxes", [KEY])
+        yield mailboxes
+
+    patch.setattr("poste_restante.open_mailboxes", opened)
+    compiled = compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(compiled, {"key": KEY, "socket": socket, "json": json})
+
+
+async def kept(code: str, lost_at: int, patch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """What Bob's device keeps, and what was delivered, where his connections are lost at a step
+    and messages come in between."""
+    mailboxes = InMemoryMailboxes(receipt_keys=[KEY])
+    delivered: list[str] = []
+    client = Client()
+
+    def deliver(count: int) -> None:
+        for _ in range(count):
+            delivered.append(f"message {len(delivered)}")
+            mailboxes.deliver("bob", delivered[-1].encode())
+
+    deliver(WAITING)
+    for steps in (lost_at, lost_at + 1, 1_000):
+        try:
+            await reconnect(code, mailboxes, Socket(client, steps), patch)
+        except ConnectionResetError:
+            deliver(7)
+    assert (await mailboxes.fetch("bob")).messages == ()
+    return client.kept, delivered
+
+
+@pytest.mark.parametrize("lost_at", range(9))
+async def test_the_readmes_lines_lose_nothing_wherever_a_connection_is_lost(
+    monkeypatch: pytest.MonkeyPatch, lost_at: int
+) -> None:
+    """All of it arrives, in order; what the client has confirmed never comes back (G1, G3, G4)."""
+    found, delivered = await kept(SNIPPET, lost_at, monkeypatch)
+
+    assert found == delivered
+
+
+async def test_acknowledging_what_was_written_loses_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the test above can fail: it is what the lines are there to avoid (G1)."""
+    found, delivered = await kept(NAIVE, 1, monkeypatch)
+
+    assert len(found) < len(delivered)
+
+
+async def test_the_readmes_lines_do_with_an_empty_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page has no receipt (G4)."""
+    client = Client()
+    await reconnect(
+        SNIPPET, InMemoryMailboxes(receipt_keys=[KEY]), Socket(client, 1_000), monkeypatch
+    )
+
+    assert client.kept == []
+
+
+def test_the_module_shows_the_same_lines() -> None:
+    """Whoever reads `help(poste_restante)` copies those."""
+    lines = [line.strip() for line in SNIPPET.splitlines() if line.strip()]
+    shown = [line.strip() for line in (poste_restante.__doc__ or "").splitlines()]
+
+    assert [line for line in lines if line not in shown] == []
+    assert len(lines) <= 10
+
+
+def _blocks() -> Iterator[tuple[str, str]]:
+    for path in [*PAGES, ROOT / "benchmarks" / "README.md"]:
+        for block in re.findall(r"```(?:python|py)\n(.*?)```", path.read_text(), re.DOTALL):
+            yield path.name, block
+
+
+def test_no_other_page_shows_code_that_is_not_tried() -> None:
+    """Another snippet is executed here as well, before it is shown."""
+    assert list(_blocks()) == [("README.md", SNIPPET)]
+
+
+def test_the_lines_of_the_testing_module_are_a_test_that_passes() -> None:
+    """The docstring of `poste_restante.testing`, as it stands."""
+    (block,) = re.findall(r"(?m)^    async def test.*(?:\n {8}.*)+", testing.__doc__ or "")
+    scope: dict[str, Any] = {}
+    exec(textwrap.dedent(block), scope)
+    asyncio.run(scope["test_bob_gets_his_messages"](testing.InMemoryMailboxes()))
+
+
+async def test_the_typed_gateway_runs() -> None:
+    """What it names is exported, and does what it says."""
+    await typed_gateway.main()
+
+
+def test_what_the_module_exports_is_what_a_gateway_names() -> None:
+    """And every one of them is used by the gateway that is type-checked."""
+    source = Path(typed_gateway.__file__).read_text()
+
+    assert [name for name in poste_restante.__all__ if name not in source] == []
+    assert sorted(poste_restante.__all__) == poste_restante.__all__
