@@ -68,6 +68,7 @@ def init(
     """Create topics, table and table record where missing; verify what is there."""
     from worker.kafka import open_kafka
     from worker.patience import open_impatient_store
+    from worker.provisioning import PRODUCERS_NOTE
     from worker.provisioning import init as provision
 
     settings = settings_of(context)
@@ -85,6 +86,7 @@ def init(
                 state = "missing" if finding.missing else "made" if finding.made else "ok"
                 click.echo(f"{state:8}{finding.what}")
                 missing += finding.missing
+        click.echo(f"{'note':8}{PRODUCERS_NOTE}")
         if missing:
             raise OperatorError("something is missing: run `poste init`")
 

@@ -37,6 +37,11 @@ ACTIVE_S_MAX = 120.0
 #: Seconds until the broker tells of a topic it has made; a single node takes a few milliseconds.
 SETTLED_S_MAX = 10.0
 _POLL_S = 0.5
+#: What no look at the topic can verify, and a mailbox's order rests on.
+PRODUCERS_NOTE = (
+    "all producers must compute a record's partition alike: murmur2 is the default of Java and"
+    " aiokafka, librdkafka needs partitioner=murmur2_random; else a user has two partitions"
+)
 
 
 @dataclass(frozen=True, slots=True)

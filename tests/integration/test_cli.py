@@ -32,9 +32,11 @@ def test_init_twice_makes_everything_once(scene: Scene) -> None:
     second = scene.poste("init").stdout.splitlines()
 
     assert before.returncode == 1
-    assert [line.split()[0] for line in before.stdout.splitlines()] == ["missing"] * 3
-    assert [line.split()[0] for line in first] == ["made"] * 5
-    assert [line.split()[0] for line in second] == ["ok"] * 5
+    words = [line.split()[0] for line in before.stdout.splitlines()]
+    assert words == ["missing"] * 3 + ["note"]
+    assert [line.split()[0] for line in first] == ["made"] * 5 + ["note"]
+    assert [line.split()[0] for line in second] == ["ok"] * 5 + ["note"]
+    assert "partitioner=murmur2_random" in second[-1]
     assert [line[8:] for line in second] == [line[8:] for line in first]
     assert scene.poste("init", "--check").stdout.splitlines() == second
 
