@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run demo test check bench capacity why-not-kafka availability sweep storm lock clean
+.PHONY: run demo test check bench capacity why-not-kafka availability memory sweep storm lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -38,6 +38,9 @@ why-not-kafka: .venv/installed  ## three ways to ask a log for one user's messag
 
 availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
 	@$(BIN)/python -m benchmarks.availability
+
+memory: .venv/installed  ## what a worker holds within 256, 512 and 1,024 MiB, in a cgroup of each
+	@$(BIN)/python -m benchmarks.memory
 
 sweep: .venv/installed  ## every fault and every crash, at the 1st call, the 2nd, ...
 	$(BIN)/python -m tests.sweeps

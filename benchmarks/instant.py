@@ -12,6 +12,7 @@ items, bytes of bodies, and write units; they are counted after the answer.
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -104,13 +105,29 @@ class Counting:
         return json.dumps({name: asdict(c) for name, c in self.by_operation.items()}).encode()
 
 
+class Stall:
+    """No write is answered for some seconds, from the first one on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until_s: float | None = None
+
+    def left_s(self) -> float:
+        """Seconds until a write of now is answered."""
+        now_s = time.monotonic()
+        if self._until_s is None:
+            self._until_s = now_s + self._seconds
+        return self._until_s - now_s
+
+
 class _Counted(Serving):
     """behind: the address of an endpoint that answers everything but BatchWriteItem."""
 
-    def __init__(self, counting: Counting, behind: str | None) -> None:
+    def __init__(self, counting: Counting, behind: str | None, stall: Stall) -> None:
         super().__init__()
         self._counting = counting
         self._behind = behind
+        self._stall = stall
         self._passing: set[asyncio.Task[None]] = set()  # a task is kept alive by who knows it
 
     def answer(self, head: str, body: bytes) -> None:
@@ -123,7 +140,10 @@ class _Counted(Serving):
                 self._counting.add(_OPERATIONS.get(name, name), body)
                 return
             operation = _OPERATIONS[name]
-            self.say(ANSWERS[operation])
+            if (left_s := self._stall.left_s()) > 0:
+                asyncio.get_running_loop().call_later(left_s, self.say, ANSWERS[operation])
+            else:
+                self.say(ANSWERS[operation])
             self._counting.add(operation, body)
             return
         self.say(self._counting.encode())
@@ -157,20 +177,24 @@ async def listen(
     counting: Counting, port: int = 0, behind: str | None = None
 ) -> tuple[asyncio.Server, str]:
     """The server, and its address. port: 0 for a free one. behind: another endpoint's address."""
-    return await listening(lambda: _Counted(counting, behind), port)
+    stall = Stall(0.0)
+    return await listening(lambda: _Counted(counting, behind, stall), port)
 
 
-async def _counting(counting: type[Counting], behind: str | None) -> Callable[[], Serving]:
-    counts = counting()
-    return lambda: _Counted(counts, behind)
+async def _counting(
+    counting: type[Counting], behind: str | None, stall_s: float
+) -> Callable[[], Serving]:
+    counts, stall = counting(), Stall(stall_s)
+    return lambda: _Counted(counts, behind, stall)
 
 
 @contextmanager
 def instant_endpoint(
-    counting: type[Counting] = Counting, behind: str | None = None
+    counting: type[Counting] = Counting, behind: str | None = None, stall_s: float = 0.0
 ) -> Iterator[str]:
-    """The address of one in a process of its own, which ends with the block."""
-    with in_a_process(_counting, counting, behind) as endpoint:
+    """The address of one in a process of its own, which ends with the block. stall_s: seconds from
+    the first write on in which no write is answered."""
+    with in_a_process(_counting, counting, behind, stall_s) as endpoint:
         yield endpoint.address
 
 

@@ -34,6 +34,7 @@ from worker.key_sample import KeySample, log_mixed_partitioners
 from worker.lives import BatchLimits, RecordBatch
 from worker.log import KafkaLog
 from worker.logs import SERVICES_LOGGER, event, logging_config
+from worker.memory import MemoryLimits, cgroup_bytes, worker_limits
 from worker.opening import Opener
 from worker.progress import DynamoDBProgress
 from worker.settings import Settings
@@ -58,9 +59,12 @@ class Resources(mode.Service):
 
     logger = SERVICES_LOGGER
 
-    def __init__(self, settings: Settings, transport: BatchTransport, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: Settings, memory: MemoryLimits, transport: BatchTransport, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.settings = settings
+        self.memory = memory
         self.transport = transport
         self.flusher: Flusher | None = None
         self.dead_letter_report = DeadLetterReport()
@@ -103,9 +107,10 @@ class Resources(mode.Service):
         opener = Opener(topic=kafka.topic, start=kafka.beginning, progress=progress, log=log)
         self.transport.rules = Rules(
             topic=kafka.topic,
-            consumer_options=consumer_options(settings),
+            consumer_options=consumer_options(settings, self.memory),
             opener=opener,
             progress=progress,
+            memory=self.memory,
             limits=BatchLimits(
                 records_max=settings.batch.records_max,
                 bytes_max=settings.batch.bytes_max,
@@ -226,7 +231,11 @@ class _ConsumerOnly(faust.app.BootStrategy):
 
 
 def create_app(settings: Settings) -> MailboxApp:
-    """The app of these settings, not started. Settings come from here alone."""
+    """The app of these settings, not started. Settings come from here alone.
+
+    Raises ConfigurationError for too little memory.
+    """
+    memory = worker_limits(settings.memory_mb, cgroup_bytes())
     kafka = settings.kafka
     app = MailboxApp(
         kafka.group,
@@ -248,7 +257,7 @@ def create_app(settings: Settings) -> MailboxApp:
     )
     app.boot_strategy = _ConsumerOnly(app)
     app.transport = BatchTransport(app.conf.broker_consumer, app, status=WorkerStatus())
-    app.resources = Resources(settings, app.transport, loop=app.loop, beacon=app.beacon)
+    app.resources = Resources(settings, memory, app.transport, loop=app.loop, beacon=app.beacon)
     undelivered = app.topic(kafka.topic, schema=WholeBatches(), acks=False)
 
     @app.agent(undelivered)

@@ -24,6 +24,7 @@ from worker import rendering
 from worker.arguments import PARTITION, TEN_YEARS_S, USER, YES, text_argument
 from worker.configuration import load_settings
 from worker.errors import OperatorError
+from worker.memory import cgroup_bytes
 from worker.reference import shown
 from worker.settings import Settings
 
@@ -274,7 +275,7 @@ def config() -> None:
 @click.pass_context
 def config_show(context: click.Context) -> None:
     """Print the effective settings as JSON, secrets hidden."""
-    click.echo(json.dumps(shown(settings_of(context)), indent=2))
+    click.echo(json.dumps(shown(settings_of(context), cgroup_bytes()), indent=2))
 
 
 @config.command("check")

@@ -120,6 +120,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         with self._ensure_consumer()._fetcher._subscriptions.fetch_context():
             pass
 
+    async def limit_fetches(self, partition_bytes: int) -> None:
+        """Bytes that a response takes of each partition, from the next request on."""
+        await self.call_thread(self._limit_fetches, partition_bytes)
+
+    async def _limit_fetches(self, partition_bytes: int) -> None:
+        self._ensure_consumer()._fetcher._max_partition_fetch_bytes = partition_bytes
+
     async def hold(self, tps: set[TP]) -> None:
         """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
         await self.call_thread(self._hold, tps)

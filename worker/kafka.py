@@ -27,6 +27,7 @@ from aiokafka.errors import (
 from worker.backoff import backoff_delays
 from worker.errors import ConfigurationError, OperatorError
 from worker.logs import Seldom, event
+from worker.memory import MemoryLimits
 from worker.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,6 @@ REBALANCE_SPARE_S = 40.0
 #: Seconds without a poll until the member leaves. The consumer polls every second whatever
 #: happens, so this is Faust's default, kept.
 POLL_INTERVAL_S = 1000.0
-#: Bytes, compressed, that one fetch takes of a partition (Kafka's own default).
-FETCH_BYTES = 1024 * 1024
 #: Seconds a fetch waits at the broker when there is nothing; other requests to it queue behind.
 FETCH_WAIT_S = 0.5
 #: Seconds until a topic's new partitions are seen (aiokafka's default is 300).
@@ -89,8 +88,11 @@ def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     return context
 
 
-def consumer_options(settings: Settings) -> dict[str, Any]:
-    """Arguments of the worker's consumer, but for those its correctness fixes."""
+def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]:
+    """Arguments of the worker's consumer, but for those its correctness fixes.
+
+    What a fetch takes of a partition is set again at each assignment, by their number.
+    """
     kafka = settings.kafka
     return {
         **client_options(kafka),
@@ -101,7 +103,8 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "rebalance_timeout_ms": int(rebalance_s(settings) * 1000),
         "max_poll_interval_ms": int(POLL_INTERVAL_S * 1000),
         "max_poll_records": settings.batch.records_max,
-        "max_partition_fetch_bytes": FETCH_BYTES,
+        "fetch_max_bytes": memory.response_bytes,
+        "max_partition_fetch_bytes": memory.partition_fetch_bytes(1),
         "fetch_max_wait_ms": int(FETCH_WAIT_S * 1000),
         "metadata_max_age_ms": int(METADATA_S * 1000),
         "check_crcs": True,

@@ -15,21 +15,12 @@ from types import TracebackType
 from typing import Self
 
 from worker.flush_waits import FlushWaits
+from worker.memory import MemoryLimits, in_work_bytes, waiting_bytes
 from worker.progress import Progress
 from worker.record import Fingerprint, Record, fingerprint, record_bytes
 
-#: Bytes of fetched records that may wait, in all partitions together, behind batches in work, and
-#: how many records: each takes some 300 bytes beside its own. A partition with nothing waiting may
-#: always fetch its share of that, so a stuck one holds up no other.
-WAITING_BYTES_MAX, WAITING_RECORDS_MAX = 32 * 1024 * 1024, 128 * 1024
-
-#: Bytes of records in work, in all partitions together, and how many: a flush makes about four
-#: times as much of them until it is durable, and some 1,500 bytes of each. Partitions with a
-#: backlog share what is free; however little that is, each takes a small batch, so those that wait
-#: for the store hold up no other.
-IN_WORK_BYTES_MAX, IN_WORK_RECORDS_MAX = 16 * 1024 * 1024, 64 * 1024
-#: A small batch.
-BATCH_BYTES_MIN, BATCH_RECORDS_MIN = 64 * 1024, 256
+#: Bytes of a record before the first was fetched: that fetch is a small one, whatever it brings.
+RECORD_BYTES_FIRST = 64.0 * 1024
 
 #: Seconds that one fetch waits for records: with every partition in it; with partitions left out
 #: that are full; with partitions that are being opened (five polls a second cost nothing).
@@ -68,6 +59,11 @@ class RecordBatch:
         #: Waves that are durable. A flush of many goes on for long, and does not stand still.
         self.waves = 0
         self.waits = FlushWaits()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the batch takes until it is durable."""
+        return in_work_bytes(len(self.records), self.size)
 
     def count_wave(self) -> None:
         self.waves += 1
@@ -111,6 +107,8 @@ class Life:
     waiting: deque[Record] = field(default_factory=deque)
     waiting_bytes: int = 0
     fetch_at_s: float = 0.0
+    #: Which batch of its assignment its last one was.
+    turn: int = 0
 
     def __post_init__(self) -> None:
         self.durable = self.committed = self.fetched
@@ -136,29 +134,37 @@ class Life:
         """Records wait, and none are in work."""
         return self.in_work is None and bool(self.waiting)
 
-    def cut(self, limits: BatchLimits, now_s: float) -> RecordBatch:
-        """The next batch of a life that is ready."""
-        if len(self.waiting) <= limits.records_max and self.waiting_bytes <= limits.bytes_max:
-            records, size = list(self.waiting), self.waiting_bytes
+    def cut(self, limits: BatchLimits, memory_max: int, now_s: float) -> RecordBatch:
+        """The next batch of a life that is ready. memory_max: bytes, as `RecordBatch.memory`; one
+        record that takes more goes alone."""
+        count, size = len(self.waiting), self.waiting_bytes
+        if (
+            count <= limits.records_max
+            and size <= limits.bytes_max
+            and in_work_bytes(count, size) <= memory_max
+        ):
+            records = list(self.waiting)
             self.waiting.clear()
         else:
-            records, size = self._run(limits)
+            records, size = self._run(limits, memory_max)
         self.waiting_bytes -= size
         if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
             self.fetch_at_s = now_s + limits.linger_s
         self.in_work = RecordBatch(self, records, size)
         return self.in_work
 
-    def _run(self, limits: BatchLimits) -> tuple[list[Record], int]:
+    def _run(self, limits: BatchLimits, memory_max: int) -> tuple[list[Record], int]:
         """As many of the waiting records as fit, taken out, and their bytes."""
         records: list[Record] = []
         size = 0
         while self.waiting and len(records) < limits.records_max:
-            more = record_bytes(self.waiting[0])
-            if records and size + more > limits.bytes_max:
+            more = size + record_bytes(self.waiting[0])
+            if records and (
+                more > limits.bytes_max or in_work_bytes(len(records) + 1, more) > memory_max
+            ):
                 break
             records.append(self.waiting.popleft())
-            size += more
+            size = more
         return records, size
 
     def settle(self, batch: RecordBatch) -> None:
@@ -210,10 +216,12 @@ class Assignment:
         *,
         partitions_max: int = 256,
         limits: BatchLimits | None = None,
+        memory: MemoryLimits | None = None,
         on_broken: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         ordered = sorted(partitions)
         self.limits = limits or BatchLimits()
+        self.memory = memory or MemoryLimits.default()
         self.lives: dict[int, Life] = {}
         self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], BEING_OPENED)
         self.opening = set(self.closed)
@@ -229,8 +237,9 @@ class Assignment:
         self.idle.set()
         self._on_broken = on_broken
         self._room = True
+        self._turns = 0
         self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
-        self._record_bytes = 1024.0  # a guess until the first fetch: a chat message and headers
+        self._record_bytes = RECORD_BYTES_FIRST
 
     def open(
         self, partition: int, position: int, stored: Progress, *, committed: int | None = None
@@ -252,13 +261,25 @@ class Assignment:
         """Fetch nothing more of an open partition; what was fetched is flushed and committed."""
         self.stuck[partition] = reason
 
+    @property
+    def read(self) -> int:
+        """How many partitions are read, or will be."""
+        return len(self.lives) + len(self.closed)
+
     def hungry(self, now_s: float) -> set[int]:
-        """Partitions to fetch from: nothing waits, or there is room to gather a larger batch."""
+        """Partitions to fetch from: nothing waits, or there is room to gather a larger batch.
+
+        Half of what may wait is for larger batches, a quarter for one fetch beyond that, and a
+        quarter for the shares of those with nothing waiting: so a stuck one holds up no other,
+        unless single records are larger than a share.
+        """
         lives = self.lives.values()
-        room = self._room = (
-            sum(life.waiting_bytes for life in lives) < WAITING_BYTES_MAX
-            and sum(len(life.waiting) for life in lives) < WAITING_RECORDS_MAX
+        waiting = waiting_bytes(
+            sum(len(life.waiting) for life in lives), sum(life.waiting_bytes for life in lives)
         )
+        room = self._room = 2 * waiting < self.memory.waiting
+        if waiting >= self.memory.waiting:
+            return set()
         return {
             partition
             for partition, life in self.lives.items()
@@ -287,19 +308,20 @@ class Assignment:
         return min([POLL_IDLE_S, *(max(0.0, life.fetch_at_s - now_s) for life in out)])
 
     def records_wanted(self) -> int:
-        """Records of one fetch call, so that they are about one batch in bytes; a partition's
-        share of what may wait where there was no room at the last look of `hungry` (this is asked
-        in the client's thread, which must not walk over the lives).
+        """Records of one fetch call, so that they are about one batch in bytes, and a quarter of
+        what may wait at most; a partition's share of that where there was no room at the last look
+        of `hungry` (this is asked in the client's thread, which must not walk over the lives).
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
         if self.records_max is not None:
             return self.records_max
-        limits = self.limits
+        memory = self.memory.waiting // 4
         if not self._room:
-            count = len(self.lives)
-            limits = self._limits(WAITING_RECORDS_MAX // count, WAITING_BYTES_MAX // count)
-        return max(1, min(limits.records_max, int(limits.bytes_max // self._record_bytes)))
+            memory //= self.read
+        average = self._record_bytes
+        fit = min(self.limits.bytes_max / average, memory / waiting_bytes(1, int(average)))
+        return max(1, min(self.limits.records_max, int(fit)))
 
     def add(
         self,
@@ -319,27 +341,32 @@ class Assignment:
         self.ready.set()
 
     def cut(self, now_s: float) -> list[RecordBatch]:
-        """The batches that can be flushed now, at most one of a partition."""
+        """The batches that can be flushed now, at most one of a partition.
+
+        Partitions with a backlog share what is free; however little that is, each takes a small
+        batch, so those that wait for the store hold up no other. Where single records are larger
+        than that, partitions take turns.
+        """
         self.ready.clear()
         if self.ended or self.broken is not None:
             return []
         ready = [life for life in self.lives.values() if life.is_ready]
         if not ready:
             return []
-        in_work = [life.in_work for life in self.lives.values() if life.in_work]
-        limits = self._limits(
-            (IN_WORK_RECORDS_MAX - sum(len(batch.records) for batch in in_work)) // len(ready),
-            (IN_WORK_BYTES_MAX - sum(batch.size for batch in in_work)) // len(ready),
-        )
-        return [life.cut(limits, now_s) for life in ready]
-
-    def _limits(self, records: int, size: int) -> BatchLimits:
-        """Of a batch whose share is so many records and bytes."""
-        return replace(
-            self.limits,
-            records_max=min(self.limits.records_max, max(BATCH_RECORDS_MIN, records)),
-            bytes_max=min(self.limits.bytes_max, max(BATCH_BYTES_MIN, size)),
-        )
+        ready.sort(key=lambda life: life.turn)
+        in_work = sum(life.in_work.memory for life in self.lives.values() if life.in_work)
+        small = self.memory.small_batch(self.read)
+        shared = self.memory.in_work - small * self.read - in_work
+        share = max(small, shared // len(ready))
+        batches: list[RecordBatch] = []
+        for life in ready:
+            if in_work >= self.memory.in_work:
+                break
+            self._turns += 1
+            life.turn = self._turns
+            batches.append(life.cut(self.limits, share, now_s))
+            in_work += batches[-1].memory
+        return batches
 
     def took(self, batch: RecordBatch, task: "asyncio.Task[object] | None") -> None:
         """The flush of a batch begins. One that was handed out too late does not."""

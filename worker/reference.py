@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from worker.memory import effective_mb
 from worker.settings import DEAD_LETTERS_SUFFIX, KafkaSettings, Settings, setting_fields
 
 #: Columns of the sample file.
@@ -25,10 +26,11 @@ _SAMPLE_HEAD = """\
 """
 
 
-def shown(settings: Settings) -> dict[str, Any]:
-    """The effective settings as plain values, secrets hidden, for `config show`."""
+def shown(settings: Settings, allowed_bytes: int | None = None) -> dict[str, Any]:
+    """The effective settings as plain values, secrets hidden, for `config show`. allowed_bytes: of
+    memory, by the cgroup."""
     dumped: dict[str, Any] = settings.model_dump(mode="json")
-    return dumped
+    return {**dumped, "memory_mb": effective_mb(settings.memory_mb, allowed_bytes)}
 
 
 def markdown_table() -> str:

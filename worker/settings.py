@@ -245,6 +245,12 @@ class Settings(BaseSettings):
         description="seconds that an open transaction may hold back a partition until the worker"
         " logs how to abort it",
     )  # fmt: skip
+    memory_mb: int = Field(
+        0, ge=0, le=1024 * 1024,
+        description="MiB that a worker stays within, 128 at least: what it fetches, keeps waiting"
+        " and has in work follows from it; 0: what its cgroup allows, and 512 where that is no"
+        " limit",
+    )  # fmt: skip
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="of the worker's log, on standard error"
     )

@@ -38,6 +38,7 @@ from worker.client_thread import NOTHING, BatchConsumerThread, Fetched
 from worker.errors import OperatorError
 from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
 from worker.logs import SERVICES_LOGGER, event
+from worker.memory import MemoryLimits
 from worker.opening import MOMENT_S, Opened, Opener
 from worker.progress import ProgressStore
 from worker.record import Record
@@ -79,6 +80,7 @@ class Rules:
     consumer_options: Mapping[str, Any]
     opener: Opener
     progress: ProgressStore
+    memory: MemoryLimits = field(default_factory=MemoryLimits.default)
     limits: BatchLimits = field(default_factory=BatchLimits)
     partitions_max: int = 256
     drain_s: float = 20.0
@@ -129,6 +131,7 @@ class BatchConsumer(driver.Consumer):
         """
         before, tps = self.current, self.assignment()
         await self._thread.hold(tps)
+        await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(tps)))
         if self.current is not before:  # revoked meanwhile
             return
         before.end()  # wakes whoever waits for it
@@ -136,6 +139,7 @@ class BatchConsumer(driver.Consumer):
             (tp.partition for tp in tps),
             partitions_max=self.rules.partitions_max,
             limits=self.rules.limits,
+            memory=self.rules.memory,
             on_broken=self._on_broken,
         )
         if self.current.surplus:

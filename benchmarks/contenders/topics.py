@@ -24,21 +24,24 @@ _POLL_S = 0.1
 
 @contextmanager
 def filled(
-    bootstrap: str, topic: str, partitions: int, sent: Iterable[Sent]
+    bootstrap: str, topic: str, partitions: int, sent: Iterable[Sent], compression: str = "none"
 ) -> Iterator[dict[int, int]]:
     """A topic with these messages: their number by partition. Removed with the block."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 4})  # syslog's: warnings
     made = admin.create_topics([NewTopic(topic, partitions, 1)])
     made[topic].result(ANSWER_S_MAX)
     try:
-        yield _fill(bootstrap, topic, partitions, sent)
+        yield _fill(bootstrap, topic, partitions, sent, compression)
     finally:
         admin.delete_topics([topic])[topic].result(ANSWER_S_MAX)
 
 
-def _fill(bootstrap: str, topic: str, partitions: int, sent: Iterable[Sent]) -> dict[int, int]:
+def _fill(
+    bootstrap: str, topic: str, partitions: int, sent: Iterable[Sent], compression: str
+) -> dict[int, int]:
     producer = Producer({
         "bootstrap.servers": bootstrap, "linger.ms": 50, "acks": "all",
+        "compression.type": compression,
         "queue.buffering.max.messages": _WAITING_MAX,
     })  # fmt: skip
     ends = dict.fromkeys(range(partitions), 0)

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
     "Kafka at … refuses: …": "tests/unit/test_kafka.py",
     "not sent: …": "tests/unit/test_kafka.py",
+    "memory_mb is …, and the cgroup allows … MiB: …": "tests/unit/test_memory_limits.py",
     "…: offsets … to … were removed by retention before they were read; …":
         "tests/integration/test_log_changes.py",
 }  # fmt: skip
@@ -128,6 +129,11 @@ async def _(scene: Scene) -> Done:
         scene, "config", "check",
         POSTE_KAFKA__SECURITY_PROTOCOL="SSL", POSTE_KAFKA__SSL_CAFILE="/nowhere/ca.pem",
     )  # fmt: skip
+
+
+@case("memory_mb is … MiB, and a worker needs 128: give it more memory")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "worker", POSTE_MEMORY_MB="64")
 
 
 # ---- Kafka

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.records import MadeRecord
 from worker.lives import (
@@ -15,6 +17,7 @@ from worker.lives import (
     BatchLimits,
     RecordBatch,
 )
+from worker.memory import MEMORY_MB_MIN, MIB, MemoryLimits, in_work_bytes, waiting_bytes
 from worker.progress import Progress
 from worker.record import Fingerprint, fingerprint, record_bytes
 
@@ -94,63 +97,101 @@ def test_batches_are_bounded_in_records_and_bytes() -> None:
     assert life.waiting_bytes == 0
 
 
-async def test_all_that_is_in_work_is_bounded_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many partitions have a backlog; one alone has the whole of a batch (G8)."""
-    monkeypatch.setattr("worker.lives.IN_WORK_BYTES_MAX", 4_000)
-    monkeypatch.setattr("worker.lives.BATCH_BYTES_MIN", 250)
+async def test_all_that_is_in_work_is_bounded_and_shared() -> None:
+    """However many partitions have a backlog; one alone has the whole of what is shared (G8)."""
+    memory = MemoryLimits(fetched=1 << 20, waiting=1 << 30, in_work=in_work_bytes(400, 400 * 80))
     partitions = range(40)
-    assignment = opened(*partitions, limits=BatchLimits(bytes_max=3_000))
-    size = record_bytes(records(10, body=b"x" * 80)[0])
+    assignment = opened(*partitions, memory=memory)
+    of = in_work_bytes(1, record_bytes(records(10, body=b"x" * 80)[0]))
+    small = max(1, memory.small_batch(40) // of)
     for partition in partitions[:4]:
-        assignment.add(partition, records(*range(10, 90), body=b"x" * 80), caught_up=False)
-    shares = [batch.size for batch in assignment.cut(0.0)]
-    assert shares == [1_000 // size * size] * 4
+        assignment.add(partition, records(*range(10, 310), body=b"x" * 80), caught_up=False)
+    shares = [len(batch.records) for batch in assignment.cut(0.0)]
+    assert shares == [(memory.in_work - 40 * memory.small_batch(40)) // 4 // of] * 4
+    assert shares[0] > small
 
     for partition in partitions[4:]:  # nothing of the four is durable: the others go on
-        assignment.add(partition, records(*range(10, 90), body=b"x" * 80), caught_up=False)
+        assignment.add(partition, records(*range(10, 310), body=b"x" * 80), caught_up=False)
     batches = assignment.cut(0.0)
-    assert [batch.size for batch in batches] == [250 // size * size] * 36
+    assert [len(batch.records) for batch in batches] == [small] * 36
+    in_work = [life.in_work for life in assignment.lives.values() if life.in_work]
+    assert sum(batch.memory for batch in in_work) <= memory.in_work
 
-    for batch in batches:
-        with batch:
-            pass
-    assert assignment.cut(0.0)[0].size == 250 // size * size
-    alone = opened(0, limits=BatchLimits(bytes_max=3_000))
-    alone.add(0, records(*range(10, 90), body=b"x" * 80), caught_up=False)
-    assert one(alone.cut(0.0)).size == 3_000 // size * size
+    alone = opened(0, memory=memory)
+    alone.add(0, records(*range(10, 610), body=b"x" * 80), caught_up=False)
+    assert len(one(alone.cut(0.0)).records) == (memory.in_work - memory.small_batch(1)) // of
 
 
-def test_a_backlog_of_short_records_is_bounded_in_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their objects take many times their bytes; a store that is away holds up all partitions,
-    and each goes on with a small batch (G8)."""
-    monkeypatch.setattr("worker.lives.WAITING_RECORDS_MAX", 200)
-    monkeypatch.setattr("worker.lives.IN_WORK_RECORDS_MAX", 100)
-    monkeypatch.setattr("worker.lives.BATCH_RECORDS_MIN", 4)
-    partitions = range(32)
-    assignment = opened(*partitions, limits=BatchLimits(records_max=50))
-    while hungry := assignment.hungry(0.0):
+async def test_records_larger_than_a_share_take_turns() -> None:
+    """They go alone, as many at a time as there is memory for, and none is left out (G8)."""
+    memory = MemoryLimits(fetched=1 << 20, waiting=1 << 30, in_work=in_work_bytes(3, 3 * 100_000))
+    partitions = range(8)
+    assignment = opened(*partitions, memory=memory)
+    for partition in partitions:
+        assignment.add(partition, records(10, 11, body=b"x" * 100_000), caught_up=False)
+    flushed: list[int] = []
+    while batches := assignment.cut(0.0):
+        assert len(batches) <= 3
+        for batch in batches:
+            assert len(batch.records) == 1
+            flushed.append(batch.life.partition)
+            with batch:
+                pass
+
+    assert sorted(flushed[:8]) == sorted(flushed[8:]) == list(partitions)
+
+
+@given(
+    memory_mb=st.integers(MEMORY_MB_MIN, 4096),
+    partitions=st.integers(1, 256),
+    body=st.sampled_from([0, 300, 10_000, 300_000]),
+)
+@example(memory_mb=256, partitions=16, body=300)
+@settings(max_examples=15)
+def test_a_backlog_never_takes_more_than_was_promised(
+    memory_mb: int, partitions: int, body: int
+) -> None:
+    """While the store takes nothing, whatever the partitions and the records: what waits and what
+    is in work stay within their limits, up to one record of each partition that is larger than
+    its share, and something is in work (G8)."""
+    memory = MemoryLimits.of(memory_mb * MIB)
+    assignment = opened(*range(partitions), memory=memory)
+    value = bytes(body)
+    for _ in range(20 * partitions):
+        hungry = assignment.hungry(0.0)
+        if not hungry:
+            break
         life = assignment.lives[min(hungry)]  # aiokafka fills a fetch from one partition
         offsets = range(life.fetched, life.fetched + assignment.records_wanted())
-        assignment.add(life.partition, records(*offsets, body=b""), caught_up=False)
+        assignment.add(life.partition, records(*offsets, body=value), caught_up=False)
         assignment.cut(0.0)
 
     lives = assignment.lives.values()
-    assert all(life.in_work and life.waiting for life in lives)
-    assert sum(len(life.waiting) for life in lives) < 200 + 50 + 32 * (200 // 32)
-    assert sum(len(life.in_work.records) for life in lives if life.in_work) < 100 + 32 * 4
+    waits = waiting_bytes(
+        sum(len(life.waiting) for life in lives), sum(life.waiting_bytes for life in lives)
+    )
+    in_work = sum(life.in_work.memory for life in lives if life.in_work)
+    assert waits <= memory.waiting + waiting_bytes(1, body)
+    assert in_work <= memory.in_work + in_work_bytes(1, body)
+    assert in_work > 0
+    if body <= 300:
+        assert all(life.in_work for life in lives)
 
 
 def test_large_records_make_the_next_fetch_a_small_one() -> None:
     """The fetch size counts compressed bytes, so the number of records is what bounds memory
     (G8)."""
     assignment = opened(0, limits=BatchLimits(records_max=5_000, bytes_max=1_000_000))
+    assignment.add(0, records(10, body=b"x" * 100), caught_up=True)
+    for offset in range(11, 100):
+        assignment.add(0, records(offset, body=b"x" * 100), caught_up=True)
     before = assignment.records_wanted()
-    assignment.add(0, records(10, 11, body=b"x" * 500_000), caught_up=True)
+    assignment.add(0, records(100, 101, body=b"x" * 500_000), caught_up=True)
 
     assert before > 500
     assert assignment.records_wanted() == 1
 
-    for offset in range(20, 120):
+    for offset in range(120, 220):
         assignment.add(0, records(offset, body=b""), caught_up=True)
     assert assignment.records_wanted() > 10
 

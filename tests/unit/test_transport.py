@@ -74,6 +74,16 @@ def test_a_name_relied_on_is_there_and_called_as_before(
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
 
 
+def test_what_a_fetch_takes_of_a_partition_is_read_for_each_request() -> None:
+    """It is set anew at each assignment, by the number of partitions (G8)."""
+    source = inspect.getsource(Fetcher._get_actions_per_node)
+
+    assert "position, self._max_partition_fetch_bytes)" in source
+    assert "self._max_partition_fetch_bytes = max_partition_fetch_bytes" in inspect.getsource(
+        Fetcher.__init__
+    )
+
+
 @pytest.mark.parametrize("mine", [BatchConsumer, BatchConsumerThread, WholeBatches])
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
@@ -85,7 +95,8 @@ def test_every_override_overrides_something(mine: Any) -> None:
                         "_wait_for_flow", "_follows", "_deliver_ready", "_deliver", "_save",
                         "positions", "_tp"},
         BatchConsumerThread: {"_fetch", "_caught_up", "_held_back", "positions", "_positions",
-                              "poll", "_poll", "hold", "_hold", "move", "_move"},
+                              "poll", "_poll", "hold", "_hold", "move", "_move",
+                              "limit_fetches", "_limit_fetches"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}

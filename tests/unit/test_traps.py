@@ -18,6 +18,7 @@ from tests.unit.test_opening import progress
 from worker.app import MailboxApp, create_app
 from worker.configuration import load_settings
 from worker.kafka import consumer_options
+from worker.memory import MemoryLimits
 from worker.transport import COMMIT_S_MAX
 
 TRAPPED_WORKER = ROOT / "tests" / "integration" / "trapped_worker.py"
@@ -102,7 +103,7 @@ def test_the_consumer_is_made_so_that_no_default_of_its_loses(
     rules = stage.app.transport.rules
     stage.app.transport.rules = type(rules)(
         topic=rules.topic, opener=rules.opener, progress=rules.progress,
-        consumer_options=consumer_options(settings),
+        consumer_options=consumer_options(settings, MemoryLimits.default()),
     )  # fmt: skip
     stage.consumer._thread._create_worker_consumer(stage.app.transport)
     stage.consumer._thread.thread_loop.close()
