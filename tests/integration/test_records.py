@@ -95,6 +95,37 @@ async def test_too_many_dead_letters_in_a_row_stop_the_worker(scene: Scene) -> N
     assert len(await scene.consumed(f"{scene.topic}.dead-letters", 12)) == 12
 
 
+async def test_json_that_python_cannot_carry_is_fetched_as_json(scene: Scene) -> None:
+    """A structured event that is too deep is a dead letter; everything else that JSON allows is
+    shown by `poste fetch --json`, which prints JSON (G9)."""
+    scene.init(partitions=1)
+    structured = [("content-type", b"application/cloudevents+json")]
+    event = b'{"specversion":"1.0","id":"1","source":"/s","type":"t","data":%s}'
+    plain = [("content-type", b"application/json")]
+    deep, huge = b"[" * 970 + b"]" * 970, b"9" * 5000
+    bodies = [(event % deep, structured), (event % b"1e400", structured),
+              (event % huge, structured), (deep, plain), (b'{"n":1e400}', plain),
+              (b'{"n":1.5}', plain)]  # fmt: skip
+    await scene.produce(
+        {"key": "bob", "value": body, "headers": headers} for body, headers in bodies
+    )
+    scene.worker()
+    await scene.drained()
+    (letter,) = await scene.consumed(f"{scene.topic}.dead-letters", 1)
+    printed = scene.poste("fetch", "bob", "--json").stdout
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    page = json.loads(printed, parse_constant=refuse)
+    assert dict(letter.headers)["dead-letter-reason"] == b"malformed_cloudevent"
+    assert letter.value == event % deep
+    assert [message["event"]["data"] for message in page["messages"]] == [
+        "1e400", huge.decode(), deep.decode(), '{"n":1e400}', {"n": 1.5},
+    ]  # fmt: skip
+    assert scene.poste("fetch", "bob").stderr == ""  # for a person, too
+
+
 @pytest.mark.parametrize("mode", [to_binary_event, to_structured_event])
 async def test_the_cloudevents_sdk_is_understood(
     scene: Scene, mode: Callable[[CloudEvent], Any]
