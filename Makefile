@@ -4,6 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# SERVICES=docker, jvm or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
+export SERVICES ?=
+
 .PHONY: run demo test check bench capacity why-not-kafka availability memory sweep storm lock clean
 .DEFAULT_GOAL := check
 

@@ -17,6 +17,7 @@ from benchmarks import idle, latency, machine, reading, report, targets, units, 
 from benchmarks.contenders import part as contenders
 from benchmarks.report import Across, Part
 from tests.services import ServicesMissing
+from tests.services.interrupts import exit_status
 
 #: In the order of the page.
 PARTS: dict[str, Part] = {
@@ -84,4 +85,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("make bench", main))

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from poste_restante.item import decode_bundle
 from tests.endpoint import Call, Fault, FaultyEndpoint, Plan, calm
 from tests.scene import Scene, scene_environment
 from tests.services import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
+from tests.services.interrupts import exit_status
 
 PARTITIONS = 8
 #: Seconds between two messages of a mailbox, and between two looks into it.
@@ -343,6 +344,4 @@ def main(start: Callable[[], Services] = start_services) -> int:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        sys.exit(main())
-    sys.exit(130)
+    sys.exit(exit_status("make availability", main))

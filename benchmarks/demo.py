@@ -27,6 +27,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from poste_restante import Mailboxes
 from tests.services import Services, ServicesMissing, start_services
 from tests.services.child import Child
+from tests.services.interrupts import exit_status
 from worker.configuration import load_settings
 from worker.operations import Office, open_office
 
@@ -98,6 +99,7 @@ class Demo:
         )
         self.bootstrap = services.bootstrap
         self.workers: list[Child] = []
+        self.children: list[Child] = []
 
     def poste(self, *arguments: str) -> Child:
         child = Child(
@@ -106,6 +108,7 @@ class Demo:
             env=self.environment,
         )
         child.start()
+        self.children.append(child)
         return child
 
     def start_worker(self) -> Child:
@@ -114,7 +117,14 @@ class Demo:
         return child
 
     async def run(self) -> int:
-        """Number of failed checks."""
+        """Number of failed checks. Its children have ended when it has, also where it is
+        cancelled: a thread that waits for one of them waits no longer."""
+        try:
+            return await self.story()
+        finally:
+            self.end()
+
+    async def story(self) -> int:
         made = self.poste("init", "--partitions", str(PARTITIONS), "--replication-factor", "1")
         if await asyncio.to_thread(made.wait, 60.0) != 0:
             raise RuntimeError(f"poste init:\n{made.tail()}")
@@ -243,7 +253,7 @@ class Demo:
         )
 
     def end(self) -> None:
-        for child in self.workers:
+        for child in self.children:
             child.kill()
 
 
@@ -265,8 +275,6 @@ def main(start: Callable[[], Services] = start_services) -> int:
         except RuntimeError as error:
             console.print(f"[red]FAILED[/] {error}")
             failed = 1
-        finally:
-            demo.end()
     seconds = time.monotonic() - begin
     verdict = "all checks held" if not failed else f"{failed} checks FAILED"
     console.print(f"{verdict}, {seconds:.0f} s", highlight=False)
@@ -274,4 +282,4 @@ def main(start: Callable[[], Services] = start_services) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("make demo", main))

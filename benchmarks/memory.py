@@ -31,6 +31,7 @@ from benchmarks.process import cpu_s, resident_mb_peak
 from tests.services import Services, ServicesMissing, start_services
 from tests.services.child import Child
 from tests.services.choose import LOCAL_AWS
+from tests.services.interrupts import exit_status
 
 #: Seconds that the store answers no write: longer than a call waits for an answer.
 STALL_S = 12.0
@@ -173,4 +174,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_status("make memory", lambda: main(sys.argv[1:])))

@@ -16,10 +16,11 @@ from tests.services import (
     ServicesMissing,
     start_services,
 )
-from tests.services.choose import LOCAL_AWS
+from tests.services.choose import DOCKER, FORCED, JVM, LOCAL_AWS
 
+_ADDRESSES = () if os.environ.get(FORCED) in (DOCKER, JVM) else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
 #: Addresses given on purpose. A DynamoDB that is given is asked with the credentials given.
-GIVEN = {n: os.environ[n] for n in (KAFKA_ADDRESS, DYNAMODB_ADDRESS) if os.environ.get(n)}
+GIVEN = {name: os.environ[name] for name in _ADDRESSES if os.environ.get(name)}
 #: Everything else that could steer the product is taken away.
 STRAY = ("POSTE_",) if DYNAMODB_ADDRESS in GIVEN else ("POSTE_", "AWS_")
 for _name in [name for name in os.environ if name.startswith(STRAY)]:
@@ -59,7 +60,7 @@ class Address:
 def services() -> Iterator[Services]:
     """Both services. Where they cannot be had the run ends, in one line, and has failed."""
     try:
-        started = start_services(GIVEN)
+        started = start_services({**GIVEN, FORCED: os.environ.get(FORCED, "")})
     except ServicesMissing as error:
         pytest.exit(str(error), returncode=1)
     with started:

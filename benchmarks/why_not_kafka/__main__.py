@@ -22,6 +22,7 @@ from benchmarks.why_not_kafka import mailbox, page, partitions, rebuilt, routed,
 from benchmarks.why_not_kafka.broker import about, new_broker
 from tests.services import DYNAMODB_ADDRESS, ServicesMissing
 from tests.services.choose import LOCAL_AWS
+from tests.services.interrupts import exit_status
 from tests.services.jvm import DynamoDBLocal, java_with_maven
 
 #: Partitions, messages and users of each point. Full: what fifteen minutes bear. Rebalanced: so
@@ -130,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("make why-not-kafka", main))

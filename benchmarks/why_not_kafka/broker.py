@@ -31,7 +31,7 @@ _COLLECT_S_MAX = 60.0
 def new_broker(directory: Path) -> Kafka:
     """One node, broker and controller (KRaft), with the just-in-time compiler and the intervals
     that Kafka has by itself."""
-    return Kafka(directory, jvm=_JVM, intervals="")
+    return Kafka(directory, jvm=_JVM, intervals={})
 
 
 def live_mb(kafka: Kafka) -> float:

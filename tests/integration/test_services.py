@@ -15,7 +15,7 @@ import pytest
 from poste_restante.table import TABLE_SCHEMA
 from tests.services import KAFKA_ADDRESS, Services
 from tests.services.child import Child
-from tests.services.choose import DYNAMODB_ADDRESS, KafkaService, choose_way
+from tests.services.choose import DOCKER, DYNAMODB_ADDRESS, KafkaService, way
 from tests.services.ready import free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -202,12 +202,37 @@ def test_the_lines_of_make_run_do_what_they_say_and_ctrl_c_ends_all(
         running.kill()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_ends_its_children_and_says_one_line(
+    running: Child, tmp_path: Path, number: signal.Signals
+) -> None:
+    """In mid-stream: no traceback, the status that a shell expects, and nothing is left."""
+    demo = Child([sys.executable, "-m", "benchmarks.demo"], log=tmp_path / "demo.log",
+                 env=running.env)  # fmt: skip
+    demo.start()
+    try:
+        wait_until(
+            lambda: "two workers, one consumer group" in demo.output(), what="the demo",
+            seconds=UP_S_MAX, child=demo,
+        )  # fmt: skip
+        started = descendants(demo.pid)
+        assert runs("worker", started)
+        os.killpg(demo.pid, number)
+        assert demo.wait(DEADLINE_S) == 128 + number, demo.output()
+        all_gone(started)
+        assert demo.output().splitlines()[-1] == "make demo: interrupted"
+        assert "Traceback" not in demo.output()
+        assert list(tmp_path.glob("poste-restante-*")) == []
+    finally:
+        demo.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's alone")
 def test_kill_9_of_make_run_leaves_nothing_running(running: Child) -> None:
     """Neither the worker nor the services outlive it, though it could stop none of them."""
     try:
         started = up(running)
-        assert choose_way() == "docker" or runs("kafka.Kafka", started)
+        assert way() == DOCKER or runs("kafka.Kafka", started)
         running.kill()
         all_gone(started)
     finally:
@@ -217,13 +242,16 @@ def test_kill_9_of_make_run_leaves_nothing_running(running: Child) -> None:
 def test_sigterm_of_make_run_ends_all(running: Child, tmp_path: Path) -> None:
     """Sent to it alone, as a supervisor does, also while the services are still starting."""
     # In Docker the broker is no child of ours; there it is ended in order, or not yet begun.
-    begun = "tests.services.run" if choose_way() == "docker" else "kafka.Kafka"
+    in_docker = way() == DOCKER
+
+    def begun() -> bool:
+        # Said once its handlers are there: before that a signal ends it as any Python process.
+        said = "starting the services" in running.output()
+        return said and (in_docker or runs("kafka.Kafka", descendants(running.pid)))
+
     try:
         running.start()
-        wait_until(
-            lambda: runs(begun, {running.pid, *descendants(running.pid)}), what=begun,
-            seconds=UP_S_MAX, child=running,
-        )  # fmt: skip
+        wait_until(begun, what="the start of the broker", seconds=UP_S_MAX, child=running)
         started = descendants(running.pid)
         running.signal(signal.SIGTERM)
         assert running.wait(DEADLINE_S) == 128 + signal.SIGTERM

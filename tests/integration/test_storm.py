@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.choose import LOCAL_AWS
+from tests.storm.ground import own_services
 from tests.storm.run import Settings, storm
 
 #: Its first minute has kills, zombies, rewinds, and outages of both services; any other must do.
@@ -29,7 +30,8 @@ async def test_a_storm_loses_nothing_and_brings_nothing_back(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(logging.getLogger("aiokafka"), "level", logging.CRITICAL)
     print(f"seed {SEED}")
-    report = await storm(Settings(seed=SEED, seconds=SECONDS), tmp_path, print)
+    with own_services(tmp_path) as services:
+        report = await storm(Settings(seed=SEED, seconds=SECONDS), tmp_path, print, services)
 
     assert report.ok, report.line()
     assert sum(report.events.values()) >= EVENTS_MIN, report.line()

@@ -4,10 +4,11 @@ Chosen by `start_services`, in this order:
 
 1. Addresses given in the environment, by the names the product itself reads
    (POSTE_KAFKA__BOOTSTRAP_SERVERS, AWS_ENDPOINT_URL_DYNAMODB), are used as they are.
-2. Docker, through testcontainers.
+2. Docker, through testcontainers, where a daemon answers and has the images or can pull them.
 3. JVM children, from Maven coordinates, on free ports of 127.0.0.1.
 
-A service that cannot be had is an error of one line that names the ways; nothing is skipped.
+SERVICES=given, docker or jvm forces one of them. A service that cannot be had is an error of one
+line that names the ways; nothing is skipped.
 """
 
 from tests.services.choose import (

@@ -1,7 +1,8 @@
-"""Which way the services are had: given addresses, Docker, or JVM children."""
+"""Choose local Kafka and DynamoDB: given addresses, Docker, or JVM children."""
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -10,12 +11,22 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
-from tests.services.docker import DynamoDBInDocker, KafkaInDocker, docker_answers
+from tests.services.docker import (
+    DynamoDBInDocker,
+    KafkaInDocker,
+    docker_answers,
+    why_no_images,
+)
 from tests.services.jvm import DynamoDBLocal, Kafka, java_with_maven
 
 #: The names under which the product itself reads the addresses.
 KAFKA_ADDRESS = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
 DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
+
+#: The variable that forces one way, and its values.
+FORCED = "SERVICES"
+DOCKER, JVM, GIVEN = "docker", "jvm", "given"
+_WAYS = ("", DOCKER, JVM, GIVEN)
 
 #: What DynamoDB Local takes for credentials; it asks for letters and digits, and no more.
 LOCAL_AWS = {
@@ -27,7 +38,7 @@ LOCAL_AWS = {
 
 
 class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
-    """Neither addresses, nor Docker, nor Java with Maven."""
+    """Neither addresses, nor Docker, nor Java with Maven; or not the one that is forced."""
 
 
 class Service(Protocol):
@@ -63,16 +74,62 @@ class DynamoDBService(Service, Protocol):
     def endpoint(self) -> str: ...
 
 
+def forced_way(environ: Mapping[str, str]) -> str:
+    """What SERVICES forces: "docker", "jvm", "given", or "". Raises ServicesMissing for others."""
+    forced = environ.get(FORCED, "")
+    if forced not in _WAYS:
+        raise ServicesMissing(f"{FORCED}={forced!r} is none of {DOCKER}, {JVM} and {GIVEN}")
+    return forced
+
+
+def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    """The addresses to use as they are, by name: all that are given, unless another way is forced.
+
+    Raises ServicesMissing where `SERVICES=given` and one of them is missing.
+    """
+    forced = forced_way(environ)
+    if forced in (DOCKER, JVM):
+        return {}
+    names = (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
+    given = {name: environ[name] for name in names if environ.get(name)}
+    if forced == GIVEN and len(given) < len(names):
+        missing = " and ".join(name for name in names if name not in given)
+        raise ServicesMissing(f"{FORCED}={GIVEN}, but no address in {missing}")
+    return given
+
+
 def choose_way(
+    forced: str = "",
     *,
     docker: Callable[[], bool] = docker_answers,
+    images: Callable[[], str] = why_no_images,
     jvm: Callable[[], bool] = java_with_maven,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> str:
-    """ "docker" or "jvm". Raises ServicesMissing, in one line, where there is neither."""
+    """ "docker" or "jvm". Raises ServicesMissing, in one line, where there is neither.
+
+    forced: one of the two; others leave the choice free, since what a test mistreats is never
+    given. images: why an image cannot be had, "" where all are there. say: gets one line where a
+    Docker daemon answers and is not used.
+    """
+    if forced == JVM:
+        if jvm():
+            return JVM
+        raise ServicesMissing(f"{FORCED}={JVM}, but there is no Java 17 with Maven: install both")
     if docker():
-        return "docker"
+        reason = images()
+        if not reason:
+            return DOCKER
+        if forced == DOCKER:
+            raise ServicesMissing(f"{FORCED}={DOCKER}, but {reason}")
+        if jvm():
+            say(f"Docker is not used, since {reason}: Kafka and DynamoDB run as JVM children")
+            return JVM
+        raise ServicesMissing(f"no Kafka and DynamoDB: {reason}; or install Java 17 with Maven")
+    if forced == DOCKER:
+        raise ServicesMissing(f"{FORCED}={DOCKER}, but no Docker daemon answers: start one")
     if jvm():
-        return "jvm"
+        return JVM
     raise ServicesMissing(
         "no Kafka and DynamoDB: start a Docker daemon, or install Java 17 with Maven"
         f" (or give addresses in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS})"
@@ -80,7 +137,12 @@ def choose_way(
 
 
 #: Asked once in a process, and again only after there was neither.
-_way = cache(choose_way)
+_chosen = cache(choose_way)
+
+
+def way() -> str:
+    """The way of this process: "docker" or "jvm". Raises ServicesMissing where there is neither."""
+    return _chosen(forced_way(os.environ))
 
 
 def new_kafka(
@@ -94,14 +156,14 @@ def new_kafka(
     properties: further server properties. users: name -> password, for a second listener with an
     authorizer, as `access` says.
     """
-    if _way() == "docker":
+    if way() == DOCKER:
         return KafkaInDocker(properties=properties, users=users)
     return Kafka(directory / "kafka", properties=properties, users=users)
 
 
 def new_dynamodb(directory: Path) -> DynamoDBService:
     """A DynamoDB that nobody else uses, not started."""
-    return DynamoDBInDocker() if _way() == "docker" else DynamoDBLocal(directory / "dynamodb")
+    return DynamoDBInDocker() if way() == DOCKER else DynamoDBLocal(directory / "dynamodb")
 
 
 @dataclass
@@ -140,9 +202,10 @@ class Services:
 
 def start_services(environ: Mapping[str, str] = os.environ) -> Services:
     """Both services, started where no address is given. Nothing is left behind on failure."""
+    given = given_addresses(environ)
     services = Services(Path(tempfile.mkdtemp(prefix="poste-restante-")))
-    services.bootstrap = environ.get(KAFKA_ADDRESS, "")
-    services.endpoint = environ.get(DYNAMODB_ADDRESS, "")
+    services.bootstrap = given.get(KAFKA_ADDRESS, "")
+    services.endpoint = given.get(DYNAMODB_ADDRESS, "")
     try:
         if not services.bootstrap:
             services.kafka = new_kafka(services.directory)

@@ -5,14 +5,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.services import access
+from tests.services.broker import (
+    COMPILED_ONCE,
+    DYNAMODB_HEAP,
+    KAFKA_HEAP,
+    ONE_NODE,
+    QUICK_INTERVALS,
+    TOOL_HEAP,
+)
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 #: The versions of `*.pom.xml` and docker-compose.yml (a test holds them together), so that both
 #: ways to have the services are the same services.
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 DYNAMODB_IMAGE = "amazon/dynamodb-local:3.3.1"
-#: Seconds, the pull of an image apart: testcontainers waits for that without a limit of ours.
+#: Seconds until a service must answer; its image is there before.
 START_S_MAX = 120.0
+#: Seconds that the daemon may take for an answer, and an image to be pulled.
+ANSWER_S_MAX, PULL_S_MAX = 15.0, 600.0
+#: Characters of the reason that an error repeats.
+REASON_MAX = 200
 #: Inside the containers. The tools run there, and need an address that is right there.
 _KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 8000
 _SECURED_PORT = 9094
@@ -27,11 +39,37 @@ def docker_answers() -> bool:
     try:
         done = subprocess.run(
             ["docker", "info", "--format", "{{.ServerVersion}}"],
-            capture_output=True, check=False, timeout=15,
+            capture_output=True, check=False, timeout=ANSWER_S_MAX,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and bool(done.stdout.strip())
+
+
+def why_no_images() -> str:
+    """Why an image that the services need can be neither found nor pulled, in one line; or ""."""
+    from testcontainers.core.config import testcontainers_config
+
+    reaper = () if testcontainers_config.ryuk_disabled else (testcontainers_config.ryuk_image,)
+    for image in (KAFKA_IMAGE, DYNAMODB_IMAGE, *reaper):
+        if _docker("image", "inspect", "--format", "{{.Id}}", image, seconds=ANSWER_S_MAX) == "":
+            continue
+        if reason := _docker("pull", "--quiet", image, seconds=PULL_S_MAX):
+            return f"the image {image} cannot be pulled ({reason})"
+    return ""
+
+
+def _docker(*arguments: str, seconds: float) -> str:
+    """Run Docker's client: "", or the last line of why it failed."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"not done after {seconds:.0f} s"
+    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return "" if done.returncode == 0 else said[-1][:REASON_MAX]
 
 
 def as_variable(name: str) -> str:
@@ -59,7 +97,7 @@ def kafka_environment(
         listeners += f",{access.SECURED}://:{_SECURED_PORT}"
         advertised += f",{access.SECURED}://127.0.0.1:{secured}"
         protocols += f",{access.SECURED}:{access.PROTOCOL}"
-    further = {**access.access_properties(users), **properties}
+    further = {**ONE_NODE, **QUICK_INTERVALS, **access.access_properties(users), **properties}
     return {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
@@ -69,12 +107,10 @@ def kafka_environment(
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": protocols,
         "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_CONTROLLER_PORT}",
-        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
-        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
-        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
-        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
-        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
-        "KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS": "1000",
+        "KAFKA_HEAP_OPTS": KAFKA_HEAP,
+        "KAFKA_JVM_PERFORMANCE_OPTS": COMPILED_ONCE,
+        # By its loggers, as in docker-compose.yml.
+        "KAFKA_LOG4J_LOGGERS": "kafka=WARN,org.apache.kafka=WARN",
         **{as_variable(name): value for name, value in further.items()},
     }
 
@@ -121,12 +157,20 @@ class _InDocker:
         return str(self._docker.logs(tail=_TAIL_LINES).decode(errors="replace"))
 
     def start(self) -> None:
-        """Start, or start again on the same data and port; returns when it answers."""
-        if self._container is None:
-            self._container = self._prepared()
-            self._container.start()
-        else:
-            self._docker.start()
+        """Start, or start again on the same data and port; returns when it answers.
+
+        Raises RuntimeError where Docker refuses, or the service does not answer.
+        """
+        from docker.errors import DockerException
+
+        try:
+            if self._container is None:
+                self._container = self._prepared()
+                self._container.start()
+            else:
+                self._docker.start()
+        except (DockerException, OSError) as error:  # requests' errors are of OSError
+            raise RuntimeError(f"{self.image}: Docker does not start it: {error}") from error
         wait_until(self._answers, what=self.image, seconds=START_S_MAX, child=self)
 
     def kill(self) -> None:
@@ -180,7 +224,7 @@ class KafkaInDocker(_InDocker):
 
     def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
         """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
-        command = ["docker", "exec", "-i", self._docker.id,
+        command = ["docker", "exec", "-i", "-e", f"KAFKA_HEAP_OPTS={TOOL_HEAP}", self._docker.id,
                    "/opt/kafka/bin/kafka-run-class.sh", main,
                    "--bootstrap-server", f"localhost:{_TOOLS_PORT}", *arguments]  # fmt: skip
         done = subprocess.run(
@@ -203,7 +247,7 @@ class DynamoDBInDocker(_InDocker):
     def _prepared(self) -> Any:
         container = _container(self.image, self.port, _DYNAMODB_PORT)
         container.with_env("DDB_LOCAL_TELEMETRY", "0")
-        return container.with_command("-jar DynamoDBLocal.jar -inMemory -sharedDb")
+        return container.with_command(f"{DYNAMODB_HEAP} -jar DynamoDBLocal.jar -inMemory -sharedDb")
 
     def _answers(self) -> bool:
         return dynamodb_answers(self.port)

@@ -14,6 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.services import access
+from tests.services.broker import (
+    COMPILED_ONCE,
+    DYNAMODB_HEAP,
+    KAFKA_HEAP,
+    ONE_NODE,
+    QUICK_INTERVALS,
+    TOOL_HEAP,
+    as_lines,
+)
 from tests.services.child import Child
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
@@ -34,11 +43,9 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 DOWNLOAD_S_MAX = 600.0
 #: Seconds that one of Kafka's own command-line tools may take; 2 measured.
 TOOL_S_MAX = 60.0
-#: Heaps, so that two services fit a small machine.
-KAFKA_HEAP, DYNAMODB_HEAP = "-Xmx768m", "-Xmx768m"
-#: Kafka's JVM for the suite: small, and soon there, since code is compiled but once.
-QUICK_JVM = (KAFKA_HEAP, "-XX:TieredStopAtLevel=1")
-_TOOL_JVM = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
+#: Kafka's JVM for the suite.
+QUICK_JVM = (KAFKA_HEAP, COMPILED_ONCE)
+_TOOL_JVM = (TOOL_HEAP, COMPILED_ONCE)
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -50,23 +57,6 @@ listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,{secured
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=3
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=3
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
-"""
-
-#: For the suite, which kills brokers and waits for what they do now and then.
-QUICK_INTERVALS = """\
-# A broker that was killed is registered again after this; the default is 9 s.
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
-# Deleted records are gone soon, for tests of retention.
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=1000
 """
 
 #: Quiet, and on the standard output that `Child` keeps. Properties: YAML needs one library more.
@@ -182,7 +172,7 @@ class Kafka(_InJvm):
     """One node, both roles. Its data stay in `directory` over kill and start.
 
     jvm: options of its Java. intervals: further properties; the suite's make it quick to notice,
-    "" leaves them as Kafka has them. properties: further ones still, name -> value. users: name ->
+    {} leaves them as Kafka has them. properties: further ones still, name -> value. users: name ->
     password, of those who come by the second listener, as `access` says; `secured` is its address.
     """
 
@@ -191,7 +181,7 @@ class Kafka(_InJvm):
         directory: Path,
         *,
         jvm: Sequence[str] = QUICK_JVM,
-        intervals: str = QUICK_INTERVALS,
+        intervals: Mapping[str, str] = QUICK_INTERVALS,
         properties: Mapping[str, str] = {},
         users: Mapping[str, str] = {},
     ) -> None:
@@ -202,7 +192,7 @@ class Kafka(_InJvm):
         listeners = f"PLAINTEXT://{self.bootstrap}"
         if users:
             listeners += f",{access.SECURED}://{self.secured}"
-        further = {**access.access_properties(users), **properties}
+        further = {**ONE_NODE, **intervals, **access.access_properties(users), **properties}
         directory.mkdir(parents=True, exist_ok=True)
         self._properties = directory / "server.properties"
         self._properties.write_text(
@@ -210,8 +200,7 @@ class Kafka(_InJvm):
                 listeners=listeners, controller=controller, data=directory / "data",
                 secured=access.SECURED, protocol=access.PROTOCOL,
             )
-            + intervals
-            + "".join(f"{name}={value}\n" for name, value in further.items())
+            + as_lines(further)
         )  # fmt: skip
         self._log4j2 = directory / "log4j2.properties"
         self._log4j2.write_text(_LOG4J2)

@@ -11,10 +11,9 @@ from typing import NoReturn
 
 from tests.services.child import die_with
 from tests.services.choose import (
-    DYNAMODB_ADDRESS,
-    KAFKA_ADDRESS,
     Services,
     ServicesMissing,
+    given_addresses,
     start_services,
 )
 
@@ -26,9 +25,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
-        given = [name for name in (KAFKA_ADDRESS, DYNAMODB_ADDRESS) if os.environ.get(name)]
-        for name in given:
-            print(f"{name} is given: {os.environ[name]}", flush=True)
+        given = given_addresses(os.environ)
+        for name, address in given.items():
+            print(f"{name} is given: {address}", flush=True)
         if len(given) < 2:
             print(
                 "starting the services (the first time brings their jars or images) ...", flush=True

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 from tests.services.choose import LOCAL_AWS
+from tests.services.interrupts import exit_status
+from tests.storm.ground import own_services
 from tests.storm.run import Settings, storm
 
 #: Seeds that are drawn where none is given.
@@ -37,7 +39,9 @@ def main() -> int:
     os.environ.update(LOCAL_AWS)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers are away all the time
     try:
-        report = asyncio.run(storm(Settings(seed=seed, seconds=given.seconds), directory, say))
+        settings = Settings(seed=seed, seconds=given.seconds)
+        with own_services(directory) as services:
+            report = asyncio.run(storm(settings, directory, say, services))
     finally:
         if report is not None and report.ok and not given.keep:
             shutil.rmtree(directory, ignore_errors=True)
@@ -49,4 +53,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("make storm", main))

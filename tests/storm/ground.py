@@ -1,6 +1,7 @@
 """What a storm stands on: services of its own, and the names in them."""
 
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.scene import Scene, scene_environment
@@ -8,14 +9,19 @@ from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService, new_dy
 from tests.services.choose import LOCAL_AWS
 
 
-def own_services(directory: Path, stack: AsyncExitStack) -> tuple[KafkaService, str]:
-    """Both services, of the storm's own; ended with the stack."""
-    kafka, dynamodb = new_kafka(directory), new_dynamodb(directory)
-    stack.callback(kafka.stop)
-    stack.callback(dynamodb.stop)
-    kafka.start()
-    dynamodb.start()
-    return kafka, dynamodb.endpoint
+@contextmanager
+def own_services(directory: Path) -> Iterator[tuple[KafkaService, str]]:
+    """Both services, of the storm's own: Kafka, and DynamoDB's endpoint.
+
+    Outside of the event loop: their start blocks it, and it would not see a Ctrl-C.
+    """
+    with ExitStack() as stack:
+        kafka, dynamodb = new_kafka(directory), new_dynamodb(directory)
+        stack.callback(kafka.stop)
+        stack.callback(dynamodb.stop)
+        kafka.start()
+        dynamodb.start()
+        yield kafka, dynamodb.endpoint
 
 
 def storm_scene(directory: Path, kafka: KafkaService, upstream: str) -> Scene:

@@ -20,9 +20,9 @@ from tests.audit import (
 )
 from tests.endpoint import FaultyEndpoint, calm
 from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService
 from tests.storm.events import Events
-from tests.storm.ground import own_services, storm_scene
+from tests.storm.ground import storm_scene
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
 from tests.storm.script import script
@@ -84,13 +84,18 @@ class Stage:
     events: Events
 
 
-async def storm(settings: Settings, directory: Path, say: Callable[[str], None]) -> Report:
-    """Run it. directory: for the services' data and the workers' logs.
+async def storm(
+    settings: Settings,
+    directory: Path,
+    say: Callable[[str], None],
+    services: tuple[KafkaService, str],
+) -> Report:
+    """Run it. directory: for the workers' logs. services: of its own, see `ground`.
 
     Raises what fails in the harness; what the product does wrong is in the report.
     """
     async with AsyncExitStack() as stack:
-        stage = await _stage(settings, directory, say, stack)
+        stage = await _stage(settings, directory, say, services, stack)
         began_s = time.monotonic()
         async with (
             _readers(stage), stage.auditor.watching(every_s=WATCH_S),
@@ -109,11 +114,15 @@ async def storm(settings: Settings, directory: Path, say: Callable[[str], None])
 
 
 async def _stage(
-    settings: Settings, directory: Path, say: Callable[[str], None], stack: AsyncExitStack
+    settings: Settings,
+    directory: Path,
+    say: Callable[[str], None],
+    services: tuple[KafkaService, str],
+    stack: AsyncExitStack,
 ) -> Stage:
     seed = settings.seed
     draws = random.Random(f"storm {seed}")
-    kafka, upstream = own_services(directory, stack)
+    kafka, upstream = services
     workers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed))
     readers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed + 1))
     scene = storm_scene(directory, kafka, upstream)

@@ -12,6 +12,7 @@ import click
 
 from tests.services import Services, start_services
 from tests.services.choose import LOCAL_AWS
+from tests.services.interrupts import exit_status
 from tests.sweeps.ack_sweep import ack_sweeps
 from tests.sweeps.crash_sweep import crash_sweeps
 from tests.sweeps.ground import open_ground
@@ -33,13 +34,18 @@ MAILBOXES = ("reading", "ack")
               help="Runs at a time.")  # fmt: skip
 def main(seed: int, only: tuple[str, ...], workers: int) -> None:
     """Fail the n-th call, for every n and every kind of fault; crash at every step; audit."""
+    sys.exit(exit_status("make sweep", lambda: sweep(seed, only, workers)))
+
+
+def sweep(seed: int, only: tuple[str, ...], workers: int) -> int:
+    """Exit status: 0 when every sweep has passed."""
     logging.basicConfig(level=logging.ERROR)
     os.environ.update(LOCAL_AWS)
     report, began_s = Report(), time.monotonic()
     with start_services({}) as services:
         asyncio.run(_run(services, report, seed=seed, only=only, at_a_time=workers))
     report.print_summary(seed=seed, seconds=time.monotonic() - began_s)
-    sys.exit(0 if report.passed else 1)
+    return 0 if report.passed else 1
 
 
 async def _run(

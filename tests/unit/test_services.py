@@ -17,12 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import DockerException
+from testcontainers.core import container
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing, choose, start_services
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, choose, start_services
+from tests.services.broker import ONE_NODE, QUICK_INTERVALS
 from tests.services.child import Child
-from tests.services.choose import choose_way
-from tests.services.docker import DynamoDBInDocker, KafkaInDocker, docker_answers
-from tests.services.jvm import HERE, cluster_id, java_with_maven
+from tests.services.docker import (
+    DynamoDBInDocker,
+    KafkaInDocker,
+    as_variable,
+    docker_answers,
+)
+from tests.services.jvm import HERE, Kafka, cluster_id, java_with_maven
 from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -68,26 +75,6 @@ def started_are(
 
 
 # ---- the choice
-
-
-@pytest.mark.parametrize(
-    ("docker", "jvm", "way"),
-    [(True, True, "docker"), (True, False, "docker"), (False, True, "jvm")],
-)
-def test_docker_comes_before_java(docker: bool, jvm: bool, way: str) -> None:
-    """A Docker daemon that answers is used, else Java with Maven."""
-    assert choose_way(docker=lambda: docker, jvm=lambda: jvm) == way
-
-
-def test_neither_is_one_line_that_names_both_ways() -> None:
-    """Nothing is skipped: what is missing is said, and how to have it."""
-    with pytest.raises(ServicesMissing) as caught:
-        choose_way(docker=lambda: False, jvm=lambda: False)
-
-    line = str(caught.value)
-    assert "\n" not in line
-    for word in ("Docker", "Java 17", "Maven", KAFKA_ADDRESS, DYNAMODB_ADDRESS):
-        assert word in line
 
 
 def test_given_addresses_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +234,6 @@ class FakeContainer:
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> FakeContainer:
     """Testcontainers without a daemon: what it is told to start is this container."""
-    from testcontainers.core import container
-
     fake = FakeContainer()
 
     def start(self: Any) -> Any:
@@ -314,8 +299,40 @@ def test_dynamodb_in_docker_is_in_memory_on_the_loopback(daemon: FakeContainer) 
     assert re.fullmatch(r"amazon/dynamodb-local:\d+\.\d+\.\d+", container.image)
     assert container.ports == {"8000/tcp": ("127.0.0.1", dynamodb.port)}
     assert dynamodb.endpoint == f"http://127.0.0.1:{dynamodb.port}"
-    assert container._command == "-jar DynamoDBLocal.jar -inMemory -sharedDb"
+    assert container._command == "-Xmx768m -jar DynamoDBLocal.jar -inMemory -sharedDb"
     assert container.env == {"DDB_LOCAL_TELEMETRY": "0"}
+
+
+def test_a_broker_has_the_same_properties_in_docker_and_as_a_jvm_child(
+    daemon: FakeContainer, tmp_path: Path
+) -> None:
+    """A test waits as long for the one as for the other; the heap is the same as well."""
+    child = Kafka(tmp_path)
+    lines = (tmp_path / "server.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines)
+    environment = KafkaInDocker()._prepared().env
+
+    for name in {**ONE_NODE, **QUICK_INTERVALS}:
+        assert properties[name] == environment[as_variable(name)], name
+    assert environment["KAFKA_HEAP_OPTS"] in child._child.command
+    assert environment["KAFKA_JVM_PERFORMANCE_OPTS"] in child._child.command
+    assert "WARN" in environment["KAFKA_LOG4J_LOGGERS"]
+
+
+@pytest.mark.parametrize("error", [DockerException("no space left"), OSError("reset by peer")])
+def test_a_container_that_docker_does_not_start_is_one_line(
+    daemon: FakeContainer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Its caller knows RuntimeError, and not every error of Docker's client."""
+
+    def refuse(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(container.DockerContainer, "start", refuse)
+    with pytest.raises(
+        RuntimeError, match=rf"^apache/kafka:\S+ Docker does not start it: {error}$"
+    ):
+        KafkaInDocker().start()
 
 
 def test_a_container_that_was_killed_is_started_again(

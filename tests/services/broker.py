@@ -1,0 +1,32 @@
+"""How the suite's broker is set, the same as a JVM child and in Docker: server properties."""
+
+#: One node: no replicas, and internal topics of few partitions.
+ONE_NODE = {
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "3",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "3",
+    "group.initial.rebalance.delay.ms": "0",
+    "auto.create.topics.enable": "false",
+}
+
+#: For the suite, which kills brokers and waits for what they do now and then.
+QUICK_INTERVALS = {
+    # A broker that was killed is registered again after this; the default is 9 s.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
+    # Deleted records are gone soon, for tests of retention.
+    "log.retention.check.interval.ms": "1000",
+    "log.initial.task.delay.ms": "1000",
+}
+
+#: Heaps, so that two services fit a small machine.
+KAFKA_HEAP, DYNAMODB_HEAP, TOOL_HEAP = "-Xmx768m", "-Xmx768m", "-Xmx256m"
+#: Small JVMs that are soon there: code is compiled but once.
+COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
+
+
+def as_lines(properties: dict[str, str]) -> str:
+    """The lines of a `server.properties`."""
+    return "".join(f"{name}={value}\n" for name, value in properties.items())

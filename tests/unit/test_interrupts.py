@@ -1,0 +1,129 @@
+"""How commands that start children end when they are interrupted: real processes, no services."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from tests.services.child import Child
+from tests.services.choose import FORCED
+from tests.services.ready import wait_until
+
+ROOT = Path(__file__).parents[2]
+#: Seconds until a condition must hold, on a busy machine.
+DEADLINE_S = 60.0
+
+#: A command in `asyncio.run` whose children are ended by a `finally`, once it may await again.
+COMMAND = """\
+import asyncio, signal, sys
+from tests.services.interrupts import exit_status
+
+async def work():
+    print("at work", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0)
+        print("all ended", flush=True)
+
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+sys.exit(exit_status("make it", lambda: asyncio.run(work())))
+"""
+#: Every command of the Makefile that starts services, as it is started there.
+COMMANDS = {
+    "make demo": ["benchmarks.demo"],
+    "make bench": ["benchmarks", "idle"],
+    "make availability": ["benchmarks.availability"],
+    "make memory": ["benchmarks.memory"],
+    "make why-not-kafka": ["benchmarks.why_not_kafka", "mailbox"],
+    "make sweep": ["tests.sweeps"],
+    "make storm": ["tests.storm", "--seconds", "10", "--seed", "1"],
+    "make run": ["tests.services.run"],
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "ctrl_c"),
+    [
+        (signal.SIGINT, "default_int_handler"),
+        (signal.SIGTERM, "default_int_handler"),
+        (signal.SIGHUP, "default_int_handler"),
+        (signal.SIGTERM, "SIG_IGN"),
+    ],
+)
+def test_an_interrupted_command_ends_its_work_and_says_one_line(
+    tmp_path: Path, number: signal.Signals, ctrl_c: str
+) -> None:
+    """What a shell starts in the background ignores Ctrl-C, and ends by the others all the same."""
+    child = Child([sys.executable, "-c", COMMAND, ctrl_c], log=tmp_path / "log")
+    child.start()
+    try:
+        wait_until(
+            lambda: "at work" in child.output(), what="its work", seconds=DEADLINE_S, child=child
+        )
+        child.signal(number)
+        assert child.wait(DEADLINE_S) == 128 + number
+    finally:
+        child.kill()
+    assert child.output().splitlines() == ["at work", "all ended", "make it: interrupted"]
+
+
+def test_a_command_without_services_says_one_line(tmp_path: Path) -> None:
+    """As `make run` does, also one that does not look for it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.storm"], cwd=ROOT, env=_environ(tmp_path),
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+
+    assert done.returncode == 1
+    assert line.startswith("make storm: no Kafka and DynamoDB: ")
+
+
+def _environ(path: Path) -> dict[str, str]:
+    """An environment where only this folder's programs are found."""
+    kept = {n: v for n, v in os.environ.items() if n not in {KAFKA_ADDRESS, DYNAMODB_ADDRESS}}
+    return {**kept, "PATH": str(path), FORCED: "", "TMPDIR": str(path)}
+
+
+def test_every_command_of_the_makefile_that_starts_services_is_here() -> None:
+    """The capacity page is arithmetic."""
+    recipes = re.findall(r"/python -m ((?:benchmarks|tests)\S*)", (ROOT / "Makefile").read_text())
+
+    assert {module for module, *_ in COMMANDS.values()} == {*recipes} - {"benchmarks.capacity_page"}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [*((name, signal.SIGINT) for name in COMMANDS), ("make demo", signal.SIGTERM)],
+)
+def test_a_command_that_is_interrupted_while_services_start_says_one_line_at_most(
+    tmp_path: Path, name: str, number: signal.Signals
+) -> None:
+    """No traceback, and the status that a shell expects; its children and folders are gone."""
+    for program in ("docker", "java"):  # a daemon, or a Java, that takes its time
+        path = tmp_path / program
+        path.write_text(f"#!/bin/sh\n: > {tmp_path}/asked\nexec /bin/sleep 60\n")
+        path.chmod(0o755)
+    (tmp_path / "mvn").write_text("")
+    (tmp_path / "mvn").chmod(0o755)
+    child = Child(
+        [sys.executable, "-m", *COMMANDS[name]], log=tmp_path / "log", env=_environ(tmp_path)
+    )
+    child.start()
+    try:
+        wait_until(
+            (tmp_path / "asked").exists, what="the question", seconds=DEADLINE_S, child=child
+        )
+        child.signal(number)
+        assert child.wait(DEADLINE_S) == 128 + number, child.output()
+    finally:
+        child.kill()
+    assert "Traceback" not in child.output()
+    assert "KeyboardInterrupt" not in child.output()
+    assert list(tmp_path.glob("poste-restante-*")) == []
