@@ -294,6 +294,7 @@ def run(settings: Settings) -> None:
         redirect_stdouts=False,
         quiet=True,
     )
+    worker.spinner = None  # it writes escape sequences, also where no terminal is
     worker.execute_from_commandline()
 
 

@@ -23,6 +23,11 @@ ENV_PREFIX, ENV_DELIMITER = "POSTE_", "__"
 DEAD_LETTERS_SUFFIX = ".dead-letters"
 #: What Kafka takes for a topic's name (org.apache.kafka.common.internals.Topic).
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+#: Topics of the broker's own, to which it refuses records (the same class and Topic.isInternal).
+_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state",
+                              "__cluster_metadata"})  # fmt: skip
+#: Bytes of a string in Kafka's protocol (its STRING has a length of 16 bits).
+_PROTOCOL_BYTES_MAX = 32_767
 #: `host:port`; the host may be an IPv6 address in brackets.
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 #: A host's name, or an address of IPv4.
@@ -117,6 +122,15 @@ class KafkaSettings(Section):
     def _topic(cls, value: str) -> str:
         if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
             raise ValueError("is no name of a topic: at most 249 letters, digits, `.`, `_`, `-`")
+        if value in _INTERNAL_TOPICS:
+            raise ValueError("is a topic of the broker's own, which takes no records of ours")
+        return value
+
+    @field_validator("group", "client_id")
+    @classmethod
+    def _protocol_string(cls, value: str) -> str:
+        if len(value.encode(errors="surrogatepass")) > _PROTOCOL_BYTES_MAX:
+            raise ValueError(f"must be at most {_PROTOCOL_BYTES_MAX} bytes of UTF-8")
         return value
 
     @field_validator("start")
@@ -142,6 +156,11 @@ class KafkaSettings(Section):
             raise ValueError("ssl_keyfile needs ssl_certfile, the certificate of that key")
         if self.dead_letters_topic == self.topic:
             raise ValueError("dead_letters_topic must be another topic than topic")
+        if self.dead_letters_topic.replace(".", "_") == self.topic.replace(".", "_"):
+            raise ValueError(
+                "dead_letters_topic must differ from topic in more than `.` and `_`: the broker"
+                " takes the two for one, and makes only the first"
+            )
         return self
 
 

@@ -67,7 +67,7 @@ async def test_a_worker_that_waits_for_its_services_is_not_dead(
 
     own.dynamodb.pause()
     await scene.produce([("bob", b"2"), ("alice", b"2")])
-    await scene.until(lambda: _waited(worker) >= 2, "it has waited for more than 10 s")
+    await scene.until(lambda: _waited(worker) >= 2, "it has waited for half a minute")
     own.dynamodb.resume()
     await scene.drained()
 

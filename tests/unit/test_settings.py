@@ -73,6 +73,12 @@ def test_poste_config_names_the_file_and_the_option_wins(tmp_path: Path) -> None
     assert load_settings(other, environ).drain_s == 8
 
 
+def test_topics_that_the_broker_takes_for_one_are_refused() -> None:
+    """It makes no topic whose name differs from another one's in `.` and `_` alone."""
+    line = refusal({"POSTE_KAFKA__TOPIC": "a.b", "POSTE_KAFKA__DEAD_LETTERS_TOPIC": "a_b"})
+    assert "more than `.` and `_`" in line
+
+
 @pytest.mark.parametrize("name", [name for name, _ in setting_fields()])
 def test_every_setting_can_be_set_by_its_variable(name: str) -> None:
     """No setting is out of the environment's reach."""
@@ -123,6 +129,13 @@ def test_other_programs_variables_are_none_of_ours() -> None:
         ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "a:1,,b:2", "host:port"),
         ("POSTE_KAFKA__TOPIC", "no spaces", "no name of a topic"),
         ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "undelivered-messages", "another topic"),
+        ("POSTE_KAFKA__TOPIC", "__consumer_offsets", "the broker's own"),
+        ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "__transaction_state", "the broker's own"),
+        ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "x" * 250, "no name of a topic"),
+        ("POSTE_KAFKA__TOPIC", "x" * 249, "no name of a topic"),  # of its dead letters
+        ("POSTE_KAFKA__GROUP", "g" * 32_768, "at most 32767 bytes"),
+        ("POSTE_KAFKA__CLIENT_ID", "ä" * 20_000, "at most 32767 bytes"),
+        ("POSTE_HTTP__HOST", "[::1]:6066", "without a port"),
         ("POSTE_KAFKA__START", "yesterday", "none of earliest"),
         ("POSTE_KAFKA__START", "2026-01-31T00:00:00", "has no zone"),
         ("POSTE_KAFKA__HEARTBEAT_S", "5", "at most a third"),
