@@ -53,6 +53,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     consumer: Fetching
     logger = SERVICES_LOGGER
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Partitions with a position of their own since they were held, and those of them that are
+        #: paused because nothing is wanted of them now.
+        self._opened: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()
+
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         # Faust asks for read_committed only inside transactions, so we create the consumer.
         self._assignor = RoundRobinPartitionAssignor
@@ -70,6 +77,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
         consumer = self._ensure_consumer()
+        self._prefetch_only(consumer, partitions)
         fetched = await self._fetch_records(
             consumer,
             partitions,
@@ -80,6 +88,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             tp: Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
             for tp, records in fetched.items()
         }
+
+    def _prefetch_only(
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: Iterable[tuple[str, int]]
+    ) -> None:
+        """Pause the open partitions of which nothing is wanted: aiokafka fetches ahead of every
+        other one, a batch of its producer at least, whatever the size of a fetch.
+
+        What it has of a paused one it keeps. A partition that is held is none of these: it must
+        not be resumed without a position.
+        """
+        wanted = set(map(TopicPartition._make, partitions))
+        if self._opened - wanted == self._paused:
+            return
+        self._opened &= consumer.assignment()
+        self._paused &= self._opened
+        consumer.resume(*(self._paused & wanted))
+        consumer.pause(*(self._opened - wanted - self._paused))
+        self._paused = self._opened - wanted
 
     async def _caught_up(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> bool:
         # From the position, not from the last record: the end of a transactional topic is a
@@ -134,6 +160,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _hold(self, tps: set[TP]) -> None:
         consumer = self._ensure_consumer()
         for tp in map(TopicPartition._make, tps):
+            self._opened.discard(tp)
+            self._paused.discard(tp)
             if tp in consumer.assignment():
                 consumer.pause(tp)
                 consumer.seek(tp, 0)
@@ -144,6 +172,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _move(self, positions: Mapping[TP, int]) -> None:
         consumer = self._ensure_consumer()
-        for tp, offset in positions.items():
-            consumer.seek(TopicPartition._make(tp), offset)
-            consumer.resume(TopicPartition._make(tp))
+        for tp, offset in ((TopicPartition._make(tp), at) for tp, at in positions.items()):
+            consumer.seek(tp, offset)
+            consumer.resume(tp)
+            self._opened.add(tp)
+            self._paused.discard(tp)

@@ -239,7 +239,7 @@ class Assignment:
         self._room = True
         self._turns = 0
         self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
-        self._record_bytes = RECORD_BYTES_FIRST
+        self._record_bytes: float | None = None
 
     def open(
         self, partition: int, position: int, stored: Progress, *, committed: int | None = None
@@ -319,7 +319,7 @@ class Assignment:
         memory = self.memory.waiting // 4
         if not self._room:
             memory //= self.read
-        average = self._record_bytes
+        average = RECORD_BYTES_FIRST if self._record_bytes is None else self._record_bytes
         fit = min(self.limits.bytes_max / average, memory / waiting_bytes(1, int(average)))
         return max(1, min(self.limits.records_max, int(fit)))
 
@@ -337,7 +337,8 @@ class Assignment:
         life.add(records, caught_up=caught_up, held_back=held_back)
         average = (life.waiting_bytes - before) / len(records)
         # Up at once, down slowly: the next fetch of large records must not be a huge one.
-        self._record_bytes = max(1.0, average, 0.9 * self._record_bytes + 0.1 * average)
+        slowly = average if self._record_bytes is None else 0.9 * self._record_bytes + 0.1 * average
+        self._record_bytes = max(1.0, average, slowly)
         self.ready.set()
 
     def cut(self, now_s: float) -> list[RecordBatch]:

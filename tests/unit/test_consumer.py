@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from tests.records import MadeRecord
 from tests.unit.test_opening import FakeLog, Store, progress
 from worker.app import create_app
 from worker.backoff import Waiters
-from worker.client_thread import Fetched
+from worker.client_thread import NOTHING, Fetched
 from worker.configuration import load_settings
 from worker.errors import OperatorError, TableReplaced
 from worker.flush import Flushed
@@ -475,3 +476,55 @@ async def test_a_cancelled_flush_ends_the_process(
     await asyncio.sleep(0)
 
     assert "cancelled outside a rebalance" in str(crashed[0])
+
+
+class Client:
+    """aiokafka's consumer, as far as what it fetches goes."""
+
+    def __init__(self, partitions: int) -> None:
+        self.all = {TopicPartition("undelivered", n) for n in range(partitions)}
+        self.held = set(self.all)
+        self.fetched: list[set[int]] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.all
+
+    def pause(self, *tps: TopicPartition) -> None:
+        assert self.all.issuperset(tps)
+        self.held |= set(tps)
+
+    def resume(self, *tps: TopicPartition) -> None:
+        assert self.all.issuperset(tps)
+        self.held -= set(tps)
+
+    def seek(self, tp: TopicPartition, _: int) -> None:
+        assert tp in self.all
+
+    async def getmany(self, *_: Any, **__: Any) -> dict[Any, Any]:
+        self.fetched.append({tp.partition for tp in self.all - self.held})
+        return {}
+
+
+async def test_nothing_is_prefetched_of_a_partition_of_which_nothing_is_wanted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka fetches ahead of every partition that is not paused, a whole batch of its producer
+    at least: of many partitions with large records that is more than all limits (G8). One that is
+    held is not resumed by a fetch that was meant for an older assignment (G1)."""
+    client, thread = Client(4), stage.consumer._thread
+    monkeypatch.setattr(thread, "_ensure_consumer", lambda: client)
+    monkeypatch.setattr(thread, "_fetch_records", client.getmany)
+    tps = [stage.consumer._tp(n) for n in range(4)]
+    await thread._move(dict.fromkeys(tps[:3], 0))
+    await thread._fetch(set(tps[:3]), 0.0)
+    await thread._fetch({tps[0]}, 0.0)
+    await thread._fetch(NOTHING, 0.0)
+    await thread._fetch({tps[1], tps[2]}, 0.0)
+    await thread._hold({tps[1]})
+    await thread._fetch({tps[1], tps[2]}, 0.0)
+    client.all.discard(TopicPartition("undelivered", 2))  # revoked just now
+    await thread._fetch({tps[0]}, 0.0)
+    await thread._move({tps[1]: 5})
+    await thread._fetch({tps[1]}, 0.0)
+
+    assert client.fetched == [{0, 1, 2}, {0}, set(), {1, 2}, {2}, {0}, {1}]

@@ -96,7 +96,7 @@ def test_every_override_overrides_something(mine: Any) -> None:
                         "positions", "_tp"},
         BatchConsumerThread: {"_fetch", "_caught_up", "_held_back", "positions", "_positions",
                               "poll", "_poll", "hold", "_hold", "move", "_move",
-                              "limit_fetches", "_limit_fetches"},
+                              "limit_fetches", "_limit_fetches", "_prefetch_only"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}
