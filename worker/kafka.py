@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import random
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
-    KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     NoError,
@@ -25,10 +23,12 @@ from aiokafka.errors import (
 )
 
 from worker.backoff import backoff_delays
-from worker.errors import ConfigurationError, OperatorError
+from worker.errors import OperatorError
+from worker.kafka_faults import NO_ADDRESS, Connections, Trouble, connections_watched, fault_of
 from worker.logs import Seldom, event
 from worker.memory import MemoryLimits
 from worker.settings import KafkaSettings, Settings
+from worker.tls import ssl_context
 
 logger = logging.getLogger(__name__)
 
@@ -68,24 +68,8 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_plain_username
         options["sasl_plain_password"] = kafka.sasl_plain_password.get_secret_value()
     if kafka.security_protocol.endswith("SSL"):
-        options["ssl_context"] = _ssl_context(kafka)
+        options["ssl_context"] = ssl_context(kafka)
     return options
-
-
-def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
-        context.check_hostname = kafka.ssl_check_hostname
-        if kafka.ssl_certfile is not None:
-            password = kafka.ssl_password
-            context.load_cert_chain(
-                kafka.ssl_certfile,
-                kafka.ssl_keyfile,
-                None if password is None else password.get_secret_value(),
-            )
-    except (OSError, ValueError) as error:  # SSLError is an OSError; ValueError: no path
-        raise ConfigurationError(f"kafka.ssl_*: cannot use the certificates: {error}") from None
-    return context
 
 
 def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]:
@@ -203,36 +187,52 @@ class Kafka:
 async def open_kafka(kafka: KafkaSettings) -> AsyncIterator[Kafka]:
     """For commands: raises OperatorError, in one line, when no broker answers or it refuses."""
     options = client_options(kafka)
-    where = kafka.bootstrap_servers
     admin = AIOKafkaAdminClient(**options)
-    try:
-        with _last_words() as words:
-            try:
-                async with asyncio.timeout(ANSWER_S_MAX):
-                    await admin.start()
-            except (KafkaConnectionError, TimeoutError, OSError):
+    with connections_watched() as connections:
+        try:
+            await _started(admin)
+            yield Kafka(admin, options)
+        except TimeoutError as error:
+            if not connections.failed:
                 raise OperatorError(
-                    f"no Kafka broker answers at {where}{words.text}: is it running, and is"
-                    " kafka.bootstrap_servers (POSTE_KAFKA__BOOTSTRAP_SERVERS) right?"
+                    f"Kafka at {kafka.bootstrap_servers} did not answer within {ANSWER_S_MAX:.0f}"
+                    " s: try again when all of its brokers are up"
                 ) from None
-        yield Kafka(admin, options)
+            raise fault_of(error, _named(admin, connections), kafka).operators() from None
+        except (KafkaError, _NotStarted, *NO_ADDRESS) as error:
+            raise fault_of(_cause(error), _named(admin, connections), kafka).operators() from None
+        finally:
+            await admin.close()
+
+
+class _NotStarted(Exception):  # noqa: N818 - said as a state
+    """The client did not start; why is its cause."""
+
+
+async def _started(admin: AIOKafkaAdminClient) -> None:
+    """Raises TimeoutError, and _NotStarted for whatever else the client raises: all of it is about
+    an address, the network, or a broker."""
+    try:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await admin.start()
     except TimeoutError:
-        raise OperatorError(
-            f"Kafka at {where} did not answer within {ANSWER_S_MAX:.0f} s: try again when all of"
-            " its brokers are up"
-        ) from None
-    except KafkaError as error:
-        raise refused(where, error) from None
-    finally:
-        await admin.close()
+        raise
+    except Exception as error:
+        raise _NotStarted from error
 
 
-def refused(where: str, error: KafkaError) -> OperatorError:
-    """What a broker's refusal is to an operator."""
-    return OperatorError(
-        f"Kafka at {where} refuses: {type(error).__name__}: {error}; check kafka.security_protocol"
-        " and what our user may do"
-    )
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ or error if isinstance(error, _NotStarted) else error
+
+
+def _named(admin: AIOKafkaAdminClient, connections: Connections) -> dict[str, BaseException]:
+    """Failed connections, those to a broker with the address that it advertises."""
+    cluster = getattr(getattr(admin, "_client", None), "cluster", None)
+    advertised = {} if cluster is None else {
+        f"broker {broker.nodeId}": f"broker {broker.nodeId} at {broker.host}:{broker.port}"
+        for broker in cluster.brokers()
+    }  # fmt: skip
+    return {advertised.get(where, where): error for where, error in connections.failed.items()}
 
 
 async def wait_for_topics(
@@ -243,30 +243,34 @@ async def wait_for_topics(
     """For the worker's start: waits for a broker that is away, without end and saying so.
 
     on_wait: told, in one line, why it is waited for.
-    Returns the partition count of the first topic. Raises OperatorError for a missing topic.
+    Returns the partition count of the first topic. Raises OperatorError for a missing topic, and
+    for what the broker refuses.
     """
     options, wanted, line = client_options(kafka), list(topics), Seldom()
     for delay_s in backoff_delays(random.random, first_s=0.5):
         admin = AIOKafkaAdminClient(**options)
-        try:
-            await admin.start()
-            found = await _topics(admin)
-        except (KafkaError, TimeoutError, OSError) as error:
-            if isinstance(error, KafkaError) and not error.retriable:
-                raise refused(kafka.bootstrap_servers, error) from None
-            why = str(error) or type(error).__name__
-            on_wait(why)
-            if line.is_due():
-                logger.warning(
-                    "waiting for Kafka at %s: %s", kafka.bootstrap_servers, why,
-                    extra=event("kafka_waiting", brokers=kafka.bootstrap_servers, reason=why),
-                )  # fmt: skip
-        else:
-            if missing := [topic for topic in wanted if topic not in found]:
-                raise missing_topic(missing[0])
-            return len(found[wanted[0]])
-        finally:
-            await admin.close()
+        with connections_watched() as connections:
+            try:
+                await _started(admin)
+                found = await _topics(admin)
+            except (KafkaError, TimeoutError, _NotStarted, *NO_ADDRESS) as error:
+                fault = fault_of(_cause(error), _named(admin, connections), kafka)
+                if fault.trouble is Trouble.REFUSED:
+                    raise fault.operators() from None
+                on_wait(fault.text)
+                if line.is_due():
+                    logger.warning(
+                        "waiting for Kafka at %s: %s", kafka.bootstrap_servers, fault.text,
+                        extra=event(
+                            "kafka_waiting", brokers=kafka.bootstrap_servers, reason=fault.text
+                        ),
+                    )  # fmt: skip
+            else:
+                if missing := [topic for topic in wanted if topic not in found]:
+                    raise missing_topic(missing[0])
+                return len(found[wanted[0]])
+            finally:
+                await admin.close()
         await asyncio.sleep(delay_s)
     raise AssertionError("the delays have no end")
 
@@ -292,24 +296,3 @@ def missing_topic(name: str) -> OperatorError:
         f"there is no topic {name!r} at the broker, or no permission to see it: run `poste init`,"
         " or name another one in kafka.topic or kafka.dead_letters_topic"
     )
-
-
-class _LastWords(logging.Handler):
-    """What the client library logged last: the reason that its exceptions leave out."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.text = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.text = f" ({record.getMessage()})"
-
-
-@contextmanager
-def _last_words() -> Iterator[_LastWords]:
-    words, library = _LastWords(), logging.getLogger("aiokafka")
-    library.addHandler(words)
-    try:
-        yield words
-    finally:
-        library.removeHandler(words)

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.errors import OperatorError
 from worker.kafka import ANSWER_S_MAX, client_options, missing_topic, open_kafka
+from worker.kafka_faults import connections_watched, fault_of
 from worker.settings import KafkaSettings
 
 
@@ -35,18 +36,20 @@ async def send_text(
     if expires_at is not None:
         headers.append(("ce_expirytime", expires_at.isoformat().encode()))
     producer = AIOKafkaProducer(**client_options(kafka), acks="all", enable_idempotence=True)
-    try:
-        async with asyncio.timeout(ANSWER_S_MAX):
-            await producer.start()
-            sent = await producer.send_and_wait(
-                kafka.topic, key=user_id.encode(), value=text.encode(), headers=headers
-            )
-    except MessageSizeTooLargeError:
-        raise OperatorError(
-            f"a text of {len(text.encode())} bytes is too large for Kafka"
-        ) from None
-    except (KafkaError, TimeoutError) as error:
-        raise OperatorError(f"not sent: {error!r}") from None
-    finally:
-        await producer.stop()
+    with connections_watched() as connections:
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await producer.start()
+                sent = await producer.send_and_wait(
+                    kafka.topic, key=user_id.encode(), value=text.encode(), headers=headers
+                )
+        except MessageSizeTooLargeError:
+            raise OperatorError(
+                f"a text of {len(text.encode())} bytes is too large for Kafka"
+            ) from None
+        except (KafkaError, TimeoutError) as error:
+            fault = fault_of(error, connections.failed, kafka)
+            raise OperatorError(f"not sent: {fault.text}") from None
+        finally:
+            await producer.stop()
     return sent.partition, sent.offset

@@ -29,7 +29,10 @@ _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__sh
 #: Bytes of a string in Kafka's protocol (its STRING has a length of 16 bits).
 _PROTOCOL_BYTES_MAX = 32_767
 #: `host:port`; the host may be an IPv6 address in brackets.
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+#: A name's parts between dots (RFC 1035); a longer or an empty one cannot be looked up.
+_LABEL_MAX, _NAME_MAX = 63, 253
+_PORT_MAX = 65535
 #: A host's name, or an address of IPv4.
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 #: CreateTable's constraint on a name, or an ARN of a table (API reference).
@@ -85,7 +88,7 @@ class KafkaSettings(Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "PLAIN", description="as Kafka names it"
     )
-    sasl_plain_username: str | None = Field(None, description="for every mechanism")
+    sasl_plain_username: str | None = Field(None, min_length=1, description="for every mechanism")
     sasl_plain_password: Secret | None = Field(None, description="for every mechanism")
     ssl_cafile: Path | None = Field(
         None, description="PEM file of who signed the broker's certificate; none: the system's"
@@ -113,9 +116,20 @@ class KafkaSettings(Section):
     @classmethod
     def _servers(cls, value: str) -> str:
         servers = [server.strip() for server in value.split(",")]
-        if not all(_SERVER.fullmatch(server) for server in servers):
-            raise ValueError("must be host:port, several separated by commas")
+        for server in servers:
+            found = _SERVER.fullmatch(server)
+            if found is None or not _is_host(found[1]):
+                raise ValueError("must be host:port, several separated by commas")
+            if not 1 <= int(found[2]) <= _PORT_MAX:
+                raise ValueError(f"{server} has no port from 1 to {_PORT_MAX}")
         return ",".join(servers)
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")
+    @classmethod
+    def _file(cls, value: Any) -> Any:
+        if value == "":  # a variable that was meant to be filled; Path("") is this folder
+            raise ValueError("is empty: name a PEM file, or leave it out")
+        return value
 
     @field_validator("topic", "dead_letters_topic")
     @classmethod
@@ -162,6 +176,12 @@ class KafkaSettings(Section):
                 " takes the two for one, and makes only the first"
             )
         return self
+
+
+def _is_host(name: str) -> bool:
+    labels = name.removesuffix(".").split(".")
+    is_name = len(name) <= _NAME_MAX and all(1 <= len(label) <= _LABEL_MAX for label in labels)
+    return is_name or name.startswith("[")
 
 
 class BatchSettings(Section):
@@ -338,7 +358,10 @@ def parse_time_ms(text: str) -> int:
         raise ValueError(f"{text!r} is no time such as 2026-01-31T00:00:00Z") from None
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no zone: write 2026-01-31T00:00:00Z for UTC")
-    milliseconds = int(time.astimezone(UTC).timestamp() * 1000)
+    try:
+        milliseconds = int(time.astimezone(UTC).timestamp() * 1000)
+    except OverflowError:
+        raise ValueError(f"{text!r} is after the year 9999") from None
     if milliseconds < 0:
         raise ValueError(f"{text!r} is before 1970")
     return milliseconds

@@ -15,6 +15,7 @@ import pytest
 
 from poste_restante.position import BundleKey
 from poste_restante.table import TABLE_SCHEMA
+from tests import certificates
 from tests.operations_page import error_rows
 from tests.scene import Scene
 
@@ -22,7 +23,9 @@ ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
 ELSEWHERE = {
     "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
-    "Kafka at … refuses: …": "tests/unit/test_kafka.py",
+    "Kafka at … cannot do that now: …": "tests/unit/test_kafka_faults.py",
+    "Kafka at … names broker …, which cannot be reached from here (…): …":
+        "tests/unit/test_kafka_faults.py",
     "not sent: …": "tests/unit/test_kafka.py",
     "memory_mb is …, and the cgroup allows … MiB: …": "tests/unit/test_memory_limits.py",
     "…: offsets … to … were removed by retention before they were read; …":
@@ -123,7 +126,17 @@ async def _(scene: Scene) -> Done:
     return poste(scene, "fetch", "bob", POSTE_RECEIPT_KEYS="secret")
 
 
-@case("kafka.ssl_*: cannot use the certificates: …")
+@case("kafka.bootstrap_servers: … has no port from 1 to 65535 (…)")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:99999")
+
+
+@case("kafka.ssl_cafile: is empty: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "worker", POSTE_KAFKA__SSL_CAFILE="")
+
+
+@case("kafka.ssl_…: cannot use …: …")
 async def _(scene: Scene) -> Done:
     return poste(
         scene, "config", "check",
@@ -136,12 +149,36 @@ async def _(scene: Scene) -> Done:
     return poste(scene, "worker", POSTE_MEMORY_MB="64")
 
 
+@case("kafka.ssl_password …: … is encrypted")
+async def _(scene: Scene) -> Done:
+    return poste(
+        scene, "config", "check",
+        POSTE_KAFKA__SECURITY_PROTOCOL="SSL",
+        POSTE_KAFKA__SSL_CERTFILE=str(certificates.LOCALHOST),
+        POSTE_KAFKA__SSL_KEYFILE=str(certificates.LOCALHOST_ENCRYPTED_KEY),
+    )  # fmt: skip
+
+
 # ---- Kafka
 
 
 @case("no Kafka broker answers at … (…): is it running, …")
 async def _(scene: Scene) -> Done:
     return poste(scene, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
+
+
+@case("Kafka at … closes the connection (…): does it speak …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "init", POSTE_KAFKA__SECURITY_PROTOCOL="SSL")
+
+
+@case("Kafka at … refuses: …")
+async def _(scene: Scene) -> Done:
+    return poste(
+        scene, "send", "bob", "hello",
+        POSTE_KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT",
+        POSTE_KAFKA__SASL_PLAIN_USERNAME="bob", POSTE_KAFKA__SASL_PLAIN_PASSWORD="secret",
+    )  # fmt: skip
 
 
 @case("there is no topic … at the broker, or no permission to see it: …")

@@ -51,7 +51,7 @@ class Admin:
     async def start(self) -> None:
         fate = self.fates.pop(0) if self.fates else None
         if fate is not None:
-            logging.getLogger("aiokafka").error("it is dark")
+            logging.getLogger("aiokafka").error("%s:%s: %s", "a", 1, OSError(5, "it is dark"))
             raise fate
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ def test_options_are_the_settings_by_kafkas_names() -> None:
 def test_unusable_certificates_are_the_configurations_fault(path: str) -> None:
     """In one line, with exit status 2."""
     settings = KafkaSettings(security_protocol="SSL", ssl_cafile=path)
-    with pytest.raises(ConfigurationError, match="cannot use the certificates"):
+    with pytest.raises(ConfigurationError, match=r"kafka\.ssl_cafile: cannot use "):
         client_options(settings)
 
 
@@ -127,7 +127,8 @@ async def test_a_command_says_which_broker_does_not_answer(use: Any, fate: Excep
             pytest.fail("it is not open")
 
     explained(caught.value, "no Kafka broker answers at … (…): is it running, …")
-    assert "(it is dark)" in str(caught.value)
+    reason = "OSError: refused" if type(fate) is OSError else "a:1: Input/output error"
+    assert f"({reason})" in str(caught.value)
     assert admin.opened == 0
     assert not logging.getLogger("aiokafka").handlers
 
@@ -171,9 +172,12 @@ async def test_a_worker_waits_for_a_broker_that_is_away(
 
     why: list[str] = []
     assert await wait_for_topics(KAFKA, ["a"], why.append) == 3
-    assert [text.partition(":")[0] for text in why] == [
-        "KafkaConnectionError", "TimeoutError", "unreachable", "[Error 5] LeaderNotAvailableError"
+    assert [text.partition(" 127.0.0.1:9092 ")[0] for text in why] == [
+        "no Kafka broker answers at", "no Kafka broker answers at", "no Kafka broker answers at",
+        "Kafka at",
     ]  # fmt: skip
+    assert "(a:1: Input/output error)" in why[0]
+    assert "cannot do that now: [Error 5] LeaderNotAvailableError" in why[3]
     said = [r.getMessage() for r in caplog.records if r.name == "worker.kafka"]
     assert len(said) == 1  # and no more within half a minute
     assert said[0].startswith("waiting for Kafka at 127.0.0.1:9092: ")
@@ -186,7 +190,7 @@ async def test_a_worker_does_not_wait_for_a_topic_that_is_missing(use: Any) -> N
     with pytest.raises(OperatorError, match="there is no topic 'b'"):
         await wait_for_topics(KAFKA, ["a", "b"])
     use(Admin(TopicAuthorizationFailedError()))
-    with pytest.raises(OperatorError, match="refuses: TopicAuthorizationFailedError"):
+    with pytest.raises(OperatorError, match=r"refuses: .*TopicAuthorizationFailedError"):
         await wait_for_topics(KAFKA, ["a"])
 
     assert admin.opened == 0
