@@ -5,6 +5,7 @@ error that says what to do.
 """
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from poste_restante.position import PARTITION_MAX
 from worker import rendering
 from worker.arguments import PARTITION, TEN_YEARS_S, USER, YES, text_argument
 from worker.configuration import load_settings
@@ -31,6 +33,8 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.operations import Office, Plan
 
+#: Errors of standard output, a full disk most often. One that nobody reads is click's to notice.
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 #: Exit status of a command that Ctrl-C ended, as shells have it: 128 + SIGINT.
 INTERRUPTED = 130
 
@@ -59,8 +63,9 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @poste.command()
 @click.option("--check", is_flag=True, help="Make nothing; exit 1 where something is missing.")
-@click.option("--partitions", type=click.IntRange(1), help="Of a topic that is made.")
-@click.option("--replication-factor", type=click.IntRange(1),
+@click.option("--partitions", type=click.IntRange(1, PARTITION_MAX + 1),
+              help="Of a topic that is made.")  # fmt: skip
+@click.option("--replication-factor", type=click.IntRange(1, 32_767),
               help="Of topics that are made; 3 in production.")  # fmt: skip
 @click.pass_context
 def init(
@@ -75,7 +80,7 @@ def init(
     settings = settings_of(context)
 
     async def work() -> None:
-        missing = 0
+        missing = unverified = 0
         async with (
             open_kafka(settings.kafka) as kafka,
             open_impatient_store(settings.dynamodb) as store,
@@ -84,12 +89,16 @@ def init(
                 settings, kafka, store,
                 check=check, partitions=partitions, replication=replication_factor,
             ):  # fmt: skip
-                state = "missing" if finding.missing else "made" if finding.made else "ok"
-                click.echo(f"{state:8}{finding.what}")
+                click.echo(f"{rendering.state_of(finding):8}{finding.what}")
                 missing += finding.missing
+                unverified += finding.unverified
         click.echo(f"{'note':8}{PRODUCERS_NOTE}")
         if missing:
             raise OperatorError("something is missing: run `poste init`")
+        if unverified and check:
+            raise OperatorError(
+                "something could not be verified: give our user DescribeConfigs on both topics"
+            )
 
     run(work)
 
@@ -303,3 +312,9 @@ def main() -> None:
         sys.exit(error.exit_status)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        click.echo(f"poste: cannot write the output: {error.strerror}", err=True)
+        sys.stdout = None  # else Python flushes it again, and complains
+        sys.exit(1)

@@ -35,7 +35,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     _refuse_unknown_variables(environ)
     try:
         given = _PosteEnvironment(environ)()
-    except SettingsError:  # of the one setting that is no plain value
+    except (SettingsError, RecursionError):  # of the one setting that is no plain value
         raise ConfigurationError(
             'receipt_keys: not a JSON list, such as ["secret"] (POSTE_RECEIPT_KEYS)'
         ) from None

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -22,6 +21,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from worker import kafka_groups
 from worker.backoff import backoff_delays
 from worker.errors import OperatorError
 from worker.kafka_faults import NO_ADDRESS, Connections, Trouble, connections_watched, fault_of
@@ -117,11 +117,15 @@ async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """partitions; replicas of each; the configuration by Kafka's own names."""
+    """partitions; replicas of each; the configuration by Kafka's own names.
+
+    unread: why the configuration could not be read, and is empty here; empty: it was read.
+    """
 
     partitions: int
     replicas: int
     config: Mapping[str, str]
+    unread: str = ""
 
 
 class Kafka:
@@ -138,11 +142,15 @@ class Kafka:
             return None
         resource = ConfigResource(ConfigResourceType.TOPIC, name)
         config: dict[str, str] = {}
+        unread = ""
         for answer in await self._admin.describe_configs([resource]):
-            for _, _, _, _, entries in answer.resources:
+            for code, text, _, _, entries in answer.resources:
+                error = for_code(code)
+                if error is not NoError:
+                    unread = f"{error.__name__}: {text}" if text else error.__name__
                 config |= {entry[0]: entry[1] for entry in entries}
         replicas = min(len(partition["replicas"]) for partition in partitions)
-        return TopicState(len(partitions), replicas, config)
+        return TopicState(len(partitions), replicas, config, unread)
 
     async def create_topic(
         self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
@@ -159,28 +167,17 @@ class Kafka:
             if for_code(code) is TopicAlreadyExistsError:
                 return False
             if code != 0:
-                raise OperatorError(f"the broker refuses to create the topic {name!r}: {message}")
+                why = message or for_code(code).__name__
+                raise OperatorError(f"the broker refuses to create the topic {name!r}: {why}")
         return True
 
-    async def members(self, group: str) -> int:
-        """How many members the group has now."""
-        for answer in await coordinated(lambda: self._admin.describe_consumer_groups([group])):
-            for described in answer.groups:
-                return len(described[5])
-        return 0
+    async def require_no_members(self, group: str) -> None:
+        """As `kafka_groups.require_no_members`."""
+        await coordinated(lambda: kafka_groups.require_no_members(self._admin, group))
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Set the offsets of a group that has no members."""
-        consumer = AIOKafkaConsumer(
-            **self._options, group_id=group, enable_auto_commit=False, auto_offset_reset="none"
-        )
-        await consumer.start()
-        try:
-            tps = {TopicPartition(topic, p): offset for p, offset in offsets.items()}
-            consumer.assign(list(tps))
-            await consumer.commit(tps)
-        finally:
-            await consumer.stop()
+        """As `kafka_groups.commit`."""
+        await coordinated(lambda: kafka_groups.commit(self._admin, group, topic, offsets))
 
 
 @asynccontextmanager

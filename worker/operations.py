@@ -73,14 +73,15 @@ class Plan:
 
 
 class Groups(Protocol):
-    """What a move asks of the group's coordinator. Both may be repeated."""
+    """What a move asks of the group's coordinator. Both may be repeated, and raise KafkaError for
+    what the broker refuses."""
 
-    async def members(self, group: str) -> int:
-        """How many members the group has now; 0 also where there is no such group."""
+    async def require_no_members(self, group: str) -> None:
+        """Raises OperatorError while the group has members, of either protocol of groups."""
         ...
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Sets offsets, up or down. Raises KafkaError where the group has members."""
+        """Sets offsets, up or down. Raises OperatorError, and sets none, where it has members."""
         ...
 
 
@@ -198,28 +199,56 @@ class Office:
 
     async def insist_on_no_workers(self) -> None:
         """Raises OperatorError while the group has members."""
-        group = self.settings.kafka.group
-        members = await self.groups.members(group)
-        if members:
-            raise OperatorError(
-                f"{members} workers of the group {group!r} are running: stop them, and try again"
-            )
+        await self.groups.require_no_members(self.settings.kafka.group)
 
     async def make(self, plan: Plan) -> None:
-        """Progress, then the group's offsets, then the table record: a worker that starts after
-        an interruption either finds the move made or keeps the partition closed."""
+        """The moves. Where a step is refused nothing is changed that a worker goes by; after an
+        interruption between two steps the same command goes on.
+
+        A skip and a rewind commit the group's offsets first: the broker refuses that while the
+        group has members, whatever their protocol, and where our user may not. Then progress. A
+        worker that starts between the two does not follow a group that is ahead of progress, and
+        replays from one that is behind it: it leaves a skip undone and makes a rewind.
+
+        An epoch cannot begin with the group: a worker that starts after that would read the new
+        log from its start as the old epoch, under keys that the old log has used. So the commit
+        is tried with the offsets that are there. Then progress, which closes each partition until
+        the last step; the group's offsets; and the table record.
+        """
+        if plan.epoch is None:
+            await self._commit({move.partition: move.new.next for move in plan.moves})
+            await self._move(plan)
+            return
+        await self._try_commit(plan)
+        await self._move(plan)
+        # Of all partitions: those that an interrupted opening has moved, too.
+        await self._commit(
+            {s.partition: s.progress.next for s in await self.standings() if s.progress}
+        )
+        await self.progress.open_epoch(self.table, partitions=len(self.partitions))
+
+    async def _move(self, plan: Plan) -> None:
         for move in plan.moves:
             if move.old is None:
                 await self.progress.create(move.partition, move.new)
             else:
                 await self.progress.move(move.partition, move.old, move.new)
-        offsets = {move.partition: move.new.next for move in plan.moves}
-        if plan.epoch is not None:  # and those that an interrupted opening has moved
-            offsets = {s.partition: s.progress.next for s in await self.standings() if s.progress}
+
+    async def _commit(self, offsets: Mapping[int, int]) -> None:
         if offsets:
             await self.groups.commit(self.settings.kafka.group, self.table.topic, offsets)
-        if plan.epoch is not None:
-            await self.progress.open_epoch(self.table, partitions=len(self.partitions))
+
+    async def _try_commit(self, plan: Plan) -> None:
+        """Commit what changes nothing: the group's offset as it is; where it has none, progress,
+        at which a worker begins without one as well; where there is neither, the planned start."""
+        planned = {move.partition: move.new.next for move in plan.moves}
+        offsets = {}
+        for standing in await self.standings():
+            there = standing.group
+            if there is None and standing.progress is not None:
+                there = standing.progress.next
+            offsets[standing.partition] = planned[standing.partition] if there is None else there
+        await self._commit(offsets)
 
 
 def _progress_of(standing: Standing) -> Progress:

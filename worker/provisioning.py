@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from botocore.exceptions import ClientError
+
+from poste_restante.faults import code_of
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
@@ -46,11 +49,13 @@ PRODUCERS_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. made: created now; missing: it is not there (--check)."""
+    """One thing that was looked at. made: created now; missing: it is not there (--check);
+    unverified: it could not be looked at."""
 
     what: str
     made: bool = False
     missing: bool = False
+    unverified: bool = False
 
 
 class Topics(Protocol):
@@ -85,6 +90,8 @@ async def init(
         settings, topics, check=check, partitions=partitions, replication=replication
     )
     yield finding
+    if source is not None and source.unread:
+        yield _unread(settings.kafka.topic, source, "cleanup.policy must be delete")
     async for finding in _dead_letter_topic(
         settings, topics, source, check=check, replication=replication
     ):
@@ -169,12 +176,26 @@ async def _dead_letter_topic(
             " dead letter keeps its record's timestamp, so an old one would be removed at once;"
             " set retention.ms=-1"
         )
-    if _largest(state) < needed:
+    if not state.unread and _largest(state) < needed:
         raise OperatorError(
             f"the dead-letter topic {name!r} accepts {_largest(state)} bytes, a dead letter may"
             f" have {needed}: set its max.message.bytes to {needed} or more"
         )
-    yield Finding(f"dead-letter topic {name}: records up to {_largest(state)} bytes", made=made)
+    if not state.unread:
+        yield Finding(f"dead-letter topic {name}: records up to {_largest(state)} bytes", made=made)
+        return
+    yield Finding(f"dead-letter topic {name}", made=made)
+    yield _unread(
+        name, state,
+        "cleanup.policy must be delete, retention.ms -1, and max.message.bytes at least 65536 more"
+        " than the topic's",
+    )  # fmt: skip
+
+
+def _unread(name: str, state: TopicState, wanted: str) -> Finding:
+    """A topic whose configuration we may not see, and so cannot vouch for."""
+    what = f"configuration of {name} ({state.unread}): {wanted}"
+    return Finding(what, unverified=True)
 
 
 def _insist_on_delete(name: str, state: TopicState) -> None:
@@ -225,8 +246,8 @@ async def _create(store: Store, name: str) -> None:
 
 def _cause(error: OperatorError) -> str | None:
     """DynamoDB's name of the error behind one of ours."""
-    code: str | None = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-    return code
+    cause = error.__cause__
+    return code_of(cause) if isinstance(cause, ClientError) else None
 
 
 async def _described(store: Store, name: str) -> dict[str, Any] | None:

@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
     from poste_restante import Message, Page
     from worker.operations import Office, Standing
+    from worker.provisioning import Finding
 
 #: Characters of a body that a table shows.
 _SHOWN_MAX = 60
 #: Columns of a table that is piped: more than any of ours has.
 _PIPED_COLUMNS = 250
+
+
+def state_of(finding: "Finding") -> str:
+    """The word in front of one of `init`'s findings."""
+    if finding.missing:
+        return "missing"
+    if finding.unverified:
+        return "unknown"
+    return "made" if finding.made else "ok"
 
 
 def page_object(user_id: str, page: "Page") -> dict[str, Any]:

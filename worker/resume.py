@@ -291,17 +291,18 @@ def plan_rewind(
     *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
 ) -> Progress:
     """Progress after a rewind to an offset, rounded as a life's start is; `next` is the offset
-    that the group must be moved to as well. Unchanged where retention left nothing to replay.
+    that the group must be moved to as well. Unchanged where retention left nothing to replay, and
+    where it has been made already: an interrupted command is run again, for all of its partitions.
 
     Raises OperatorError for a target above progress.
     """
-    if to > progress.next:
+    position = _rounded_down(to, progress, log)
+    if to > progress.next > position or position > progress.next:
         raise OperatorError(
             f"{topic}-{partition}: {to} is above progress {progress.next}; to go forward use"
             " `poste skip`"
         )
-    position = _rounded_down(to, progress, log)
-    if position >= progress.next:
+    if position == progress.next:
         return progress
     return replace(
         progress, next=position, last=None, group=None, dead_in_a_row=0, written_at_ms=now_ms

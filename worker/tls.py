@@ -14,15 +14,15 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
 
     Never asks at a terminal: a key that is encrypted needs `kafka.ssl_password`.
     """
-    with _named("ssl_cafile", kafka.ssl_cafile):
+    with _named("cafile", kafka.ssl_cafile):
         context = ssl.create_default_context(cafile=kafka.ssl_cafile)
     context.check_hostname = kafka.ssl_check_hostname
     if kafka.ssl_certfile is None:
         return context
-    with _named("ssl_certfile", kafka.ssl_certfile):
+    with _named("certfile", kafka.ssl_certfile):
         kafka.ssl_certfile.read_bytes()
     if kafka.ssl_keyfile is not None:
-        with _named("ssl_keyfile", kafka.ssl_keyfile):
+        with _named("keyfile", kafka.ssl_keyfile):
             kafka.ssl_keyfile.read_bytes()
     key, asked = kafka.ssl_keyfile or kafka.ssl_certfile, []
 
@@ -48,7 +48,9 @@ def _named(setting: str, path: Path | None) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise ConfigurationError(f"kafka.{setting}: cannot use {path}: {_reason(error)}") from None
+        raise ConfigurationError(
+            f"kafka.ssl_{setting}: cannot use {path}: {_reason(error)}"
+        ) from None
 
 
 def _reason(error: Exception) -> str:

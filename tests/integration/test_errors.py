@@ -16,6 +16,7 @@ import pytest
 from poste_restante.position import BundleKey
 from poste_restante.table import TABLE_SCHEMA
 from tests import certificates
+from tests.new_protocol import new_protocol_member
 from tests.operations_page import error_rows
 from tests.scene import Scene
 
@@ -23,10 +24,29 @@ ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
 ELSEWHERE = {
     "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
+    "something could not be verified: …": "tests/integration/test_refusals.py",
     "Kafka at … cannot do that now: …": "tests/unit/test_kafka_faults.py",
     "Kafka at … names broker …, which cannot be reached from here (…): …":
-        "tests/unit/test_kafka_faults.py",
-    "not sent: …": "tests/unit/test_kafka.py",
+        "tests/integration/test_refusals.py",
+    "cannot write the output: …": "tests/unit/test_cli.py",
+    "not sent: …": "tests/integration/test_refusals.py",
+    "the topic … was made but is not seen: …": "tests/unit/test_messages.py",
+    "the topic … has … partitions, more than the … that positions count: …":
+        "tests/unit/test_provisioning.py",
+    "the store throttles: …": "tests/contract/test_reader_failures.py",
+    "the store has a fault: …": "tests/contract/test_reader_failures.py",
+    "the store's answer …": "tests/contract/test_reader_failures.py",
+    "DynamoDB answers … without …: …": "tests/unit/test_dynamodb.py",
+    "the table … is not active after … s: look at it": "tests/unit/test_provisioning.py",
+    "the table record changed meanwhile: look again": "tests/contract/test_progress.py",
+    "the table serves the topic …, not …: …": "tests/unit/test_opening.py",
+    "…: it was written by another version": "tests/contract/test_progress.py",
+    "the mailbox's cursor cannot be read: …": "tests/contract/test_reader_failures.py",
+    "a receipt of version …, which this reader does not know: …": "tests/unit/test_receipt.py",
+    "epoch … is the last one: …": "tests/unit/test_resume.py",
+    "cannot serve /healthz and /readyz at … port …: …": "tests/unit/test_http_server.py",
+    '…: kafka.start is "group", but the group\'s offset … is above the log\'s end …: …':
+        "tests/unit/test_resume.py",
     "memory_mb is …, and the cgroup allows … MiB: …": "tests/unit/test_memory_limits.py",
     "…: offsets … to … were removed by retention before they were read; …":
         "tests/integration/test_log_changes.py",
@@ -339,6 +359,12 @@ async def _(scene: Scene) -> Done:
     return poste(scene, "progress")
 
 
+@case("the table … has another key schema than ours: …")
+async def _(scene: Scene) -> Done:
+    await _foreign_table(scene)
+    return poste(scene, "fetch", "bob")
+
+
 @case("the table … expires items by …, not by …: …")
 async def _(scene: Scene) -> Done:
     async with _client() as client:
@@ -396,7 +422,7 @@ async def _bundle(scene: Scene, version: str = "1") -> None:
         )
 
 
-@case("not a receipt…: …")
+@case("not a receipt…")
 async def _(scene: Scene) -> Done:
     scene.init()
     return poste(scene, "ack", "bob", "AAAA")
@@ -459,6 +485,13 @@ async def _(scene: Scene) -> Done:
     scene.worker()
     await scene.said("assigned: partitions")
     return poste(scene, "skip", "--partition", "0", "--to", "end", "--yes")
+
+
+@case("consumers of the group … are running: stop them, and try again")
+async def _(scene: Scene) -> Done:
+    await _begun(scene, records=5)
+    with new_protocol_member(scene):
+        return poste(scene, "rewind", "--to", "0", "--yes")
 
 
 @case("the topic … has no partition …: it has 0 to …")

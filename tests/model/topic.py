@@ -107,8 +107,8 @@ class Topic:
             found[partition] = None if record is None else fingerprint(record)
         return found
 
-    async def members(self, group: str) -> int:
-        return 0
+    async def require_no_members(self, group: str) -> None:
+        """Workers are stopped for a move."""
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         await self._stage.gate("commit")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import click
@@ -131,6 +132,24 @@ def test_whoever_reads_only_the_first_line_gets_no_traceback(command: list[str])
 
     assert b"Traceback" not in said
     assert b"Exception" not in said
+
+
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    """A full disk, say; and what is closed is written to nobody."""
+    command = [sys.executable, "-m", "worker", "config", "show"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env={}, check=False
+        )
+    assert done.stderr == "poste: cannot write the output: No space left on device\n"
+    assert done.returncode == 1
+
+    for closed in ("<&-", ">&-", "2>&-"):
+        line = f'exec "$@" {closed}'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *command], capture_output=True, text=True, env={}, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), closed
 
 
 def test_ctrl_c_ends_a_command_with_130(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,8 +65,10 @@ class Admin:
             for name, code in self.topics.items()
         ]
 
+    configs: tuple[Any, ...] = ()
+
     async def describe_configs(self, resources: list[Any]) -> list[Any]:
-        return []
+        return [SimpleNamespace(resources=self.configs)]
 
 
 @pytest.fixture
@@ -161,6 +164,22 @@ async def test_no_question_makes_a_topic(use: Any) -> None:
     assert (there.partitions, there.replicas) == (3, 2)
     assert missing is None
     assert set(map(str, admin.asked)) == {"None"}
+
+
+async def test_a_configuration_that_we_may_not_read_is_not_an_empty_one(use: Any) -> None:
+    """The broker answers with a code instead of entries; what it is worth is `init`'s to say."""
+    admin = use(Admin(here=0))
+    admin.configs = ((29, None, 2, "here", []),)
+    async with open_kafka(KAFKA) as kafka:
+        denied = await kafka.topic("here")
+    admin.configs = ((0, None, 2, "here", [("cleanup.policy", "compact", False, 0, False)]),)
+    async with open_kafka(KAFKA) as kafka:
+        seen = await kafka.topic("here")
+
+    assert denied is not None
+    assert seen is not None
+    assert (denied.unread, dict(denied.config)) == ("TopicAuthorizationFailedError", {})
+    assert (seen.unread, dict(seen.config)) == ("", {"cleanup.policy": "compact"})
 
 
 async def test_a_worker_waits_for_a_broker_that_is_away(

@@ -10,10 +10,11 @@ from poste_restante.table import TableRecord
 from tests.records import stable_log
 from worker.dynamodb import Store
 from worker.errors import OperatorError
+from worker.kafka_groups import has_members
 from worker.operations import Office, Plan
 from worker.progress import DynamoDBProgress, Progress
 from worker.record import Fingerprint
-from worker.resume import Closed, LogState, plan_resume
+from worker.resume import Closed, LogState, Opening, plan_resume
 from worker.settings import Settings
 
 TOPIC = Settings().kafka.topic
@@ -31,21 +32,28 @@ class Died(Exception):  # noqa: N818 - said as a state
 class Broker:
     """The group and the log, of which one record was written every second until NOW.
 
-    dies: whether the command is killed where it would commit.
+    running: members of the group, of which `commit` is told alone. dies: commits that are made,
+    until the command is killed where it would make one; None: it is not.
     """
 
     running: int = 0
+    seen: bool = True
     offsets: dict[int, int] = field(default_factory=dict)
     log: dict[int, LogState] = field(default_factory=lambda: dict(LOG))
-    dies: bool = False
+    dies: int | None = None
+    commits: list[dict[int, int]] = field(default_factory=list)
 
-    async def members(self, group: str) -> int:
-        return self.running
+    async def require_no_members(self, group: str) -> None:
+        if self.running and self.seen:
+            raise OperatorError(f"{self.running} workers of the group {group!r}")
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         assert (group, topic) == ("poste-restante", TOPIC)
-        if self.dies:
+        if self.running:
+            raise has_members(group)
+        if self.dies == len(self.commits):
             raise Died
+        self.commits.append(dict(offsets))
         self.offsets |= offsets
 
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
@@ -235,7 +243,7 @@ async def test_a_move_is_refused_when_progress_changed_meanwhile() -> None:
     with pytest.raises(OperatorError, match="progress changed meanwhile, it is 41000"):
         await office.make(plan)
 
-    assert made.broker.offsets[0] == 40_000
+    assert (await made.stored())[0] == at(41_000)
 
 
 async def test_moves_are_refused_while_workers_run() -> None:
@@ -275,6 +283,90 @@ async def test_an_epoch_begins_every_partition_at_its_logs_start() -> None:
     assert plan.lines()[-1] == "the table to epoch 2"
 
 
+async def planned(office: Office, name: str) -> Plan:
+    if name == "skip":
+        return await office.skip(0, "42000", NOW)
+    if name == "rewind":
+        return await office.rewind_to(None, "17777", NOW)
+    return await office.epoch(NOW)
+
+
+MOVES = ["skip", "rewind", "epoch"]
+
+
+@pytest.mark.parametrize("name", MOVES)
+async def test_a_move_that_the_group_refuses_changes_nothing(name: str) -> None:
+    """A member that joined a moment ago, or that no description shows: the commit is refused, and
+    it is made, or tried, before anything is written (G1)."""
+    made = await world(at(40_000), at(30_000, group=None))
+    del made.broker.offsets[1]
+    office = await made.office()
+    plan = await planned(office, name)
+    before = (await made.stored(), dict(made.broker.offsets), await made.progress.table())
+    made.broker.running, made.broker.seen = 1, False
+    with pytest.raises(OperatorError, match="consumers of the group 'poste-restante' are running"):
+        await office.make(plan)
+
+    assert (await made.stored(), made.broker.offsets, await made.progress.table()) == before
+
+
+async def test_what_is_committed_to_try_changes_no_start() -> None:
+    """The group's own offset; progress where it has none; the start that is planned where there is
+    neither (G1)."""
+    made = await world(at(40_000), None)
+    made.broker.offsets = {0: 33_333}
+    office = await made.office()
+    await office.make(await office.epoch(NOW))
+    assert made.broker.commits[0] == {0: 33_333, 1: 15_000}
+
+    made = await world(at(40_000), at(20_000))
+    made.broker.offsets = {}
+    office = await made.office()
+    await office.make(await office.epoch(NOW))
+    assert made.broker.commits[0] == {0: 40_000, 1: 20_000}
+    assert made.broker.commits[1] == {0: 0, 1: 15_000}
+
+
+@pytest.mark.parametrize("name", ["skip", "rewind"])
+@pytest.mark.parametrize("writes", [0, 1])
+async def test_an_interrupted_skip_or_rewind_is_safe_and_gone_on_with(
+    name: str, writes: int
+) -> None:
+    """Killed between the group and the table, or between two partitions: a worker that starts then
+    passes over nothing (G1), and the same command goes on."""
+    made = await world(at(40_000), at(30_000))
+    office = await made.office()
+    plan = await planned(office, name)
+    left = [writes]
+
+    def dies(operation: str, _: str) -> None:
+        if operation == "PutItem":
+            if left[0] == 0:
+                raise Died
+            left[0] -= 1
+
+    made.table.before = dies
+    if writes < len(plan.moves):
+        with pytest.raises(Died):
+            await office.make(plan)
+    made.table.before = lambda _operation, _key: None
+    table = await made.progress.table()
+    for partition, progress in enumerate(await made.stored()):
+        assert progress is not None
+        opening = plan_resume(
+            table=table, topic=TOPIC, partition=partition, progress=progress,
+            group=made.broker.offsets[partition], log=LOG[partition], last_record=None,
+        )  # fmt: skip
+        assert isinstance(opening, Opening)
+        assert opening.position <= progress.next
+
+    again = await made.office()
+    await again.make(await planned(again, name))
+    wanted = {"skip": [42_000, 30_000], "rewind": [10_000, 20_000]}[name]
+    assert [progress and progress.next for progress in await made.stored()] == wanted
+    assert [made.broker.offsets[partition] for partition in (0, 1)] == wanted
+
+
 @pytest.mark.parametrize("writes", range(4))
 async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -> None:
     """Killed after any of its writes: no partition that was moved can be read before the command
@@ -291,10 +383,11 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
             left[0] -= 1
 
     made.table.before = dies
-    made.broker.dies = writes == 2  # after both partitions, before the table record
+    if writes == 2:  # after both partitions, before the table record
+        made.broker.dies = 1  # the first commit is the trial
     with pytest.raises(Died):
         await office.make(plan) if writes < 3 else await _made_then_died(office, plan)
-    made.table.before, made.broker.dies = (lambda _operation, _key: None), False
+    made.table.before, made.broker.dies = (lambda _operation, _key: None), None
     table = await made.progress.table()
     for partition, progress in enumerate(await made.stored()):
         assert progress is not None

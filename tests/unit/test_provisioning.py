@@ -1,15 +1,18 @@
 """`poste init`: what it makes, what it finds, what it refuses."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA, TableRecord
 from tests.faults import refusal
-from worker import provisioning
+from worker import provisioning, rendering
+from worker.cli import poste
 from worker.dynamodb import Store
 from worker.errors import OperatorError
 from worker.kafka import TopicState
@@ -251,3 +254,44 @@ async def test_a_table_of_another_kind_is_refused(record: dict[str, Any], said: 
     account.items.items[record["user_id"]["S"], record["position"]["S"]] = record
 
     assert said in await refused(Topics(), account)
+
+
+async def test_a_configuration_that_cannot_be_read_is_said() -> None:
+    """Without DescribeConfigs a compacted topic looked like any other (G1): nothing is vouched for
+    that was not seen."""
+    unread = TopicState(4, 3, {}, "TopicAuthorizationFailedError")
+    topics = Topics({TOPIC: unread, DEAD: unread})
+    found = await findings(topics, Account())
+
+    said = [finding.what for finding in found if finding.unverified]
+    assert len(said) == 2
+    assert "cleanup.policy must be delete" in said[0]
+    assert "retention.ms" in said[1]
+    assert all("TopicAuthorizationFailedError" in line for line in said)
+    assert [rendering.state_of(finding) for finding in found[:4]] == ["ok", "unknown"] * 2
+
+
+@pytest.mark.parametrize(("check", "status"), [(True, 1), (False, 0)])
+def test_what_could_not_be_verified_is_a_failure_of_a_check(
+    monkeypatch: pytest.MonkeyPatch, check: bool, status: int
+) -> None:
+    """`init --check` vouches for all that it looks at; `init` says what it could not see."""
+
+    @asynccontextmanager
+    async def opened(_: Any) -> AsyncIterator[None]:
+        yield
+
+    async def found(*_: Any, **__: Any) -> AsyncIterator[Finding]:
+        yield Finding("topic t")
+        yield Finding("configuration of t (denied)", unverified=True)
+
+    monkeypatch.setattr("worker.kafka.open_kafka", opened)
+    monkeypatch.setattr("worker.patience.open_impatient_store", opened)
+    monkeypatch.setattr("worker.provisioning.init", found)
+    done = CliRunner().invoke(poste, ["init", *(["--check"] if check else [])])
+
+    assert "unknown configuration of t (denied)\n" in done.output
+    if check:
+        assert isinstance(done.exception, OperatorError)
+        assert str(done.exception).startswith("something could not be verified: ")
+    assert (done.exit_code, status) in {(1, 1), (0, 0)}

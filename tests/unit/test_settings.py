@@ -127,6 +127,17 @@ def test_other_programs_variables_are_none_of_ours() -> None:
     [
         ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "kafka", "host:port"),
         ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "a:1,,b:2", "host:port"),
+        ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "a:99999", "a:99999 has no port from 1 to 65535"),
+        ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "a:0", "has no port from 1"),
+        ("POSTE_KAFKA__BOOTSTRAP_SERVERS", "a..b:9092", "host:port"),
+        ("POSTE_KAFKA__BOOTSTRAP_SERVERS", f"{'a' * 64}:9092", "host:port"),
+        ("POSTE_KAFKA__SSL_CAFILE", "", "is empty"),
+        ("POSTE_KAFKA__SSL_CERTFILE", "", "is empty"),
+        ("POSTE_KAFKA__SASL_PLAIN_USERNAME", "", "at least 1"),
+        ("POSTE_KAFKA__GROUP", "\udcff", "unicode"),
+        ("POSTE_KAFKA__START", "9999-12-31T23:59:59-23:59", "after the year 9999"),
+        ("POSTE_BATCH__RECORDS_MAX", "9" * 5_000, "exceeded maximum size"),
+        ("POSTE_RECEIPT_KEYS", "[" * 5_000, "JSON list"),
         ("POSTE_KAFKA__TOPIC", "no spaces", "no name of a topic"),
         ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "undelivered-messages", "another topic"),
         ("POSTE_KAFKA__TOPIC", "__consumer_offsets", "the broker's own"),
@@ -168,7 +179,11 @@ def test_a_refusal_says_where_the_value_stands(tmp_path: Path) -> None:
     assert "(POSTE_KAFKA__START)" in refusal({"POSTE_KAFKA__START": "soon"}, path)
 
 
-@pytest.mark.parametrize("content", [b"kafka: x", b"\xff\xfe", b"[kafka"])
+@pytest.mark.parametrize(
+    "content",
+    [b"kafka: x", b"\xff\xfe", b"[kafka", b"x = " + b"9" * 5_000, b"x = " + b"[" * 5_000],
+    ids=["yaml", "binary", "open", "a long number", "deep"],
+)
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     """In one line, as all are."""
     path = tmp_path / "poste.toml"
@@ -215,7 +230,8 @@ def test_a_start_is_understood() -> None:
     assert found[3] == Start.at(1_000)
 
 
-@pytest.mark.parametrize("text", ["", "12", "1969-12-31T00:00:00Z", "2026-13-01T00:00:00Z", "now"])
+@pytest.mark.parametrize("text", ["", "12", "1969-12-31T00:00:00Z", "2026-13-01T00:00:00Z", "now",
+                                  "9999-12-31T23:59:59-23:59"])  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     """It is never guessed at."""
     with pytest.raises(ValueError, match=re.escape(repr(text))):
