@@ -68,8 +68,10 @@ def _docker(*arguments: str, seconds: float) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"not done after {seconds:.0f} s"
-    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-    return "" if done.returncode == 0 else said[-1][:REASON_MAX]
+    said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    if len(said) > REASON_MAX:
+        said = f"... {said[-REASON_MAX:]}"  # the cause stands last
+    return "" if done.returncode == 0 else said
 
 
 def as_variable(name: str) -> str:

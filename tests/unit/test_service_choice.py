@@ -180,6 +180,15 @@ def test_an_image_that_cannot_be_pulled_is_named_with_the_reason(
     assert f"pull --quiet {KAFKA_IMAGE}" in (tmp_path / f"{client.name}.calls").read_text()
 
 
+def test_a_long_reason_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's client names the call first, and the cause last."""
+    docker_client(tmp_path, f"echo '{'x' * 1000}: no such host' >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert why_no_images().endswith("x: no such host)")
+    assert len(why_no_images()) < 300
+
+
 def test_make_run_with_a_daemon_that_cannot_pull_takes_the_next_way(
     tmp_path: Path, make_run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
