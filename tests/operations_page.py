@@ -10,10 +10,12 @@ _ROW = re.compile(r"^\| ``(?P<line>.+?)`` \|.*\| (?P<status>\d+|goes on) \|$")
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """One line of the tables of errors. status: None: a worker logs it and goes on."""
+    """One line of the tables of errors. status: None: a worker logs it and goes on. section: the
+    heading above its table."""
 
     line: str
     status: int | None
+    section: str = ""
 
     def pattern(self) -> str:
         """The line as a regular expression: `…` stands for anything."""
@@ -23,8 +25,11 @@ class ErrorRow:
 def error_rows() -> dict[str, ErrorRow]:
     """Every row of "Errors and what to do", by its line."""
     text = PAGE.read_text().partition("\n## Errors and what to do\n")[2].partition("\n## ")[0]
-    found = [match for line in text.splitlines() if (match := _ROW.match(line))]
-    rows = [ErrorRow(m["line"], None if m["status"] == "goes on" else int(m["status"]))
-            for m in found]  # fmt: skip
+    rows, section = [], ""
+    for line in text.splitlines():
+        section = line.removeprefix("### ") if line.startswith("### ") else section
+        if match := _ROW.match(line):
+            status = None if match["status"] == "goes on" else int(match["status"])
+            rows.append(ErrorRow(match["line"], status, section))
     assert len(rows) > 20, "the tables are there"
     return {row.line: row for row in rows}

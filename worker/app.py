@@ -27,6 +27,7 @@ from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb import open_store
 from worker.flush import Flusher
+from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
 from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
@@ -104,9 +105,13 @@ class Resources(mode.Service):
         await log.start()
         dead_letters = KafkaDeadLetters(kafka.dead_letters_topic, options, waiters=waiters)
         self._open.push_async_callback(dead_letters.stop)
-        opener = Opener(topic=kafka.topic, start=kafka.beginning, progress=progress, log=log)
+        opener = Opener(
+            topic=kafka.topic, start=kafka.beginning, progress=progress, log=log,
+            group=kafka.group,
+        )  # fmt: skip
         self.transport.rules = Rules(
             topic=kafka.topic,
+            member=Member(kafka.topic, kafka.group, kafka.session_timeout_s, kafka.instance_id),
             consumer_options=consumer_options(settings, self.memory),
             opener=opener,
             progress=progress,
@@ -153,6 +158,8 @@ class Resources(mode.Service):
         )
 
         async def ask_kafka() -> None:
+            if consumer.problem() is not None:
+                return  # its topic is gone: nothing is to be asked of it
             partitions = sorted(consumer.current.lives)
             # Of some partition even without any of our own: does the broker answer?
             states = await log.states(partitions or [0])
@@ -166,7 +173,9 @@ class Resources(mode.Service):
             ),
         ]
         self.health.include(
-            assignment=lambda: consumer.current, checks=checks, notes=transactions.notes
+            assignment=lambda: consumer.current,
+            checks=[consumer, *checks],
+            notes=transactions.notes,
         )
         for check in checks:
             self.add_future(check.watch())

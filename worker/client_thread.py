@@ -1,8 +1,16 @@
 """The thread that owns the Kafka client: what is asked of it, across threads.
 
-It leans on undocumented parts of its libraries, as `worker.transport` says.
+It leans on undocumented parts of its libraries, as `worker.transport` says. Two facts about
+aiokafka's group coordination shape what concerns the group:
+
+* An error that it cannot handle is kept for the next call that asks for one, and until then the
+  coordination stands. Faust's calls go around those that ask, so a task of this thread looks.
+* Its heartbeats and commits carry no instance id, so a static member whose place was taken is told
+  UNKNOWN_MEMBER_ID, joins anew, and takes the place back: two of them would go on like that for
+  ever. So it is asked with the id before it joins again.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
@@ -10,10 +18,16 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
+from worker.group_errors import Code
+from worker.group_watch import LOOK_S, Look, TopicSeen
 from worker.lives import Assignment
 from worker.logs import SERVICES_LOGGER
 from worker.record import Record
@@ -21,6 +35,20 @@ from worker.record import Record
 #: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
 #: nothing) stays in its group. An empty set would fetch from every partition.
 NOTHING = {TopicPartition("", -1)}
+
+
+#: Seconds that the broker gets for one commit. It is made again at the next interval; without a
+#: limit one of a topic that was deleted would hold the thread's queue of calls for ever.
+COMMIT_ANSWER_S_MAX = 5.0
+
+
+class FencedError(Exception):
+    """Another process has taken this static member's place.
+
+    No KafkaError: aiokafka must not take it for a passing one and join again.
+    """
+
+    errno = Code.FENCED_INSTANCE_ID
 
 
 class Fetched(NamedTuple):
@@ -45,6 +73,13 @@ class Fetching(Protocol):
     @property
     def current(self) -> Assignment:
         """It knows how many records are wanted."""
+
+    @property
+    def topic(self) -> str:
+        """The one that is consumed."""
+
+    def note_group(self, look: Look) -> None:
+        """What a look at the group found; called in the consumer's own loop."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -71,6 +106,112 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             isolation_level="read_committed",
         )
 
+    # ---- the group
+
+    async def on_start(self) -> None:
+        self._answered = Code.NONE.value
+        self._refused_commit: BaseException | None = None
+        await super().on_start()
+        self._note_answers(self._ensure_consumer()._coordinator)
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LOOK_S)
+            if self._consumer is not None:
+                look = self._look(self._consumer)
+                self.parent_loop.call_soon_threadsafe(self.consumer.note_group, look)
+
+    def _look(self, consumer: aiokafka.AIOKafkaConsumer) -> Look:
+        coordinator, cluster, topic = (
+            consumer._coordinator, consumer._client.cluster, self.consumer.topic
+        )  # fmt: skip
+        seen = TopicSeen.THERE
+        if topic in cluster.unauthorized_topics:
+            seen = TopicSeen.DENIED
+        elif consumer.partitions_for_topic(topic) is None:
+            seen = TopicSeen.MISSING
+        return Look(
+            error=self._refused_commit or self._group_error(coordinator),
+            died=coordinator._coordination_task.done(),
+            code=self._answered,
+            coordinator=coordinator.coordinator_id is not None,
+            topic=seen,
+        )
+
+    def _group_error(self, coordinator: Any) -> BaseException | None:
+        """What the coordination ended with or stands at, which stays as it is."""
+        task = coordinator._coordination_task
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            return task.exception()  # type: ignore[no-any-return]
+        error: BaseException | None = coordinator._pending_exception
+        return error
+
+    def retry_group(self) -> None:
+        """Let a coordination that stands at an error go on, and join anew; from any thread."""
+        self.thread_loop.call_soon_threadsafe(self._retry_group)
+
+    def _retry_group(self) -> None:
+        self._refused_commit = None
+        coordinator = self._ensure_consumer()._coordinator
+        if coordinator._pending_exception is not None:
+            with suppress(KafkaError):
+                coordinator.check_errors()
+            # A heartbeat that has failed is not begun again but by a join.
+            coordinator.request_rejoin()
+
+    def _note_answers(self, coordinator: Any) -> None:
+        send = coordinator._send_req
+
+        async def noting(request: Any) -> Any:
+            member = coordinator.generation, coordinator.member_id
+            response = await send(request)
+            codes = set()
+            if isinstance(request, JoinGroupRequest | SyncGroupRequest | HeartbeatRequest):
+                self._answered = response.error_code
+                codes = {response.error_code}
+            elif isinstance(request, OffsetCommitRequest):
+                codes = {code for _, partitions in response.topics for _, code in partitions}
+            if Code.UNKNOWN_MEMBER_ID in codes and coordinator._group_instance_id is not None:
+                await self._raise_if_fenced(send, coordinator, *member)
+            return response
+
+        coordinator._send_req = noting
+
+    async def _raise_if_fenced(
+        self, send: Any, coordinator: Any, generation: int, member_id: str
+    ) -> None:
+        if not member_id:
+            return
+        group, instance = coordinator.group_id, coordinator._group_instance_id
+        asked = SyncGroupRequest(group, generation, member_id, instance, [])
+        fenced = (await send(asked)).error_code == Code.FENCED_INSTANCE_ID
+        if fenced and coordinator.member_id == member_id:  # else it is we who joined anew
+            raise FencedError("another process has our group instance id")
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Faust's would log a traceback, and wait for ever where the topic is gone.
+
+        False: not committed. The group has moved on, the broker does not answer, or it refuses; a
+        refusal is for the next look.
+        """
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        wanted = {TopicPartition._make(tp): offset for tp, offset in offsets.items()}
+        if not wanted.keys() <= assigned:
+            return False
+        try:
+            async with asyncio.timeout(COMMIT_ANSWER_S_MAX):
+                await consumer.commit({tp: OffsetAndMetadata(o, "") for tp, o in wanted.items()})
+        except (CommitFailedError, IllegalStateError, TimeoutError):
+            return False
+        except (KafkaError, FencedError) as error:
+            self._refused_commit = error
+            return False
+        return True
+
+    # ---- records and positions
+
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, Fetched]:
         result: dict[TP, Fetched] = await self.call_thread(self._fetch, active_partitions, timeout)
         return result
@@ -78,12 +219,19 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
         consumer = self._ensure_consumer()
         self._prefetch_only(consumer, partitions)
-        fetched = await self._fetch_records(
-            consumer,
-            partitions,
-            timeout=timeout,
-            max_records=self.consumer.current.records_wanted(),
-        )
+        try:
+            fetched = await self._fetch_records(
+                consumer,
+                partitions,
+                timeout=timeout,
+                max_records=self.consumer.current.records_wanted(),
+            )
+        except (KafkaError, FencedError):
+            # The group's error reaches whoever waits for records; it is the look's to judge.
+            if self._group_error(consumer._coordinator) is None:
+                raise
+            await asyncio.sleep(min(timeout, LOOK_S))
+            return {}
         return {
             tp: Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
             for tp, records in fetched.items()

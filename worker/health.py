@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
 
@@ -86,20 +86,27 @@ class ServiceCheck:
         return f"{self._name} has not answered for {silent_s:.0f} s{why and ': '}{why}"
 
 
+class Check(Protocol):
+    """Anything that can make a joined worker unready."""
+
+    def problem(self) -> str | None:
+        """One line, where it does."""
+
+
 class Health:
     """Answers `/readyz` in every phase. Until the services have answered the phase says it all."""
 
     def __init__(self, status: WorkerStatus) -> None:
         self.status = status
         self._assignment: Callable[[], Assignment] = Assignment
-        self._checks: Sequence[ServiceCheck] = ()
+        self._checks: Sequence[Check] = ()
         self._notes: Callable[[], Sequence[Note]] = tuple
 
     def include(
         self,
         *,
         assignment: Callable[[], Assignment],
-        checks: Sequence[ServiceCheck],
+        checks: Sequence[Check],
         notes: Callable[[], Sequence[Note]],
     ) -> None:
         """Judge the current assignment, the checks and the notes too, from here on."""

@@ -81,6 +81,7 @@ def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]
     return {
         **client_options(kafka),
         "group_id": kafka.group,
+        "group_instance_id": kafka.instance_id or None,
         "session_timeout_ms": int(kafka.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(kafka.heartbeat_s * 1000),
         "request_timeout_ms": int(max(REQUEST_S, kafka.session_timeout_s) * 1000),

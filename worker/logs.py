@@ -98,10 +98,12 @@ class OneLine(logging.Filter):
 
     That line, and any other of Faust's with an exception, is the event `worker_failed`.
     What mode may log while it takes itself apart after a crash is left out: its thread's loop is
-    closed already.
+    closed already. So is the line by which mode says that there was a crash, and no more.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if "We experienced a crash!" in str(record.msg):
+            return False
         if not record.exc_info:
             return True
         error = record.exc_info[1]
@@ -113,6 +115,18 @@ class OneLine(logging.Filter):
         if operators is not None or record.name.startswith(("faust", "mode")):
             vars(record).update(event("worker_failed", error=type(operators or error).__name__))
         return True
+
+
+class GroupSaidElsewhere(logging.Filter):
+    """Leaves out what aiokafka's group coordination logs, but for tracebacks of our own callbacks.
+
+    What the worker waits for, or ends with, it says in one line of its own (`worker.group_watch`).
+    Passing errors go on to `Demoted`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        ours = bool(record.exc_info) and str(record.msg).startswith("User provided")
+        return ours or _is_passing(record)
 
 
 def operator_error(error: BaseException | None) -> OperatorError | None:
@@ -182,6 +196,7 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
             "one_line": {"()": OneLine},
             "demoted": {"()": Demoted, "level": level},
             "unrepeated": {"()": Unrepeated},
+            "group_said_elsewhere": {"()": GroupSaidElsewhere},
         },
         "handlers": {
             "stderr": {
@@ -201,6 +216,9 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
             **{name: {"level": level if level == "DEBUG" else "ERROR",
                       "handlers": ["clients"], "propagate": False}
                for name in ("aiokafka", "kafka", "botocore", "aiobotocore")},
+            "aiokafka.consumer.group_coordinator": {
+                "filters": [] if level == "DEBUG" else ["group_said_elsewhere"],
+            },
             # What Faust starts and stops in itself is no news either; we say what matters.
             **{name: {"level": level if level in {"DEBUG", "ERROR"} else "WARNING"}
                for name in ("faust", "mode")},

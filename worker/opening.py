@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError, ProgressChanged, TableReplaced
+from worker.group_errors import DENIED, Member, code_of, refusal
 from worker.logs import event
 from worker.progress import Progress, ProgressStore
 from worker.record import Fingerprint
@@ -83,8 +84,10 @@ class Opener:
         progress: ProgressStore,
         log: Log,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        group: str = "",
     ) -> None:
         self.topic = topic
+        self._member = Member(topic, group)
         self.start = start
         self.progress = progress
         self.log = log
@@ -106,6 +109,7 @@ class Opener:
             async with asyncio.timeout(limit_s):
                 return await self._open(table, wanted)
         except (KafkaError, TimeoutError) as error:
+            self._raise_denied(error)
             if len(wanted) == 1:
                 return {wanted[0]: Closed(_no_answer(error, limit_s))}
         alone = [asyncio.ensure_future(self._alone(table, p, limit_s)) for p in wanted]
@@ -120,7 +124,13 @@ class Opener:
             async with asyncio.timeout(limit_s):
                 return (await self._open(table, [partition]))[partition]
         except (KafkaError, TimeoutError) as error:
+            self._raise_denied(error)
             return Closed(_no_answer(error, limit_s))
+
+    def _raise_denied(self, error: Exception) -> None:
+        """A permission is missing: of all partitions alike, and no question brings it back."""
+        if (code := code_of(error)) in DENIED:
+            raise OperatorError(refusal(code, self._member)) from error
 
     async def _open(self, table: TableRecord, wanted: list[int]) -> dict[int, Opened | Closed]:
         """Raises KafkaError or TimeoutError where one of them gets no answer."""
@@ -246,5 +256,7 @@ class Opener:
 
 def _no_answer(error: Exception, limit_s: float) -> str:
     if isinstance(error, KafkaError):
-        return f"the broker does not answer: {error!r}"
+        if error.retriable:
+            return f"the broker does not answer: {error!r}"
+        return f"the broker refuses: {error!r}"
     return f"the store or the broker gives no answer within {limit_s:g} s"

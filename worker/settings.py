@@ -4,6 +4,7 @@ AWS endpoint, region and credentials are not here: they are the AWS SDK's own va
 """
 
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -21,7 +22,10 @@ from worker.resume import Beginning, Start
 ENV_PREFIX, ENV_DELIMITER = "POSTE_", "__"
 #: What the name of the dead-letter topic adds to that of the topic.
 DEAD_LETTERS_SUFFIX = ".dead-letters"
-#: What Kafka takes for a topic's name (org.apache.kafka.common.internals.Topic).
+#: Stands for the host's name in `kafka.group_instance_id`.
+HOSTNAME = "{hostname}"
+#: What Kafka takes for a topic's name (org.apache.kafka.common.internals.Topic), and for a group
+#: instance id (org.apache.kafka.clients.consumer.internals.ConsumerUtils).
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Topics of the broker's own, to which it refuses records (the same class and Topic.isInternal).
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state",
@@ -59,6 +63,11 @@ class KafkaSettings(Section):
         "", description="where bad records go; empty: the topic's name and `.dead-letters`"
     )
     group: str = Field("poste-restante", min_length=1, description="the workers' consumer group")
+    group_instance_id: str = Field(
+        "",
+        description="static membership: the id of this one worker in the group; `{hostname}` stands"
+        " for the host's name; empty: dynamic membership",
+    )
     client_id: str = Field(
         "poste-restante", min_length=1, description="how the broker's logs and quotas name us"
     )
@@ -146,6 +155,22 @@ class KafkaSettings(Section):
         if len(value.encode(errors="surrogatepass")) > _PROTOCOL_BYTES_MAX:
             raise ValueError(f"must be at most {_PROTOCOL_BYTES_MAX} bytes of UTF-8")
         return value
+
+    @field_validator("group_instance_id")
+    @classmethod
+    def _group_instance_id(cls, value: str) -> str:
+        named = value.replace(HOSTNAME, socket.gethostname())
+        if value and (not _TOPIC_NAME.fullmatch(named) or named in {".", ".."}):
+            raise ValueError(
+                f"is no instance id: {named!r} has other than 1 to 249 letters, digits, `.`, `_`,"
+                " `-`"
+            )
+        return value
+
+    @property
+    def instance_id(self) -> str:
+        """`group_instance_id` of this worker, with the host's name in it."""
+        return self.group_instance_id.replace(HOSTNAME, socket.gethostname())
 
     @field_validator("start")
     @classmethod

@@ -36,6 +36,8 @@ from mode import Service
 
 from worker.client_thread import NOTHING, BatchConsumerThread, Fetched
 from worker.errors import OperatorError
+from worker.group_errors import Member, unreadable
+from worker.group_watch import GroupWatch, Look
 from worker.lives import POLL_IDLE_S, Assignment, BatchLimits, Life, RecordBatch
 from worker.logs import SERVICES_LOGGER, event
 from worker.memory import MemoryLimits
@@ -74,9 +76,10 @@ ASK_AGAIN_S = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the consumer is told by the wiring."""
+    """What the consumer is told by the wiring. member: what errors of the group name."""
 
     topic: str
+    member: Member
     consumer_options: Mapping[str, Any]
     opener: Opener
     progress: ProgressStore
@@ -98,6 +101,8 @@ class BatchConsumer(driver.Consumer):
         self.current = Assignment()
         #: Of the fetching loop: whoever takes none is dead.
         self.turns = 0
+        self._problem: str | None = None
+        self._group: GroupWatch | None = None
         self._committing = asyncio.Lock()
         self._last_resort: threading.Timer | None = None
 
@@ -113,6 +118,10 @@ class BatchConsumer(driver.Consumer):
         return self.rules.consumer_options
 
     @property
+    def topic(self) -> str:
+        return self.rules.topic
+
+    @property
     def status(self) -> WorkerStatus:
         """The worker's; the consumer enters JOINING and JOINED."""
         status: WorkerStatus = self.transport.status
@@ -121,7 +130,46 @@ class BatchConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    # ---- the group
+
+    def note_group(self, look: Look) -> None:
+        """What a look at the group found; the client's thread hands it over about every second."""
+        if self._group is None:
+            self._group = GroupWatch(self.rules.member)
+        if self.should_stop or self._crashed.is_set():
+            return
+        verdict = self._group.look(look, joined=self.status.phase is Phase.JOINED)
+        if verdict.end is not None:
+            self.add_future(_raise(verdict.end))
+            return
+        if verdict.retry:
+            self._thread.retry_group()
+        self._problem = verdict.problem or None
+        if self.status.phase is Phase.JOINING:
+            self.status.enter(Phase.JOINING, verdict.problem or verdict.waiting)
+        if verdict.say is not None:
+            logger.warning(
+                "%s", verdict.say,
+                extra=event("group_waits", reason=verdict.problem or verdict.waiting),
+            )  # fmt: skip
+
+    def problem(self) -> str | None:
+        """What makes the worker unready though it is joined, in one line."""
+        return self._problem
+
     # ---- an assignment begins and ends
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await super().on_partitions_assigned(assigned, generation_id)
+        if not assigned:  # `perform_seek` is not called
+            self._joined([])
+
+    def _joined(self, partitions: Sequence[int]) -> None:
+        logger.info(
+            "assigned: partitions %s", partitions,
+            extra=event("partitions_assigned", partitions=partitions, count=len(partitions)),
+        )  # fmt: skip
+        self.status.enter(Phase.JOINED)
 
     async def perform_seek(self) -> None:
         """Faust calls this after every assignment, before the flow resumes.
@@ -152,12 +200,7 @@ class BatchConsumer(driver.Consumer):
                     partitions_max=self.rules.partitions_max,
                 ),
             )  # fmt: skip
-        partitions = sorted(tp.partition for tp in tps)
-        logger.info(
-            "assigned: partitions %s", partitions,
-            extra=event("partitions_assigned", partitions=partitions, count=len(partitions)),
-        )  # fmt: skip
-        self.status.enter(Phase.JOINED)
+        self._joined(sorted(tp.partition for tp in tps))
         self.add_future(self._open(self.current))
 
     async def _open(self, assignment: Assignment) -> None:
@@ -310,10 +353,10 @@ class BatchConsumer(driver.Consumer):
         tps = {self._tp(partition) for partition in partitions}
         try:
             fetched: dict[TP, Fetched] = await self._getmany(tps or NOTHING, seconds)
-        except KafkaError:
+        except KafkaError as error:
             # Of positions that aiokafka chose itself, before `perform_seek` held the partitions.
             if assignment is self.current:
-                raise
+                raise OperatorError(unreadable(error, self.rules.member)) from error
             fetched = dict.fromkeys(tps, Fetched((), caught_up=False))
         if assignment is not self.current:
             await self._undo(fetched)
@@ -516,3 +559,8 @@ class WholeBatches(faust.Schema):
     def loads_value(self, app: Any, message: Any, **kwargs: Any) -> RecordBatch:
         batch: RecordBatch = message.value
         return batch
+
+
+async def _raise(error: OperatorError) -> None:
+    """As a task of a service, this ends the process in one line."""
+    raise error

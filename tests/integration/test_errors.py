@@ -23,6 +23,11 @@ from tests.scene import Scene
 ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
 ELSEWHERE = {
+    **{
+        line: "tests/integration/test_group.py, tests/unit/test_group_watch.py"
+        for line, row in ROWS.items()
+        if row.section == "The consumer group"
+    },
     "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
     "something could not be verified: …": "tests/integration/test_refusals.py",
     "Kafka at … cannot do that now: …": "tests/unit/test_kafka_faults.py",

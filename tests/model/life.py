@@ -19,6 +19,7 @@ from worker.dead_letters import DeadLetter
 from worker.dynamodb import Store
 from worker.errors import BadRecord, Reason
 from worker.flush import Flusher
+from worker.group_errors import Member
 from worker.lives import Assignment, BatchLimits, Life
 from worker.opening import Opened, Opener
 from worker.progress import DynamoDBProgress
@@ -130,7 +131,10 @@ class Worker:
         self.opener = Opener(
             topic=TOPIC, start=traits.start, progress=progress, log=topic, now_ms=lambda: 0
         )
-        rules = Rules(topic=TOPIC, consumer_options={}, opener=self.opener, progress=progress)
+        rules = Rules(
+            topic=TOPIC, member=Member(TOPIC, "group"), consumer_options={}, opener=self.opener,
+            progress=progress,
+        )  # fmt: skip
         self.assignment = Assignment(
             [partition], limits=BatchLimits(records_max=traits.batch_records)
         )

@@ -16,6 +16,7 @@ from worker.configuration import load_settings
 from worker.errors import OperatorError, TableReplaced
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
+from worker.group_errors import Member
 from worker.lives import Assignment, Life
 from worker.opening import Opener
 from worker.progress import Progress
@@ -49,6 +50,7 @@ class Stage:
         self.store = Saved(self.order, *stored)
         self.log = FakeLog(*([None] * len(stored)))
         app.transport.rules = Rules(
+            member=Member("undelivered", "group"),
             topic="undelivered", consumer_options={}, progress=self.store, drain_s=0.05,
             opener=Opener(topic="undelivered", start=None, progress=self.store, log=self.log),  # type: ignore[arg-type]
         )  # fmt: skip

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+    UnsupportedVersionError,
+)
 
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError, ProgressChanged, TableReplaced
@@ -284,3 +288,30 @@ async def test_a_table_replaced_between_two_assignments_ends_the_process() -> No
 
     with pytest.raises(TableReplaced):
         await asked.open([0])
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+async def test_a_topic_that_may_not_be_read_ends_the_process(partitions: int) -> None:
+    """Refused is not unanswered: no question brings a permission back."""
+
+    class Denied(FakeLog):
+        async def fingerprints(self, offsets: object) -> dict[int, Fingerprint | None]:
+            raise TopicAuthorizationFailedError("undelivered")
+
+    store = Store(*[progress(40)] * partitions)
+
+    with pytest.raises(OperatorError, match="denies Read on the topic"):
+        await opener(store, Denied(*[40] * partitions)).open(range(partitions))
+
+
+async def test_a_broker_that_refuses_is_not_said_to_be_silent() -> None:
+    """What is not a missing permission keeps the partition closed, and says what it is."""
+
+    class Refusing(FakeLog):
+        async def fingerprints(self, offsets: object) -> dict[int, Fingerprint | None]:
+            raise UnsupportedVersionError
+
+    answers = await opener(Store(progress(40)), Refusing(40)).open([0])
+
+    assert isinstance(answers[0], Closed)
+    assert answers[0].reason.startswith("the broker refuses: UnsupportedVersionError")

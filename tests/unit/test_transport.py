@@ -14,7 +14,9 @@ import faust
 import mode
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.protocol.group import SyncGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import ConsumerMessage
@@ -38,6 +40,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (driver.Consumer, "wait_empty", ["self"]),
         (driver.Consumer, "on_stop", ["self"]),
         (driver.Consumer, "on_partitions_revoked", ["self", "revoked"]),
+        (driver.Consumer, "on_partitions_assigned", ["self", "assigned", "generation_id"]),
         (driver.Consumer, "force_commit", ["self", "topics", "start_new_transaction"]),
         (driver.Consumer, "verify_event_path", ["self", "now", "tp"]),
         (driver.Consumer, "_drain_messages", ["self", "fetcher"]),
@@ -52,6 +55,23 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
             ["self", "consumer", "active_partitions", "timeout", "max_records"],
         ),
         (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
+        (AIOKafkaConsumerThread, "_commit", ["self", "offsets"]),
+        (AIOKafkaConsumerThread, "on_start", ["self"]),
+        (GroupCoordinator, "_send_req", ["self", "request"]),
+        (GroupCoordinator, "check_errors", ["self"]),
+        (GroupCoordinator, "request_rejoin", ["self"]),
+        (
+            SyncGroupRequest,
+            "__init__",
+            [
+                "self",
+                "group",
+                "generation_id",
+                "member_id",
+                "group_instance_id",
+                "group_assignment",
+            ],
+        ),
         (faust.App, "_create_directories", ["self"]),
         (faust.App, "on_init_dependencies", ["self"]),
         (mode.Service, "wait_first", ["self", "coros", "timeout"]),
@@ -88,13 +108,16 @@ def test_what_a_fetch_takes_of_a_partition_is_read_for_each_request() -> None:
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
-        BatchConsumer: {"rules", "client_options", "status", "_open", "_take_answer", "_limited",
+        BatchConsumer: {"note_group", "problem", "_joined", "topic", "rules", "client_options",
+                        "status", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
                         "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
                         "_stop_reading", "_commit_durable", "_drain",
                         "_wait_for_flow", "_follows", "_deliver_ready", "_deliver", "_save",
                         "positions", "_tp"},
-        BatchConsumerThread: {"_fetch", "_caught_up", "_held_back", "positions", "_positions",
+        BatchConsumerThread: {"_watch_group", "_look", "_group_error", "retry_group",
+                              "_retry_group", "_note_answers", "_raise_if_fenced",
+                              "_fetch", "_caught_up", "_held_back", "positions", "_positions",
                               "poll", "_poll", "hold", "_hold", "move", "_move",
                               "limit_fetches", "_limit_fetches", "_prefetch_only"},
         WholeBatches: set(),

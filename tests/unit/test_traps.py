@@ -17,6 +17,7 @@ from tests.unit.test_consumer import Stage
 from tests.unit.test_opening import progress
 from worker.app import MailboxApp, create_app
 from worker.configuration import load_settings
+from worker.errors import OperatorError
 from worker.kafka import consumer_options
 from worker.memory import MemoryLimits
 from worker.transport import COMMIT_S_MAX
@@ -51,8 +52,9 @@ async def test_a_fetch_that_fails_over_a_rebalance_is_nobodys_end(
     assert stage.moved == [{stage.consumer._tp(0): 45, stage.consumer._tp(1): 50}]
 
     rebalance = False
-    with pytest.raises(error):
+    with pytest.raises(OperatorError) as raised:
         await stage.consumer._fetch_next()
+    assert isinstance(raised.value.__cause__, error)
 
 
 # ---- settings
@@ -102,7 +104,7 @@ def test_the_consumer_is_made_so_that_no_default_of_its_loses(
     stage = Stage(monkeypatch, progress(40))
     rules = stage.app.transport.rules
     stage.app.transport.rules = type(rules)(
-        topic=rules.topic, opener=rules.opener, progress=rules.progress,
+        topic=rules.topic, member=rules.member, opener=rules.opener, progress=rules.progress,
         consumer_options=consumer_options(settings, MemoryLimits.default()),
     )  # fmt: skip
     stage.consumer._thread._create_worker_consumer(stage.app.transport)

@@ -1,0 +1,260 @@
+"""A worker in trouble with its consumer group ends with one line, or says what it waits for."""
+
+import asyncio
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import pytest
+from confluent_kafka import Consumer
+
+from tests.integration.conftest import SecuredScene
+from tests.scene import Scene
+from tests.services.child import Child
+from tests.services.ready import free_ports
+
+
+def only_trouble(child: Child) -> str:
+    """The one line of a worker's log at WARNING or above; that there is but one is asserted."""
+    said = child.output()
+    lines = [line for line in said.splitlines() if not re.match(r"\S+ (INFO|DEBUG) ", line)]
+    assert len(lines) == 1, said
+    return lines[0]
+
+
+@contextmanager
+def other_consumer(scene: Scene, **config: str) -> Iterator[None]:
+    """A consumer of another library in the scene's group, polling until the end."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            "group.id": scene.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            **config,
+        }
+    )
+    assigned, over = threading.Event(), threading.Event()
+
+    def poll() -> None:
+        while not over.is_set():
+            consumer.poll(0.1)
+
+    consumer.subscribe([scene.topic], on_assign=lambda *_: assigned.set())
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        assert assigned.wait(60)
+        yield
+    finally:
+        over.set()
+        thread.join()
+        consumer.close()
+
+
+async def answer(port: int) -> tuple[int, dict[str, object]]:
+    """What /readyz says; (0, {}) where nobody answers."""
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/readyz") as response,
+        ):
+            return response.status, json.loads(await response.text())
+    except aiohttp.ClientError:
+        return 0, {}
+
+
+async def test_another_assignment_strategy_in_the_group_ends_the_worker(scene: Scene) -> None:
+    """The broker refuses the join, and goes on doing so."""
+    scene.init()
+    with other_consumer(scene, **{"partition.assignment.strategy": "range"}):
+        child = scene.worker()
+        assert await scene.exited(child) == 1
+
+    assert "has another assignment strategy than ours" in only_trouble(child)
+
+
+async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(scene: Scene) -> None:
+    """Its limits are the broker's own, and not knowable to `config check`."""
+    scene.init()
+    child = scene.worker(POSTE_KAFKA__SESSION_TIMEOUT_S="4")
+    assert await scene.exited(child) == 1
+
+    assert "does not accept kafka.session_timeout_s = 4:" in only_trouble(child)
+
+
+# ---- permissions
+
+
+def allow_all(scene: SecuredScene, *without: str) -> None:
+    """What docs/operations.md lists for a worker, without some resources."""
+    if "topic" not in without:
+        scene.allow(["Read", "Describe"], "--topic", scene.topic)
+    scene.allow(["Write", "Describe"], "--topic", f"{scene.topic}.dead-letters")
+    if "group" not in without:
+        scene.allow(["Read", "Describe"], "--group", scene.group)
+
+
+async def test_a_worker_that_may_not_read_its_group_ends(secured_scene: SecuredScene) -> None:
+    """At the start, whether it may describe the group or not."""
+    scene = secured_scene
+    scene.init()
+    allow_all(scene, "group")
+    neither = scene.worker(**scene.as_user)
+    assert await scene.exited(neither) == 1
+    scene.allow(["Describe"], "--group", scene.group)
+    described = scene.worker(**scene.as_user)
+    assert await scene.exited(described) == 1
+
+    for child in (neither, described):
+        assert f"denies Read on the group '{scene.group}'" in only_trouble(child)
+
+
+async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
+    secured_scene: SecuredScene,
+) -> None:
+    """The client stops its heartbeats for good; a worker that is started when the permission is
+    back reads on."""
+    scene = secured_scene
+    scene.init()
+    allow_all(scene)
+    await scene.produce([("bob", b"before")])
+    child = scene.worker(**scene.as_user)
+    await scene.said("reading from offset")
+    scene.take_back(["Read"], "--group", scene.group)
+    assert await scene.exited(child) == 1
+    await scene.produce([("bob", b"meanwhile")])
+    scene.allow(["Read"], "--group", scene.group)
+    scene.worker(**scene.as_user)
+    await scene.drained()
+
+    assert f"denies Read on the group '{scene.group}'" in only_trouble(child)
+    assert await scene.bodies("bob") == [b"before", b"meanwhile"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_worker_that_may_not_read_its_topic_ends(
+    secured_scene: SecuredScene, begun: bool
+) -> None:
+    """Refused is not unanswered, of a topic without progress and of one with it."""
+    scene = secured_scene
+    scene.init()
+    allow_all(scene, "topic")
+    scene.allow(["Describe"], "--topic", scene.topic)
+    if begun:
+        await scene.produce([("bob", b"hello"), ("alice", b"hello")])
+        await _read_all(scene)
+    child = scene.worker(**scene.as_user)
+    assert await scene.exited(child) == 1
+
+    assert f"denies Read on the topic '{scene.topic}'" in only_trouble(child)
+
+
+async def test_a_topic_that_is_denied_to_a_running_worker_ends_it(
+    secured_scene: SecuredScene,
+) -> None:
+    """Whatever notices it first: the fetch, or the commit."""
+    scene = secured_scene
+    scene.init()
+    allow_all(scene)
+    child = scene.worker(**scene.as_user)
+    await scene.said("reading from offset")
+    scene.take_back(["Read"], "--topic", scene.topic)
+    assert await scene.exited(child) == 1
+
+    assert f"denies Read on the topic '{scene.topic}'" in only_trouble(child)
+
+
+async def _read_all(scene: Scene) -> None:
+    """By a worker that may do everything, and leaves."""
+    child = scene.worker()
+    await scene.drained()
+    child.signal(signal.SIGTERM)
+    assert await scene.exited(child) == 0
+
+
+# ---- the topic
+
+
+async def test_a_topic_that_is_deleted_is_named_and_the_worker_unready(scene: Scene) -> None:
+    """It goes on, and knows the topic that is made in its place for another one."""
+    (port,) = free_ports(1)
+    scene.init()
+    await scene.produce([("bob", b"hello")] * 5)
+    child = scene.worker(POSTE_HTTP__PORT=str(port))
+    await scene.drained()
+    await asyncio.to_thread(scene.delete_topic)
+    await scene.said("is not at the broker any more")
+    status, body = await answer(port)
+    await asyncio.to_thread(scene.create_topic, 2)
+    await scene.said("above the log's end")
+    later, _ = await answer(port)
+
+    assert child.alive
+    assert "Traceback" not in scene.log()
+    assert status == 503
+    assert any(scene.topic in reason for reason in body["reasons"])  # type: ignore[attr-defined]
+    assert later == 503
+
+
+# ---- static membership
+
+
+async def test_a_worker_whose_instance_id_is_taken_ends(scene: Scene) -> None:
+    """The older of the two; the newer one has its partitions."""
+    scene.init()
+    mine = {"POSTE_KAFKA__GROUP_INSTANCE_ID": "poste-{hostname}"}
+    older = scene.worker(**mine)
+    await scene.until(lambda: older.output().count("reading from offset") == 2, "it reads")
+    newer = scene.worker(**mine)
+    assert await scene.exited(older) == 1
+    await scene.until(lambda: newer.output().count("reading from offset") == 2, "it reads")
+    await scene.produce([("bob", b"hello")])
+    await scene.drained()
+
+    assert "another process has taken this worker's place" in only_trouble(older)
+    assert newer.alive
+    assert "taken" not in newer.output()
+
+
+async def test_a_static_member_keeps_its_partitions_over_a_restart(scene: Scene) -> None:
+    """Terminated or killed, and back within the session time-out: the other one is not asked to
+    rejoin."""
+    scene.init()
+    slow = {"POSTE_KAFKA__SESSION_TIMEOUT_S": "60"}
+    first = {"POSTE_KAFKA__GROUP_INSTANCE_ID": "first", **slow}
+    second = scene.worker(POSTE_KAFKA__GROUP_INSTANCE_ID="second", **slow)
+    await scene.said("reading from offset")
+    one = scene.worker(**first)
+    await scene.until(lambda: "reading from offset" in one.output(), "both have a partition")
+    await scene.until(lambda: second.output().count("assigned:") == 2, "both have a partition")
+    await scene.produce([(f"user-{n}", b"hello") for n in range(20)])
+    for number, status in ((signal.SIGTERM, 0), (signal.SIGKILL, -9)):
+        one.signal(number)
+        assert await scene.exited(one) == status
+        one = scene.worker(**first)
+        await scene.until(lambda: "reading from offset" in one.output(), "it is back")  # noqa: B023
+    await scene.drained()
+
+    assert second.output().count("assigned:") == 2
+
+
+# ---- a spare worker
+
+
+async def test_a_worker_without_a_partition_is_ready(scene: Scene) -> None:
+    """An empty assignment is one."""
+    ports = free_ports(2)
+    scene.init(partitions=1)
+    for port in ports:
+        scene.worker(POSTE_HTTP__PORT=str(port))
+
+    async def both_ready() -> bool:
+        return [(await answer(port))[0] for port in ports] == [200, 200]
+
+    await scene.until(both_ready, "both are ready")
+    assert "assigned: partitions []" in scene.log()

@@ -1,0 +1,149 @@
+"""What a worker does about its consumer group, look by look. Pure.
+
+The client's thread takes a look at the coordination of the group every `LOOK_S` seconds, whatever
+the fetching does. Nobody else hears of its errors: aiokafka keeps one for the next call that asks
+for it, and the worker's calls go around those that do.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from worker.errors import OperatorError
+from worker.group_errors import (
+    NOT_FOREVER,
+    Code,
+    Member,
+    code_of,
+    gave_up,
+    refusal,
+    waiting_reason,
+    waits,
+)
+
+#: Seconds between two looks.
+LOOK_S = 1.0
+#: Seconds between two lines about what is waited for.
+SAY_S = 30.0
+#: Seconds of waiting before the first line: a join takes a moment, a rebalance a session time-out.
+QUIET_S = 15.0
+#: Seconds in which every attempt to join is answered with one of `NOT_FOREVER`.
+REFUSED_S_MAX = 120.0
+#: Seconds that a topic is missing from the broker's metadata until it is said to be gone: an answer
+#: may leave it out while its leaders move.
+GONE_S = 5.0
+
+
+class TopicSeen(Enum):
+    """What the client's last answer about the broker's topics says about ours."""
+
+    THERE = auto()
+    MISSING = auto()
+    DENIED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look found.
+
+    error: what the coordination, or a commit, ended with or stands at; None: it goes on. died: the
+    coordination has ended, and nothing brings it back. code: of the last answer to a join, a sync
+    or a heartbeat. coordinator: the client knows one, and is connected to it.
+    """
+
+    error: BaseException | None = None
+    died: bool = False
+    code: int = Code.NONE
+    coordinator: bool = True
+    topic: TopicSeen = TopicSeen.THERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do after a look.
+
+    end: with this error. retry: the client stands at an error that is waited for. waiting: what a
+    join waits for, in words. problem: what makes the worker unready though it is joined. say: a
+    line for the log; None: nothing to say now.
+    """
+
+    end: OperatorError | None = None
+    retry: bool = False
+    waiting: str = ""
+    problem: str = ""
+    say: str | None = None
+
+
+class GroupWatch:
+    """Judges the looks. clock: seconds that only ever go up."""
+
+    def __init__(self, member: Member, clock: Callable[[], float] = time.monotonic) -> None:
+        self._member = member
+        self._clock = clock
+        self._joining_since = clock()
+        self._joined = False
+        self._said_at = float("-inf")
+        self._refused_since: float | None = None
+        self._topic_there_at: float | None = None
+
+    def look(self, look: Look, *, joined: bool) -> Verdict:
+        """Return what to do. joined: the group has given the worker an assignment."""
+        now = self._clock()
+        if joined != self._joined:
+            self._joined, self._joining_since = joined, now
+        if (end := self._end(look, now)) is not None:
+            return Verdict(end=end)
+        retry = look.error is not None
+        problem = self._topic_problem(look, now)
+        if problem:
+            return Verdict(retry=retry, problem=problem, say=self._say(problem, now))
+        if joined:
+            return Verdict(retry=retry)
+        waiting = waiting_reason(look.code) or "a rebalance is under way"
+        if not look.coordinator:
+            waiting = "no coordinator of the group answers"
+        waited_s = now - self._joining_since
+        say = None
+        if waited_s >= QUIET_S:
+            say = self._say(
+                f"joining the group {self._member.group!r} for {waited_s:.0f} s: {waiting}", now
+            )
+        return Verdict(retry=retry, waiting=waiting, say=say)
+
+    def _end(self, look: Look, now: float) -> OperatorError | None:
+        member = self._member
+        if look.topic is TopicSeen.DENIED:
+            return OperatorError(refusal(Code.TOPIC_AUTHORIZATION_FAILED, member))
+        if look.error is not None:
+            code = code_of(look.error) or look.code
+            if look.died and waits(code):
+                return OperatorError(gave_up(look.error, member))
+            if code == Code.NONE:
+                return OperatorError(gave_up(look.error, member))
+            if not waits(code):
+                return OperatorError(refusal(code, member))
+        if self._joined or look.code not in NOT_FOREVER:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since >= REFUSED_S_MAX:
+            return OperatorError(refusal(look.code, member))
+        return None
+
+    def _topic_problem(self, look: Look, now: float) -> str:
+        if look.topic is TopicSeen.THERE:
+            self._topic_there_at = now
+        if self._topic_there_at is None or now - self._topic_there_at < GONE_S:
+            return ""
+        return (
+            f"the topic {self._member.topic!r} is not at the broker any more: it was deleted, or"
+            " our user may not Describe it; if it is made anew, stop the workers and run"
+            " `poste epoch`"
+        )
+
+    def _say(self, line: str, now: float) -> str | None:
+        if now - self._said_at < SAY_S:
+            return None
+        self._said_at = now
+        return line
