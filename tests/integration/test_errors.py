@@ -520,6 +520,8 @@ async def _(scene: Scene) -> Done:
 @case("…: … is above progress …; to go forward use `poste skip`")
 async def _(scene: Scene) -> Done:
     await _begun(scene, records=5)
+    # As if a worker had read them: at an origin a rewind to 7 has been made already.
+    await _set(scene, f"!progress/{scene.topic}/0", "origin", "0")
     return poste(scene, "rewind", "--to", "7")
 
 

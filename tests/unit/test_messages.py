@@ -66,12 +66,18 @@ def lines() -> list[ErrorRow]:
 
 
 #: What may stand for `…`: a number, what the command adds behind a text, a setting of ours.
-_SAMPLES = ("7", "10", "; 7", ": 7", "cannot serve /healthz and /readyz at 7 port 7")
+_SAMPLES = ("7", "10", "128", "; 7", ": 7")
+#: What stands for the first `…` of texts that are put together from two, by module.
+_FIRST = {
+    "worker/http_server.py": "cannot serve /healthz and /readyz at 7 port 7",
+    "worker/memory.py": "memory_mb is",
+}
 
 
-def explained(text: str) -> bool:
+def explained(text: str, where: str = "") -> bool:
     """Whether a row says this line, or the line that it ends with; a command adds advice to what
     the read module raises."""
+    text = text.replace("…", _FIRST.get(where, "…"), 1)
     said = [" ".join(text.replace("…", sample).split()) for sample in _SAMPLES]
     said += [f"{each}: 7" for each in said]
     patterns = [f"(^|: ){row.pattern()}$" for row in lines()]
@@ -81,7 +87,8 @@ def explained(text: str) -> bool:
 @pytest.mark.parametrize(("where", "text"), sorted(set(raised())))
 def test_every_error_that_is_raised_has_a_row(where: str, text: str) -> None:
     """An operator searches the page for what they read."""
-    assert explained(text) or GATEWAYS.fullmatch(text), f"{where}: no row of {PAGE.name}: {text}"
+    found = explained(text, where) or GATEWAYS.fullmatch(text)
+    assert found, f"{where}: no row of {PAGE.name}: {text}"
 
 
 def test_the_errors_are_found() -> None:
