@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testcontainers.core.config import testcontainers_config
 
 from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing
 from tests.services.choose import FORCED, choose_way, given_addresses
@@ -154,17 +155,20 @@ def make_run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.parametrize("disabled", [False, True])
 def test_an_image_that_is_there_is_not_pulled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disabled: bool
 ) -> None:
-    """A daemon without a network runs what it has."""
+    """A daemon without a network runs what it has; testcontainers' reaper, unless switched off."""
     client = docker_client(tmp_path, 'echo "$@" >> "$0.calls"')
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(testcontainers_config, "ryuk_disabled", disabled)
 
     assert why_no_images() == ""
     calls = (tmp_path / f"{client.name}.calls").read_text().splitlines()
-    assert [call.split()[:2] for call in calls] == [["image", "inspect"]] * 3
-    assert [call.split()[-1] for call in calls][:2] == [KAFKA_IMAGE, DYNAMODB_IMAGE]
+    reaper = [] if disabled else [testcontainers_config.ryuk_image]
+    assert all(call.startswith("image inspect ") for call in calls)
+    assert [call.split()[-1] for call in calls] == [KAFKA_IMAGE, DYNAMODB_IMAGE, *reaper]
 
 
 def test_an_image_that_cannot_be_pulled_is_named_with_the_reason(
