@@ -2,7 +2,7 @@
 `cgroup_bytes`, which reads what the kernel says.
 
     base           the interpreter, the libraries and their connections: BASE_BYTES
-    spare          a seventh of the rest: what the allocator and the kernel keep between
+    spare          a fifth of the rest: what the allocator and the kernel keep between
     fetched        bytes as they came from the broker, and a response that is being received
     waiting        records behind batches in work
     in work        records until they are durable, as messages, bundles and calls
@@ -64,7 +64,7 @@ class MemoryLimits:
     @classmethod
     def of(cls, memory_bytes: int) -> "MemoryLimits":
         """The limits of a worker that may take so many bytes in all."""
-        left = max(0, memory_bytes - BASE_BYTES) * 6 // 7
+        left = max(0, memory_bytes - BASE_BYTES) * 4 // 5
         return cls(
             fetched=left * 30 // 100,
             waiting=min(left * 25 // 100, WAITING_BYTES_MAX),
