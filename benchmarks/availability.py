@@ -9,6 +9,7 @@ sent around it, in the partitions of the worker that it befell, and in the other
 Prints a line of JSON and the table of docs/operations.md: of each event the pauses of all runs.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -46,6 +47,8 @@ THROTTLED_S = 30.0
 CALM_S = 5.0
 #: Seconds until everything must be readable again after an event.
 READABLE_S_MAX = 120.0
+#: Of a static member.
+_INSTANCE_ID = "POSTE_KAFKA__GROUP_INSTANCE_ID"
 #: The workers' settings are the defaults, where a test's scene has quicker ones.
 DEFAULTS = {"POSTE_KAFKA__COMMIT_INTERVAL_S": "5", "POSTE_KAFKA__SESSION_TIMEOUT_S": "10"}
 
@@ -172,7 +175,15 @@ def _seconds(values: list[float | None]) -> str:
 class Availability:
     """All events, one after the other, on one topic."""
 
-    def __init__(self, services: Services, endpoint: FaultyEndpoint, console: Console) -> None:
+    def __init__(
+        self,
+        services: Services,
+        endpoint: FaultyEndpoint,
+        console: Console,
+        *,
+        runs: int = RUNS,
+        events: str = "",
+    ) -> None:
         assert services.kafka is not None, "its broker is killed: give no address of one"
         self.kafka = services.kafka
         self.endpoint = endpoint
@@ -190,6 +201,7 @@ class Availability:
         )  # fmt: skip
         self.probe = Probe(self.scene, services.endpoint)
         self.results: list[Result] = []
+        self._runs, self._events, self._static = runs, re.compile(events), False
 
     async def run(self) -> list[Result]:
         self.scene.init(partitions=PARTITIONS)
@@ -206,15 +218,35 @@ class Availability:
             )  # fmt: skip
             await self._event("the broker is killed and started again", self._broker)
             await self._event(f"the store is away for {OUTAGE_S:.0f} s", self._outage)
+            for how, static in (("dynamic", False), ("static", True)):
+                await self._membership(static=static)
+                await self._event(
+                    f"one of two {how} workers is killed and started again at once",
+                    self._killed_and_restarted,
+                )
+                await self._event(
+                    f"one of two {how} workers is terminated and started again at once",
+                    self._terminated_and_restarted,
+                )
         return self.results
+
+    async def _membership(self, *, static: bool) -> None:
+        """Static or dynamic members from here on; those of the other kind leave first."""
+        if static == self._static:
+            return
+        for worker in self.scene.workers:
+            worker.stop()
+        self._static = static
 
     async def _event(
         self, name: str, make: Callable[[], Awaitable[set[int]]], *, workers: int = 2
     ) -> None:
         """workers: that run before it."""
+        if not self._events.search(name):
+            return
         result = Result(name)
         self.results.append(result)
-        for _ in range(RUNS):
+        for _ in range(self._runs):
             await self._two_workers()
             if workers == 1:
                 await self._terminated()
@@ -235,11 +267,18 @@ class Availability:
     async def _two_workers(self) -> None:
         """Both run, and each has read its half for a while."""
         while len(running := [w for w in self.scene.workers if w.alive]) < 2:
-            joining = self.scene.worker()
+            joining = self._start()
             await self.scene.until(lambda: self._owned(joining), "it has partitions")  # noqa: B023
         await self.scene.until(
             lambda: sum(len(self._owned(w)) for w in running) == PARTITIONS, "they share them"
         )
+
+    def _start(self) -> Any:
+        """A worker; a static one takes the id that no other has now."""
+        if not self._static:
+            return self.scene.worker()
+        taken = {w.env[_INSTANCE_ID] for w in self.scene.workers if w.alive and w.env}
+        return self.scene.worker(**{_INSTANCE_ID: min({"one", "two"} - taken)})
 
     def _owned(self, worker: Any) -> set[int]:
         """Its partitions, by what it said last."""
@@ -266,6 +305,22 @@ class Availability:
         await self.scene.until(
             lambda: len(self._owned(other)) == PARTITIONS, "the other has taken over"
         )
+        return owned
+
+    async def _killed_and_restarted(self) -> set[int]:
+        return await self._restarted(signal.SIGKILL)
+
+    async def _terminated_and_restarted(self) -> set[int]:
+        return await self._restarted(signal.SIGTERM)
+
+    async def _restarted(self, number: int) -> set[int]:
+        victim, _ = [w for w in self.scene.workers if w.alive]
+        owned = self._owned(victim)
+        victim.signal(number)
+        await asyncio.to_thread(victim.wait)
+        again = self._start()
+        await self.scene.until(lambda: self._owned(again), "it has partitions")
+        await self._two_workers()
         return owned
 
     async def _joins(self) -> set[int]:
@@ -317,10 +372,10 @@ TABLE_HEAD = """\
 |---|---|---|---|"""
 
 
-async def measure(services: Services, console: Console) -> list[Result]:
-    """Every event, RUNS times."""
+async def measure(services: Services, console: Console, runs: int, events: str) -> list[Result]:
+    """Every event whose name has a match of the pattern, so many times."""
     with FaultyEndpoint(services.endpoint) as endpoint:
-        availability = Availability(services, endpoint, console)
+        availability = Availability(services, endpoint, console, runs=runs, events=events)
         try:
             return await availability.run()
         finally:
@@ -329,6 +384,10 @@ async def measure(services: Services, console: Console) -> list[Result]:
 
 def main(start: Callable[[], Services] = start_services) -> int:
     """Exit status: 0 when every event was survived."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=RUNS, help="times each event is made")
+    parser.add_argument("--events", default="", help="a pattern of the events' names; all if empty")
+    arguments = parser.parse_args()
     console = Console(stderr=True)
     try:
         services = start()
@@ -337,7 +396,7 @@ def main(start: Callable[[], Services] = start_services) -> int:
         return 1
     with services:
         os.environ.update(services.environment)
-        results = asyncio.run(measure(services, console))
+        results = asyncio.run(measure(services, console, arguments.runs, arguments.events))
     print(json.dumps({result.event: vars(result) for result in results}))
     print("\n".join([TABLE_HEAD, *(result.row() for result in results)]))
     return 0

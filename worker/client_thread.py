@@ -78,6 +78,10 @@ class Fetching(Protocol):
     def topic(self) -> str:
         """The one that is consumed."""
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether it ends in order, so that others may have its partitions at once."""
+
     def note_group(self, look: Look) -> None:
         """What a look at the group found; called in the consumer's own loop."""
 
@@ -113,6 +117,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._refused_commit: BaseException | None = None
         await super().on_start()
         self._note_answers(self._ensure_consumer()._coordinator)
+
+    async def on_thread_stop(self) -> None:
+        # aiokafka takes a static member out of its group never. One that ends in order leaves: the
+        # others go on at once, where they would wait for its restart or its session time-out.
+        if self._consumer is not None and self.consumer.hands_over:
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
 
     @Service.task
     async def _watch_group(self) -> None:

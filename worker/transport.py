@@ -153,6 +153,10 @@ class BatchConsumer(driver.Consumer):
                 extra=event("group_waits", reason=verdict.problem or verdict.waiting),
             )  # fmt: skip
 
+    @property
+    def hands_over(self) -> bool:
+        return not self._crashed.is_set()
+
     def problem(self) -> str | None:
         """What makes the worker unready though it is joined, in one line."""
         return self._problem

@@ -79,6 +79,17 @@ def test_topics_that_the_broker_takes_for_one_are_refused() -> None:
     assert "more than `.` and `_`" in line
 
 
+def test_an_instance_id_has_the_hosts_name_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shown as it was written, since the file is one for many hosts; without one: dynamic."""
+    monkeypatch.setattr("socket.gethostname", lambda: "poste-7")
+    kafka = load_settings(None, {"POSTE_KAFKA__GROUP_INSTANCE_ID": "eu.{hostname}"}).kafka
+
+    assert (kafka.group_instance_id, kafka.instance_id) == ("eu.{hostname}", "eu.poste-7")
+    assert load_settings(None, {}).kafka.instance_id == ""
+
+
 @pytest.mark.parametrize("name", [name for name, _ in setting_fields()])
 def test_every_setting_can_be_set_by_its_variable(name: str) -> None:
     """No setting is out of the environment's reach."""
@@ -139,6 +150,11 @@ def test_other_programs_variables_are_none_of_ours() -> None:
         ("POSTE_BATCH__RECORDS_MAX", "9" * 5_000, "exceeded maximum size"),
         ("POSTE_RECEIPT_KEYS", "[" * 5_000, "JSON list"),
         ("POSTE_KAFKA__TOPIC", "no spaces", "no name of a topic"),
+        ("POSTE_KAFKA__GROUP_INSTANCE_ID", "no spaces", "no instance id"),
+        ("POSTE_KAFKA__GROUP_INSTANCE_ID", "{pod}", "no instance id"),
+        ("POSTE_KAFKA__GROUP_INSTANCE_ID", "..", "no instance id"),
+        ("POSTE_KAFKA__GROUP_INSTANCE_ID", "x" * 250, "no instance id"),
+        ("POSTE_KAFKA__GROUP_INSTANCE_ID", "x" * 249 + "{hostname}", "no instance id"),
         ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "undelivered-messages", "another topic"),
         ("POSTE_KAFKA__TOPIC", "__consumer_offsets", "the broker's own"),
         ("POSTE_KAFKA__DEAD_LETTERS_TOPIC", "__transaction_state", "the broker's own"),

@@ -57,6 +57,8 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
         (AIOKafkaConsumerThread, "_commit", ["self", "offsets"]),
         (AIOKafkaConsumerThread, "on_start", ["self"]),
+        (AIOKafkaConsumerThread, "on_thread_stop", ["self"]),
+        (GroupCoordinator, "_maybe_leave_group", ["self"]),
         (GroupCoordinator, "_send_req", ["self", "request"]),
         (GroupCoordinator, "check_errors", ["self"]),
         (GroupCoordinator, "request_rejoin", ["self"]),
@@ -108,7 +110,8 @@ def test_what_a_fetch_takes_of_a_partition_is_read_for_each_request() -> None:
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
-        BatchConsumer: {"note_group", "problem", "_joined", "topic", "rules", "client_options",
+        BatchConsumer: {"note_group", "problem", "hands_over", "_joined", "topic",
+                        "rules", "client_options",
                         "status", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
                         "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
