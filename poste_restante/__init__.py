@@ -12,6 +12,7 @@ async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
         await mailboxes.ack("bob", confirmed["receipt"])  # none of it comes back
 """
 
+from poste_restante.devices import Device
 from poste_restante.errors import (
     InvalidReceipt,
     MailboxError,
@@ -24,6 +25,7 @@ from poste_restante.message import Header, Message
 from poste_restante.position import Position
 
 __all__ = [
+    "Device",
     "Header",
     "InvalidReceipt",
     "MailboxError",

@@ -5,17 +5,34 @@ TypeError, one that cannot be used ValueError; both name the argument, and say w
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from poste_restante.message import Header
-from poste_restante.position import mailbox_key, utf8_bytes
+from poste_restante.position import cursor_key, mailbox_key, utf8_bytes
 
 
 def mailbox(user_id: Any) -> str:
     """The mailbox key of a user id, which has 1 to 1,024 bytes of UTF-8."""
     return mailbox_key(_text("user_id", user_id))
+
+
+def device(name: str, value: Any) -> str:
+    """The sort key of a device's cursor, of a name that a device can have."""
+    return cursor_key(_text(name, value))
+
+
+def optional_device(name: str, value: Any) -> str:
+    """The same; for None the sort key of the account's cursor."""
+    return cursor_key(None) if value is None else device(name, value)
+
+
+def one_of(name: str, value: Any, values: Sequence[str]) -> str:
+    """One of a few texts."""
+    if _text(name, value) not in values:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, not {value!r}")
+    return str(value)
 
 
 def text(name: str, value: Any) -> str:

@@ -84,6 +84,8 @@ class SignedCalls:
             self._model.operation_model(operation).output_shape,
         )
         if refused:
+            # Of a condition that failed: botocore's endpoint, not its parser, adds it.
+            parsed |= _refused_item(content)
             kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
             raise kind(parsed, operation)
         return parsed
@@ -110,6 +112,15 @@ class SignedCalls:
             self._model.operation_model("Query"), {}, context
         )
         return url.rstrip("/") + "/", context.get("signing", {}).get("region", meta.region_name)
+
+
+def _refused_item(content: bytes) -> dict[str, Any]:
+    """The item that a refusal carries, as a member of its answer; empty: none."""
+    try:
+        item = decode_answer(content).get("Item")
+    except (ValueError, AttributeError):  # a proxy's page, say
+        return {}
+    return {"Item": item} if item else {}
 
 
 def _check(content: bytes, wanted: str | None) -> None:

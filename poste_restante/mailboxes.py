@@ -1,8 +1,8 @@
 """Mailboxes: fetch what waits for a user, and acknowledge it.
 
-A fetch is one strongly consistent Query: the cursor sorts before every bundle, so it comes with
-them. An acknowledgement raises the cursor first, and deletes bundles only where that is
-confirmed: whatever is cut off in between, nothing comes back and nothing is lost.
+A fetch is one or two strongly consistent Queries: the cursor sorts before every bundle, so it comes
+with the first of them, and what it hides is skipped. An acknowledgement raises the cursor, of the
+account or of a device. Cut off anywhere, nothing comes back and nothing is lost.
 """
 
 import asyncio
@@ -17,20 +17,17 @@ from typing import Any, TypeVar
 from poste_restante import arguments
 from poste_restante.ahead import Ahead, ReadAhead, run_of
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
+from poste_restante.devices import STARTS, Cursors, Device, Start, cursor_of
 from poste_restante.errors import MailboxError, UnreadableItem
-from poste_restante.item import Item
 from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
-from poste_restante.position import CURSOR_KEY
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
-from poste_restante.store import QUERY_ITEMS_MAX, Items, Store, without_credentials
-from poste_restante.table import Cursor, TableRecord, decode_cursor
+from poste_restante.scan import Scan
+from poste_restante.store import Store, without_credentials
+from poste_restante.table import TableRecord
+from poste_restante.tidying import Tidying
 from poste_restante.watch import TableWatch
-
-#: Bundles that the first look behind a page asks for. Most mailboxes answer with a visible one,
-#: and it is not returned: one is the cheapest.
-LOOK_AHEAD_ITEMS = 1
 
 #: Defaults of `open_mailboxes`, for a gateway with a user waiting at the other end.
 TIMEOUT_S, ATTEMPTS, CONNECTIONS = 2.0, 2, 200
@@ -44,15 +41,30 @@ T = TypeVar("T")
 class Page:
     """What one fetch returned.
 
-    messages: in log order per partition. receipt: for `ack`, or for `fetch(after=...)`; None
-    where nothing was passed. It covers everything up to the end of the page, so the pages that it
-    was fetched behind as well. A page without messages may carry one: acknowledging it cleans up.
+    messages: in log order per partition. receipt: for `ack`, or for `fetch(after=...)` and
+    `fetch(since=...)`; None where nothing was passed, and neither of them was given. It covers
+    everything up to the end of the page, so the pages that it was fetched behind as well.
     more: a further message waits behind this page.
     """
 
     messages: tuple[Message, ...]
     receipt: str | None
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The arguments of a fetch, checked. key: the mailbox's partition key. cursor: the sort key of
+    the device's cursor, or of the account's."""
+
+    user_id: str
+    key: str
+    device: str | None
+    cursor: str
+    limit: int | None = None
+    max_bytes: int | None = None
+    after: str | None = None
+    since: str | None = None
 
 
 class Mailboxes:
@@ -63,6 +75,13 @@ class Mailboxes:
     checksummed only. clock: epoch seconds. calls_in_flight_max: no call of the client is begun
     above it, so that its time-outs are the store's and not those of a queue; the client should have
     as many connections. A call waits for its turn (`store.TURN_S_MAX`).
+    delete_acknowledged: an acknowledgement also deletes the bundles that every cursor of the
+    mailbox has passed, instead of leaving them to TTL. It costs what writing them cost. A device
+    without a cursor holds up nothing: add it before the account acknowledges what it shall see.
+
+    device: the account, which is None, and each device see what their own cursor has not passed.
+    A device without a cursor reads from the account's; its first acknowledgement, or `add_device`,
+    makes it one. A name is 1 to 64 characters of A-Z, a-z, 0-9 and ._:-.
 
     Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` says; TypeError
     or ValueError, before anything is called, for an argument that cannot be used; and RuntimeError
@@ -78,6 +97,7 @@ class Mailboxes:
         receipt_keys: Sequence[str | bytes] = (),
         clock: Callable[[], float] = time.time,
         calls_in_flight_max: int = CONNECTIONS,
+        delete_acknowledged: bool = False,
     ) -> None:
         arguments.text("table", table)
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
@@ -85,6 +105,9 @@ class Mailboxes:
         self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
         self._watch = TableWatch(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
+        self._cursors = Cursors(self._store)
+        self._tidying = Tidying(self._store, self._cursors)
+        self._deletes = delete_acknowledged
         self._ahead = ReadAhead()
         self._clock = clock
 
@@ -95,75 +118,75 @@ class Mailboxes:
         limit: int | None = None,
         max_bytes: int | None = None,
         after: str | None = None,
+        since: str | None = None,
+        device: str | None = None,
     ) -> Page:
-        """What waits for a user, or what follows a receipt. Acknowledges nothing.
+        """What waits for a user, or for one device. Acknowledges nothing.
 
-        after: the receipt of a page. The receipt of the one that follows covers that page too:
-        acknowledge it when both have arrived.
+        after: the receipt of a page: what follows that page. The receipt of the page that is
+        returned covers both: acknowledge it when both have arrived.
+        since: the receipt of a page, which counts as if it had been acknowledged, with all that
+        arrived in the meantime. A client that keeps its last receipt needs no acknowledgement.
         limit: messages. max_bytes: of bodies and headers together; a page has at least one
-        message, if one waits. Without a limit a page is one whole Query, at most 1 MB. What was
+        message, if one waits. Without a limit a page is about one Query, 1 MB. What was
         read beyond a page is kept for the mailbox's next one (`ahead`).
 
-        Raises InvalidReceipt for `after`, and UnreadableItem where an item that cannot be read
-        stands at the head.
+        Raises InvalidReceipt for `after` and `since`, and UnreadableItem where an item that cannot
+        be read stands at the head.
         """
-        key = arguments.mailbox(user_id)
+        key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
         arguments.optional_number("limit", limit, 1)
         arguments.optional_number("max_bytes", max_bytes, 1)
+        if after is not None and since is not None:
+            raise ValueError("a page is fetched after a receipt or since one, not both")
+        wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since)
         async with self._lifetime.call():
-            return await self._fetch(user_id, key, limit, max_bytes, after)
+            return await self._fetch(wanted, keep=True)
 
-    async def _fetch(
-        self,
-        user_id: str,
-        key: str,
-        limit: int | None,
-        max_bytes: int | None,
-        after: str | None,
-    ) -> Page:
-        items_max = None if limit is None else limit + 1  # the cursor is an item too
+    async def _fetch(self, wanted: "_Wanted", *, keep: bool) -> Page:
+        """A page. keep: what was read beyond it, for the next one."""
+        user_id, key, device = wanted.user_id, wanted.key, wanted.device
+        limit, max_bytes = wanted.limit, wanted.max_bytes
+        after, since = wanted.after, wanted.since
         ahead = self._ahead.take(key, self._clock())
         if limit is None and max_bytes is None:
             ahead = None  # such a page is what one Query brings
+        scan = Scan(self._store, key, limit, ahead)
+
+        def decoded(receipt: str | None) -> Receipt | None:
+            if receipt is None:
+                return None
+            return self._receipts.decode(
+                receipt, table_id=record.table_id, user_id=user_id, device=device
+            )
+
         if after is None:
-            begin = self._begin(key, items_max, ahead)
+            begin = scan.begin(None if device is None else wanted.cursor)
             record, found = await self._with_record(begin)
-            cursor, start = _cursor(found.items), None
-        else:
-            record, found = await self._with_record(self._store.query(key, only=CURSOR_KEY))
-            start = self._receipts.decode(after, table_id=record.table_id, user_id=user_id)
-            cursor = _cursor(found.items)
-            if ahead is not None and ahead.boundary == start.boundary:
-                found = Items(ahead.items, ahead.last)
+            begun = decoded(since)
+            items = found.items[:1]
+            if items and items[0]["position"]["S"] == wanted.cursor:
+                cursor = cursor_of(items[0])
             else:
-                found = await self._store.query(key, after=start.boundary, limit=items_max)
+                cursor = {} if device is None else await self._cursors.read(key, None)
+        else:
+            record, cursor = await self._with_record(self._cursors.read(key, device))
+            begun = decoded(after)
+            assert begun is not None
+            await scan.begin_behind(begun.boundary)
         reading = Reading(
             user_id=user_id,
             topic=record.topic,
             now=datetime.fromtimestamp(self._clock(), tz=UTC),
             cursor=cursor,
             limits=Limits(limit, max_bytes),
-            start=start,
+            start=None if after is None else begun,
+            since=None if since is None else begun,
         )
-        reading.add(found.items)
-        if ahead is not None and found.last == ahead.last and not reading.ended:
-            # What was kept is short of a page: one Query more, for the rest of the page.
-            if items_max is not None:
-                items_max -= len(reading.messages)
-            found = await self._store.query(key, start=found.last, limit=items_max)
-            reading.add(found.items)
-        await self._read_on(reading, key, items_max, found.last)
-        self._keep(key, reading, ahead)
-        return self._page(reading, record)
-
-    async def _begin(self, key: str, items_max: int | None, ahead: Ahead | None) -> Items:
-        """The mailbox from its begin: one Query, whether or not some of it was read before."""
-        if ahead is None:
-            return await self._store.query(key, limit=items_max)
-        before = await self._store.query(key, up_to=ahead.boundary, limit=items_max)
-        if before.last is not None:
-            return before  # there is more before what was kept: read on in order
-        return Items([*before.items, *ahead.items], ahead.last)
+        await scan.read(reading)
+        if keep:
+            self._keep(key, reading, ahead)
+        return self._page(reading, record, device)
 
     def _keep(self, key: str, reading: Reading, before: Ahead | None) -> None:
         """What was read beyond the page is for the next one."""
@@ -172,26 +195,11 @@ class Mailboxes:
             if ahead is not None:
                 self._ahead.keep(key, ahead, self._clock())
 
-    async def _read_on(
-        self, reading: Reading, key: str, items_max: int | None, last: Item | None
-    ) -> None:
-        """Query until there is a message, then only until it is known whether there is more.
-
-        Ends with the mailbox at the latest; each Query asks for twice as much as the one before,
-        so that a small limit does not make many of them where much is hidden.
-        """
-        while last is not None and not reading.ended:
-            if reading.messages and not reading.closed:
-                reading.close()
-                items_max = LOOK_AHEAD_ITEMS
-            elif items_max is not None:
-                items_max = min(2 * items_max, QUERY_ITEMS_MAX)
-            items, last = await self._store.query(key, start=last, limit=items_max)
-            reading.add(items)
-
-    def _page(self, reading: Reading, record: TableRecord) -> Page:
+    def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
         def token(receipt: Receipt) -> str:
-            return self._receipts.encode(receipt, table_id=record.table_id, user_id=reading.user_id)
+            return self._receipts.encode(
+                receipt, table_id=record.table_id, user_id=reading.user_id, device=device
+            )
 
         if reading.unreadable is not None and not reading.messages:
             item = reading.unreadable
@@ -202,38 +210,103 @@ class Mailboxes:
         )
 
     async def pages(
-        self, user_id: str, *, limit: int | None = None, max_bytes: int | None = None
+        self,
+        user_id: str,
+        *,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+        since: str | None = None,
+        device: str | None = None,
     ) -> AsyncGenerator[Page, None]:
-        """All that waits for a user, page by page, without acknowledging.
+        """All that waits for a user or a device, page by page, without acknowledging.
 
         The last page's receipt covers all of them. Raises as `fetch` does.
         """
-        page = await self.fetch(user_id, limit=limit, max_bytes=max_bytes)
+        page = await self.fetch(
+            user_id, limit=limit, max_bytes=max_bytes, since=since, device=device
+        )
         yield page
         while page.more:
-            page = await self.fetch(user_id, limit=limit, max_bytes=max_bytes, after=page.receipt)
+            page = await self.fetch(
+                user_id, limit=limit, max_bytes=max_bytes, after=page.receipt, device=device
+            )
             yield page
 
-    async def ack(self, user_id: str, receipt: str | None) -> None:
+    async def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
+        """How many messages wait, counted up to a limit. Their bodies are read, and not kept.
+
+        Raises as `fetch` does.
+        """
+        key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
+        arguments.number("limit", limit, 1)
+        counted, after = 0, None
+        async with self._lifetime.call():
+            while True:
+                wanted = _Wanted(user_id, key, device, position, limit - counted, after=after)
+                page = await self._fetch(wanted, keep=False)
+                counted, after = counted + len(page.messages), page.receipt
+                if counted >= limit or not page.more:
+                    return counted
+
+    async def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
         """Acknowledge what a reading has passed: it never comes back.
 
         Idempotent, and never a step back: an older receipt changes nothing. Returns when the
-        cursor is raised; a delete that fails is harmless, the cursor hides what is left. None,
-        the receipt of a page that passed nothing, acknowledges nothing.
+        cursor is raised. None, the receipt of a page that passed nothing, acknowledges nothing.
+        device: of the fetch. A device without a cursor gets one. Where `delete_acknowledged` is
+        set, a delete that fails is harmless: the cursor hides what is left.
 
-        Raises InvalidReceipt for a receipt that is not of this mailbox and table.
+        Raises InvalidReceipt for a receipt that is not of this mailbox, table and device.
         """
-        key = arguments.mailbox(user_id)
+        key, _ = arguments.mailbox(user_id), arguments.optional_device("device", device)
         async with self._lifetime.call():
             if receipt is None:
                 return
             record = await self._watch.record()
-            found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
-            for log, reach in found.logs.items():
-                if reach.covered >= 0:
-                    await self._store.raise_cursor(key, log, reach.covered)
-            # `decode` has checked that every bundle is covered, in a log that is confirmed by now.
-            await self._store.delete(key, found.bundles)
+            found = self._receipts.decode(
+                receipt, table_id=record.table_id, user_id=user_id, device=device
+            )
+            await self._cursors.raise_to(key, device, found.logs)
+            if self._deletes:
+                acknowledged = {log: reach.covered for log, reach in found.logs.items()}
+                await self._tidying.after_ack(key, acknowledged)
+
+    async def tidy(self, user_id: str) -> int:
+        """Delete the bundles that the account's and every device's cursor has passed.
+
+        Returns how many: at most `tidying.BUNDLES_MAX`, what is left goes with the next call or
+        with TTL. Nothing is deleted where the account has acknowledged nothing.
+        """
+        key = arguments.mailbox(user_id)
+        async with self._lifetime.call():
+            await self._watch.record()
+            return await self._tidying.tidy(key)
+
+    async def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
+        """Give a device a cursor of its own. False: it has one, which stays as it is.
+
+        start: "oldest", at all that is still stored; "newest", behind all that is; "account",
+        where the account stands.
+        """
+        key, _ = arguments.mailbox(user_id), arguments.device("device", device)
+        arguments.one_of("start", start, STARTS)
+        async with self._lifetime.call():
+            await self._watch.record()
+            return await self._cursors.add(key, device, start)
+
+    async def devices(self, user_id: str) -> tuple[Device, ...]:
+        """The devices of a mailbox that have a cursor of their own, by name."""
+        key = arguments.mailbox(user_id)
+        async with self._lifetime.call():
+            await self._watch.record()
+            return await self._cursors.devices(key)
+
+    async def remove_device(self, user_id: str, device: str) -> None:
+        """Forget a device's cursor. It then reads as one that never had one."""
+        key, _ = arguments.mailbox(user_id), arguments.device("device", device)
+        async with self._lifetime.call():
+            await self._watch.record()
+            await self._cursors.remove(key, device)
 
     async def _open(self) -> None:
         """Look at the table record. Raises as `fetch` does."""
@@ -261,18 +334,6 @@ class Mailboxes:
         return record, answer
 
 
-def _cursor(items: Sequence[Item]) -> Cursor:
-    """The cursor among the items, before all bundles. Raises MailboxError for a damaged one."""
-    for item in items:
-        if item["position"]["S"] == CURSOR_KEY:
-            try:
-                return decode_cursor(item)
-            except ValueError as error:
-                # Without it, what was acknowledged would come back: somebody has to look.
-                raise MailboxError(f"the mailbox's cursor cannot be read: {error}") from error
-    return {}
-
-
 @asynccontextmanager
 async def open_mailboxes(
     *,
@@ -281,12 +342,14 @@ async def open_mailboxes(
     timeout_s: float = TIMEOUT_S,
     attempts: int = ATTEMPTS,
     connections: int = CONNECTIONS,
+    delete_acknowledged: bool = False,
 ) -> AsyncIterator[Mailboxes]:
     """Mailboxes over a client of their own, with a gateway's time-outs and pool.
 
     Address, region and credentials are the AWS SDK's own variables and files. timeout_s: to
     connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
-    at a time; any number may be made at once, the others wait for their turn.
+    at a time; any number may be made at once, the others wait for their turn. delete_acknowledged:
+    as `Mailboxes` has it.
 
     Reads the table record; raises as `Mailboxes.fetch` does. At its end further calls are refused
     (RuntimeError), those under way get `lifetime.CLOSE_S_MAX` seconds, and what is left is ended
@@ -326,6 +389,7 @@ async def open_mailboxes(
             table=table,
             receipt_keys=receipt_keys,
             calls_in_flight_max=connections,
+            delete_acknowledged=delete_acknowledged,
         )
         stack.push_async_callback(mailboxes._close)  # noqa: SLF001 - our own
         await mailboxes._open()  # noqa: SLF001 - our own

@@ -83,7 +83,7 @@ class InMemoryTable:
         *,
         TableName: str,  # noqa: N803
         Key: Item,  # noqa: N803
-        UpdateExpression: str,  # noqa: N803
+        UpdateExpression: str = "",  # noqa: N803
         ReturnValues: str = "NONE",  # noqa: N803
         ReturnConsumedCapacity: str = "NONE",  # noqa: N803
         **conditions: Any,
@@ -107,6 +107,8 @@ class InMemoryTable:
         answer: dict[str, Any] = {}
         if ReturnValues == "UPDATED_NEW":
             answer["Attributes"] = updated
+        elif ReturnValues == "ALL_NEW":
+            answer["Attributes"] = copy.deepcopy(item | updated)
         if ReturnConsumedCapacity != "NONE":
             units = write_units(max(before, item_bytes(item | updated)))
             answer["ConsumedCapacity"] = _consumed(TableName, units)
@@ -158,6 +160,8 @@ class InMemoryTable:
         KeyConditionExpression: str,  # noqa: N803
         Limit: int | None = None,  # noqa: N803
         ExclusiveStartKey: Item | None = None,  # noqa: N803
+        ScanIndexForward: bool = True,  # noqa: N803
+        ProjectionExpression: str | None = None,  # noqa: N803
         ConsistentRead: bool = False,  # noqa: N803
         ReturnConsumedCapacity: str = "NONE",  # noqa: N803
         **conditions: Any,
@@ -169,9 +173,13 @@ class InMemoryTable:
         condition = Condition(KeyConditionExpression, names, values)
         found: list[Item] = []
         size, more = 0, False
-        for key in sorted(self.items, key=_bytes):
+        for key in sorted(self.items, key=_bytes, reverse=not ScanIndexForward):
             item = self.items[key]
-            if (start is not None and _bytes(key) <= start) or not condition.holds(item):
+            if start is not None and (
+                _bytes(key) <= start if ScanIndexForward else _bytes(key) >= start
+            ):
+                continue
+            if not condition.holds(item):
                 continue
             if size >= self.page_bytes:  # known only when there is a further item
                 more = True
@@ -182,6 +190,9 @@ class InMemoryTable:
                 more = True
                 break
         answer: dict[str, Any] = {"Items": found, "Count": len(found)}
+        if ProjectionExpression is not None:
+            attributes = [names.get(n.strip(), n.strip()) for n in ProjectionExpression.split(",")]
+            answer["Items"] = [{n: item[n] for n in attributes if n in item} for item in found]
         if more:
             answer["LastEvaluatedKey"] = {n: found[-1][n] for n in ("user_id", "position")}
         if ReturnConsumedCapacity != "NONE":

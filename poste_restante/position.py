@@ -6,7 +6,8 @@ run of 10,000 consecutive offsets of one partition. A bundle never crosses a win
 Keys of the table `mailboxes` (docs/format.md is the contract for readers in other languages):
 
     user_id     position                                              item
-    bob         !                                                     cursor of bob
+    bob         !                                                     cursor of bob's account
+    bob         !phone                                                cursor of bob's device "phone"
     bob         0001.00003.0000000000000000042.0000000000000000040    bundle: offsets 40 to 42
     !!bob       ...                                                   user "!bob": one "!" more
     !table      !                                                     table record
@@ -30,9 +31,11 @@ PARTITION_MAX = 10**PARTITION_DIGITS - 1
 #: Kafka's offsets are signed 64-bit numbers: 19 digits.
 OFFSET_MAX = 2**63 - 1
 
-#: Sort key of the cursor, which sorts before every bundle ("!" < "0" in UTF-8), so that the one
-#: Query of a reconnect returns it first. `!<device>` is reserved for cursors of devices.
+#: Sort key of the account's cursor; `!<device>` is the cursor of a device. Cursors sort before
+#: every bundle ("!" < "0" in UTF-8), so that the first Query of a reconnect returns them first.
 CURSOR_KEY = "!"
+#: Characters of a device's name. All of them sort below "~".
+DEVICE_NAME_MAX = 64
 
 #: A partition key that begins with this belongs to the system; a user's gets one more in front.
 SYSTEM_PREFIX = "!"
@@ -45,6 +48,10 @@ USER_ID_BYTES_MAX = 1024
 
 #: Sorts after every digit and dot: `<prefix>~` is above every key that begins with the prefix.
 _AFTER = "~"
+#: A sort key above every cursor and below every bundle.
+CURSORS_END = CURSOR_KEY + _AFTER
+
+_DEVICE_NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{DEVICE_NAME_MAX}}}", re.ASCII)
 
 _BUNDLE_KEY = re.compile(
     rf"(\d{{{EPOCH_DIGITS}}})\.(\d{{{PARTITION_DIGITS}}})"
@@ -71,6 +78,11 @@ class LogId(NamedTuple):
         if match is None:
             raise ValueError(f"not an <epoch>.<partition> name: {text!r}")
         return cls(*map(int, match.groups()))
+
+    @property
+    def head(self) -> str:
+        """A sort key below every bundle of this log, and above those of the logs before it."""
+        return f"{self.encode()}."
 
     def after(self, offset: int) -> str:
         """A sort key below every bundle with `last` > offset and above all other bundles so far."""
@@ -160,6 +172,29 @@ def mailbox_key(user_id: str) -> str:
     if size > USER_ID_BYTES_MAX:
         raise ValueError(f"a user id of {size} bytes; at most {USER_ID_BYTES_MAX} are allowed")
     return SYSTEM_PREFIX + user_id if user_id.startswith(SYSTEM_PREFIX) else user_id
+
+
+def cursor_key(device: str | None) -> str:
+    """Sort key of a device's cursor. None: the account's.
+
+    Raises ValueError for a name that no device can have.
+    """
+    if device is None:
+        return CURSOR_KEY
+    if not isinstance(device, str) or _DEVICE_NAME.fullmatch(device) is None:
+        raise ValueError(
+            f"a device's name is 1 to {DEVICE_NAME_MAX} characters of A-Z, a-z, 0-9 and ._:-,"
+            f" not {device!r}"
+        )
+    return CURSOR_KEY + device
+
+
+def device_of(sort_key: str) -> str | None:
+    """The device whose cursor stands at a sort key. None: it is no device's cursor."""
+    name = sort_key.removeprefix(CURSOR_KEY)
+    if name == sort_key or _DEVICE_NAME.fullmatch(name) is None:
+        return None
+    return name
 
 
 def progress_key(topic: str, partition: int) -> str:

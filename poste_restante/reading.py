@@ -3,17 +3,21 @@
 The whole rule for readers: read in key order, and drop what was passed (an offset at or below
 the last one seen in that log, or at or below the cursor). Bundles may overlap after a replay;
 the rule makes that invisible, across pages, restarts and writers at work.
+
+What was acknowledged stays stored until TTL removes it, and is skipped instead of read (a loose
+index scan): where the items that a Query brought end with a bundle that the cursor hides, the
+reading goes on above all that it hides of that log.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from poste_restante.item import Item, decode_bundle
 from poste_restante.message import Message
-from poste_restante.position import SYSTEM_PREFIX, BundleKey, LogId
-from poste_restante.receipt import BUNDLES_MAX, Reach, Receipt
+from poste_restante.position import CURSOR_KEY, CURSORS_END, BundleKey, LogId
+from poste_restante.receipt import Reach, Receipt
 from poste_restante.table import Cursor
 
 
@@ -39,7 +43,8 @@ class Reading:
 
     user_id, topic: what messages are made with. now: messages that expire at or before it are
     passed, not returned. cursor: what was acknowledged before. start: the receipt behind which
-    the reading goes on; None: from the beginning.
+    the reading goes on; None: from the beginning. since: a receipt that counts as if it had been
+    acknowledged.
     """
 
     user_id: str
@@ -48,14 +53,17 @@ class Reading:
     cursor: Cursor
     limits: Limits = field(default_factory=Limits)
     start: Receipt | None = None
+    since: Receipt | None = None
     messages: list[Message] = field(default_factory=list)
     #: A visible message, or an unreadable item, stands behind the page.
     more: bool = False
     unreadable: Unreadable | None = None
-    #: In key order, which is the order of reading.
     _logs: dict[LogId, Reach] = field(default_factory=dict)
+    #: Per log, up to where everything was acknowledged, or counts as if it were.
+    _floors: Cursor = field(default_factory=dict)
+    #: Per log, what the cursor covers now, or covered when an earlier page read it.
+    _carried: Cursor = field(default_factory=dict)
     _boundary: str = ""
-    _bundles: list[BundleKey] = field(default_factory=list)
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
     _bytes: int = 0
     _passed_anything: bool = False
@@ -65,23 +73,61 @@ class Reading:
     unread: Sequence[Item] = ()
 
     def __post_init__(self) -> None:
+        self._floors = dict(self.cursor)
+        self._carried = dict(self.cursor)
+        for receipt in (self.since, self.start):
+            for log, reach in () if receipt is None else receipt.logs.items():
+                self._floors[log] = max(reach.covered, self._floors.get(log, -1))
+                if reach.carried:
+                    self._carried[log] = max(reach.covered, self._carried.get(log, -1))
         if self.start is not None:
             self._logs = dict(self.start.logs)
             self._boundary = self.start.boundary
-            self._bundles = list(self.start.bundles)
+        for log, floor in sorted(self._floors.items()):
+            reach = self._reach(log)
+            self._logs[log] = replace(
+                reach, passed=max(reach.passed, floor), covered=max(reach.covered, floor)
+            )
 
     @property
     def ended(self) -> bool:
         """Nothing that is read from here on belongs to this page."""
         return self.more
 
+    def skip(self, last: str) -> str | None:
+        """Where to go on when a Query ended with the sort key `last`: above this key.
+
+        None: right behind `last`. Nothing stands between the two but cursors, or bundles that the
+        cursor hides.
+        """
+        if last.startswith(CURSOR_KEY):
+            return CURSORS_END
+        hidden = self._hidden(last)
+        if hidden is None:
+            return None
+        boundary = hidden.log.after(self._floors[hidden.log])
+        self._boundary = max(self._boundary, boundary)
+        return boundary
+
+    def _hidden(self, text: str) -> BundleKey | None:
+        """The bundle at a sort key, where what was acknowledged hides all of it."""
+        try:
+            key = BundleKey.decode(text)
+        except ValueError:
+            return None
+        return key if key.last <= self._floors.get(key.log, -1) else None
+
+    def leftovers_ahead(self, last: str) -> bool:
+        """Whether a log behind the sort key `last` may hold bundles that the cursor hides."""
+        return any(log.head > last for log in self._floors)
+
     def add(self, items: Iterable[Item]) -> None:
-        """Fold items, in key order, none of them a cursor, until the page ends."""
+        """Fold items, in key order, until the page ends. Cursors are passed over."""
         items = list(items)
         for index, item in enumerate(items):
             key = item["position"]["S"]
-            if key.startswith(SYSTEM_PREFIX):
-                continue  # reserved: cursors of devices
+            if key.startswith(CURSOR_KEY):
+                continue
             self._add(key, item)
             if self.ended:
                 self.unread = items[index:]
@@ -93,7 +139,7 @@ class Reading:
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if key.last <= max(self.cursor.get(key.log, -1), self._reach(key.log).passed):
+        if key.last <= self._reach(key.log).passed:
             self._pass_whole(key)  # judged by its key, never parsed
             return
         try:
@@ -110,7 +156,7 @@ class Reading:
         """Pass messages of one log, in order, returning those that are to be seen. False: the
         first that was not passed is for the next page."""
         # Looked up once for all of them: a fetched message costs some microseconds in all.
-        floor = max(self.cursor.get(log, -1), self._reach(log).passed)
+        floor = self._reach(log).passed
         now, seen = self.now, self._seen
         passed = -1
         for message in messages:
@@ -155,16 +201,13 @@ class Reading:
         if offset <= before.passed:
             return
         covered = before.covered if before.blocked else offset
-        self._logs[log] = Reach(offset, covered, blocked=before.blocked)
+        self._logs[log] = replace(before, passed=offset, covered=covered)
         self._passed_anything = True
 
     def _pass_whole(self, key: BundleKey) -> None:
         self._pass(key.log, key.last)
         # The key itself: an item that begins with it, of a later version say, is still to be read.
         self._boundary = key.encode()
-        if key.last <= self._reach(key.log).covered and len(self._bundles) < BUNDLES_MAX:
-            self._bundles.append(key)
-            self._passed_anything = True
 
     def _end_within(self, key: BundleKey) -> None:
         """The page is full in the middle of a bundle, or at its begin."""
@@ -182,10 +225,13 @@ class Reading:
         return self._boundary
 
     def receipt(self) -> Receipt | None:
-        """What this reading has passed; None: nothing, so there is nothing to acknowledge."""
-        if self.start is None and not self._passed_anything:
+        """What this reading has passed; None: nothing, so there is nothing to acknowledge.
+
+        Behind a receipt, or since one, there is always one: it carries that one's content on.
+        """
+        if self.start is None and self.since is None and not self._passed_anything:
             return None
-        return Receipt(self._boundary, self._logs, tuple(self._bundles))
+        return self._receipt(self._boundary or CURSORS_END, self._logs)
 
     def past_unreadable(self) -> Receipt:
         """Where a reader who goes on behind the unreadable item stands.
@@ -198,7 +244,15 @@ class Reading:
         log = _log_of(self.unreadable.key)
         if log is not None:
             logs[log] = replace(self._reach(log), blocked=True)
-        return Receipt(self.unreadable.key, logs, tuple(self._bundles))
+        return self._receipt(self.unreadable.key, logs)
+
+    def _receipt(self, boundary: str, logs: Mapping[LogId, Reach]) -> Receipt:
+        """In the order of the logs. What a cursor covers already is carried along."""
+        found = {}
+        for log, reach in sorted(logs.items()):
+            carried = reach.covered <= self._carried.get(log, -1)
+            found[log] = replace(reach, carried=carried)
+        return Receipt(boundary, found)
 
 
 def _log_of(key: str) -> LogId | None:

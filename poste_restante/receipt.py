@@ -1,24 +1,32 @@
 """The receipt: what a reading has passed, as an opaque token. Pure.
 
-A fetch returns it and an ack takes it, and `fetch(after=...)` goes on behind it. Its bytes are
-base64url without padding of:
+A fetch returns it and an ack takes it; `fetch(after=...)` goes on behind it, and
+`fetch(since=...)` reads as if it had been acknowledged. Its bytes are base64url without padding of:
 
-    1 byte   version: 1 unsigned, 2 signed
-    16       BLAKE2b of table id and mailbox: a receipt is bound to both
-    ...      varints: boundary, logs, bundles (below)
+    1 byte   version: 3 unsigned, 4 signed
+    12       BLAKE2b of table id and mailbox: a receipt is bound to both
+    4        BLAKE2b of the device's name, empty for the account: to that as well
+    ...      varints: boundary, logs (below)
     4        CRC-32 of all before it, or, signed, 16 bytes of HMAC-SHA-256 of it
 
-    boundary   length, then the bytes of the sort key behind which the reading goes on
-    logs       count, then of each: epoch, partition, passed + 1, covered + 1, blocked
-    bundles    count, then of each: index of its log, last less the bundle's before, last - first
+    boundary   what it is, then:
+               0   length, bytes: any sort key
+               1   epoch, partition, last, last - first: a bundle's key
+               2   epoch, partition, offset: above every bundle of the log that ends there
+    logs       count, then of each: epoch, partition, passed + 1, passed - covered, flags
+               (1 blocked, 2 carried)
+
+That is some 60 characters for a mailbox of one log, and 75 where it is signed. Versions 1 and 2
+listed the keys of bundles as well, for deletion.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -26,19 +34,26 @@ from poste_restante import arguments
 from poste_restante.errors import InvalidReceipt
 from poste_restante.position import EPOCH_MAX, OFFSET_MAX, PARTITION_MAX, BundleKey, LogId
 
-#: Bundles that a receipt lists for deletion: 40 calls of an acknowledgement. What is above is
-#: left over: hidden by the cursor, and listed again by the next page that meets it.
-BUNDLES_MAX = 1_000
-#: Logs (epoch, partition) of one receipt. Beyond it the oldest are forgotten: they are then not
-#: acknowledged, and come again.
-LOGS_MAX = 1_000
-#: Characters of a token: what the two limits above make at most, with every number at its longest.
-TOKEN_CHARS_MAX = 64 * 1024
+#: Bytes that the logs (epoch, partition) of one receipt take: 26 of them with every number at its
+#: longest, some 80 with ordinary ones. Those for which there is no room are forgotten: they are
+#: not acknowledged, and come again. First to go are those that were acknowledged before, then the
+#: oldest.
+LOGS_BYTES_MAX = 690
+#: Bytes of a boundary that is no key of ours: a sort key (API reference, "Constraints").
+BOUNDARY_BYTES_MAX = 1024
+#: Characters of a token: 1 KB, but behind an unreadable item whose sort key is a long one.
+TOKEN_CHARS_MAX = 1024 + -(-BOUNDARY_BYTES_MAX * 4 // 3)
+#: Characters of a token of an earlier version, with the keys that it listed.
+EARLIER_CHARS_MAX = 64 * 1024
 
-_UNSIGNED, _SIGNED = 1, 2
-_BINDING_BYTES, _CRC_BYTES, _MAC_BYTES = 16, 4, 16
+_UNSIGNED, _SIGNED = 3, 4
+_LISTING_BUNDLES = (b"\1", b"\2")
+_MAILBOX_BYTES, _DEVICE_BYTES, _CRC_BYTES, _MAC_BYTES = 12, 4, 4, 16
+_BINDING_BYTES = _MAILBOX_BYTES + _DEVICE_BYTES
 _VARINT_BYTES_MAX = 10  # 64 bits in groups of 7
-_BOUNDARY_BYTES_MAX = 1024  # of a sort key (API reference, "Constraints")
+_TEXT, _BUNDLE, _ABOVE = range(3)
+_BLOCKED, _CARRIED = 1, 2
+_ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +61,28 @@ class Reach:
     """How far a reading has come in one log; -1: nothing yet.
 
     passed: the last offset that was read, shown or not. covered: up to where all that was
-    passed was returned, or had expired, or was a duplicate; an acknowledgement covers this.
+    passed was returned, or had expired, or was a duplicate, or was acknowledged before; an
+    acknowledgement covers this.
     blocked: the reader went past an unreadable item: covered stays where it is from there on.
+    carried: the cursor covered as much when it was read, so there is nothing to acknowledge.
     """
 
     passed: int = -1
     covered: int = -1
     blocked: bool = False
+    carried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a token says.
 
-    boundary: the reading goes on with sort keys above it. logs: how far it has come in each.
-    bundles: keys of bundles that are wholly covered, for deletion.
+    boundary: the reading goes on with sort keys above it.
+    logs: how far it has come in each, those of the cursor that it began with among them.
     """
 
     boundary: str
     logs: dict[LogId, Reach] = field(default_factory=dict)
-    bundles: tuple[BundleKey, ...] = ()
 
 
 class Receipts:
@@ -77,45 +94,38 @@ class Receipts:
     def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
         self._keys = arguments.keys("receipt_keys", keys)
 
-    def encode(self, receipt: Receipt, *, table_id: str, user_id: str) -> str:
+    def encode(
+        self, receipt: Receipt, *, table_id: str, user_id: str, device: str | None = None
+    ) -> str:
         """The token."""
-        logs = dict(list(receipt.logs.items())[-LOGS_MAX:])
         body = b"".join((
             bytes([_SIGNED if self._keys else _UNSIGNED]),
-            _binding(table_id, user_id),
+            _mailbox(table_id, user_id), _device(device),
             _encode_boundary(receipt.boundary),
-            _encode_logs(logs),
-            _encode_bundles(receipt.bundles[:BUNDLES_MAX], list(logs)),
+            _encode_logs(receipt),
         ))  # fmt: skip
         seal = _mac(self._keys[0], body) if self._keys else _crc(body)
         return _text(body + seal)
 
-    def decode(self, token: str, *, table_id: str, user_id: str) -> Receipt:
+    def decode(
+        self, token: str, *, table_id: str, user_id: str, device: str | None = None
+    ) -> Receipt:
         """Inverse of `encode`. Raises InvalidReceipt for anything else."""
         body = self._unseal(token)
-        if not hmac.compare_digest(body[1 : 1 + _BINDING_BYTES], _binding(table_id, user_id)):
+        mailbox, of_device = body[1:][:_MAILBOX_BYTES], body[1 + _MAILBOX_BYTES :][:_DEVICE_BYTES]
+        if not hmac.compare_digest(mailbox, _mailbox(table_id, user_id)):
             raise InvalidReceipt("the receipt belongs to another mailbox or table")
+        if not hmac.compare_digest(of_device, _device(device)):
+            mine = "the account" if device is None else f"the device {device!r}"
+            raise InvalidReceipt(f"the receipt belongs to another device, not to {mine}")
         try:
             return _decode_body(body[1 + _BINDING_BYTES :])
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise InvalidReceipt(f"the receipt is damaged: {error}") from None
 
     def _unseal(self, token: str) -> bytes:
         """The sealed bytes, version first."""
-        if not isinstance(token, str):  # from a client, most often: no fault of the caller's
-            raise InvalidReceipt(f"not a receipt, which is a str, but {type(token).__name__}")
-        if len(token) > TOKEN_CHARS_MAX:
-            raise InvalidReceipt("not a receipt")
-        try:
-            raw = base64.b64decode(
-                token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
-            )
-        except (binascii.Error, ValueError):
-            raise InvalidReceipt("not a receipt") from None
-        if _text(raw) != token:  # bits that carry nothing, padding: one receipt, one spelling
-            raise InvalidReceipt("not a receipt")
-        if len(raw) < 1 + _BINDING_BYTES + _CRC_BYTES:
-            raise InvalidReceipt("not a receipt: too short")
+        raw = _bytes(token)
         if raw[0] == _SIGNED:
             return self._verified(raw)
         if raw[0] != _UNSIGNED:
@@ -136,13 +146,44 @@ class Receipts:
         return body
 
 
+def _bytes(token: str) -> bytes:
+    """Inverse of `_text`. Raises InvalidReceipt for what is no token of this version."""
+    if not isinstance(token, str):  # from a client, most often: no fault of the caller's
+        raise InvalidReceipt(f"not a receipt, which is a str, but {type(token).__name__}")
+    if len(token) > EARLIER_CHARS_MAX:
+        raise InvalidReceipt("not a receipt")
+    try:
+        raw = base64.b64decode(
+            token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True
+        )
+    except (binascii.Error, ValueError):
+        raise InvalidReceipt("not a receipt") from None
+    if raw[:1] in _LISTING_BUNDLES:
+        raise InvalidReceipt(
+            f"a receipt of version {raw[0]}, of an earlier poste-restante: fetch again"
+        )
+    if len(token) > TOKEN_CHARS_MAX or _text(raw) != token:  # one receipt, one spelling
+        raise InvalidReceipt("not a receipt")
+    if len(raw) < 1 + _BINDING_BYTES + _CRC_BYTES:
+        raise InvalidReceipt("not a receipt: too short")
+    return raw
+
+
 def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _binding(table_id: str, user_id: str) -> bytes:
-    digest = hashlib.blake2b(digest_size=_BINDING_BYTES)
-    for part in (table_id, user_id):
+def _mailbox(table_id: str, user_id: str) -> bytes:
+    return _digest(_MAILBOX_BYTES, table_id, user_id)
+
+
+def _device(device: str | None) -> bytes:
+    return _digest(_DEVICE_BYTES, device or "")
+
+
+def _digest(size: int, *parts: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=size)
+    for part in parts:
         digest.update(len(part.encode()).to_bytes(4, "big") + part.encode())
     return digest.digest()
 
@@ -155,38 +196,50 @@ def _mac(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, "sha256")[:_MAC_BYTES]
 
 
-def _varint(number: int) -> bytes:
+def _varints(*numbers: int) -> bytes:
     encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
+    for number in numbers:
+        rest = number
+        while rest > 0x7F:
+            encoded.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        encoded.append(rest)
     return bytes(encoded)
 
 
 def _encode_boundary(boundary: str) -> bytes:
-    raw = boundary.encode()
-    return _varint(len(raw)) + raw
+    above = _ABOVE_KEY.fullmatch(boundary)
+    try:
+        if above is not None:
+            log, offset = LogId.decode(above[1]), int(above[2])
+            if log.after(offset) == boundary and offset <= OFFSET_MAX:
+                return _varints(_ABOVE, *log, offset)
+        key = BundleKey.decode(boundary)
+    except ValueError:
+        raw = boundary.encode()
+        return _varints(_TEXT, len(raw)) + raw
+    return _varints(_BUNDLE, *key.log, key.last, key.last - key.first)
 
 
-def _encode_logs(logs: dict[LogId, Reach]) -> bytes:
-    parts = [_varint(len(logs))]
-    for log, reach in logs.items():
-        parts += map(_varint, (*log, reach.passed + 1, reach.covered + 1, int(reach.blocked)))
-    return b"".join(parts)
+def _encode_logs(receipt: Receipt) -> bytes:
+    """As many as there is room for, in their order."""
+    here = receipt.boundary.split(".")[:2]
+    encoded: dict[LogId, bytes] = {}
+    room = LOGS_BYTES_MAX
 
+    def rank(one: tuple[LogId, Reach]) -> tuple[bool, bool]:
+        """Kept first: those of which nothing else says how far the reading has come."""
+        log, reach = one
+        return reach.blocked or log.encode().split(".") == here, not reach.carried
 
-def _encode_bundles(bundles: Iterable[BundleKey], logs: list[LogId]) -> bytes:
-    # A bundle whose log was forgotten is not covered any more, so it is not listed.
-    index = {log: number for number, log in enumerate(logs)}
-    listed = [key for key in bundles if key.log in index]
-    parts = [_varint(len(listed))]
-    before = dict.fromkeys(logs, 0)
-    for key in listed:
-        delta = key.last - before[key.log]
-        parts += map(_varint, (index[key.log], delta, key.last - key.first))
-        before[key.log] = key.last
-    return b"".join(parts)
+    for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
+        flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried
+        one = _varints(*log, reach.passed + 1, reach.passed - reach.covered, flags)
+        if len(one) > room:
+            break
+        encoded[log] = one
+        room -= len(one)
+    return _varints(len(encoded)) + b"".join(encoded[log] for log in receipt.logs if log in encoded)
 
 
 def _numbers(raw: Iterator[int]) -> Iterator[int]:
@@ -205,7 +258,9 @@ def _numbers(raw: Iterator[int]) -> Iterator[int]:
 
 
 def _decode_body(raw: bytes) -> Receipt:
-    """Raises ValueError or IndexError for what no reading makes: nobody else is to be believed."""
+    """Raises ValueError for what no reading makes: nobody else is to be believed."""
+    if len(raw) > BOUNDARY_BYTES_MAX + LOGS_BYTES_MAX:
+        raise ValueError("too long")
     stream = iter(raw)
     numbers = _numbers(stream)
 
@@ -215,28 +270,34 @@ def _decode_body(raw: bytes) -> Receipt:
             raise ValueError("cut off, or a number out of range")
         return number
 
-    boundary = bytes(islice(stream, take(_BOUNDARY_BYTES_MAX))).decode()
-    if not boundary:
-        raise ValueError("it goes on nowhere")
+    boundary = _decode_boundary(stream, take)
     logs: dict[LogId, Reach] = {}
-    for _ in range(take(LOGS_MAX)):
+    for _ in range(take(LOGS_BYTES_MAX)):
         log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
-        reach = Reach(take() - 1, take() - 1, blocked=bool(take(1)))
-        if log in logs or reach.covered > reach.passed:
+        passed, flags = take() - 1, 0
+        covered, flags = passed - take(), take(_BLOCKED | _CARRIED)
+        if log in logs or covered < -1:
             raise ValueError("a log that it cannot have passed")
-        logs[log] = reach
-    names, bundles = list(logs), []
-    before = dict.fromkeys(names, 0)
-    for _ in range(take(BUNDLES_MAX)):
-        log = names[take()]
-        last = before[log] + take()
-        key = BundleKey(*log, last=last, first=last - take())
-        if not key.is_possible() or last > logs[log].covered:
-            raise ValueError("a bundle that it does not cover")
-        before[log] = last
-        bundles.append(key)
-    if len(set(bundles)) < len(bundles):
-        raise ValueError("a bundle twice")  # a call with a repeated key is refused as a whole
+        logs[log] = Reach(
+            passed, covered, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED)
+        )
     if next(numbers, None) is not None:
         raise ValueError("longer than it says")
-    return Receipt(boundary, logs, tuple(bundles))
+    return Receipt(boundary, logs)
+
+
+def _decode_boundary(stream: Iterable[int], take: Callable[..., int]) -> str:
+    kind = take(_ABOVE)
+    if kind == _TEXT:
+        boundary = bytes(islice(stream, take(BOUNDARY_BYTES_MAX))).decode()
+        if not boundary:
+            raise ValueError("it goes on nowhere")
+        return boundary
+    log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
+    last = take(OFFSET_MAX)
+    if kind == _ABOVE:
+        return log.after(last)
+    key = BundleKey(*log, last=last, first=last - take())
+    if not key.is_possible():
+        raise ValueError("a boundary that no writer makes")
+    return key.encode()

@@ -1,9 +1,8 @@
 """The store as a reader sees it: three calls on one table, and what their errors mean."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -24,9 +23,7 @@ from poste_restante.faults import (
     text_of,
 )
 from poste_restante.item import Item
-from poste_restante.position import CURSOR_KEY, BundleKey, LogId
-
-logger = logging.getLogger(__name__)
+from poste_restante.position import LogId
 
 #: Items of one batch_write_item (API reference).
 DELETES_PER_CALL_MAX = 25
@@ -44,7 +41,18 @@ T = TypeVar("T")
 
 
 class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
-    """The condition of an update does not hold. Never leaves this package."""
+    """The condition of an update does not hold. Never leaves this package.
+
+    item: as it is stored; empty: it is not, or the update did not ask for it.
+    """
+
+    def __init__(self, item: Item) -> None:
+        super().__init__("the condition of an update does not hold")
+        self.item = item
+
+
+class CursorMissing(MailboxError):  # noqa: N818 - said as a state
+    """There is no cursor to raise. Never leaves this package."""
 
 
 class Items(NamedTuple):
@@ -110,88 +118,165 @@ class Store:
         *,
         limit: int | None = None,
         only: str | None = None,
-        after: str | None = None,
+        begin: str | None = None,
+        above: str | None = None,
+        below: str | None = None,
         up_to: str | None = None,
         start: Item | None = None,
+        keys_only: bool = False,
+        backwards: bool = False,
     ) -> Items:
         """One strongly consistent Query of a partition key, in key order.
 
-        limit: items. only, after, up_to: a sort key, those above one, or those up to one; one of
-        them at most. start: `Items.last` of the Query that this one continues.
+        limit: items. Sort keys: `only` one; from `begin` on, or `above` one, and `up_to` one, or
+        `below` one. Where `above` and `up_to` are both given, `above` must be no item's key. Others
+        are not combined. start: `Items.last` of the Query that this one continues. keys_only:
+        items have their keys alone; they cost as much. backwards: from the highest key down.
         """
         condition, values = "user_id = :user", {":user": {"S": key}}
         arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
-        for operator, bound in (("=", only), (">", after), ("<=", up_to)):
-            if bound is None:
-                continue
-            condition += f" AND #position {operator} :key"
-            values[":key"] = {"S": bound}
-            arguments["ExpressionAttributeNames"] = {"#position": "position"}  # a reserved word
+        names = {"#position": "position"}  # a reserved word
+        if up_to is not None and (low := begin or above) is not None:
+            condition += " AND #position BETWEEN :low AND :key"
+            values |= {":low": {"S": low}, ":key": {"S": up_to}}
+        else:
+            bounds = (("=", only), (">=", begin), (">", above), ("<", below), ("<=", up_to))
+            for operator, bound in bounds:
+                if bound is not None:
+                    condition += f" AND #position {operator} :key"
+                    values[":key"] = {"S": bound}
+        if keys_only:
+            arguments["ProjectionExpression"] = "user_id, #position"
+        if keys_only or ":key" in values:
+            arguments["ExpressionAttributeNames"] = names
+        if backwards:
+            arguments["ScanIndexForward"] = False
         if limit is not None:
             arguments["Limit"] = min(limit, QUERY_ITEMS_MAX)
         if start is not None:
             arguments["ExclusiveStartKey"] = start
         arguments |= {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
-        return _items(await self._call(lambda: self._client.query(**arguments)), start)
+        answer = await self._call(lambda: self._client.query(**arguments))
+        behind = (below if backwards else above) if start is None else start["position"]["S"]
+        return _items(answer, behind, backwards=backwards)
 
-    async def raise_cursor(self, key: str, log: LogId, offset: int) -> None:
-        """Raise a mailbox's cursor; already further is success. Returns when that is confirmed."""
-        name = log.encode()
+    async def raise_cursor(
+        self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
+    ) -> None:
+        """Raise a mailbox's cursor, which stands at the sort key `cursor`; already further is
+        success. Returns when that is confirmed.
 
+        existing: only where there is such a cursor; raises CursorMissing where there is none.
+        """
+        condition = "attribute_not_exists(#log) OR #log < :offset"
+        names = {"#log": log.encode()}
+        more = {}
+        if existing:
+            condition = f"attribute_exists(#position) AND ({condition})"
+            names["#position"] = "position"
+            more["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        try:
+            await self._update(
+                key,
+                cursor,
+                confirmed_by=log.encode(),
+                UpdateExpression="SET #log = :offset",
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues={":offset": {"N": str(offset)}},
+                ReturnValues="UPDATED_NEW",
+                **more,
+            )
+        except ConditionFailed as error:
+            if existing and not error.item:
+                raise CursorMissing(cursor) from None
+            # Already further, by another device or an attempt of our own: that is what we want.
+
+    async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
+        """Make a cursor, whole. False: there is one already, which stays as it is."""
+        logs = list(offsets)
+        more: dict[str, Any] = {}
+        if logs:
+            more = {
+                "UpdateExpression": "SET " + ", ".join(f"#l{n} = :l{n}" for n in range(len(logs))),
+                "ExpressionAttributeValues": {
+                    f":l{n}": {"N": str(offsets[log])} for n, log in enumerate(logs)
+                },
+            }
+        names = {"#position": "position", **{f"#l{n}": log.encode() for n, log in enumerate(logs)}}
+        try:
+            await self._update(
+                key,
+                cursor,
+                confirmed_by="position",
+                ConditionExpression="attribute_not_exists(#position)",
+                ExpressionAttributeNames=names,
+                ReturnValues="ALL_NEW",
+                **more,
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+    async def _update(
+        self, key: str, position: str, *, confirmed_by: str, **arguments: Any
+    ) -> None:
         def update() -> Awaitable[Any]:
             made: Awaitable[Any] = self._client.update_item(
                 TableName=self._table,
-                Key={"user_id": {"S": key}, "position": {"S": CURSOR_KEY}},
-                UpdateExpression="SET #log = :offset",
-                ConditionExpression="attribute_not_exists(#log) OR #log < :offset",
-                ExpressionAttributeNames={"#log": name},
-                ExpressionAttributeValues={":offset": {"N": str(offset)}},
-                ReturnValues="UPDATED_NEW",
+                Key={"user_id": {"S": key}, "position": {"S": position}},
+                **arguments,
             )
             return made
 
-        # Already further, by another device or an attempt of our own: that is what we want.
-        with suppress(ConditionFailed):
-            answer = await self._call(update)
-            # An answer that was cut off reads as one without members: that confirms nothing.
-            if not isinstance(answer, dict) or name not in (answer.get("Attributes") or {}):
-                raise StoreUnavailable("the store's answer to an update is none")
+        answer = await self._call(update)
+        # An answer that was cut off reads as one without members: that confirms nothing.
+        if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
+            raise StoreUnavailable("the store's answer to an update is none")
 
-    async def delete(self, key: str, bundles: Sequence[BundleKey]) -> None:
-        """Delete bundles that the cursor hides, as far as that goes: what is left is harmless."""
-        for begin in range(0, len(bundles), DELETES_PER_CALL_MAX):
-            some = bundles[begin : begin + DELETES_PER_CALL_MAX]
-            try:
-                await self._call(partial(self._delete, key, some))
-            except StoreUnavailable:
-                return  # the next page that meets them lists them again
-            except MailboxError as error:
-                # Permissions, say: nobody else would notice, and mailboxes would only grow.
-                logger.warning("cannot delete what was acknowledged: %s", error)
-                return
+    async def delete(self, key: str, positions: Sequence[str]) -> int:
+        """Delete items by their sort keys. Returns of how many that is confirmed.
 
-    def _delete(self, key: str, bundles: Sequence[BundleKey]) -> Awaitable[Any]:
+        What the store left over is not sent again.
+        """
+        done = 0
+        for begin in range(0, len(positions), DELETES_PER_CALL_MAX):
+            some = positions[begin : begin + DELETES_PER_CALL_MAX]
+            done += len(some) - _left(await self._call(partial(self._delete, key, some)))
+        return done
+
+    def _delete(self, key: str, positions: Sequence[str]) -> Awaitable[Any]:
         requests = [
-            {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": b.encode()}}}}
-            for b in bundles
+            {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": position}}}}
+            for position in positions
         ]
         made: Awaitable[Any] = self._client.batch_write_item(RequestItems={self._table: requests})
         return made
 
 
-def _items(answer: Any, start: Item | None) -> Items:
+def _left(answer: Any) -> int:
+    """How many requests of a batch were not made. Raises StoreUnavailable for no answer."""
+    try:
+        return sum(map(len, answer["UnprocessedItems"].values()))
+    except NO_ANSWER as error:
+        raise StoreUnavailable("the store's answer to a delete is none") from error
+
+
+def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
     """The items of a Query's answer. Raises StoreUnavailable for anything else.
 
-    They ascend, and are behind `start`: reading rests on the one, its end on the other.
+    They ascend (descend, where it went backwards), and are behind a sort key: reading rests on the
+    one, its end on the other.
     """
     try:
         items, last = answer["Items"], answer.get("LastEvaluatedKey")
-        keys = [] if start is None else [start["position"]["S"]]
+        keys = [] if behind is None else [behind]
         keys += [item["position"]["S"] for item in items]
-        ascend = all(a < b for a, b in pairwise(keys))
+        ascend = all(b < a if backwards else a < b for a, b in pairwise(keys))
         if last is not None:
             # Without items it could hide a cursor, or go round for ever; we filter nothing.
-            ascend = ascend and bool(items) and last["position"]["S"] >= keys[-1]
+            end = last["position"]["S"]
+            ascend = ascend and bool(items) and (end <= keys[-1] if backwards else end >= keys[-1])
     except NO_ANSWER as error:
         raise StoreUnavailable("the store's answer to a query is none") from error
     if not ascend:
@@ -231,7 +316,7 @@ def without_credentials(error: CredentialsError) -> MailboxError:
 def _meaning(error: ClientError, table: str) -> MailboxError:
     code, text = code_of(error), text_of(error)
     if code == "ConditionalCheckFailedException":
-        return ConditionFailed(code)
+        return ConditionFailed(error.response.get("Item") or {})
     if is_throttled(error):
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
     if is_failing(error):

@@ -39,6 +39,7 @@ class InMemoryMailboxes(Mailboxes):
     """`Mailboxes`, with a hand on the other side: deliveries, the clock, and failures.
 
     topic: what the ids of plain messages begin with. page_bytes: what one Query takes at most.
+    receipt_keys, delete_acknowledged: as `Mailboxes` has them.
     A method that raises leaves mailboxes, clock and ordered failures as they were.
     """
 
@@ -48,6 +49,7 @@ class InMemoryMailboxes(Mailboxes):
         topic: str = "undelivered-messages",
         receipt_keys: Sequence[str | bytes] = (),
         page_bytes: int = PAGE_BYTES,
+        delete_acknowledged: bool = False,
     ) -> None:
         arguments.text("topic", topic)
         arguments.number("page_bytes", page_bytes, 1)
@@ -60,7 +62,12 @@ class InMemoryMailboxes(Mailboxes):
         record = TableRecord(table_id=uuid.uuid4().hex, topic=topic, partitions=1, epoch=1)
         item = record.encode()
         self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
-        super().__init__(self.memory, receipt_keys=receipt_keys, clock=self._seconds)
+        super().__init__(
+            self.memory,
+            receipt_keys=receipt_keys,
+            clock=self._seconds,
+            delete_acknowledged=delete_acknowledged,
+        )
 
     def deliver(
         self,

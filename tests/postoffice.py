@@ -10,7 +10,7 @@ from poste_restante.direct import DirectClient
 from poste_restante.item import Item, encode_bundle
 from poste_restante.mailboxes import Mailboxes, Page
 from poste_restante.message import Message
-from poste_restante.position import CURSOR_KEY, mailbox_key
+from poste_restante.position import BundleKey, cursor_key, mailbox_key
 from poste_restante.table import Cursor, TableRecord, decode_cursor
 from tests.faults import Answer, Fault, FaultyClient
 from tests.records import TOPIC, message
@@ -118,12 +118,19 @@ class PostOffice:
         keys = [item["position"]["S"].split(".") for item in await self.items(user_id)]
         return [(int(key[3]), int(key[2])) for key in keys if len(key) == 4]
 
-    async def cursor(self, user_id: str = "bob") -> Cursor:
-        """Up to where a user has acknowledged."""
+    async def cursor(self, user_id: str = "bob", device: str | None = None) -> Cursor:
+        """Up to where a user, or a device, has acknowledged."""
         for item in await self.items(user_id):
-            if item["position"]["S"] == CURSOR_KEY:
+            if item["position"]["S"] == cursor_key(device):
                 return decode_cursor(item)
         return {}
+
+    async def unread(self, user_id: str = "bob") -> list[tuple[int, int]]:
+        """The bundles of which the account has not acknowledged all."""
+        cursor = await self.cursor(user_id)
+        keys = [item["position"]["S"] for item in await self.items(user_id)]
+        bundles = [BundleKey.decode(key) for key in keys if key.count(".") == 3]
+        return [(b.first, b.last) for b in bundles if b.last > cursor.get(b.log, -1)]
 
     async def calls_of(self, work: Callable[[], Any]) -> list[str]:
         """The operations that some work calls, in order."""

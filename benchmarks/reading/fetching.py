@@ -74,7 +74,7 @@ async def _fetches(client: Any, mailbox: int, fetches: int) -> dict[str, float]:
 
 
 async def _drain(client: Any, user: str, deep: int) -> dict[str, float]:
-    """All of it by `pages`: each row is of a page. Then it is acknowledged, so deleted."""
+    """All of it by `pages`: each row is of a page. Then it is acknowledged, and deleted."""
     mailboxes, receipts = await _opened(client), []
     timed, read = await _timed(mailboxes.pages(user, limit=PAGE_MESSAGES))
     if read != deep:
@@ -88,8 +88,9 @@ async def _drain(client: Any, user: str, deep: int) -> dict[str, float]:
             yield page
 
     counted = await _counted(metered, pages())
-    for receipt in receipts:
-        await mailboxes.ack(user, receipt)
+    await mailboxes.ack(user, receipts[-1])
+    while await mailboxes.tidy(user):
+        pass
     return timed | counted
 
 

@@ -159,7 +159,7 @@ async def _acks(mailboxes: Mailboxes, sizes: dict[str, Any]) -> list[dict[str, A
 def _receipt(count: int) -> str:
     log = LogId(1, 0)
     keys = tuple(BundleKey(*log, last=n, first=n) for n in range(count))
-    receipt = Receipt(keys[-1].encode(), {log: Reach(count - 1, count - 1)}, keys)
+    receipt = Receipt(keys[-1].encode(), {log: Reach(count - 1, count - 1)})
     return Receipts().encode(receipt, table_id="measured", user_id="bob")
 
 

@@ -43,10 +43,11 @@ async def mailboxes_at(
     timeout_s: float = 10.0,
     attempts: int = 2,
     kind: type[Mailboxes] = Mailboxes,
+    delete_acknowledged: bool = False,
 ) -> AsyncIterator[Mailboxes]:
     """The product's mailboxes over a client of one address: the store's, or a faulty one's."""
     async with dynamodb_client(url, timeout_s=timeout_s, attempts=attempts) as client:
-        yield kind(client, table=table)
+        yield kind(client, table=table, delete_acknowledged=delete_acknowledged)
 
 
 @dataclass(frozen=True)

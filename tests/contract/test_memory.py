@@ -99,6 +99,44 @@ async def test_queries_end_where_dynamodbs_do(both: Both) -> None:
     assert await both.query(user_id="nobody") == {"Items": []}
 
 
+async def test_queries_go_backwards_and_bring_what_is_asked_for_as_dynamodbs(both: Both) -> None:
+    """A new device begins behind what is stored (G7, G12)."""
+    await both.batch(*(put(name, a={"N": "1"}) for name in ("!", "!phone", "0001", "0002", "é")))
+    for limit in (1, 2, 6):
+        arguments: dict[str, Any] = {"Limit": limit, "ScanIndexForward": False}
+        answer = await both.query(**arguments)
+        while "LastEvaluatedKey" in answer:
+            start = answer["LastEvaluatedKey"]
+            answer = await both.query(**arguments, ExclusiveStartKey=start)
+    for key in ("!", "0", "0002", "z"):
+        await both.query(
+            "user_id = :u AND #p < :k", values={":k": {"S": key}}, ScanIndexForward=False, Limit=1,
+            ProjectionExpression="user_id, #p", ReturnConsumedCapacity="TOTAL",
+        )  # fmt: skip
+
+
+async def test_an_item_of_its_key_alone_is_made_as_dynamodbs(both: Both) -> None:
+    """The cursor of a device that has acknowledged nothing (G12)."""
+    for values in ("ALL_NEW", "UPDATED_NEW", "NONE"):
+        for position in ("!", "!phone"):
+            for more in ({}, {"UpdateExpression": "SET a = :one, b = :one"}):
+                used = {"ExpressionAttributeValues": {":one": {"N": "1"}}} if more else {}
+                await both.call(
+                    "update_item", Key=KEY | {"position": {"S": position}}, ReturnValues=values,
+                    ConditionExpression="attribute_not_exists(#p)", ExpressionAttributeNames=NAMES,
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD", **more, **used,
+                )  # fmt: skip
+    assert len((await both.query())["Items"]) == 2
+    for position in ("!phone", "!pad"):
+        await both.call(
+            "update_item", Key=KEY | {"position": {"S": position}}, ReturnValues="UPDATED_NEW",
+            UpdateExpression="SET a = :one",
+            ConditionExpression="attribute_exists(#p) AND (attribute_not_exists(a) OR a < :one)",
+            ExpressionAttributeNames=NAMES, ExpressionAttributeValues={":one": {"N": "1"}},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("size", [60_000, 104_857 - 16, 104_858 - 16, 150_000, 349_000, 399_900])
 async def test_queries_end_at_1_mb_where_dynamodbs_do(both: Both, size: int) -> None:
     """With the item that goes above it, where one is behind (G7)."""

@@ -127,13 +127,13 @@ async def test_a_flush_after_a_failed_one_is_caught(scene: Scene) -> None:
 class DeletesFirst(Mailboxes):
     """Acknowledges the wrong way round."""
 
-    async def ack(self, user_id: str, receipt: str | None) -> None:
+    async def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
         assert receipt is not None
         record = await self._watch.record()
         found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
-        await self._store.delete(mailbox_key(user_id), found.bundles)
-        for log, reach in found.logs.items():
-            await self._store.raise_cursor(mailbox_key(user_id), log, reach.covered)
+        covered = {log: reach.covered for log, reach in found.logs.items()}
+        await self._tidying._delete(mailbox_key(user_id), covered)
+        await super().ack(user_id, receipt, device=device)
 
 
 async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(scene: Scene) -> None:

@@ -10,19 +10,24 @@ A world has one table in memory, a topic with one or two partitions, and around 
 * the topic: records, resends, markers, records that expire; retention, at its own pace; a new
   life of the topic. The group's offset: set to anything, or lost
 * the operator: rewind, skip, epoch, each of which may be interrupted
-* readers: the real Mailboxes over small Queries, page behind page, with limits that cut within
-  bundles; acknowledgements, old and new, cut off anywhere; deletes that fail
+* readers: the real Mailboxes over small Queries, for the account and for devices: page behind
+  page, or since a receipt, with limits that cut within bundles; acknowledgements, old and new, cut
+  off anywhere; devices that are added and removed; in some worlds what was acknowledged is deleted,
+  or fails to be, in the others it stays
 
 Every call stops at a gate (`stage`) and is made when the world draws it, so calls interleave one
 by one. Windows are 4, 8 or 16 offsets. After every write the truth is checked (`truth`, `ledger`):
 
     LOST, HOLE, VANISHED     a message below progress, before a visible one, or seen before, is not
-                             in a full reading (G1, G2)
+                             in a full reading, of the account or a device (G1, G2, G12)
     ORDER, TWICE, ECHO       of full readings and of pages (G3, G5, G4)
     DOUBLE, PAGE             a resend twice in a page; a page or its `more` is not exact (G5)
     PAGE-SKIPS, EMPTY-PAGE   a page passes what it does not return (G2)
-    ACK-COVERS-UNRETURNED    the cursor covers what was never returned (G2, G6)
-    CURSOR-BACK, HIDDEN      the cursor goes down; a message is delivered below it (G4, G10)
+    ACK-COVERS-UNRETURNED    a cursor covers what was never returned to its device (G2, G6, G12)
+    CURSOR-BACK, HIDDEN      a cursor goes down; a message is delivered below it (G4, G10)
+    CURSOR-PART, CARRIED     a device's cursor is made with other logs than it has read from; it
+                             hides what only the account had acknowledged (G12)
+    DELETED                  a bundle is deleted that a cursor has not passed (G1, G12)
     COMMITTED-UNWRITTEN      the group's offset is above what is durable (G1)
     ORIGIN, FOREIGN, UNREADABLE, RAISED      what nobody should have done
 
@@ -89,14 +94,38 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         resends are dropped last, within a page: in doubt, twice
     resends_are_shown  DOUBLE,PAGE
         a resend is shown once within a page
-    cut_bundles_are_listed_for_deletion  LOST,HOLE,VANISHED
-        a receipt lists bundles that are wholly covered
-    bundles_are_deleted_before_the_cursor_is_raised  LOST,HOLE,VANISHED
-        an acknowledgement raises the cursor, then deletes
-    bundles_are_deleted_though_the_cursor_was_not_raised  LOST,HOLE,VANISHED
-        ... where the raise is confirmed
     the_cursor_goes_down  CURSOR-BACK
         the cursor only rises
+    the_scan_skips_one_step_too_far  PAGE-SKIPS,PAGE
+        go on above what the cursor hides, and no further
+    a_receipt_that_is_kept_counts_for_nothing  ECHO,PAGE,TWICE
+        what it covers counts as acknowledged
+    a_devices_cursor_does_not_count_alone  PAGE,PAGE-SKIPS
+        a device that has a cursor reads from it alone
+    a_device_without_a_cursor_reads_from_the_beginning  ECHO,PAGE
+        ... and one that has none from the account's
+    a_device_acknowledges_for_the_account  ACK-COVERS-UNRETURNED
+        an acknowledgement raises the cursor of its device
+    a_devices_cursor_begins_with_what_it_was_returned  CURSOR-PART
+        a device's cursor is made with all that its reading began with
+    a_devices_cursor_appears_log_by_log  CURSOR-PART
+        ... at once
+    a_devices_cursor_begins_where_the_account_stands_now  CURSOR-PART
+        ... as the account stood when the page was read
+    what_is_carried_is_acknowledged  CARRIED
+        a cursor that is there is raised by what the reading has passed itself
+    a_device_that_is_there_is_added_again  CURSOR-BACK
+        a device is added on condition of absence
+    bundles_that_are_half_acknowledged_are_deleted  DELETED
+        a bundle is deleted where all of it is acknowledged
+    what_a_device_has_not_passed_is_deleted  DELETED
+        ... by every device
+    a_log_that_a_cursor_does_not_name_counts_as_passed  DELETED
+        ... also by one that has read nothing of the log
+    bundles_are_deleted_before_the_cursor_is_raised  DELETED
+        an acknowledgement raises the cursor, then deletes
+    bundles_are_deleted_though_the_cursor_was_not_raised  DELETED
+        ... where the raise is confirmed
 
 Left out without harm to G2 to G6, and so not listed: that progress is written before the group's
 offset, that the latter goes up to what this life made durable and not to stored progress, and that

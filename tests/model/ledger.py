@@ -18,6 +18,8 @@ from tests.records import NEW_YEAR_MS, TOPIC
 from worker.progress import Progress
 
 Place = tuple[LogId, int]
+#: Devices of every user. Only the second one is ever added but with "oldest".
+DEVICES = ("phone", "pad")
 
 
 class Violation(AssertionError):  # noqa: N818 - said as what it is
@@ -38,13 +40,45 @@ class Chain:
 
 
 @dataclass
-class Mailbox:
-    """What became of one user's messages. visible: ever seen by a full reading."""
+class View:
+    """A mailbox as the account or a device sees it.
 
-    cursor: Cursor = field(default_factory=dict)
+    cursor: its own; None: a device that has none. effective: what it reads from. passed: what a
+    page of its own returned, or need not return. inherited: what the account had acknowledged when
+    a page was read from there. visible: ever seen by a full reading. now: the last one.
+    asked: what acknowledgements were asked to cover. lives: how often its cursor came or went.
+    """
+
+    cursor: Cursor | None = None
+    effective: Cursor = field(default_factory=dict)
     passed: set[Place] = field(default_factory=set)
+    inherited: set[Place] = field(default_factory=set)
     visible: set[Place] = field(default_factory=set)
     now: list[Place] = field(default_factory=list)
+    asked: list[Cursor] = field(default_factory=list)
+    lives: int = 0
+
+
+def _views() -> Iterator[tuple[str | None, View]]:
+    yield None, View({})
+    for device in DEVICES:
+        yield device, View()
+
+
+@dataclass
+class Mailbox:
+    """What became of one user's messages. deleted: on purpose, behind every cursor."""
+
+    views: dict[str | None, View] = field(default_factory=lambda: dict(_views()))
+    deleted: set[Place] = field(default_factory=set)
+    #: Per device, what nobody has promised it: it might have been deleted when it was added.
+    unpromised: dict[str, Cursor] = field(default_factory=dict)
+    #: Per device, where `add_device` was told to begin.
+    added: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    @property
+    def account(self) -> View:
+        return self.views[None]
 
 
 class Ledger:
@@ -89,8 +123,11 @@ class Ledger:
 
     def _not_hidden(self, user: str, mailbox: Mailbox, place: Place) -> None:
         log, offset = place
-        if offset <= mailbox.cursor.get(log, -1) and place not in mailbox.passed:
-            raise Violation("HIDDEN", f"{user} {place} is delivered below the cursor")
+        for device, view in mailbox.views.items():
+            known = view.passed | view.inherited
+            below = offset <= (view.cursor or {}).get(log, -1)
+            if below and mailbox.added[device or ""] <= {"oldest"} and place not in known:
+                raise Violation("HIDDEN", f"{user} {place} is delivered below {device}")
 
     def first_start(self, log: LogId, origin: int) -> None:
         """The log's first life was told to begin here."""

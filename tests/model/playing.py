@@ -12,7 +12,7 @@ from poste_restante.errors import MailboxError
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
-from tests.model.ledger import Chain, Violation
+from tests.model.ledger import DEVICES, Chain, Violation
 from tests.model.life import TABLE, Worker
 from tests.model.profiles import Profile
 from tests.model.stage import Actor, Call, Gate, GatedClient, Outcome, Stage
@@ -40,11 +40,14 @@ class Playing:
         self.truth = Truth(self.topic, self.table)
         self.workers: list[Worker] = []
         self.late: list[tuple[str, Call]] = []
-        self.chains = {user: [Chain()] for user in USERS}
+        self.truth.devices = profile.devices
+        self.chains = {(user, device): [Chain()] for user in USERS for device in (None, *DEVICES)}
+        self.deletes = random.random() < profile.deletes
         self.reader = Mailboxes(
             GatedClient(self.stage, self.table, self._wrote),
             table=TABLE,
             clock=lambda: self.truth.now().timestamp(),
+            delete_acknowledged=self.deletes,
         )
         self.epoch_is_due = False
         self.history: list[str] = []
@@ -166,6 +169,8 @@ class Playing:
         key = put or arguments.get("Key") or arguments["DeleteRequest"]["Key"]
         self._note(f"    {'put' if put else 'write'} {key['user_id']['S']} {key['position']['S']}")
         self.truth.changed(key["user_id"]["S"])
+        if "DeleteRequest" in arguments and not key["position"]["S"].startswith("!"):
+            self.truth.deletes(key["user_id"]["S"], key["position"]["S"])
         if worker is not None and put is not None and "messages" in put:
             self.truth.stored(put, worker.born)
 

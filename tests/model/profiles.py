@@ -15,7 +15,8 @@ class Profile:
     unread: chance that retention eats unread records. bundles: messages of one, at most.
     commits: chance that a piece of work is committed. lower_starts: chance that the group's
     offset is moved just before an assignment. calls_at_first: how many calls of a new actor are
-    made before anybody else's.
+    made before anybody else's. devices: whether there are some. deletes: chance that what was
+    acknowledged is deleted.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Profile:
     lower_starts: float = 0.3
     workers_max: int = 4
     works_at_once: int = 2
+    devices: bool = False
+    deletes: float = 0
     calls_at_first: tuple[int, ...] = (0, 3, 50, 50)
 
 
@@ -41,8 +44,8 @@ class Profile:
 EVERYTHING = Profile("everything", {
     "produce": 5, "assign": 8, "work": 40, "commit": 10, "kill": 2, "arrive": 3,
     "advance": 10, "hurry": 20, "fetch": 10, "look": 5, "ack": 14, "give_up": 2,
-    "retention": 3, "time": 0.3, "group": 5, "rewind": 1, "skip": 0.7, "epoch": 0.4,
-})  # fmt: skip
+    "retention": 3, "time": 0.3, "group": 5, "rewind": 1, "skip": 0.7, "epoch": 0.4, "device": 1,
+}, devices=True, deletes=0.3)  # fmt: skip
 
 #: Many lives over the same offsets, at which the group's offset was set by somebody.
 REPLAYS = Profile(
@@ -91,3 +94,12 @@ FAILURES = replace(
     failures=0.15,
     repeats=0.1,
 )
+
+#: Devices come and go, read and acknowledge, side by side.
+DEVICES = replace(PAGES, name="devices",
+    weights={**PAGES.weights, "ack": 18, "fetch": 30, "look": 20, "device": 6, "rewind": 1},
+    devices=True, partitions=(1, 2, 2), records=(20, 50),
+)  # fmt: skip
+
+#: The same, and what was acknowledged is deleted.
+DELETING = replace(DEVICES, name="deleting", deletes=1.0, failures=0.05)

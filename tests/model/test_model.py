@@ -38,7 +38,8 @@ SEEDS_TO_NOTICE = 300
 
 ALL = [
     profiles.EVERYTHING, profiles.REPLAYS, profiles.REWINDS, profiles.SKIPS, profiles.PAGES,
-    profiles.RETENTION, profiles.BEGINNINGS, profiles.FAILURES,
+    profiles.RETENTION, profiles.BEGINNINGS, profiles.FAILURES, profiles.DEVICES,
+    profiles.DELETING,
 ]  # fmt: skip
 EVENTS = [
     name

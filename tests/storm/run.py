@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +197,15 @@ async def _drain(stage: Stage) -> bool:
 
 
 def _readers(stage: Stage) -> AuditedReaders:
-    """Over all mailboxes, through their own endpoint, all the time."""
+    """Over all mailboxes, through their own endpoint, all the time. Every other one deletes what it
+    has acknowledged."""
+    deletes = cycle((False, True))
 
     def opened() -> AbstractAsyncContextManager[Mailboxes]:
         return mailboxes_at(
             stage.readers_store.url, stage.scene.table,
             timeout_s=READERS_TIMEOUT_S, attempts=READERS_ATTEMPTS,
+            delete_acknowledged=next(deletes),
         )  # fmt: skip
 
     return AuditedReaders(

@@ -29,7 +29,7 @@ def say(*what: Any) -> None:
 async def read(url: str, table: str, user: str) -> None:
     """A first page and its acknowledgement, then all the others and theirs, twice."""
     async with dynamodb_client(url) as client:
-        mailboxes = Mailboxes(WatchedClient(client), table=table)
+        mailboxes = Mailboxes(WatchedClient(client), table=table, delete_acknowledged=True)
         page = await fetch(mailboxes, user, limit=FIRST_PAGE)
         await ack(mailboxes, user, page)
         page = await fetch(mailboxes, user)

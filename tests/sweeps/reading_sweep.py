@@ -66,7 +66,10 @@ class ReadingRun:
             async with ground.session.client(
                 "dynamodb", endpoint_url=endpoint.url, config=config
             ) as client:
-                mailboxes = Mailboxes(client, table=self._mail.scene.table)
+                deletes = case.persistent or fault is Fault.UNPROCESSED
+                mailboxes = Mailboxes(
+                    client, table=self._mail.scene.table, delete_acknowledged=deletes
+                )
                 reading = Reading(
                     AuditedMailboxes(self._mail.journal, mailboxes), next(self._users), fault,
                     heal=lambda: _heal(endpoint),

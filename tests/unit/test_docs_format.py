@@ -38,6 +38,7 @@ def from_wire(value: Any) -> Any:
 
 
 ITEMS: dict[str, Any] = {n: from_wire(json.loads(text)) for n, text in marked(FORMAT, "item")}
+KINDS = ("cursor", "cursor of a device", "bundle", "table record", "progress")
 CALLS = [(name, json.loads(text)) for name, text in marked(FORMAT, "call")]
 
 
@@ -85,6 +86,7 @@ def test_the_other_items_are_what_they_say() -> None:
     progress = Progress.decode(ITEMS["progress"])
 
     assert decode_cursor(ITEMS["cursor"]) == {LogId(1, 3): 39}
+    assert decode_cursor(ITEMS["cursor of a device"]) == {LogId(1, 3): 40}
     assert record.encode() == ITEMS["table record"]
     assert progress.encode(TOPIC, 3) == ITEMS["progress"]
 
@@ -103,16 +105,15 @@ def test_every_attribute_has_its_row() -> None:
 
 
 def test_keys_are_as_the_page_writes_them() -> None:
-    """The four kinds of items, the pattern, the escape."""
+    """The five kinds of items, the pattern, the escape."""
     rows = [[code(row[0]), code(row[1])] for row in table(FORMAT, "`user_id`", "`position`")]
     key = BundleKey(1, 3, last=42, first=40).encode()
     pattern = "<epoch:04>.<partition:05>.<last:019>.<first:019>"
 
     assert rows == [
-        [item["user_id"]["S"], item["position"]["S"]]
-        for item in (ITEMS[n] for n in ("cursor", "bundle", "table record", "progress"))
+        [item["user_id"]["S"], item["position"]["S"]] for item in (ITEMS[n] for n in KINDS)
     ]
-    assert rows[1][1] == key
+    assert rows[2][1] == key
     assert pattern in FORMAT
     filled = pattern.replace("<", "{").replace(">", "}")
     assert filled.format(epoch=1, partition=3, last=42, first=40) == key
@@ -138,31 +139,70 @@ async def test_the_calls_are_those_that_the_module_makes(memory: InMemoryTable) 
     mailboxes = Mailboxes(client, clock=NOW.timestamp)
     await mailboxes.fetch("alice")  # looks at the table record
     client.calls.clear()
+    of_phone = memory.items.pop(("bob", "!phone"))
     page = await mailboxes.fetch("bob")
     assert [m.position.offset for m in page.messages] == [40, 42]
     first = list(client.calls)
+    memory.items["bob", "!phone"] = of_phone
     one = await mailboxes.fetch("bob", limit=1)
+    another = Mailboxes(client, clock=NOW.timestamp)  # which has read nothing ahead
+    await another.fetch("alice")
     client.calls.clear()
-    rest = await mailboxes.fetch("bob", after=one.receipt)
+    rest = await another.fetch("bob", limit=1, after=one.receipt)
     assert [m.position.offset for m in rest.messages] == [42]
+    going_on = list(client.calls)
+    client.calls.clear()
+    phone = await mailboxes.fetch("bob", device="phone")
+    assert [m.position.offset for m in phone.messages] == [42]
+    device = list(client.calls)
+    pad = await mailboxes.fetch("bob", device="pad")
+    client.calls.clear()
     await mailboxes.ack("bob", page.receipt)
+    await mailboxes.ack("bob", pad.receipt, device="pad")
+    acknowledging = list(client.calls)
+    await mailboxes.ack("bob", phone.receipt, device="phone")
+    later = BundleKey(1, 3, last=42, first=41).encode()  # as a replay leaves it
+    memory.items["bob", later] = ITEMS["bundle"] | {"position": {"S": later}}
+    for name in ("!phone", "!pad"):  # the first Query ends within what the cursor hides
+        memory.items["bob", "!"] |= memory.items.pop(("bob", name)) | {"position": {"S": "!"}}
+    client.calls.clear()
+    assert (await mailboxes.fetch("bob")).messages == ()
+    skipping = client.calls[1:]
+    client.calls.clear()
+    assert await mailboxes.tidy("bob") == 2
 
-    assert [*first, *client.calls] == CALLS
+    assert [*first, *skipping, *going_on, *device, *acknowledging, *client.calls] == CALLS
 
 
 async def test_the_calls_run(memory: InMemoryTable) -> None:
     """One after the other: read, go on, acknowledge twice, delete."""
-    query, cursor_alone, behind, update, delete = [arguments for _, arguments in CALLS]
+    calls = [arguments for _, arguments in CALLS]
+    query, skip, cursor_alone, behind, device, update, raise_pad, make_pad, *deleting = calls
+    cursors, keys, delete = deleting
 
-    assert (await memory.query(**query))["Items"] == [ITEMS["cursor"], ITEMS["bundle"]]
+    assert (await memory.query(**query))["Items"] == [ITEMS[name] for name in KINDS[:3]]
+    assert (await memory.query(**skip))["Items"] == []
     assert (await memory.query(**cursor_alone))["Items"] == [ITEMS["cursor"]]
     assert (await memory.query(**behind))["Items"] == [ITEMS["bundle"]]
+    assert (await memory.query(**device))["Items"] == [ITEMS[name] for name in KINDS[1:3]]
     assert (await memory.update_item(**update))["Attributes"] == {"0001.00003": {"N": "42"}}
     with pytest.raises(ClientError, match="ConditionalCheckFailed"):
         await memory.update_item(**update)
+    with pytest.raises(ClientError, match="ConditionalCheckFailed") as missing:
+        await memory.update_item(**raise_pad)
+    assert "Item" not in missing.value.response
+    await memory.update_item(**make_pad)
+    for again in (make_pad, raise_pad):
+        with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+            await memory.update_item(**again)
+    assert len((await memory.query(**cursors))["Items"]) == 3
+    found = (await memory.query(**keys))["Items"]
+    assert found == [{name: ITEMS["bundle"][name] for name in ("user_id", "position")}]
     await memory.batch_write_item(**delete)
     left = (await memory.query(**query))["Items"]
-    assert [decode_cursor(item) for item in left] == [{LogId(1, 3): 42}]
+    assert [decode_cursor(item) for item in left] == [
+        {LogId(1, 3): 42}, {LogId(1, 3): 42}, {LogId(1, 3): 40},
+    ]  # fmt: skip
 
 
 # ---- DynamoDB: sizes, prices, permissions
@@ -198,7 +238,7 @@ def test_the_sizes_and_the_worked_example_are_computed() -> None:
         sizes = [_bundle_bytes(count, event=event) for event in (False, True)]
         assert said == [sizes[0], _units(sizes[0], 1), sizes[1], _units(sizes[1], 1)]
     one, burst = _bundle_bytes(1, event=False), _bundle_bytes(20, event=False)
-    writes = [20 + 1 + 20, 2 * _units(burst, 1) + 1]
+    writes = [20 + 1, _units(burst, 1) + 1]
     reads = [_units(20 * one, 4), _units(burst, 4)]
     rows = table(DYNAMODB, "", "one by one: 20 bundles")
     prices = [w * 0.625 + r * 0.125 for w, r in zip(writes, reads, strict=True)]

@@ -20,7 +20,8 @@ from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable
 from poste_restante.item import encode_bundle
 from poste_restante.mailboxes import Mailboxes, open_mailboxes
 from poste_restante.memory import InMemoryTable
-from poste_restante.position import TABLE_RECORD_KEY
+from poste_restante.position import TABLE_RECORD_KEY, BundleKey, LogId
+from poste_restante.scan import FIRST_ITEMS
 from poste_restante.store import QUERY_ITEMS_MAX, translated
 from poste_restante.table import TableRecord
 from poste_restante.watch import TABLE_CHECK_S
@@ -84,6 +85,8 @@ async def test_a_receipt_that_is_no_text_is_no_receipt(office: PostOffice, recei
     with pytest.raises(InvalidReceipt, match="which is a str"):
         await office.mailboxes.fetch("bob", after=receipt)
     with pytest.raises(InvalidReceipt, match="which is a str"):
+        await office.mailboxes.fetch("bob", since=receipt)
+    with pytest.raises(InvalidReceipt, match="which is a str"):
         await office.mailboxes.ack("bob", receipt)
 
 
@@ -128,11 +131,18 @@ async def test_any_limit_is_within_what_a_query_takes(office: PostOffice) -> Non
 
     assert offsets(await office.mailboxes.fetch("bob", limit=10**12)) == [1]
     asked = [arguments["Limit"] for _, arguments in office.client.calls if "Limit" in arguments]
-    assert asked == [QUERY_ITEMS_MAX]
+    assert asked == [FIRST_ITEMS]
+    await office.deliver_offsets(2)
+    await office.deliver_offsets(3)
+    office.client.calls.clear()
+
+    assert offsets(await office.mailboxes.fetch("bob", limit=10**12)) == [1, 2, 3]
+    asked = [arguments["Limit"] for _, arguments in office.client.calls if "Limit" in arguments]
+    assert asked == [FIRST_ITEMS, QUERY_ITEMS_MAX]
 
 
 async def test_a_limit_is_the_querys(office: PostOffice) -> None:
-    """And one for the cursor: what is not returned is not read, but for one look (G7, G8)."""
+    """And one, which says whether there is more: beyond it nothing is read (G7, G8)."""
     await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(100)))
     await office.mailboxes.ack("bob", await office.receipt(limit=1))
     reader = office.reader()  # another gateway, which has read nothing ahead
@@ -141,7 +151,34 @@ async def test_a_limit_is_the_querys(office: PostOffice) -> None:
     page = await reader.fetch("bob", limit=10)
 
     assert (offsets(page), page.more) == (list(range(1, 11)), True)
-    assert [arguments["Limit"] for _, arguments in office.client.calls] == [11, 1]
+    assert [arguments["Limit"] for _, arguments in office.client.calls] == [FIRST_ITEMS, 10]
+
+
+async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
+    office: PostOffice,
+) -> None:
+    """The second one goes on behind it; where the cursor hides the last, above the cursor (G7)."""
+    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
+    await office.mailboxes.fetch("ann")
+    office.client.calls.clear()
+    first, second = (arguments for _, arguments in await calls_of_a_fetch(office))
+    assert first["Limit"] == FIRST_ITEMS
+    assert second["ExclusiveStartKey"]["position"]["S"] == BundleKey(1, 3, 2, 2).encode()
+    assert "Limit" not in second
+
+    await office.mailboxes.ack("bob", await office.receipt(limit=5))
+    first, second = (arguments for _, arguments in await calls_of_a_fetch(office))
+    assert "ExclusiveStartKey" not in second
+    assert second["ExpressionAttributeValues"][":key"] == {"S": LogId(1, 3).after(4)}
+
+
+async def calls_of_a_fetch(office: PostOffice) -> list[tuple[str, Answer]]:
+    """By a gateway that has read nothing ahead."""
+    reader = office.reader()
+    await reader.fetch("ann")
+    office.client.calls.clear()
+    assert not (await reader.fetch("bob")).more
+    return list(office.client.calls)
 
 
 async def test_many_fetches_at_a_time_look_at_the_table_record_once(office: PostOffice) -> None:

@@ -139,7 +139,7 @@ async def test_a_deep_mailbox_is_read_twice_and_then_deleted(remembering: Rememb
     found = await fetching._drain(remembering, "deep-0", 250)
 
     assert found["fetches"] == 1
-    assert (remembering.metered.index(True), remembering.metered[-1]) == (3, True)
+    assert remembering.metered.index(True) == 4  # behind the timed pages and two looks
     left = [key for key in remembering.table.items if key[0] == "deep-0"]
     assert len(left) <= 1  # the cursor
 

@@ -14,13 +14,13 @@ from poste_restante.position import (
     EPOCH_MAX,
     OFFSET_MAX,
     PARTITION_MAX,
+    WINDOW_SIZE,
     BundleKey,
     LogId,
     window_start,
 )
 from poste_restante.receipt import (
-    BUNDLES_MAX,
-    LOGS_MAX,
+    EARLIER_CHARS_MAX,
     TOKEN_CHARS_MAX,
     Reach,
     Receipt,
@@ -32,31 +32,36 @@ KEYS: list[list[str | bytes]] = [[], ["key one"], [b"\x00key two", "key one"]]
 OFFSETS = st.integers(0, 50) | st.integers(0, OFFSET_MAX)
 
 
-def encode(receipt: Receipt, keys: Sequence[str | bytes] = ()) -> str:
-    return Receipts(keys).encode(receipt, table_id=TABLE, user_id=BOB)
+def encode(receipt: Receipt, keys: Sequence[str | bytes] = (), device: str | None = None) -> str:
+    return Receipts(keys).encode(receipt, table_id=TABLE, user_id=BOB, device=device)
 
 
-def decode(token: str, keys: Sequence[str | bytes] = ()) -> Receipt:
-    return Receipts(keys).decode(token, table_id=TABLE, user_id=BOB)
+def decode(token: str, keys: Sequence[str | bytes] = (), device: str | None = None) -> Receipt:
+    return Receipts(keys).decode(token, table_id=TABLE, user_id=BOB, device=device)
+
+
+LOGS = st.builds(LogId, st.integers(0, EPOCH_MAX), st.integers(0, PARTITION_MAX))
+KEYS_OF_BUNDLES = st.builds(
+    lambda log, last, run: BundleKey(
+        log.epoch, log.partition, last, max(window_start(last), last - run)
+    ).encode(),
+    LOGS, OFFSETS, st.integers(0, WINDOW_SIZE),
+)  # fmt: skip
+BOUNDARIES = (
+    st.text(min_size=1, max_size=200) | KEYS_OF_BUNDLES | st.builds(LogId.after, LOGS, OFFSETS)
+)
 
 
 @st.composite
 def receipts(draw: st.DrawFn) -> Receipt:
-    """What readings make: bundles in key order, all of them covered."""
+    """What readings make."""
     logs: dict[LogId, Reach] = {}
-    bundles: list[BundleKey] = []
-    for _ in range(draw(st.integers(0, 4))):
-        log = LogId(draw(st.integers(0, EPOCH_MAX)), draw(st.integers(0, PARTITION_MAX)))
-        lasts = sorted(draw(st.lists(OFFSETS, max_size=4)))
-        covered = draw(st.integers(lasts[-1] if lasts else -1, OFFSET_MAX))
-        if log in logs:
-            continue
+    for log in draw(st.lists(LOGS, max_size=4, unique=True)):
+        covered = draw(st.integers(-1, OFFSET_MAX))
         passed = draw(st.integers(covered, OFFSET_MAX))
-        logs[log] = Reach(passed, covered, blocked=draw(st.booleans()))
-        keys = {BundleKey(*log, n, draw(st.integers(window_start(n), n))) for n in lasts}
-        bundles += sorted(keys)
-    boundary = draw(st.text(min_size=1, max_size=200))
-    return Receipt(boundary, logs, tuple(bundles))
+        blocked, carried = draw(st.booleans()), draw(st.booleans())
+        logs[log] = Reach(passed, covered, blocked=blocked, carried=carried)
+    return Receipt(draw(BOUNDARIES), logs)
 
 
 @given(receipts(), st.sampled_from(KEYS))
@@ -105,23 +110,18 @@ def test_a_forged_content_is_refused_or_one_that_a_reading_could_make(content: b
     for log, reach in found.logs.items():
         assert LogId.decode(log.encode()) == log
         assert -1 <= reach.covered <= reach.passed <= OFFSET_MAX
-    for key in found.bundles:
-        assert BundleKey.decode(key.encode()) == key
-        assert key.last <= found.logs[key.log].covered
-    assert len(set(found.bundles)) == len(found.bundles)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00", b"\x00\x00\x00", b"\x01!\x00\x00\x00"])
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\x00\x00\x00", b"\x00\x01!\x00\x00"])
 def test_a_content_that_says_nothing_or_too_much_is_refused(content: bytes) -> None:
-    """Without a boundary a reading could not go on; nothing may follow the bundles (G6)."""
+    """Without a boundary a reading could not go on; nothing may follow the logs (G6)."""
     with pytest.raises(InvalidReceipt, match="damaged"):
         decode(seal(HEAD + content))
 
 
 MADE = Receipt(
     "0001.00003.0000000000000000042.~",
-    {LogId(1, 2): Reach(9, 7, blocked=True), LogId(1, 3): Reach(42, 42)},
-    (BundleKey(1, 2, 7, 5), BundleKey(1, 3, 40, 40), BundleKey(1, 3, 42, 38)),
+    {LogId(1, 2): Reach(9, 7, blocked=True), LogId(1, 3): Reach(42, 42, carried=True)},
 )
 
 
@@ -141,7 +141,7 @@ def test_every_bit_counts(keys: list[str | bytes]) -> None:
 @pytest.mark.parametrize("keys", KEYS)
 def test_every_character_counts(boundary: str, keys: list[str | bytes]) -> None:
     """One receipt has one spelling: no unused bits, no padding, no second alphabet (G6)."""
-    token = encode(Receipt(boundary, MADE.logs, MADE.bundles), keys)
+    token = encode(Receipt(boundary, MADE.logs), keys)
     spellings = {token + end for end in ("=", "==", " ", "\n", "A")} | {token[:-1], " " + token}
     spellings |= {token[:n] + chr(ord(c) ^ 1) + token[n + 1 :] for n, c in enumerate(token)}
     for spelling in spellings:
@@ -188,10 +188,46 @@ def test_a_signed_receipt_cannot_pass_for_an_unsigned_one() -> None:
     """Nor the other way round: the version is under the seal (G6)."""
     body = base64.urlsafe_b64decode(encode(MADE) + "==")[:-4]
     with pytest.raises(InvalidReceipt):
-        decode(seal(b"\x02" + body[1:]), ["key"])
-    with pytest.raises(InvalidReceipt, match="version 3"):
-        decode(seal(b"\x03" + body[1:]))
-    assert decode(seal(b"\x02" + body[1:], b"key"), ["key"]) == MADE
+        decode(seal(b"\x04" + body[1:]), ["key"])
+    with pytest.raises(InvalidReceipt, match="version 5"):
+        decode(seal(b"\x05" + body[1:]))
+    assert decode(seal(b"\x04" + body[1:], b"key"), ["key"]) == MADE
+
+
+@pytest.mark.parametrize("version", [b"\x01", b"\x02"])
+@pytest.mark.parametrize("size", [80, 40_000])
+def test_a_receipt_of_an_earlier_version_is_refused_with_what_to_do(
+    version: bytes, size: int
+) -> None:
+    """It listed the keys of bundles; a client may still hold one (G6)."""
+    token = base64.urlsafe_b64encode(version + bytes(size)).decode().rstrip("=")
+    for keys in KEYS:
+        with pytest.raises(InvalidReceipt, match="fetch again"):
+            decode(token, keys)
+
+
+@pytest.mark.parametrize("keys", KEYS)
+@pytest.mark.parametrize(
+    ("made_for", "given_for"), [(None, "phone"), ("phone", None), ("phone", "pad")]
+)
+def test_a_receipt_of_another_device_is_refused_and_said(
+    keys: list[str | bytes], made_for: str | None, given_for: str | None
+) -> None:
+    """It would acknowledge what this device never had (G6, G12)."""
+    token = encode(MADE, keys, made_for)
+
+    assert decode(token, keys, made_for) == MADE
+    with pytest.raises(InvalidReceipt, match="another device"):
+        decode(token, keys, given_for)
+
+
+def test_an_ordinary_receipt_has_about_a_hundred_characters() -> None:
+    """A client can keep it anywhere (G8)."""
+    log = LogId(12, 345)
+    reach = {log: Reach(9_876_543_210, 9_876_543_210)}
+    for boundary in (BundleKey(*log, 9_876_543_210, 9_876_543_000).encode(), log.after(10**12)):
+        assert len(encode(Receipt(boundary, reach))) <= 75
+        assert len(encode(Receipt(boundary, reach), ["key"])) <= 90
 
 
 @pytest.mark.parametrize("keys", ["secret", b"secret"])
@@ -208,46 +244,68 @@ def test_an_empty_key_is_refused(keys: list[str | bytes]) -> None:
         Receipts(keys)
 
 
-def largest(logs: int, bundles: int) -> Receipt:
-    """Every number at its longest."""
-    names = [LogId(EPOCH_MAX, PARTITION_MAX - n) for n in range(logs)]
-    last = window_start(OFFSET_MAX) - 1
-    return Receipt(
-        "x" * 1024,
-        {log: Reach(OFFSET_MAX, OFFSET_MAX) for log in names},
-        tuple(BundleKey(*names[n % logs], last, window_start(last)) for n in range(bundles)),
-    )
+def largest(logs: int, **flags: bool) -> dict[LogId, Reach]:
+    """Every number at its longest, in key order."""
+    first = PARTITION_MAX - logs
+    return {LogId(EPOCH_MAX, first + n): Reach(OFFSET_MAX, -1, **flags) for n in range(logs)}
 
 
-def test_the_largest_receipt_is_within_its_limit() -> None:
-    """What a reading can make, an acknowledgement takes (G8)."""
-    receipt = largest(LOGS_MAX, BUNDLES_MAX)
+@pytest.mark.parametrize("logs", [26, 27, 1_000])
+def test_the_largest_receipt_is_within_its_limit(logs: int) -> None:
+    """1 KB, whatever it has passed (G8)."""
+    made = largest(logs)
+    boundary = BundleKey(*list(made)[-1], OFFSET_MAX, window_start(OFFSET_MAX)).encode()
+    for keys in KEYS:
+        token = encode(Receipt(boundary, made), keys)
+
+        assert len(token) <= 1024
+        assert list(decode(token, keys).logs) == list(made)[-26:]
+
+
+def test_behind_a_key_of_any_length_a_receipt_can_be_made() -> None:
+    """An item that cannot be read may stand at any key (G8)."""
+    receipt = Receipt("\N{EURO SIGN}" * 341, largest(26))
     token = encode(receipt, ["key"])
 
     assert len(token) <= TOKEN_CHARS_MAX
     assert decode(token, ["key"]) == receipt
 
 
-def test_what_is_above_the_limits_is_left_out() -> None:
-    """The first bundles are listed, the last logs are kept, with no bundle of another (G8, G10)."""
-    receipt = largest(LOGS_MAX + 5, BUNDLES_MAX + 8)
-    found = decode(encode(receipt))
+def test_logs_for_which_there_is_no_room_come_again_the_oldest_first() -> None:
+    """Of those that the cursor covers already nothing is lost (G8, G10)."""
+    old = {LogId(1, n): Reach(OFFSET_MAX, 0) for n in range(5)}
+    carried = largest(30, carried=True)
+    found = decode(encode(Receipt(LogId(1, 2).after(3), old | carried))).logs
 
-    assert list(found.logs) == list(receipt.logs)[5:]
-    assert found.bundles == receipt.bundles[5:BUNDLES_MAX]
+    assert list(found) == list(old) + list(carried)[-len(found) + 5 :]
+    assert 20 < len(found) < 35
+
+
+def test_what_blocks_a_log_is_not_forgotten() -> None:
+    """Else what was not returned could be acknowledged (G2, G8)."""
+    blocked = {LogId(1, 1): Reach(7, 3, blocked=True)}
+    here = {LogId(1, 2): Reach(9, 9)}
+    found = decode(encode(Receipt(LogId(1, 2).after(9), blocked | here | largest(50)))).logs
+
+    assert found.items() >= (blocked | here).items()
+    assert list(found) == sorted(found)
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x01a" + b"\xe9\x07",  # 1,001 logs
-        b"\x01a" + b"\x00" + b"\xe9\x07",  # 1,001 bundles
-        b"\x81\x08" + b"a" * 1025 + b"\x00\x00",  # a boundary that no key has
-        b"\x01a" + b"\xff" * 10 + b"\x01" + b"\x00",  # a number without end
+        b"\x00\x01a" + b"\xb3\x05",  # 691 logs
+        b"\x00\x81\x08" + b"a" * 1025 + b"\x00",  # a boundary that no key has
+        b"\x00\x01a" + b"\xff" * 10 + b"\x01",  # a number without end
+        b"\x03\x01a\x00",  # a boundary of another kind
+        b"\x01\x01\x03\x05\x06\x00",  # ... that ends before it begins
+        b"\x00\x01a\x01\x01\x03\x05\x06\x00",  # a log that covers less than nothing
+        b"\x00\x01a\x01\x01\x03\x05\x00\x04",  # ... with a flag that there is not
+        b"\x00\x01a" + b"\x00" * 1000,
     ],
 )
-def test_counts_above_the_limits_are_refused(content: bytes) -> None:
-    """Nobody makes us work for a token (G8)."""
+def test_what_no_reading_makes_is_refused(content: bytes) -> None:
+    """Nobody makes us work for a token (G6, G8)."""
     with pytest.raises(InvalidReceipt, match="damaged"):
         decode(seal(HEAD + content))
 
@@ -256,5 +314,7 @@ def test_a_long_text_is_not_looked_into() -> None:
     """Its length alone refuses it (G8)."""
     with pytest.raises(InvalidReceipt):
         decode("A" * (TOKEN_CHARS_MAX + 1))
+    with pytest.raises(InvalidReceipt, match="not a receipt"):
+        decode("AQ" * EARLIER_CHARS_MAX)
     with pytest.raises(InvalidReceipt):
         decode(b"bytes")  # type: ignore[arg-type]

@@ -1,0 +1,168 @@
+"""Cursors in the table: of the account and of each device of a mailbox.
+
+A device sees what its own cursor has not passed, whatever other devices do. Until it has one it
+reads from the account's. A cursor appears whole or not at all.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from poste_restante.errors import MailboxError, StoreUnavailable
+from poste_restante.item import Item
+from poste_restante.position import (
+    CURSOR_KEY,
+    CURSORS_END,
+    BundleKey,
+    LogId,
+    cursor_key,
+    device_of,
+)
+from poste_restante.receipt import Reach
+from poste_restante.store import CursorMissing, Store
+from poste_restante.table import Cursor, decode_cursor
+
+#: Where a new device begins: at all that is still stored, behind all of it, or where the account
+#: stands.
+Start = Literal["oldest", "newest", "account"]
+STARTS: tuple[Start, ...] = get_args(Start)
+
+#: Attempts to raise a device's cursor while others add and remove that device.
+ACK_ATTEMPTS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device with a cursor of its own.
+
+    acknowledged: per log, the highest offset; None: the cursor cannot be read.
+    """
+
+    name: str
+    acknowledged: Cursor | None
+
+
+def cursor_of(item: Item) -> Cursor:
+    """The cursor of an item. Raises MailboxError for a damaged one."""
+    try:
+        return decode_cursor(item)
+    except ValueError as error:
+        # Without it, what was acknowledged would come back: somebody has to look.
+        device = device_of(item["position"]["S"])
+        name = "mailbox's cursor" if device is None else f"cursor of the device {device!r}"
+        raise MailboxError(f"the {name} cannot be read: {error}") from error
+
+
+class Cursors:
+    """The cursors of a table. A mailbox is named by its partition key, `key`.
+
+    Methods raise as `Store`'s do.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(self, key: str, device: str | None) -> Cursor:
+        """The cursor that a device reads from: its own, else the account's."""
+        for position in dict.fromkeys((cursor_key(device), CURSOR_KEY)):
+            items = (await self._store.query(key, only=position)).items
+            if items:
+                return cursor_of(items[0])
+        return {}
+
+    async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+        """Acknowledge what a receipt covers. Returns when that is confirmed."""
+        position = cursor_key(device)
+        new = {
+            log: reach.covered
+            for log, reach in logs.items()
+            if reach.covered >= 0 and not reach.carried
+        }
+        if device is None:
+            for log, offset in new.items():
+                await self._store.raise_cursor(key, position, log, offset)
+            return
+        if not new:
+            return
+        for _ in range(ACK_ATTEMPTS_MAX):
+            try:
+                for log, offset in new.items():
+                    await self._store.raise_cursor(key, position, log, offset, existing=True)
+            except CursorMissing:
+                # All at once: with some logs only, what the account had acknowledged of the others
+                # would come back.
+                whole = {log: reach.covered for log, reach in logs.items() if reach.covered >= 0}
+                if await self._store.create_cursor(key, position, whole):
+                    return
+            else:
+                return
+        raise StoreUnavailable(f"the device {device!r} is added and removed all the time")
+
+    async def all_of(self, key: str) -> AsyncIterator[Item]:
+        """The items of the account's and of all devices' cursors."""
+        last: Item | None = None
+        while True:
+            found = await self._store.query(key, begin=CURSOR_KEY, up_to=CURSORS_END, start=last)
+            for item in found.items:
+                yield item
+            last = found.last
+            if last is None:
+                return
+
+    async def devices(self, key: str) -> tuple[Device, ...]:
+        """The devices that have a cursor, by name."""
+        found = []
+        async for item in self.all_of(key):
+            name = device_of(item["position"]["S"])
+            if name is None:
+                continue
+            try:
+                found.append(Device(name, decode_cursor(item)))
+            except ValueError:
+                found.append(Device(name, None))
+        return tuple(found)
+
+    async def add(self, key: str, device: str, start: Start) -> bool:
+        """Make a device's cursor. False: it has one, which stays as it is."""
+        position = cursor_key(device)
+        offsets: Cursor = {}
+        if start == "account":
+            offsets = await self.read(key, None)
+        elif start == "newest":
+            offsets = await self._newest(key)
+        return await self._store.create_cursor(key, position, offsets)
+
+    async def remove(self, key: str, device: str) -> None:
+        """Delete a device's cursor, if it has one."""
+        if not await self._store.delete(key, [cursor_key(device)]):
+            raise StoreUnavailable("the store throttles: the cursor is left over", throttled=True)
+
+    async def _newest(self, key: str) -> Cursor:
+        """Per log, the last offset that is, or was, visible. No bundle is parsed.
+
+        Where the bundles are gone, what a device has acknowledged says how far they went: a replay
+        may write them again.
+        """
+        newest: Cursor = {}
+        async for item in self.all_of(key):
+            try:
+                known = decode_cursor(item)
+            except ValueError:
+                continue  # of some device: no reason to refuse another one
+            for log, offset in known.items():
+                newest[log] = max(offset, newest.get(log, -1))
+        below: str | None = None
+        while True:
+            found = await self._store.query(
+                key, below=below, limit=1, keys_only=True, backwards=True
+            )
+            top = found.items[0]["position"]["S"] if found.items else CURSOR_KEY
+            if top.startswith(CURSOR_KEY):
+                return newest
+            try:
+                bundle = BundleKey.decode(top)
+            except ValueError:
+                below = top  # of another version: it is not passed
+                continue
+            newest[bundle.log] = max(bundle.last, newest.get(bundle.log, -1))
+            below = bundle.log.head

@@ -1,0 +1,126 @@
+"""The Queries of one reading, in key order: which comes next, and for how many items.
+
+The first one asks for few items: the cursor is among them, and what it hides is not worth reading.
+From then on the reading says where to go on (`Reading.skip`): behind the last item, or above all
+that the cursor hides.
+"""
+
+from dataclasses import dataclass, field
+
+from poste_restante.ahead import Ahead
+from poste_restante.item import Item
+from poste_restante.reading import Reading
+from poste_restante.store import QUERY_ITEMS_MAX, Items, Store
+
+#: Items that the first Query of a mailbox asks for: the cursor, and some bundles. Where they are
+#: unread they are used, and often all there is; where the cursor hides them they were read for
+#: nothing, which is why they are few.
+FIRST_ITEMS = 3
+#: Items that a Query asks for while a log ahead may begin with bundles that the cursor hides, so
+#: that few of those are read.
+LEFTOVER_ITEMS = 16
+#: Bundles that the first look behind a page asks for. Most mailboxes answer with a visible one,
+#: and it is not returned: one is the cheapest.
+LOOK_AHEAD_ITEMS = 1
+
+
+@dataclass(slots=True)
+class Scan:
+    """Where the Queries of one reading stand.
+
+    key: the mailbox's partition key. limit: messages of the page; None: no limit. ahead: what an
+    earlier page's Queries brought; it takes the place of a Query where the reading reaches it.
+    """
+
+    store: Store
+    key: str
+    limit: int | None = None
+    ahead: Ahead | None = None
+    #: What the last Query brought, for the reading.
+    found: Items = field(default_factory=lambda: Items([], None))
+    #: A Query was asked for all that the page wants, or brought all that one Query brings.
+    _enough: bool = False
+    _items_max: int | None = None
+    _careful_items: int = LEFTOVER_ITEMS
+
+    async def begin(self, cursor: str | None = None) -> Items:
+        """The first Query: from the sort key of a device's cursor on. None: of the account's."""
+        most = FIRST_ITEMS if self.limit is None else min(FIRST_ITEMS, self.limit + 1)
+        self.found = await self._query(begin=cursor, limit=most)
+        return self.found
+
+    async def begin_behind(self, boundary: str) -> None:
+        """The first Query of a reading that goes on above a sort key."""
+        if self.ahead is not None and self.ahead.boundary != boundary:
+            self.ahead = None  # of another place
+        if self.ahead is None:
+            self._enough = True
+            self._items_max = None if self.limit is None else self.limit + 1
+        self.found = await self._query(above=boundary, limit=self._items_max)
+
+    async def read(self, reading: Reading) -> None:
+        """Fold into a page what was found, and Query until there is a message, then only until it
+        is known whether there is more. Ends with the mailbox at the latest."""
+        reading.add(self.found.items)
+        while self.found.last is not None and not reading.ended:
+            last = self.found.last
+            above = reading.skip(last["position"]["S"])
+            self._items_max = self._next_items_max(reading, last, skips=above is not None)
+            if above is None:
+                self.found = await self._query(start=last, limit=self._items_max)
+            else:
+                self.found = await self._query(above=above, limit=self._items_max)
+            reading.add(self.found.items)
+
+    def _next_items_max(self, reading: Reading, last: Item, *, skips: bool) -> int | None:
+        """How many items the next Query asks for; None: all that one brings.
+
+        A page that is not full when enough was asked for is closed. Where all was hidden, each
+        Query asks for twice as much as the one before, so that a small limit does not make many.
+        """
+        if self._enough and reading.messages and not reading.closed:
+            reading.close()
+            return LOOK_AHEAD_ITEMS
+        wanted = None if self.limit is None else self.limit + 1 - len(reading.messages)
+        if self._enough and self._items_max is not None:
+            wanted = min(2 * self._items_max, QUERY_ITEMS_MAX)
+        if reading.closed or not reading.leftovers_ahead(last["position"]["S"]):
+            self._enough = True
+            return wanted
+        self._careful_items = LEFTOVER_ITEMS if skips else 2 * self._careful_items
+        if wanted is not None and wanted <= self._careful_items:
+            self._enough = True
+            return wanted
+        return self._careful_items
+
+    async def _query(
+        self,
+        *,
+        limit: int | None,
+        begin: str | None = None,
+        above: str | None = None,
+        start: Item | None = None,
+    ) -> Items:
+        """What a Query brings, with what was kept ahead in its place where that is reached."""
+        ahead = self.ahead
+        if ahead is None:
+            found = await self.store.query(
+                self.key, begin=begin, above=above, start=start, limit=limit
+            )
+            if limit is not None and found.last is not None and len(found.items) < limit:
+                self._enough = True  # it ended with 1 MB
+            return found
+        at = above or begin or ("" if start is None else start["position"]["S"])
+        found = Items([], None)
+        if at < ahead.boundary:
+            found = await self.store.query(
+                self.key, begin=begin, above=above, start=start, limit=limit, up_to=ahead.boundary
+            )
+            if found.last is not None:
+                return found  # there is more before what was kept: read on in order
+        self.ahead = None
+        kept = [item for item in ahead.items if item["position"]["S"] > at]
+        if not kept:  # the cursor hides all of it
+            return await self._query(begin=begin, above=above, start=start, limit=limit)
+        self._enough = False  # it may be short of a page: what is missing is read
+        return Items([*found.items, *kept], ahead.last)

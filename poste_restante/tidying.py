@@ -1,0 +1,107 @@
+"""Deleting what was acknowledged, for those who must not keep it until TTL removes it.
+
+It costs what writing it cost. A bundle is deleted where the account's cursor and every device's has
+passed it: nobody can see it, and what a replay writes again the cursors hide.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from poste_restante.devices import Cursors
+from poste_restante.errors import MailboxError, StoreUnavailable
+from poste_restante.item import Item
+from poste_restante.position import CURSOR_KEY, BundleKey, LogId
+from poste_restante.store import DELETES_PER_CALL_MAX, Store
+from poste_restante.table import Cursor, decode_cursor
+
+logger = logging.getLogger(__name__)
+
+#: Bundles that are looked up and deleted for one acknowledgement: 40 calls. What is left goes with
+#: the next one.
+BUNDLES_MAX = 40 * DELETES_PER_CALL_MAX
+
+
+def passed_by_all(cursors: Iterable[Item]) -> Cursor:
+    """Per log, up to where every one of these cursors has come. Pure.
+
+    A log that one of them does not name is not passed; nothing is where the account has no cursor,
+    since a device without one of its own reads from there, or where a cursor cannot be read.
+    """
+    found: list[Cursor] = []
+    of_account = False
+    for item in cursors:
+        try:
+            found.append(decode_cursor(item))
+        except ValueError:
+            return {}
+        of_account = of_account or item["position"]["S"] == CURSOR_KEY
+    if not of_account:
+        return {}
+    logs = set.intersection(*map(set, found))
+    return {log: min(cursor[log] for cursor in found) for log in sorted(logs)}
+
+
+class Tidying:
+    """Deletes what was acknowledged, of one table."""
+
+    def __init__(self, store: Store, cursors: Cursors) -> None:
+        self._store = store
+        self._cursors = cursors
+        self._warned: set[str] = set()
+
+    async def after_ack(self, key: str, acknowledged: Cursor) -> None:
+        """Delete as far as that goes, behind a confirmed cursor: what is left is harmless.
+
+        acknowledged: per log, up to where somebody has acknowledged just now.
+        """
+        try:
+            passed = await self._passed(key)
+            if any(passed.get(log, -1) < offset for log, offset in acknowledged.items()):
+                self._warn(
+                    "devices",
+                    "what was acknowledged, but not by every device, is kept until TTL removes it",
+                )
+            await self._delete(key, {log: o for log, o in passed.items() if log in acknowledged})
+        except StoreUnavailable:
+            pass  # the next acknowledgement finds them again
+        except MailboxError as error:
+            # Permissions, say: nobody else would notice, and mailboxes would only grow.
+            self._warn("refused", f"cannot delete what was acknowledged: {error}")
+
+    async def tidy(self, key: str) -> int:
+        """Delete what all cursors have passed, at most `BUNDLES_MAX`. Returns how many."""
+        return await self._delete(key, await self._passed(key))
+
+    async def _passed(self, key: str) -> Cursor:
+        return passed_by_all([item async for item in self._cursors.all_of(key)])
+
+    async def _delete(self, key: str, passed: Cursor) -> int:
+        done, left = 0, BUNDLES_MAX
+        for log, offset in passed.items():
+            found = await self._find(key, log, offset, left)
+            done += await self._store.delete(key, found)
+            left -= len(found)
+            if left == 0:
+                break
+        return done
+
+    async def _find(self, key: str, log: LogId, offset: int, most: int) -> list[str]:
+        """Sort keys of a log's bundles that end at or below an offset, the first ones."""
+        found = await self._store.query(
+            key, begin=log.head, up_to=log.after(offset), limit=most, keys_only=True
+        )
+        return [key for key in (item["position"]["S"] for item in found.items) if _is_bundle(key)]
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Once in the life of the process: it is the same for every mailbox."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning("%s", text)
+
+
+def _is_bundle(key: str) -> bool:
+    try:
+        BundleKey.decode(key)
+    except ValueError:
+        return False  # of another version: it is not known what it holds
+    return True
