@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from poste_restante import (
+    Device,
     Header,
     InvalidReceipt,
     MailboxError,
@@ -62,6 +63,12 @@ async def confirm(mailboxes: Mailboxes, user_id: str, receipt: str | None) -> st
     return "done"
 
 
+async def stale(mailboxes: Mailboxes, user_id: str) -> list[str]:
+    """The devices of a user that have acknowledged nothing yet."""
+    found: tuple[Device, ...] = await mailboxes.devices(user_id)
+    return [device.name for device in found if not device.acknowledged]
+
+
 async def serve() -> None:
     async with open_mailboxes(table="mailboxes", receipt_keys=["secret"], timeout_s=1) as mailboxes:
         async for page in pages(mailboxes, "bob"):
@@ -79,6 +86,9 @@ async def main() -> None:
     assert await confirm(mailboxes, "bob", page.receipt) == "done"
     assert await confirm(mailboxes, "ann", page.receipt) == "not yours"
     assert (await mailboxes.fetch("bob")).messages == ()
+    assert await mailboxes.add_device("bob", "phone", start="oldest")
+    assert await stale(mailboxes, "bob") == ["phone"]
+    assert await mailboxes.count("bob", device="phone") == 1
 
 
 if __name__ == "__main__":

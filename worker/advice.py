@@ -41,7 +41,7 @@ def _advice(error: MailboxError) -> str:
                 " AWS_DEFAULT_REGION right?"
             )
         case InvalidReceipt():
-            return ": give the receipt that `poste fetch` printed for this user and table"
+            return ": give the receipt that `poste fetch` printed for this user, device and table"
         case UnreadableItem():
             return f": go past it with `poste fetch --after {error.after}`"
         case _:

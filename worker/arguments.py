@@ -2,7 +2,7 @@
 
 import click
 
-from poste_restante.position import mailbox_key
+from poste_restante.position import cursor_key, mailbox_key
 
 #: The longest time that an option takes; more is a slip of the finger.
 TEN_YEARS_S = 3650 * 24 * 3600
@@ -16,7 +16,18 @@ def _user(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     return value
 
 
+def _device(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        cursor_key(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 USER = click.argument("user", callback=_user)
+DEVICE = click.option(
+    "--device", metavar="NAME", callback=_device, help="For this device; default: the account."
+)
 
 
 def text_argument(

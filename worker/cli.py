@@ -23,7 +23,7 @@ import click
 
 from poste_restante.position import PARTITION_MAX
 from worker import rendering
-from worker.arguments import PARTITION, TEN_YEARS_S, USER, YES, text_argument
+from worker.arguments import DEVICE, PARTITION, TEN_YEARS_S, USER, YES, text_argument
 from worker.configuration import load_settings
 from worker.errors import OperatorError
 from worker.memory import cgroup_bytes
@@ -150,20 +150,25 @@ def send(
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), help="Messages at most; default: one Query."
 )
-@click.option("--after", metavar="RECEIPT", help="Go on behind what a receipt covers.")
+@click.option("--after", metavar="RECEIPT", help="Go on behind the page that gave a receipt.")
+@click.option("--since", metavar="RECEIPT", help="As if a receipt had been acknowledged.")
+@DEVICE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/schemas).")
 @click.pass_context
 def fetch(
-    context: click.Context, user: str, *, limit: int | None, after: str | None, as_json: bool
-) -> None:
+    context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
+    device: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Show the messages that wait for USER, without acknowledging them."""
     from worker.advice import mailboxes_of
 
+    if after is not None and since is not None:
+        raise click.UsageError("name one of --after and --since")
     settings = settings_of(context)
 
     async def work() -> None:
         async with mailboxes_of(settings) as mailboxes:
-            page = await mailboxes.fetch(user, limit=limit, after=after)
+            page = await mailboxes.fetch(user, limit=limit, after=after, since=since, device=device)
         if as_json:
             click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
         else:
@@ -175,8 +180,9 @@ def fetch(
 @poste.command()
 @USER
 @click.argument("receipt")
+@DEVICE
 @click.pass_context
-def ack(context: click.Context, user: str, receipt: str) -> None:
+def ack(context: click.Context, user: str, receipt: str, *, device: str | None) -> None:
     """Acknowledge what the fetch that gave RECEIPT returned."""
     from worker.advice import mailboxes_of
 
@@ -184,8 +190,29 @@ def ack(context: click.Context, user: str, receipt: str) -> None:
 
     async def work() -> None:
         async with mailboxes_of(settings) as mailboxes:
-            await mailboxes.ack(user, receipt)
+            await mailboxes.ack(user, receipt, device=device)
         click.echo("acknowledged")
+
+    run(work)
+
+
+@poste.command()
+@USER
+@click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/schemas).")
+@click.pass_context
+def devices(context: click.Context, user: str, *, as_json: bool) -> None:
+    """Show the devices of USER that have a cursor, and how far each has acknowledged."""
+    from worker.advice import mailboxes_of
+
+    settings = settings_of(context)
+
+    async def work() -> None:
+        async with mailboxes_of(settings) as mailboxes:
+            found = await mailboxes.devices(user)
+        if as_json:
+            click.echo(json.dumps(rendering.devices_object(user, found)))
+        else:
+            rendering.devices(user, found)
 
     run(work)
 

@@ -10,7 +10,7 @@ from poste_restante.message import text_or_base64
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from poste_restante import Message, Page
+    from poste_restante import Device, Message, Page
     from worker.operations import Office, Standing
     from worker.provisioning import Finding
 
@@ -75,6 +75,42 @@ def _body(message: "Message") -> str:
 def _printable(text: str) -> str:
     """Without control characters: a message must not steer the terminal of who reads it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def devices_object(user_id: str, devices: Sequence["Device"]) -> dict[str, Any]:
+    """The object of `poste devices --json`: worker/schemas/devices.json."""
+    return {
+        "user_id": user_id,
+        "devices": [
+            {
+                "device": device.name,
+                "acknowledged": None
+                if device.acknowledged is None
+                else [
+                    {**log._asdict(), "offset": offset}
+                    for log, offset in sorted(device.acknowledged.items())
+                ],
+            }
+            for device in devices
+        ],
+    }
+
+
+def devices(user_id: str, devices: Sequence["Device"]) -> None:
+    """For a person: one line per device."""
+    from rich.table import Table
+
+    console = _console()
+    if not devices:
+        console.print(f"no device of {user_id} has a cursor of its own")
+        return
+    table = Table("device", "acknowledged up to", box=None)
+    for device in devices:
+        cursor = device.acknowledged
+        positions = [f"{'/'.join(map(str, log))}/{o}" for log, o in sorted((cursor or {}).items())]
+        text = "the cursor cannot be read" if cursor is None else ", ".join(positions) or "nothing"
+        table.add_row(device.name, text)
+    console.print(table)
 
 
 def progress_object(office: "Office", standings: Sequence["Standing"]) -> dict[str, Any]:

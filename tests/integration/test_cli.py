@@ -88,6 +88,32 @@ async def test_fetch_pages_by_receipts(scene: Scene) -> None:
     assert seen == ["0", "1", "2", "3", "4"]
 
 
+async def test_a_device_is_fetched_and_acknowledged_for_itself(scene: Scene) -> None:
+    """And is listed; a receipt that is kept needs no acknowledgement (G12)."""
+    scene.init(partitions=1)
+    await scene.produce([("bob", b"%d" % n) for n in range(3)])
+    scene.worker()
+    await scene.drained()
+
+    def fetched(*options: str) -> Any:
+        return validated("fetch", scene.poste("fetch", "bob", "--json", *options).stdout)
+
+    first = fetched("--device", "phone", "--limit", "2")
+    scene.poste("ack", "bob", first["receipt"], "--device", "phone")
+    rest = fetched("--device", "phone")
+    assert [m["event"]["data"] for m in rest["messages"]] == ["2"]
+    assert len(fetched()["messages"]) == 3
+    kept = fetched("--limit", "1")["receipt"]
+    assert [m["event"]["data"] for m in fetched("--since", kept)["messages"]] == ["1", "2"]
+
+    found = validated("devices", scene.poste("devices", "bob", "--json").stdout)
+    assert [each["device"] for each in found["devices"]] == ["phone"]
+    assert "phone" in scene.poste("devices", "bob").stdout
+    refused = scene.poste("ack", "bob", first["receipt"], check=False)
+    assert refused.returncode == 1
+    assert "another device" in refused.stderr
+
+
 async def test_progress_shows_every_partition(scene: Scene) -> None:
     """What a script reads, and what a person does (G1)."""
     scene.init(partitions=2)

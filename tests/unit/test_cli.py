@@ -15,14 +15,14 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from poste_restante import Page
+from poste_restante import Device, Page
 from poste_restante.message import Message
-from poste_restante.position import Position
+from poste_restante.position import LogId, Position
 from worker import cli, rendering
 from worker.cli import poste
 
-COMMANDS = ["init", "worker", "send", "fetch", "ack", "progress", "skip", "rewind", "epoch",
-            "config"]  # fmt: skip
+COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
+            "epoch", "config"]  # fmt: skip
 
 
 def schema(name: str) -> Any:
@@ -72,6 +72,10 @@ def test_help_works_whatever_the_configuration_is(command: str) -> None:
         ["send", "bob", "text", "--source", ""],
         ["send", "bob", "text", "--expires-in", "99999999999999"],
         ["fetch", "bob", "--limit", "0"],
+        ["fetch", "bob", "--after", "a", "--since", "b"],
+        ["fetch", "bob", "--device", "the phone"],
+        ["ack", "bob", "receipt", "--device", ""],
+        ["devices", ""],
         ["init", "--partitions", "0"],
         ["skip", "--to", "5"],
         ["rewind"],
@@ -185,6 +189,29 @@ PAGE = Page(
     receipt="abc",
     more=True,
 )  # fmt: skip
+
+
+def test_devices_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cursor that cannot be read is said, for a program and for a person."""
+    found = (
+        Device("pad", {}),
+        Device("phone", {LogId(2, 0): 7, LogId(1, 3): 42}),
+        Device("tv", None),
+    )
+    made = rendering.devices_object("bob", found)
+
+    jsonschema.validate(made, schema("devices"))
+    assert [each["device"] for each in made["devices"]] == ["pad", "phone", "tv"]
+    assert made["devices"][1]["acknowledged"] == [
+        {"epoch": 1, "partition": 3, "offset": 42}, {"epoch": 2, "partition": 0, "offset": 7},
+    ]  # fmt: skip
+    assert made["devices"][2]["acknowledged"] is None
+    rendering.devices("bob", found)
+    rendering.devices("ann", ())
+    said = capsys.readouterr().out
+    assert "1/3/42, 2/0/7" in said
+    assert "cannot be read" in said
+    assert "no device of ann" in said
 
 
 def test_fetch_json_is_what_was_promised() -> None:

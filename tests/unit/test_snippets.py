@@ -22,7 +22,7 @@ KEY = "secret"
 #: Messages that wait: three pages of the snippet's.
 WAITING = 250
 
-(SNIPPET,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+SNIPPET, DEVICES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 #: What a user writes who takes a write to a socket for its arrival.
 NAIVE = """
 from poste_restante import open_mailboxes
@@ -137,6 +137,21 @@ async def test_the_readmes_lines_do_with_an_empty_mailbox(monkeypatch: pytest.Mo
     assert client.kept == []
 
 
+async def test_the_lines_for_a_device_do_as_they_say() -> None:
+    """It acknowledges for itself; since a receipt there is what came after it (G12)."""
+    mailboxes = InMemoryMailboxes()
+    first = mailboxes.deliver("bob", b"one")
+    receipt = (await mailboxes.fetch("bob")).receipt
+    second = mailboxes.deliver("bob", b"two")
+    names: dict[str, Any] = {"mailboxes": mailboxes, "receipt": receipt}
+    compiled = compile(DEVICES, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(compiled, names)
+
+    assert names["page"].messages == (second,)
+    assert (await mailboxes.fetch("bob", device="phone")).messages == ()
+    assert (await mailboxes.fetch("bob")).messages == (first, second)
+
+
 def test_the_module_shows_the_same_lines() -> None:
     """Whoever reads `help(poste_restante)` copies those."""
     lines = [line.strip() for line in SNIPPET.splitlines() if line.strip()]
@@ -154,7 +169,7 @@ def _blocks() -> Iterator[tuple[str, str]]:
 
 def test_no_other_page_shows_code_that_is_not_tried() -> None:
     """Another snippet is executed here as well, before it is shown."""
-    assert list(_blocks()) == [("README.md", SNIPPET)]
+    assert list(_blocks()) == [("README.md", SNIPPET), ("README.md", DEVICES)]
 
 
 def test_the_lines_of_the_testing_module_are_a_test_that_passes() -> None:
