@@ -1,9 +1,13 @@
 """A table with mailboxes in it, and a reader of it that can be made to fail, or to stand still."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 import worker.direct
 from poste_restante.direct import DirectClient
@@ -14,6 +18,8 @@ from poste_restante.position import BundleKey, cursor_key, mailbox_key
 from poste_restante.table import Cursor, TableRecord, decode_cursor
 from tests.faults import Answer, Fault, FaultyClient
 from tests.records import TOPIC, message
+from tests.tables import open_table
+from tests.through_sync import ThroughSync
 
 RECORD = TableRecord(table_id="table-1", topic=TOPIC, partitions=12, epoch=1)
 NEW_YEAR_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -56,9 +62,13 @@ def as_opened(client: Any) -> Any:
 
 
 class PostOffice:
-    """A table, its reader, and a clock. client: sees and disturbs the reader's calls alone."""
+    """A table, its reader, and a clock. client: sees and disturbs the reader's calls alone.
 
-    def __init__(self, client: Any, table: str) -> None:
+    portal: where the readers are synchronous ones, the thread that they run in.
+    """
+
+    def __init__(self, client: Any, table: str, portal: BlockingPortal | None = None) -> None:
+        self._portal = portal
         self.table = table
         self.store = client
         self.client = ReaderClient(as_opened(client))
@@ -67,7 +77,10 @@ class PostOffice:
 
     def reader(self, **settings: Any) -> Mailboxes:
         """Another reader: another gateway, or another device's."""
-        return Mailboxes(self.client, table=self.table, clock=lambda: self.now_s, **settings)
+        reader = Mailboxes(self.client, table=self.table, clock=lambda: self.now_s, **settings)
+        if self._portal is None:
+            return reader
+        return cast("Mailboxes", ThroughSync(self._portal, reader))
 
     async def put(self, *items: Item) -> None:
         """Items as they are, 25 at a time."""
@@ -142,3 +155,16 @@ class PostOffice:
 def offsets(page: Page) -> list[int]:
     """The offsets of a page's messages."""
     return [each.position.offset for each in page.messages]
+
+
+@asynccontextmanager
+async def open_office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
+    """A post office with an empty table, for a fixture with READER_KINDS."""
+    with ExitStack() as opened:
+        portal = None
+        if request.param == "sync":
+            portal = opened.enter_context(start_blocking_portal())
+        async with open_table(request, table_name) as client:
+            office = PostOffice(client, table_name, portal)
+            await office.open()
+            yield office

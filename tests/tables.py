@@ -13,12 +13,14 @@ from worker.direct import DirectClient
 
 #: The two that a suite runs on: `@pytest.fixture(params=KINDS)`.
 KINDS = ["fake", pytest.param("dynamodb", marks=pytest.mark.services)]
+#: Besides, on the fake, the synchronous module in the place of the asynchronous one.
+READER_KINDS = [*KINDS, "sync"]
 
 
 @asynccontextmanager
 async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[Any]:
     """A low-level client with an empty table of our schema, for a fixture with KINDS."""
-    if request.param == "fake":
+    if request.param in {"fake", "sync"}:
         from poste_restante.testing import InMemoryTable
 
         yield InMemoryTable(table_name)

@@ -21,18 +21,16 @@ from tests.faults import (
     not_reached,
     refuses,
 )
-from tests.postoffice import RECORD, PostOffice, offsets, pass_on
+from tests.postoffice import RECORD, PostOffice, offsets, open_office, pass_on
 from tests.records import TOPIC, message
-from tests.tables import KINDS, open_table
+from tests.tables import READER_KINDS
 
 LOG = LogId(1, 3)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=READER_KINDS)
 async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
-    async with open_table(request, table_name) as client:
-        office = PostOffice(client, table_name)
-        await office.open()
+    async with open_office(request, table_name) as office:
         yield office
 
 

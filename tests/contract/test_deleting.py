@@ -17,18 +17,16 @@ from tests.faults import (
     refuses,
     unprocessed,
 )
-from tests.postoffice import PostOffice, offsets
+from tests.postoffice import PostOffice, offsets, open_office
 from tests.records import TOPIC, message
-from tests.tables import KINDS, open_table
+from tests.tables import READER_KINDS
 
 LOG = LogId(1, 3)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=READER_KINDS)
 async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
-    async with open_table(request, table_name) as client:
-        office = PostOffice(client, table_name)
-        await office.open()
+    async with open_office(request, table_name) as office:
         office.mailboxes = office.reader(delete_acknowledged=True)
         yield office
 

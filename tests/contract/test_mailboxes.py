@@ -9,18 +9,16 @@ import pytest
 from poste_restante.errors import InvalidReceipt, UnreadableItem
 from poste_restante.item import Item, encode_bundle
 from poste_restante.position import BundleKey, LogId
-from tests.postoffice import NEW_YEAR_S, RECORD, PostOffice, offsets
+from tests.postoffice import NEW_YEAR_S, RECORD, PostOffice, offsets, open_office
 from tests.records import TOPIC, message
-from tests.tables import KINDS, open_table
+from tests.tables import READER_KINDS
 
 LOG = LogId(1, 3)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=READER_KINDS)
 async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
-    async with open_table(request, table_name) as client:
-        office = PostOffice(client, table_name)
-        await office.open()
+    async with open_office(request, table_name) as office:
         yield office
 
 

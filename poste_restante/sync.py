@@ -1,0 +1,136 @@
+"""Mailboxes for synchronous gateways, such as Django's and Flask's: the same names without `await`.
+
+    from poste_restante.sync import open_mailboxes
+
+    with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
+        page = mailboxes.fetch("bob", limit=100)
+
+An event loop in a thread of its own runs the asynchronous module; a call hands its work over and
+waits. Every rule is therefore written once. Any number of threads may use one `Mailboxes`.
+
+Needs `anyio`: `pip install 'poste-restante[sync]'`.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from poste_restante import mailboxes as asynchronous
+from poste_restante.devices import Device, Start
+from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S, Page
+
+T = TypeVar("T")
+
+
+class Mailboxes:
+    """The mailboxes of one table, as `poste_restante.Mailboxes` has them; made by `open_mailboxes`.
+
+    Methods take, return and raise what those of `poste_restante.Mailboxes` do. Besides they raise
+    RuntimeError behind the end of the `with` block, and in a process that was forked from the one
+    that opened them: its thread is not copied.
+    """
+
+    def __init__(self, portal: BlockingPortal, mailboxes: asynchronous.Mailboxes) -> None:
+        self._portal = portal
+        self._mailboxes = mailboxes
+        self._process = os.getpid()
+        self._closed = False
+
+    def fetch(
+        self,
+        user_id: str,
+        *,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+        after: str | None = None,
+        since: str | None = None,
+        device: str | None = None,
+    ) -> Page:
+        """What waits for a user, or for one device. Acknowledges nothing."""
+        return self._call(partial(
+            self._mailboxes.fetch, user_id,
+            limit=limit, max_bytes=max_bytes, after=after, since=since, device=device,
+        ))  # fmt: skip
+
+    def pages(
+        self,
+        user_id: str,
+        *,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+        since: str | None = None,
+        device: str | None = None,
+    ) -> Iterator[Page]:
+        """All that waits for a user or a device, page by page, without acknowledging."""
+        found = self._mailboxes.pages(
+            user_id, limit=limit, max_bytes=max_bytes, since=since, device=device
+        )
+        while True:
+            try:
+                yield self._call(found.__anext__)
+            except StopAsyncIteration:
+                return
+
+    def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
+        """How many messages wait, counted up to a limit."""
+        return self._call(partial(self._mailboxes.count, user_id, device=device, limit=limit))
+
+    def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
+        """Acknowledge what a reading has passed: it never comes back."""
+        self._call(partial(self._mailboxes.ack, user_id, receipt, device=device))
+
+    def tidy(self, user_id: str) -> int:
+        """Delete the bundles that the account's and every device's cursor has passed."""
+        return self._call(partial(self._mailboxes.tidy, user_id))
+
+    def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
+        """Give a device a cursor of its own. False: it has one, which stays as it is."""
+        return self._call(partial(self._mailboxes.add_device, user_id, device, start))
+
+    def devices(self, user_id: str) -> tuple[Device, ...]:
+        """The devices of a mailbox that have a cursor of their own, by name."""
+        return self._call(partial(self._mailboxes.devices, user_id))
+
+    def remove_device(self, user_id: str, device: str) -> None:
+        """Forget a device's cursor. It then reads as one that never had one."""
+        self._call(partial(self._mailboxes.remove_device, user_id, device))
+
+    def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "these mailboxes were opened in another process: open them after the fork, for"
+                " example in gunicorn's post_fork"
+            )
+        if self._closed:
+            raise RuntimeError("these mailboxes are closed: call them within their `with` block")
+        return self._portal.call(work)
+
+
+@contextmanager
+def open_mailboxes(
+    *,
+    table: str = "mailboxes",
+    receipt_keys: Sequence[str | bytes] = (),
+    timeout_s: float = TIMEOUT_S,
+    attempts: int = ATTEMPTS,
+    connections: int = CONNECTIONS,
+    delete_acknowledged: bool = False,
+) -> Iterator[Mailboxes]:
+    """Mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`."""
+    opening = asynchronous.open_mailboxes(
+        table=table, receipt_keys=receipt_keys, timeout_s=timeout_s, attempts=attempts,
+        connections=connections, delete_acknowledged=delete_acknowledged,
+    )  # fmt: skip
+    with (
+        start_blocking_portal(name="poste_restante") as portal,
+        portal.wrap_async_context_manager(opening) as opened,
+    ):
+        mailboxes = Mailboxes(portal, opened)
+        try:
+            yield mailboxes
+        finally:
+            mailboxes._closed = True  # noqa: SLF001 - our own
