@@ -3,12 +3,13 @@
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.optional import fail_if_skipped
 from tests.services import (
     DYNAMODB_ADDRESS,
     KAFKA_ADDRESS,
@@ -46,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asks = "services" in getattr(item, "fixturenames", ())
         if asks or item.path.is_relative_to(HERE / "integration"):
             item.add_marker(pytest.mark.services)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Nothing is skipped where nothing may be."""
+    report = yield
+    fail_if_skipped(report)
+    return report
 
 
 class Address:
