@@ -33,6 +33,8 @@ GATEWAYS = re.compile(
     r"… calls wait for the store already|no turn came in … s: too many calls|.*another event loop.*"
     r"|.*closed.*|the table … was replaced while it was open: open it again"
     r"|not a receipt, which is a str, but …"
+    # A command's too, but of a race with others that no reader of the page has.
+    r"|the device … is added and removed all the time"
 )
 
 
