@@ -151,7 +151,7 @@ async def test_a_limit_is_the_querys(office: PostOffice) -> None:
     page = await reader.fetch("bob", limit=10)
 
     assert (offsets(page), page.more) == (list(range(1, 11)), True)
-    assert [arguments["Limit"] for _, arguments in office.client.calls] == [FIRST_ITEMS, 10]
+    assert [arguments["Limit"] for _, arguments in office.client.calls] == [FIRST_ITEMS, 11]
 
 
 async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
@@ -163,7 +163,10 @@ async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
     office.client.calls.clear()
     first, second = (arguments for _, arguments in await calls_of_a_fetch(office))
     assert first["Limit"] == FIRST_ITEMS
-    assert second["ExclusiveStartKey"]["position"]["S"] == BundleKey(1, 3, 2, 2).encode()
+    assert (
+        second["ExclusiveStartKey"]["position"]["S"]
+        == BundleKey(1, 3, FIRST_ITEMS - 1, FIRST_ITEMS - 1).encode()
+    )
     assert "Limit" not in second
 
     await office.mailboxes.ack("bob", await office.receipt(limit=5))
