@@ -3,28 +3,32 @@
     make capacity                                      the tables of docs/capacity.md, made again
     python -m benchmarks.capacity_page --users 2e6     one service, with figures of your own
 
-Three ways to keep what waits for users who are away, from the same inputs:
+Ways to keep what waits for users who are away, from the same inputs:
 
-*Mailboxes*: this project. A bundle per mailbox and flush, one conditional update per
-acknowledgement, and what `deletion` says for bundles that were acknowledged.
+*Mailboxes*: this project. A bundle per mailbox and flush, which TTL removes, one conditional update
+per acknowledgement, two Queries per reconnect. Where clients keep their receipt there is no
+acknowledgement; with `delete_acknowledged` bundles are deleted, and a reconnect is one Query.
 *Item per message*: what is usually written. Put, Query, delete, each message on its own; no
 acknowledgement and no progress is kept, so it is charged for neither.
+*Item behind a cursor*: the same item, left to TTL. An update per acknowledgement; a reconnect reads
+the cursor, then what is above it.
 *Scan*: no store. A gateway reads its user's partition from when they left.
 
 Every mean is taken as the case: users are alike, and each reconnect that finds something finds as
 much as any other, so a Query that is rounded up is counted up to one read unit short. Not counted:
-the topic itself, which all three need, backups, traffic, what a replay writes twice, and how late
-TTL is.
+the topic itself, which all of them need, backups, traffic, and what a replay writes twice.
 """
 
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from benchmarks.capacity_inputs import AT_ONCE, Deletion, Load, Machine, Prices
+from benchmarks.capacity_inputs import Load, Machine, Prices
+from benchmarks.users import Way
 from poste_restante.item import READ_UNIT_BYTES, WRITE_UNIT_BYTES, encode_bundle, item_bytes
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, LogId, Position
+from poste_restante.scan import FIRST_ITEMS
 from worker.bundles import BundleLimits
 
 DAY_S, MONTH_DAYS = 86_400, 30
@@ -57,8 +61,7 @@ class Mailboxes:
     """This project's need.
 
     written, acknowledged, deleted, progress: write units per day, which sum up to the store's.
-    fetch_bytes: that a reconnect's Query reads in the mean, what was acknowledged and not deleted
-    too.
+    fetch_bytes: that a reconnect's Queries read in the mean, what was acknowledged before, too.
     """
 
     store: Store
@@ -144,48 +147,61 @@ def lean_item_bytes(load: Load) -> int:
     })  # fmt: skip
 
 
-def mailboxes(load: Load, machine: Machine, deletion: Deletion = AT_ONCE) -> Mailboxes:
+def mailboxes(load: Load, machine: Machine, way: Way = Way.ACKNOWLEDGE) -> Mailboxes:
     """What this project needs."""
     sizes = bundle_sizes(load)
     bundles = load.undelivered_per_day / sum(share * n for share, n, _ in sizes)
     fetched = bundles * load.fetched_share
     units = sum(share * math.ceil(size / WRITE_UNIT_BYTES) for share, _, size in sizes)
     size = sum(share * size for share, _, size in sizes)
-    rereads, deleted, kept_days = deletion.per_bundle(load)
 
-    acknowledged = load.finding_per_day  # one covers all that was found
+    # One covers all that was found.
+    acknowledged = 0.0 if way is Way.KEEP_RECEIPT else load.finding_per_day
+    removed = fetched * units if way is Way.DELETE else 0.0
     peak = load.undelivered_per_day / DAY_S * load.peak_factor
     partitions = _partitions(peak, machine)
     progress = min(partitions * DAY_S / machine.commit_interval_s, load.undelivered_per_day)
-    again = fetched * rereads * size / load.reconnects_per_day + cursor_bytes(load)
-    waiting = fetched * load.wait_h / 24 + (bundles - fetched) * load.retention_days
-    stored = (waiting + fetched * kept_days) * (size + STORED_ITEM_OVERHEAD_BYTES)
-    stored += load.users * (cursor_bytes(load) + STORED_ITEM_OVERHEAD_BYTES)
-    written, removed = bundles * units, fetched * units * deleted
-    writes = written + removed + acknowledged + progress
+
+    kept_days = load.wait_h / 24 if way is Way.DELETE else load.stored_days
+    leftovers = fetched * max(kept_days - load.wait_h / 24, 0) / load.users
+    has_cursor = way is not Way.KEEP_RECEIPT
+    cursor = cursor_bytes(load) if has_cursor else 0
+    front = cursor + min(leftovers, FIRST_ITEMS - has_cursor) * size
+    reads = _read_units(load, new=fetched * size, front=front, skips=leftovers >= 1)
+    if way is Way.DELETE:  # every cursor is looked up, and the keys of what they have passed
+        found = load.finding_per_day
+        reads += found * (1 + math.ceil(fetched * size / found / READ_UNIT_BYTES)) if found else 0
+    stored = (fetched * kept_days + (bundles - fetched) * load.stored_days) * (
+        size + STORED_ITEM_OVERHEAD_BYTES
+    )
+    stored += load.users * (cursor + STORED_ITEM_OVERHEAD_BYTES) * has_cursor
+    writes = bundles * units + removed + acknowledged + progress
     cores = peak * machine.worker_cpu_us / 1e6 / machine.utilization
-    per_fetch = fetched * size / load.reconnects_per_day + again
+    new_bytes = fetched * size / load.reconnects_per_day
     return Mailboxes(
-        store=Store(
-            write_units=writes,
-            read_units=_read_units(load, new=fetched * size, again=again),
-            stored_gb=stored / 1e9,
-        ),
-        written=written, acknowledged=acknowledged, deleted=removed, progress=progress,
+        store=Store(write_units=writes, read_units=reads, stored_gb=stored / 1e9),
+        written=bundles * units, acknowledged=acknowledged, deleted=removed, progress=progress,
         messages_per_s_peak=peak, partitions=partitions, worker_cores=cores,
         workers=min(max(math.ceil(cores), 2), partitions),  # 2: one may be killed
         write_units_per_s_peak=writes / DAY_S * load.peak_factor,
-        fetch_bytes=per_fetch,
-        queries_per_fetch=max(math.ceil(per_fetch / QUERY_BYTES_MAX), 1),
+        fetch_bytes=new_bytes + front,
+        queries_per_fetch=max(math.ceil(new_bytes / QUERY_BYTES_MAX), 1) + (leftovers >= 1),
     )  # fmt: skip
 
 
-def _read_units(load: Load, *, new: float, again: float) -> float:
+def _read_units(load: Load, *, new: float, front: float, skips: bool) -> float:
     """Of a day's strongly consistent Queries: `new` bytes a day, of which a reconnect that finds
-    something reads its part, and `again`, which every one reads. An empty one costs 1."""
+    something reads its part, and `front`, which every one reads. skips: by a Query of its own. An
+    empty one costs 1."""
     found = load.finding_per_day
-    each = again + (new / found if found else 0)
-    units_found, units_else = (max(math.ceil(n / READ_UNIT_BYTES), 1) for n in (each, again))
+    of_new = new / found if found else 0
+    parts_found, parts_else = ([front, of_new], [front, 0.0])
+    if not skips:
+        parts_found, parts_else = [front + of_new], [front]
+    units_found, units_else = (
+        sum(max(math.ceil(n / READ_UNIT_BYTES), 1) for n in parts)
+        for parts in (parts_found, parts_else)
+    )
     return found * units_found + (load.reconnects_per_day - found) * units_else
 
 
@@ -200,12 +216,28 @@ def item_per_message(load: Load) -> Store:
     size = lean_item_bytes(load)
     units = math.ceil(size / WRITE_UNIT_BYTES)
     fetched, expired = load.fetched_per_day, load.undelivered_per_day - load.fetched_per_day
-    stored = fetched * load.wait_h / 24 + expired * load.retention_days
+    stored = fetched * load.wait_h / 24 + expired * load.stored_days
     return Store(
         write_units=(load.undelivered_per_day + fetched) * units,
-        read_units=_read_units(load, new=fetched * size, again=0),
+        read_units=_read_units(load, new=fetched * size, front=0, skips=False),
         stored_gb=stored * (size + STORED_ITEM_OVERHEAD_BYTES) / 1e9,
     )
+
+
+def item_behind_cursor(load: Load) -> Store:
+    """What it is asked where a cursor says what was fetched, and TTL removes it."""
+    size = lean_item_bytes(load)
+    units = math.ceil(size / WRITE_UNIT_BYTES)
+    cursor = cursor_bytes(load)
+    stored = load.undelivered_per_day * load.stored_days * (size + STORED_ITEM_OVERHEAD_BYTES)
+    stored += load.users * (cursor + STORED_ITEM_OVERHEAD_BYTES)
+    return Store(
+        write_units=load.undelivered_per_day * units + load.finding_per_day,
+        read_units=_read_units(
+            load, new=load.fetched_per_day * size, front=cursor, skips=True
+        ),
+        stored_gb=stored / 1e9,
+    )  # fmt: skip
 
 
 def scan(load: Load, machine: Machine, prices: Prices) -> Scan:

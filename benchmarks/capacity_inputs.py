@@ -1,6 +1,5 @@
-"""What the capacity model is given: a load, a policy, machines, prices."""
+"""What the capacity model is given: a load, machines, prices."""
 
-import math
 from dataclasses import dataclass
 
 
@@ -15,8 +14,8 @@ class Load:
     one flush, on average, before a bundle's limits cut it; what the benchmarks find on their
     realistic day without a linger. burst_messages: that one mailbox gets together, however many
     bundles they are: a reconnect finds all of a burst or nothing of it, so fewer bursts are fewer
-    acknowledgements; as on the realistic day, and never fewer than a bundle has. peak_factor:
-    busiest second over the mean.
+    acknowledgements; as on the realistic day, and never fewer than a bundle has. ttl_lag_days: that
+    TTL takes to remove what expired. peak_factor: busiest second over the mean.
     """
 
     users: float = 50e6
@@ -31,6 +30,7 @@ class Load:
     messages_per_bundle: float = 1.0
     burst_messages: float = 3.0
     retention_days: float = 30.0
+    ttl_lag_days: float = 1.0
     peak_factor: float = 3.0
 
     def __post_init__(self) -> None:
@@ -53,6 +53,11 @@ class Load:
         return self.undelivered_per_day * self.fetched_share
 
     @property
+    def stored_days(self) -> float:
+        """Of an item that is left to TTL."""
+        return self.retention_days + self.ttl_lag_days
+
+    @property
     def reconnects_per_day(self) -> float:
         return self.users * self.reconnects_per_user_day
 
@@ -67,25 +72,6 @@ class Load:
         """
         bursts = self.fetched_per_day / max(self.burst_messages, self.messages_per_bundle)
         return bursts * self.reconnects_per_day / (bursts + self.reconnects_per_day)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deletion:
-    """When an acknowledged bundle is deleted: after the Query of so many later reconnects has read
-    it again. 0: with the acknowledgement, as `ack` does. Infinity: never, TTL removes it free."""
-
-    rereads: float = 0.0
-
-    def per_bundle(self, load: Load) -> "tuple[float, bool, float]":
-        """Later reads of an acknowledged bundle, whether it is deleted, days that it is kept."""
-        left_days = max(load.retention_days - load.wait_h / 24, 0.0)
-        per_day = load.reconnects_per_user_day
-        if self.rereads > per_day * left_days:
-            return per_day * left_days, False, left_days
-        return self.rereads, True, self.rereads / per_day
-
-
-AT_ONCE, TTL_ALONE = Deletion(rereads=0), Deletion(rereads=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import report as reports
-from benchmarks.capacity import item_per_message, mailboxes, scan
-from benchmarks.capacity_inputs import AT_ONCE, TTL_ALONE, Deletion, Load, Machine, Prices
+from benchmarks.capacity import Store, item_behind_cursor, item_per_message, mailboxes, scan
+from benchmarks.capacity_inputs import Load, Machine, Prices
 from benchmarks.contenders.page import varied
 from benchmarks.made import made, markdown, number, seconds, size
+from benchmarks.units.page import BODY, day_rows
+from benchmarks.users import Way
 from worker.lives import BatchLimits
 
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
@@ -26,7 +28,7 @@ BODIES = (100, 300, 1_000, 3_000, 10_000)
 RECONNECTS = (0.1, 0.5, 1, 4, 20)
 #: Of the topic that is scanned: 0 is as many as cost least; up to what nobody runs.
 SCAN_PARTITIONS = (10_000, 60_000, 0, 1_000_000)
-DELETIONS = {"at once": AT_ONCE, "after 10 rereads": Deletion(rereads=10), "TTL alone": TTL_ALONE}
+RETENTIONS_DAYS = (7, 14, 30)
 
 
 def measured(results: Path = RESULTS) -> Machine:
@@ -43,24 +45,20 @@ def measured(results: Path = RESULTS) -> Machine:
 
 def bundled(results: Path = RESULTS) -> dict[float, float]:
     """By `batch.linger_s`: messages in a bundle on the realistic day of the benchmarks' JSON."""
-    day = json.loads((results / "units.json").read_text())["found"]["linger"]
-    body_bytes = Load().body_bytes
-    return {
-        row["linger_s"]: round(1000 / row["bundles"], 2) for row in day if row["body"] == body_bytes
-    }
+    rows = day_rows(reports.read("units", results)["found"], BODY)
+    return {row["linger_s"]: round(1000 / row[Way.ACKNOWLEDGE.name]["bundles"], 2) for row in rows}
 
 
 def dollars(value: float) -> str:
     return "$" + number(value)
 
 
-def report(
-    loads: Sequence[Load], machine: Machine, deletion: Deletion, prices: Prices
-) -> list[list[str]]:
+def report(loads: Sequence[Load], machine: Machine, way: Way, prices: Prices) -> list[list[str]]:
     """A row per quantity, a column per load."""
     rows: dict[str, list[str]] = {}
     for load in loads:
-        ours, usual = mailboxes(load, machine, deletion), item_per_message(load)
+        ours, usual = mailboxes(load, machine, way), item_per_message(load)
+        behind = item_behind_cursor(load)
         scanned = scan(load, machine, prices)
         table, rival = ours.store.dollars_per_month(prices), usual.dollars_per_month(prices)
         processors = max(ours.worker_cores, 1) * prices.vcpu_month
@@ -88,6 +86,9 @@ def report(
             "item per message: write units per message": f"{usual.write_units / messages:.2f}",
             "item per message: stored": size(usual.stored_gb * 1e9),
             "**item per message: the table, a month**": f"**{dollars(rival)}**",
+            "item behind a cursor: stored": size(behind.stored_gb * 1e9),
+            "**item behind a cursor: the table, a month**":
+                f"**{dollars(behind.dollars_per_month(prices))}**",
             "scan: partitions; clusters":
                 f"{number(scanned.partitions)}; {scanned.clusters}",
             "scan: a reconnect reads": size(scanned.bytes_per_reconnect),
@@ -111,21 +112,21 @@ def services() -> str:
     """The three sizes, with the default settings: no linger."""
     loads = [Load(users=users) for users in USERS]
     header = ["", *(f"{number(users / 1e6)} million users" for users in USERS)]
-    return markdown(header, report(loads, measured(), AT_ONCE, Prices()))
-
-
-def bursts() -> str:
-    """What bundling saves, by how many messages of a mailbox meet in a flush."""
-    return _against("messages in a bundle", {str(n): Load(messages_per_bundle=n) for n in BURSTS})
+    return markdown(header, report(loads, measured(), Way.ACKNOWLEDGE, Prices()))
 
 
 def lingers() -> str:
-    """The same with the bundles that a linger was found to make."""
+    """With the bundles that a linger was found to make."""
     loads = {
         f"{linger_s:g} s, {mean:g}": Load(messages_per_bundle=mean)
         for linger_s, mean in bundled().items()
     }
     return _against("linger, messages in a bundle", loads)
+
+
+def bursts() -> str:
+    """What bundling saves, by how many messages of a mailbox meet in a flush."""
+    return _against("messages in a bundle", {str(n): Load(messages_per_bundle=n) for n in BURSTS})
 
 
 def bodies() -> str:
@@ -135,37 +136,33 @@ def bodies() -> str:
     return _against("bytes of a body", loads)
 
 
+def retentions() -> str:
+    """By how long what was acknowledged is stored, without a linger."""
+    return _against("days of retention", {
+        f"{n}": Load(retention_days=n) for n in RETENTIONS_DAYS
+    })  # fmt: skip
+
+
+def reconnects() -> str:
+    """By how often a user comes back, without a linger."""
+    return _against("reconnects per user and day", {
+        f"{often:g}": Load(reconnects_per_user_day=often, away_h=16 / often, wait_h=16 / often)
+        for often in RECONNECTS
+    })  # fmt: skip
+
+
 def _against(what: str, loads: dict[str, Load]) -> str:
-    prices, rows = Prices(), []
-    for name, load in loads.items():
-        ours, usual = mailboxes(load, measured()).store, item_per_message(load)
-        units = [store.write_units / load.undelivered_per_day for store in (ours, usual)]
-        rows.append([
-            name, f"{units[0]:.2f}", f"{units[1]:.2f}", f"{units[0] / units[1]:.2f}",
-            dollars(ours.dollars_per_month(prices)), dollars(usual.dollars_per_month(prices)),
-        ])  # fmt: skip
-    header = [what, "write units per message", "item per message", "ratio",
-              "the table, a month", "item per message, a month"]  # fmt: skip
-    return markdown(header, rows)
-
-
-def deletions() -> str:
-    """The three policies, by how often a user comes back, at `LINGER_S`; a month, and what a
-    reconnect reads."""
+    """Dollars of the table a month: each way, and each item per message."""
     rows = []
-    for often in RECONNECTS:
-        row = [f"{often:g}"]
-        for deletion in DELETIONS.values():
-            load = Load(
-                reconnects_per_user_day=often, away_h=16 / often, wait_h=16 / often,
-                messages_per_bundle=bundled()[LINGER_S],
-            )  # fmt: skip
-            ours = mailboxes(load, measured(), deletion)
-            row.append(
-                f"{dollars(ours.store.dollars_per_month(Prices()))}, {size(ours.fetch_bytes)}"
-            )
-        rows.append(row)
-    return markdown(["reconnects per user and day", *DELETIONS], rows)
+    for name, load in loads.items():
+        usual = item_per_message(load)
+        stores: list[Store] = [mailboxes(load, measured(), way).store for way in Way]
+        stores += [item_behind_cursor(load), usual]
+        paid = [store.dollars_per_month(Prices()) for store in stores]
+        rows.append([name, f"**{paid[0] / paid[-1]:.2f}**", *map(dollars, paid)])
+    header = [what, "ratio", "mailboxes", "clients keep their receipt", "`delete_acknowledged`",
+              "item behind a cursor", "item per message"]  # fmt: skip
+    return markdown(header, rows)
 
 
 def scans() -> str:
@@ -185,7 +182,7 @@ def scans() -> str:
 
 TABLES = {
     table.__name__: table
-    for table in (assumptions, services, scans, lingers, bursts, bodies, deletions)
+    for table in (assumptions, services, scans, lingers, bursts, bodies, retentions, reconnects)
 }
 
 
@@ -209,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for part in parts:
         for name, default in _defaults(part).items():
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--rereads", type=float, default=0.0, help="inf: TTL alone deletes")
+    parser.add_argument("--way", type=Way, choices=list(Way), default=Way.ACKNOWLEDGE)
     given = parser.parse_args(arguments)
     if arguments == [] or (arguments is None and len(sys.argv) == 1):
         PAGE.write_text(written(PAGE.read_text()))
@@ -222,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(load, Load)
     assert isinstance(machine, Machine)
     assert isinstance(prices, Prices)
-    for name, cell in report([load], machine, Deletion(rereads=given.rereads), prices):
+    for name, cell in report([load], machine, given.way, prices):
         print(f"{name.replace('*', ''):44} {cell.replace('*', ''):>16}")
     return 0
 

@@ -1,7 +1,8 @@
 """What was aimed at, and what came of it: the table at the head of the page, from the JSON. Pure.
 
-Targets are of processor time and write units in proportion to what one writes by hand, and of a
-wait. A figure is compared as it was found, and shown with as many digits as say how it compares.
+Targets are of dollars, processor time and write units in proportion to what one writes by hand,
+and of a wait. A figure is compared as it was found, and shown with as many digits as say how it
+compares.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 from benchmarks.contenders.page import FACTORS, varied
 from benchmarks.made import markdown, size
 from benchmarks.report import Found
+from benchmarks.units import page as units_page
+from benchmarks.users import Way
 
 _DIGITS_MAX = 6
 
@@ -40,22 +43,21 @@ def figure_of(value: float, limit: float) -> str:
     return repr(value)
 
 
-def day_units(found: Mapping[str, Found]) -> Iterable[Figure]:
-    """Of each body the linger that is best, and beside it none, the default."""
-    rows = found["units"]["linger"]
-    for body in sorted({row["body"] for row in rows}):
-        own = [row for row in rows if row["body"] == body]
-        best = min(own, key=lambda row: row["ratio"])
-        first = min(own, key=lambda row: row["linger_s"])
-        lingers = f"linger {best['linger_s']:g} s; at {first['linger_s']:g} s {first['ratio']:.2f}"
-        yield Figure(f"bodies of {size(body)}", best["ratio"], lingers)
+def day_cost(way: Way, linger_s: float) -> Callable[[Mapping[str, Found]], Iterable[Figure]]:
+    """Of bodies of 300 bytes, with one linger."""
+
+    def figures(found: Mapping[str, Found]) -> Iterable[Figure]:
+        units = found["units"]
+        for row in units_page.day_rows(units):
+            if row["linger_s"] == linger_s:
+                yield Figure(f"linger {linger_s:g} s", units_page.ratio(units, row, way.name))
+
+    return figures
 
 
 def backlog_units(found: Mapping[str, Found]) -> Iterable[Figure]:
     for row in found["units"]["backlog"]:
-        # Files of before have no progress of the backlog.
-        more = "" if "progress_units" in row else "without progress"
-        yield Figure(f"bodies of {size(row['body'])}", row["ratio"], more)
+        yield Figure(f"bodies of {size(row['body'])}", row["ratio"])
 
 
 #: How a row differs from the base, by the factor.
@@ -120,9 +122,13 @@ def waits(found: Mapping[str, Found]) -> Iterable[Figure]:
 
 
 TARGETS = (
-    Target("[write units](#units) of an item per message and its delete, realistic day",
-           1 / 2, "1/2", day_units),
-    Target("the same, skewed backlog", 0.3, "0.3", backlog_units),
+    Target("[dollars of the table](#units), of an item per message and its delete, realistic day",
+           0.78, "0.78", day_cost(Way.ACKNOWLEDGE, 0.0)),
+    Target("the same", 0.64, "0.64", day_cost(Way.ACKNOWLEDGE, 15.0)),
+    Target("the same", 0.60, "0.60", day_cost(Way.ACKNOWLEDGE, 30.0)),
+    Target("the same, clients keep their receipt", 0.70, "0.70", day_cost(Way.KEEP_RECEIPT, 0.0)),
+    Target("the same, clients keep their receipt", 0.52, "0.52", day_cost(Way.KEEP_RECEIPT, 30.0)),
+    Target("write units of the same, skewed backlog", 0.3, "0.3", backlog_units),
     Target("[processor time](#contenders) of the plain script's, each message to another user",
            1 / 2, "1/2", each_cpu),
     Target("the same, skewed backlog", 1 / 6, "1/6 (0.167)", skewed_cpu),

@@ -1,6 +1,6 @@
 """Who gets what, in the order of sending: the loads of the contenders, from a seed. Pure.
 
-The realistic loads are made of `benchmarks.deletion`'s histories, message by message, and *folded*:
+The realistic loads are made of `benchmarks.users`' histories, message by message, and *folded*:
 each span of a user's 90 days is a user of its own, and all spans lie over each other. So a few
 histories give as many users as send that many messages in one span, each of them with the bursts,
 gaps and bodies that `Day` says.
@@ -13,14 +13,12 @@ from typing import NamedTuple
 from zlib import crc32
 
 from benchmarks.capacity_inputs import Machine
-from benchmarks.deletion import DAY_S, ITEM_BYTES, MESSAGE_BYTES, Day, users
+from benchmarks.users import DAY_S, Day, users
 from benchmarks.workloads import ZIPF_EXPONENT, ZIPF_USERS
 
 #: Histories that are made for a folded load at most: each has some thousand messages.
 _HISTORIES_MAX = 10_000
 _SEED = 7
-#: Every message is a bundle of its own: a linger below 0 lets no two share one.
-_BURSTS = Day(linger_s=-1.0)
 
 
 class Sent(NamedTuple):
@@ -69,10 +67,9 @@ def seconds_of_many(records: int, _: int) -> Iterator[Sent]:
 def folded(records: int, span_s: float) -> list[tuple[float, Sent]]:
     """So many messages, by the seconds of a span in which they are sent."""
     found: list[tuple[float, Sent]] = []
-    for user, history in enumerate(users(_BURSTS, _HISTORIES_MAX, _SEED)):
-        for message in history.bundles:
-            part, at_s = divmod(message.written * DAY_S, span_s)
-            body_bytes = message.size - ITEM_BYTES - MESSAGE_BYTES
+    for user, history in enumerate(users(Day(), _HISTORIES_MAX, _SEED)):
+        for at, body_bytes in history.messages:
+            part, at_s = divmod(at * DAY_S, span_s)
             found.append((at_s, Sent(b"user-%05d-%07d" % (user, part), body_bytes)))
         if len(found) >= records:
             break

@@ -1,9 +1,10 @@
-"""What a user pays in DynamoDB units, counted and never timed: a part of `make bench`.
+"""What a user pays for DynamoDB, counted and never timed: a part of `make bench`.
 
-    day        the realistic day by the real pieces, and an item per message beside it
+    day        the realistic day by the real pieces, and each way to read it
+    rivals     an item per message, deleted or left to TTL
     borders    which records one flush has
-    limits     a bundle's limits; the skewed backlog
-    policies   when what was acknowledged is deleted
+    backlog    the skewed backlog, and mailboxes of full bundles
+    table      a table in memory that charges by DynamoDB's rules
     catch_up   a write budget on a table that throttles: the one that needs services
     page       tables and pictures
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import aioboto3
 
 from poste_restante import Mailboxes, StoreUnavailable
-from tests.endpoint.throttling import ACKS, BUNDLES, DELETES, ThrottlingEndpoint
+from tests.endpoint.throttling import ACKS, BUNDLES, ThrottlingEndpoint
 from tests.scene import Scene
 
 PARTITIONS = 4
@@ -30,7 +30,7 @@ PHASE_S_MAX = 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """table_units_per_s: that the table takes. budget_units_per_s: of the worker, in the run with
-    one; what is left is for acknowledgements, of 2 units each. backlog: messages, each to another
+    one; what is left is for acknowledgements, of a unit each. backlog: messages, each to another
     user."""
 
     table_units_per_s: float = 500.0
@@ -42,13 +42,12 @@ class Load:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaughtUp:
     """acks: asked for while the worker caught up. failed: of them, to the gateway that asked.
-    refused_acks, refused_deletes, refused_bundles: by the table, attempt by attempt. seconds: until
+    refused_acks, refused_bundles: by the table, attempt by attempt. seconds: until
     the backlog was written."""
 
     acks: int
     failed: int
     refused_acks: int
-    refused_deletes: int
     refused_bundles: int
     seconds: float
 
@@ -88,8 +87,7 @@ async def catch_up(
             pace.cancel()
     found = CaughtUp(
         acks=acking.asked, failed=acking.failed, refused_acks=endpoint.refused[ACKS],
-        refused_deletes=endpoint.refused[DELETES], refused_bundles=endpoint.refused[BUNDLES],
-        seconds=took_s,
+        refused_bundles=endpoint.refused[BUNDLES], seconds=took_s,
     )  # fmt: skip
     endpoint.limit(None)
     worker.signal(signal.SIGTERM)

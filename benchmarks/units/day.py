@@ -1,40 +1,29 @@
 """The realistic day, by the real pieces: flushed, fetched and acknowledged, every unit counted.
 
-The users are those of `benchmarks.deletion` (its `Day` says how they behave), message by message.
-`borders` says which of their messages one flush has; the worker's Flusher writes them (decoded,
-packed, encoded), and at each return a gateway's Mailboxes fetches all that waits and acknowledges.
-Time is virtual: nothing sleeps, and every figure is a function of the seed.
+The users are those of `benchmarks.users`, message by message. `borders` says which of their
+messages one flush has; the worker's Flusher writes them (decoded, packed, encoded) once, and each
+way of reading is played on what it wrote: at each return a gateway's Mailboxes fetches all that
+waits. Time is virtual: nothing sleeps, and every figure is a function of the seed.
 
-What everybody else writes stands beside it, on the same messages: an item per message (two
-keys, body, expiry), put when it comes and deleted when it was fetched.
+Mailboxes are as full as after a retention period. Of the returns before the counted days the last
+one of each user is played, since it leaves what all of them would leave.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import ceil
 from random import Random
 from statistics import quantiles
 from typing import NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
-from benchmarks.deletion import (
-    COUNTED_FROM,
-    DAY_S,
-    ITEM_BYTES,
-    MESSAGE_BYTES,
-    RETENTION_DAYS,
-    TTL_LAG_DAYS,
-    Day,
-    User,
-    users,
-)
-from benchmarks.units.borders import Cut, Partition, cuts, offsets, ticks_per_s
-from benchmarks.units.table import TABLE, Counted, CountedTable
+from benchmarks.units.borders import Partition, cuts, offsets, ticks_per_s
+from benchmarks.units.table import TABLE, TTL_LAG_S, Counted, CountedTable
+from benchmarks.users import DAY_S, Day, Way, users
 from benchmarks.workloads import TOPIC
 from benchmarks.write_path import NoDeadLetters
-from poste_restante.item import READ_UNIT_BYTES, item_bytes, write_units
+from poste_restante.item import Item
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.table import TableRecord
 from worker.bundles import BundleLimits
@@ -45,9 +34,13 @@ from worker.lives import BatchLimits
 from worker.progress import DynamoDBProgress, Progress
 from worker.writer import DynamoDBWriter
 
+#: The worker's default.
+RETENTION_DAYS = 30.0
+#: Days of a history before the counted ones begin: the longest retention, and TTL's lag.
+COUNTED_FROM_DAY = 45.0
 #: Seconds between two commits, the worker's default: progress is written that often.
 COMMIT_INTERVAL_S = 5.0
-#: 2026-01-01T00:00:00Z, epoch seconds: the histories' day 0.
+#: 2026-01-01T00:00:00Z, epoch seconds: when a history begins.
 BEGIN_S = 1_767_225_600.0
 RECORD = TableRecord(table_id="table-1", topic=TOPIC, partitions=1, epoch=1)
 
@@ -62,32 +55,40 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Users' days, cut to a stretch: what comes before `counted_from_s` fills the mailboxes."""
+    """Users' days. What comes before the counted days fills the mailboxes; what comes behind them
+    tells how long a message of the counted days waits."""
 
     sent: Sequence[Sent]
     returns: Sequence[tuple[float, int]]
     counted_from_s: float
-    users: Sequence[User]
+    counted_until_s: float
+    users: int
+
+    @property
+    def messages(self) -> int:
+        return sum(map(self.counts, (one.at_s for one in self.sent)))
+
+    def counts(self, at_s: float) -> bool:
+        return self.counted_from_s <= at_s < self.counted_until_s
 
 
-def history(day: Day, count: int, *, before_days: float, days: float, seed: int = 1) -> History:
-    """So many users' last days before the counting begins, and counted days."""
-    begin, end = COUNTED_FROM - before_days, COUNTED_FROM + days
-    people = []
-    for user in users(replace(day, linger_s=0.0), count, seed):  # so each message stands alone
-        assert all(bundle.messages == 1 for bundle in user.bundles)
-        bundles = [bundle for bundle in user.bundles if begin <= bundle.written < end]
-        came = [at for at in user.returns if begin <= at < end]
-        people.append(User(user.returns_per_day, bundles, came))
+def history(
+    day: Day, count: int, *, days: float, before_days: float = RETENTION_DAYS + 2, seed: int = 1
+) -> History:
+    """So many users' counted days, and messages of `before_days` before them."""
+    begin = COUNTED_FROM_DAY - before_days
+    people = list(users(day, count, seed))
     sent = sorted(
-        Sent((b.written - begin) * DAY_S, n, b.size - ITEM_BYTES - MESSAGE_BYTES)
+        Sent((at - begin) * DAY_S, n, body)
         for n, user in enumerate(people)
-        for b in user.bundles
+        for at, body in user.messages
+        if begin <= at < COUNTED_FROM_DAY + days
     )
-    returns: list[tuple[float, int]] = []
-    for n, user in enumerate(people):
-        returns += [((at - begin) * DAY_S, n) for at in user.returns]
-    return History(sent, sorted(returns), before_days * DAY_S, people)
+    returns = sorted(
+        ((at - begin) * DAY_S, n) for n, user in enumerate(people) for at in user.returns
+        if at >= begin
+    )  # fmt: skip
+    return History(sent, returns, before_days * DAY_S, (before_days + days) * DAY_S, count)
 
 
 def limited(partition: Partition, sent: Iterable[Sent]) -> Partition:
@@ -102,38 +103,25 @@ def user_key(user: int) -> bytes:
     return b"user-%011d" % user
 
 
-@dataclass(slots=True)
-class Played:
-    """What a day came to. waits_s: from a message's arrival until it was durable."""
-
-    counted: Counted
-    messages: int
-    waits_s: list[float] = field(default_factory=list)
-
-    def per_thousand(self, units: float) -> float:
-        return 1000 * units / self.messages
-
-    def wait_s(self, percent: int) -> float:
-        return quantiles(self.waits_s, n=100, method="inclusive")[percent - 1]
-
-
 class Office:
     """The worker's flush and a gateway's mailboxes, over one counted table."""
 
-    def __init__(self, limits: BundleLimits | None = None) -> None:
-        self.table = CountedTable()
+    def __init__(
+        self, table: CountedTable, *, retention_days: float = RETENTION_DAYS,
+        limits: BundleLimits | None = None, deletes: bool = False,
+    ) -> None:  # fmt: skip
+        self.table = table
         store = Store(self.table)
         self.flusher = Flusher(
-            topic=TOPIC, decoder=CloudEventsDecoder(timedelta(days=RETENTION_DAYS)),
+            topic=TOPIC, decoder=CloudEventsDecoder(timedelta(days=retention_days)),
             limits=limits or BundleLimits(), mailboxes=DynamoDBWriter(store, TABLE),
             dead_letters=NoDeadLetters(), dead_letters_consecutive_max=1_000,
         )  # fmt: skip
         self.progress = DynamoDBProgress(store, TABLE, TOPIC)
-        self.mailboxes = self.gateway()
-
-    def gateway(self) -> Mailboxes:
-        """Another one: what the one before has read ahead, it has not."""
-        return Mailboxes(self.table, table=TABLE, clock=lambda: self.table.now_s)
+        self.mailboxes = Mailboxes(
+            self.table, table=TABLE, clock=lambda: self.table.now_s, delete_acknowledged=deletes
+        )
+        self._receipts: dict[str, str] = {}
 
     async def open(self) -> None:
         await self.table.put_item(TableName=TABLE, Item=RECORD.encode())
@@ -141,13 +129,20 @@ class Office:
     async def flush(self, records: Sequence[ConsumerRecord]) -> None:
         await self.flusher.flush(records, epoch=RECORD.epoch, dead_in_a_row=0)
 
-    async def call_for(self, user: str, limit: int | None = None) -> None:
-        """A user comes back: all that waits, page by page, each acknowledged."""
-        more = True
-        while more:
-            page = await self.mailboxes.fetch(user, limit=limit)
+    async def call_for(self, user: str, *, limit: int | None = None, acks: bool = True) -> None:
+        """A user comes back and gets all that waits, page by page. acks: each is acknowledged;
+        else the user keeps the last receipt for the next time."""
+        kept = None if acks else self._receipts.get(user)
+        page = await self.mailboxes.fetch(user, limit=limit, since=kept)
+        while acks:
             await self.mailboxes.ack(user, page.receipt)
-            more = page.more
+            if not page.more:
+                return
+            page = await self.mailboxes.fetch(user, limit=limit)
+        while page.more:
+            page = await self.mailboxes.fetch(user, limit=limit, after=page.receipt)
+        if page.receipt is not None:
+            self._receipts[user] = page.receipt
 
     async def progress_units(self) -> float:
         """Write units of one progress."""
@@ -158,54 +153,72 @@ class Office:
         return self.table.counted.since(before).progress_units
 
 
-async def play(past: History, partition: Partition, limits: BundleLimits | None = None) -> Played:
-    """The history through one partition, which has other users' records besides."""
-    office = Office(limits)
-    await office.open()
+@dataclass(slots=True)
+class Written:
+    """What the flushes of a history put, and when. waits_s: of the counted messages, from arrival
+    until durable. progress_units: of a message."""
+
+    retention_days: float
+    puts: list[tuple[float, list[Item]]]
+    waits_s: list[float]
+    progress_units: float
+
+    def wait_s(self, percent: int) -> float:
+        return quantiles(self.waits_s, n=100, method="inclusive")[percent - 1]
+
+
+class _Catching(CountedTable):
+    """Keeps aside what is put."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caught: list[Item] = []
+
+    def put(self, item: Item) -> None:
+        self.caught.append(item)
+
+
+async def written(
+    past: History, partition: Partition, *, retention_days: float = RETENTION_DAYS,
+    added_at_s: float | None = None, added_first: bool = False,
+) -> Written:  # fmt: skip
+    """The history through one partition, which has other users' records besides.
+
+    added_at_s: from then on messages are in another partition, whose keys sort first or last.
+    """
+    table = _Catching()
+    office = Office(table, retention_days=retention_days)
     one_progress = await office.progress_units()
-    office.table.counted = Counted()
     partition = limited(partition, past.sent)
-    records = _records(past, partition)
-    played = Played(Counted(), sum(one.at_s >= past.counted_from_s for one in past.sent))
-    before: Counted | None = None
-    for at_s, cut, user in _events(past, partition):
-        if before is None and at_s >= past.counted_from_s:
-            before = replace(office.table.counted)
-        office.table.now_s = BEGIN_S + at_s
-        if cut is not None:
-            await office.flush(records[cut.first : cut.end])
-            played.waits_s += [
-                at_s - past.sent[n].at_s for n in range(cut.first, cut.end)
-                if past.sent[n].at_s >= past.counted_from_s
-            ]  # fmt: skip
-        else:
-            await office.call_for(user_key(user).decode())
-    played.counted = office.table.counted.since(before or Counted())
-    ticks = _progress_per_message(past, partition) * played.messages
-    played.counted.progress_units = one_progress * ticks
-    return played
+    records = list(_records(past, partition, added_at_s, added_first=added_first))
+    found = Written(retention_days, [], [], 0.0)
+    for cut in cuts([one.at_s for one in past.sent], partition, Random(1)):
+        durable_s = cut.at_s + partition.flush_s
+        table.caught.clear()
+        batch = records[cut.first : cut.end]
+        for log in sorted({record.partition for record in batch}):
+            await office.flush([record for record in batch if record.partition == log])
+        found.puts.append((durable_s, list(table.caught)))
+        found.waits_s += [
+            durable_s - past.sent[n].at_s
+            for n in range(cut.first, cut.end) if past.counts(past.sent[n].at_s)
+        ]  # fmt: skip
+    found.progress_units = one_progress * _progress_per_message(past, partition)
+    return found
 
 
-def _records(past: History, partition: Partition) -> list[ConsumerRecord]:
+def _records(
+    past: History, partition: Partition, added_at_s: float | None, *, added_first: bool
+) -> Iterator[ConsumerRecord]:
     places = offsets([one.at_s for one in past.sent], partition)
-    return [
-        ConsumerRecord(
-            topic=TOPIC, partition=0, offset=offset, timestamp=int((BEGIN_S + one.at_s) * 1000),
-            timestamp_type=0, key=user_key(one.user), value=b"x" * one.body_bytes, checksum=None,
-            serialized_key_size=0, serialized_value_size=0, headers=(),
-        )
-        for offset, one in zip(places, past.sent, strict=True)
-    ]  # fmt: skip
-
-
-def _events(past: History, partition: Partition) -> Iterator[tuple[float, Cut | None, int]]:
-    """Flushes that are durable, and users who return, in the order of time."""
-    arrivals = [one.at_s for one in past.sent]
-    found: list[tuple[float, Cut | None, int]] = [
-        (cut.at_s + partition.flush_s, cut, -1) for cut in cuts(arrivals, partition, Random(1))
-    ]
-    found += [(at_s, None, user) for at_s, user in past.returns]
-    return iter(sorted(found, key=lambda event: event[0]))
+    for offset, one in zip(places, past.sent, strict=True):
+        added = added_at_s is not None and one.at_s >= added_at_s
+        yield ConsumerRecord(
+            topic=TOPIC, partition=int(added != added_first), offset=offset,
+            timestamp=int((BEGIN_S + one.at_s) * 1000), timestamp_type=0, key=user_key(one.user),
+            value=b"x" * one.body_bytes, checksum=None, serialized_key_size=0,
+            serialized_value_size=0, headers=(),
+        )  # fmt: skip
 
 
 def _progress_per_message(past: History, partition: Partition) -> float:
@@ -218,43 +231,59 @@ def _progress_per_message(past: History, partition: Partition) -> float:
     return ticks_per_s(partition, COMMIT_INTERVAL_S) / partition.per_s
 
 
-def item_per_message(past: History) -> Played:
-    """What the usual table pays for the same messages: a put, and a delete once it was fetched."""
-    played = Played(Counted(), sum(one.at_s >= past.counted_from_s for one in past.sent))
-    counted = played.counted
-    waiting: list[list[tuple[float, int]]] = [[] for _ in past.users]
-    coming = iter(past.sent)
-    one = next(coming, None)
+@dataclass(slots=True)
+class Played:
+    """What the counted days came to."""
+
+    counted: Counted
+    messages: int
+    returns: int
+
+
+async def play(past: History, flushed: Written, way: Way = Way.ACKNOWLEDGE) -> Played:
+    """The users come back, each in this way."""
+    table = CountedTable()
+    table.charges_storage = False
+    office = Office(table, deletes=way is Way.DELETE)
+    await office.open()
+    at_begin = at_end = Counted()
+    for at_s, items, user in _events(past, flushed, way):
+        table.now_s = BEGIN_S + at_s
+        if items is None and user is None:  # the counted days begin, or end
+            at_begin, at_end = at_end, replace(table.counted)
+            table.charges_storage = at_s < past.counted_until_s
+        elif items is not None:
+            for item in items:
+                table.put(item)
+        else:
+            assert user is not None
+            name = user_key(user).decode()
+            await office.call_for(name, acks=way is not Way.KEEP_RECEIPT)
+            while way is Way.DELETE and at_s < past.counted_from_s:
+                if not await office.mailboxes.tidy(name):  # what earlier returns would have deleted
+                    break
+    counted = at_end.since(at_begin)
+    counted.stored_byte_s = table.counted.stored_byte_s - at_begin.stored_byte_s
+    messages = past.messages
+    counted.progress_units = flushed.progress_units * messages
+    return Played(counted, messages, sum(past.counts(at_s) for at_s, _ in past.returns))
+
+
+def _events(
+    past: History, flushed: Written, way: Way
+) -> list[tuple[float, list[Item] | None, int | None]]:
+    """Bundles that are durable, users who return, and the two ends of the counted days."""
+    last: dict[int, float] = {}
+    found: list[tuple[float, list[Item] | None, int | None]] = []
+    until_s = past.counted_until_s
+    if way is Way.DELETE:  # how long the last ones are stored is seen only then
+        until_s += flushed.retention_days * DAY_S + TTL_LAG_S
     for at_s, user in past.returns:
-        while one is not None and one.at_s <= at_s:
-            size = item_bytes(lean_item(one))
-            waiting[one.user].append((one.at_s, size))
-            if one.at_s >= past.counted_from_s:
-                counted.bundles += 1
-                counted.bundle_units += write_units(size)
-            one = next(coming, None)
-        there = [
-            (since, size) for since, size in waiting[user]
-            if at_s - since < (RETENTION_DAYS + TTL_LAG_DAYS) * DAY_S
-        ]  # fmt: skip
-        waiting[user] = []
-        if at_s >= past.counted_from_s:
-            read = sum(size for _, size in there)
-            counted.queries += 1
-            counted.read_bytes += read
-            counted.read_units += max(1, ceil(read / READ_UNIT_BYTES))
-            counted.delete_units += sum(write_units(size) for _, size in there)
-    while one is not None:  # nobody has returned since
-        if one.at_s >= past.counted_from_s:
-            counted.bundles += 1
-            counted.bundle_units += write_units(item_bytes(lean_item(one)))
-        one = next(coming, None)
-    return played
-
-
-def lean_item(one: Sent) -> dict[str, dict[str, object]]:
-    """The usual item: two keys, body, expiry; no id, no time."""
-    return {
-        "user_id": {"S": user_key(one.user).decode()}, "sort": {"S": "0" * 20},
-        "body": {"B": b"x" * one.body_bytes}, "expires_at": {"N": "1769860800"},
-    }  # fmt: skip
+        if at_s < past.counted_from_s:
+            last[user] = at_s
+        elif at_s < until_s:
+            found.append((at_s, None, user))
+    found += [(at_s, None, user) for user, at_s in last.items()]
+    found += [(at_s, items, None) for at_s, items in flushed.puts]
+    found += [(past.counted_from_s, None, None), (past.counted_until_s, None, None)]
+    return sorted(found, key=lambda event: event[0])

@@ -1,15 +1,17 @@
 """The part's tables and pictures, from its figures. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.made import markdown, number, seconds, size
 from benchmarks.picture import Bars, Series, bars, linear_axis, plot
 from benchmarks.report import Found
+from benchmarks.units.day import RETENTION_DAYS
+from benchmarks.units.rivals import Rival
+from benchmarks.users import Way
 
-#: The median body of the realistic day, as `benchmarks.deletion.Day` has it.
+#: The median body of the realistic day, as `benchmarks.users.Day` has it.
 BODY = 300
-#: Seconds of wait up to which the picture goes: beyond, the curve is flat.
-_DRAWN_S_MAX = 65.0
 
 
 def _ratio(value: float) -> str:
@@ -20,124 +22,165 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _dollars(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def rival_row(found: Found, body: int = BODY, retention: float = RETENTION_DAYS) -> Any:
+    """What an item per message costs there, by the name of the `Rival`."""
+    (row,) = (r for r in found["rivals"] if (r["body"], r["retention_days"]) == (body, retention))
+    return row
+
+
+def day_rows(
+    found: Found, body: int = BODY, retention: float = RETENTION_DAYS
+) -> list[dict[str, Any]]:
+    """The day with each linger."""
+    return [r for r in found["day"] if (r["body"], r["retention_days"]) == (body, retention)]
+
+
+def ratio(found: Found, row: Mapping[str, Any], name: str) -> float:
+    """Dollars of a way, or of a rival, against an item per message that is deleted."""
+    usual = rival_row(found, row["body"], row["retention_days"])[Rival.DELETE.name]["all"]
+    return float(row[name]["all"] / usual)
+
+
 def linger(found: Found) -> str:
     """The day with each linger: what is paid, and when a message is there."""
-    rows = [one for one in found["linger"] if one["body"] == BODY]
-    lines = [
-        [
-            f"{one['linger_s']:g}", f"{1000 / one['bundles']:.2f}", _whole(one["bundle_units"]),
-            _whole(one["ack_units"]), _whole(one["delete_units"]), number(one["progress_units"]),
-            f"**{_whole(one['write_units'])}**", _whole(one["read_units"]),
-            f"**{_ratio(one['ratio'])}**", seconds(one["wait_s_p50"]), seconds(one["wait_s_p99"]),
-        ]
-        for one in rows
-    ]  # fmt: skip
-    rival = ["an item per message", "1", "", "", "", "", _whole(rows[0]["rival_write_units"]),
-             _whole(rows[0]["rival_read_units"]), "1", "", ""]  # fmt: skip
-    header = ["linger, s", "messages in a bundle", "write units: bundles", "acknowledgements",
-              "deletes", "progress", "all", "read units", "ratio", "wait p50",
-              "wait p99"]  # fmt: skip
-    return markdown(header, [*lines, rival])
+    lines = []
+    for row in day_rows(found):
+        one = row[Way.ACKNOWLEDGE.name]
+        lines.append([
+            f"{row['linger_s']:g}", f"{1000 / one['bundles']:.2f}", _whole(one["write_units"]),
+            _whole(one["read_units"]), *_parts(one),
+            *(f"**{_ratio(ratio(found, row, way.name))}**" for way in Way),
+            seconds(row["wait_s_p50"]), seconds(row["wait_s_p99"]),
+        ])  # fmt: skip
+    usual = rival_row(found)
+    for rival in Rival:
+        one = usual[rival.name]
+        lines.append([
+            str(rival), "", _whole(one["write_units"]), _whole(one["read_units"]), *_parts(one),
+            f"**{_ratio(ratio(found, usual, rival.name))}**", "", "", "", "",
+        ])  # fmt: skip
+    header = ["linger, s", "messages in a bundle", "write units", "read units", "$: writing",
+              "reading", "storing", "all", "ratio", "clients keep their receipt",
+              "`delete_acknowledged`", "wait p50", "wait p99"]  # fmt: skip
+    return markdown(header, lines)
+
+
+def _parts(one: Mapping[str, float]) -> list[str]:
+    return [_dollars(one[part]) for part in ("write", "read", "store", "all")]
+
+
+def _compared(found: Found, cases: Sequence[tuple[str, int, float]]) -> str:
+    """Ratios of each case: each way with each linger that all cases have, and the rivals."""
+    common = set.intersection(*(
+        {row["linger_s"] for row in day_rows(found, body, days)} for _, body, days in cases
+    ))  # fmt: skip
+    lines = []
+    for name, body, days in cases:
+        rows = [r for r in day_rows(found, body, days) if r["linger_s"] in common]
+        usual = rival_row(found, body, days)
+        lines.append([
+            name, *(_ratio(ratio(found, row, way.name)) for way in Way for row in rows),
+            *(_ratio(ratio(found, usual, r.name)) for r in (Rival.CURSOR, Rival.CLIENT_CURSOR)),
+            _dollars(usual[Rival.DELETE.name]["all"]),
+        ])  # fmt: skip
+    said = {Way.ACKNOWLEDGE: "", Way.KEEP_RECEIPT: "receipt kept, ", Way.DELETE: "deleted, "}
+    header = ["", *(f"{said[way]}linger {at:g} s" for way in Way for at in sorted(common)),
+              "item per message to TTL, cursor", "its client keeps the cursor",
+              "item per message, deleted: $"]  # fmt: skip
+    return markdown(header, lines)
 
 
 def bodies(found: Found) -> str:
-    """The ratio by body and linger, and of the backlog."""
-    lingers = sorted({one["linger_s"] for one in found["linger"]})
-    ratios = {(one["body"], one["linger_s"]): one["ratio"] for one in found["linger"]}
+    """The ratio by body."""
+    sizes = sorted({row["body"] for row in found["day"]})
+    return _compared(found, [(f"bodies of {size(n)}", n, RETENTION_DAYS) for n in sizes])
+
+
+def retention(found: Found) -> str:
+    """The ratio by retention."""
+    days = sorted({row["retention_days"] for row in found["day"] if row["body"] == BODY})
+    return _compared(found, [(f"{n:g} days", BODY, n) for n in days])
+
+
+def backlog(found: Found) -> str:
+    """Of the skewed backlog."""
     rows = [
-        [size(one["body"]), *(_ratio(ratios[one["body"], at]) for at in lingers),
-         _ratio(one["ratio"]), _whole(one["write_units"]), f"{1000 / one['bundles']:.1f}"]
+        [size(one["body"]), f"{1000 / one['bundles']:.1f}", _whole(one["write_units"]),
+         _whole(one["rival_write_units"]), _ratio(one["ratio"])]
         for one in found["backlog"]
     ]  # fmt: skip
-    # Files of before have no progress of the backlog.
-    progress = all("progress_units" in one for one in found["backlog"])
-    units = "its write units" if progress else "its write units, without progress"
-    header = ["body", *(f"day, linger {at:g} s" for at in lingers), "skewed backlog", units,
-              "its messages in a bundle"]  # fmt: skip
+    header = ["body", "messages in a bundle", "write units", "an item per message, deleted",
+              "ratio"]  # fmt: skip
     return markdown(header, rows)
 
 
 def seeds(found: Found) -> str:
     """The ratio of other users who behave alike."""
-    if "seeds" not in found:
-        return "Not measured yet.\n"
-    rows = found["seeds"]
-    lingers = sorted({one["linger_s"] for one in rows})
-    lines = []
-    for seed in sorted({one["seed"] for one in rows}):
-        own = {one["linger_s"]: one for one in rows if one["seed"] == seed}
-        lines.append([
-            f"{seed}", f"{found['users']}", f"{own[lingers[0]]['messages']:,}",
-            *(_ratio(own[at]["ratio"]) for at in lingers),
-            *(f"{1000 / own[at]['bundles']:.2f}" for at in lingers),
-        ])  # fmt: skip
-    header = ["seed", "users", "messages", *(f"ratio, linger {at:g} s" for at in lingers),
-              *(f"messages in a bundle, linger {at:g} s" for at in lingers)]  # fmt: skip
-    return markdown(header, lines)
+    lingers = sorted(
+        float(name.rpartition("_")[2]) for name in found["seeds"][0] if name.startswith("ACK")
+    )
+    names = [f"{way.name}_{at:g}" for way in (Way.ACKNOWLEDGE, Way.KEEP_RECEIPT) for at in lingers]
+    rows = [
+        [f"{one['seed']}", f"{found['users']}", f"{one['messages']:,}",
+         *(_ratio(one[name]) for name in names), _ratio(one["CURSOR"])]
+        for one in found["seeds"]
+    ]  # fmt: skip
+    header = ["seed", "users", "messages", *(f"linger {at:g} s" for at in lingers),
+              *(f"receipt kept, linger {at:g} s" for at in lingers),
+              "item per message to TTL, cursor"]  # fmt: skip
+    return markdown(header, rows)
 
 
 def scale(found: Found) -> str:
     """The ratio by how busy a partition is."""
     rows = []
     for per_s in sorted({one["per_s"] for one in found["scale"]}):
-        prompt, lingering, larger = (one for one in found["scale"] if one["per_s"] == per_s)
+        prompt, lingering = (one for one in found["scale"] if one["per_s"] == per_s)
         rows.append([
             f"{per_s:,g}", number(prompt["progress_units"]), _ratio(prompt["ratio"]),
             seconds(5000 / per_s), f"{1000 / lingering['bundles']:.2f}",
-            number(lingering["progress_units"]),
-            _ratio(lingering["ratio"]), _ratio(larger["ratio"]),
+            _ratio(lingering["ratio"]),
         ])  # fmt: skip
-    header = ["records a second", "linger 0: progress", "ratio", "5,000 records come in",
-              "linger 30 s: messages in a bundle", "progress", "ratio",
-              "ratio with batches of 10,000"]  # fmt: skip
+    header = ["records a second", "linger 0: progress, write units", "ratio",
+              "5,000 records come in", "linger 30 s: messages in a bundle", "ratio"]  # fmt: skip
     return markdown(header, rows)
 
 
-def bursts(found: Found) -> str:
+def first_items(found: Found) -> str:
+    """What each number of first items costs, on three loads."""
     rows = [
-        [f"{one['burst_messages']:g}", f"{one['burst_gap_s']:g}", f"{1000 / one['bundles']:.2f}",
-         _whole(one["write_units"]), _whole(one["rival_write_units"]), _ratio(one["ratio"])]
-        for one in found["bursts"]
+        [f"{one['items']}", *_reads(one["day"]), *_reads(one["deleting"])[:3],
+         *_reads(one["large"]),
+         f"{one['full']['queries']:g}", _whole(one["full"]["read_units"]),
+         size(one["full"]["again_bytes"])]
+        for one in found["first_items"]
     ]  # fmt: skip
-    header = ["messages of a burst", "seconds between them", "messages in a bundle", "write units",
-              "an item per message", "ratio"]  # fmt: skip
+    header = ["items", "day: ratio", "read units", "Queries a return", "read again a return",
+              "`delete_acknowledged`: ratio", "read units", "Queries a return",
+              "bodies of 10 KB: ratio", "read units", "Queries a return", "read again a return",
+              "full bundles: Queries", "read units", "read again"]  # fmt: skip
     return markdown(header, rows)
 
 
-def limits(found: Found) -> str:
-    """What each pair of limits costs."""
-    rows = []
-    for one in found["limits"]:
-        skewed, hot = one["skewed"], one["hot"]
-        rows.append([
-            f"{one['messages_max']:,} / {one['kib_max']} KiB",
-            _whole(one["day_write_units"]), _whole(skewed["write_units"]),
-            _whole(hot["write_units"]), _whole(hot["small_page_read_units"]),
-            _whole(hot["read_units"]), _whole(hot["apart_read_units"]),
-            _whole(skewed["apart_read_units"]), size(hot["first_page_bytes"]),
-            size(skewed["wave_bytes"]),
-        ])  # fmt: skip
-    header = ["messages / bytes", "day: write units", "skewed: write", "hot user: write",
-              "hot user: read units, pages of 20", "of 100", "of 100, each by another process",
-              "skewed: the same", "first page of 20 reads", "largest wave"]  # fmt: skip
-    return markdown(header, rows)
-
-
-def policies(found: Found) -> str:
-    """Of both days: what each policy costs, in write units by list price."""
-    days = found["policies"]
-    realistic, light = days["realistic day"], days["light day"]
-    once, once_light = (day["delete at once"]["all"] for day in (realistic, light))
+def leftover_items(found: Found) -> str:
+    """What each number of items costs where a second log may begin with leftovers."""
     rows = [
-        [name, _whole(one["written"]), _whole(one["ack"]), _whole(one["delete"]),
-         _whole(one["read"]), _whole(one["stored"]), _whole(one["all"]),
-         f"{one['all'] / once - 1:+.1%}", f"{light[name]['all'] / once_light - 1:+.1%}",
-         number(one["again_kb"])]
-        for name, one in realistic.items()
+        [f"{one['items']}", *_reads(one["last"]), *_reads(one["first"])]
+        for one in found["leftover_items"]
     ]  # fmt: skip
-    header = ["policy", "write", "acknowledge", "delete", "read", "store", "all",
-              "against at once", "light day", "KB a fetch reads again"]  # fmt: skip
+    header = ["items", "new partition sorts last: ratio", "read units", "Queries a return",
+              "read again a return", "it sorts first: ratio", "read units", "Queries a return",
+              "read again a return"]  # fmt: skip
     return markdown(header, rows)
+
+
+def _reads(one: Mapping[str, float]) -> list[str]:
+    return [f"{one['ratio']:.3f}", _whole(one["read_units"]), f"{one['queries_per_return']:.2f}",
+            size(one["again_bytes_per_return"])]  # fmt: skip
 
 
 def catch_up(found: Found) -> str:
@@ -146,51 +189,54 @@ def catch_up(found: Found) -> str:
     for run, budget in (("without", "none"), ("with", f"{load['budget_units_per_s']:g}")):
         one = found["catch_up"][run]
         rows.append([
-            budget, _whole(one["acks"]), _whole(one["refused_acks"]),
-            _whole(one["refused_deletes"]), _whole(one["failed"]), _whole(one["refused_bundles"]),
-            seconds(one["seconds"]),
+            budget, _whole(one["acks"]), _whole(one["refused_acks"]), _whole(one["failed"]),
+            _whole(one["refused_bundles"]), seconds(one["seconds"]),
         ])  # fmt: skip
     header = ["budget, units a second", "acknowledgements asked", "cursors refused",
-              "deletes refused", "acknowledgements failed", "bundles refused",
-              "caught up after"]  # fmt: skip
+              "acknowledgements failed", "bundles refused", "caught up after"]  # fmt: skip
     return markdown(header, rows)
 
 
 def linger_picture(found: Found) -> str:
-    """Units against freshness, a line per body."""
-    series = []
-    for body in sorted({one["body"] for one in found["linger"]}):
-        points = [(one["wait_s_p99"], one["ratio"]) for one in found["linger"]
-                  if one["body"] == body and one["wait_s_p99"] <= _DRAWN_S_MAX]  # fmt: skip
-        series.append(Series(f"bodies of {size(body)}", points))
+    """Cost against freshness, a line per way, and what needs no linger."""
+    rows, usual = day_rows(found), rival_row(found)
+    series = [
+        Series(str(way), [(row["wait_s_p99"], ratio(found, row, way.name)) for row in rows])
+        for way in Way
+    ]
+    ends = rows[0]["wait_s_p99"], rows[-1]["wait_s_p99"]
+    behind = ratio(found, usual, Rival.CURSOR.name)
+    series.append(Series("item per message to TTL", [(at, behind) for at in ends]))
     return plot(
-        "A linger saves write units, for freshness", "p99 of a message's wait, seconds",
-        "write units, against an item per message", series,
+        "What a linger saves", "p99 of a message's wait, seconds",
+        "dollars of the table, against an item per message and its delete", series,
         x_axis=linear_axis, y_axis=linear_axis,
     )  # fmt: skip
 
 
-def units_picture(found: Found) -> str:
-    """Where the units of the day go."""
-    rows = [one for one in found["linger"] if one["body"] == BODY]
-    groups = [f"{one['linger_s']:g} s" for one in rows]
-    parts = [("bundles", "bundle_units"), ("deletes", "delete_units"),
-             ("acknowledgements", "ack_units"), ("progress", "progress_units")]  # fmt: skip
-    series = [Bars(name, [one[key] for one in rows]) for name, key in parts]
-    return bars("Write units of the realistic day, by linger", "per 1,000 messages", groups, series)
+def cost_picture(found: Found) -> str:
+    """Where the dollars of the day go."""
+    groups = [(f"{row['linger_s']:g} s", row[Way.ACKNOWLEDGE.name]) for row in day_rows(found)]
+    usual = rival_row(found)
+    groups += [("deleted", usual[Rival.DELETE.name]), ("to TTL", usual[Rival.CURSOR.name])]
+    parts = [("writing", "write"), ("reading", "read"), ("storing", "store")]
+    series = [Bars(name, [one[key] for _, one in groups]) for name, key in parts]
+    return bars("Dollars of the realistic day, by linger, and of an item per message",
+                "per million messages", [name for name, _ in groups], series)  # fmt: skip
 
 
 TABLES: Mapping[str, Callable[[Found], str]] = {
     "units_linger": linger,
     "units_bodies": bodies,
+    "units_retention": retention,
+    "units_backlog": backlog,
     "units_seeds": seeds,
     "units_scale": scale,
-    "units_bursts": bursts,
-    "units_limits": limits,
-    "units_policies": policies,
+    "units_first_items": first_items,
+    "units_leftover_items": leftover_items,
     "units_catch_up": catch_up,
 }
 PICTURES: Mapping[str, Callable[[Found], str]] = {
     "units_linger.svg": linger_picture,
-    "units_day.svg": units_picture,
+    "units_day.svg": cost_picture,
 }

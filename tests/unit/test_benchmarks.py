@@ -10,10 +10,15 @@ import pytest
 
 from benchmarks import machine, report, targets
 from benchmarks.__main__ import ACROSS, PARTS, SOFTWARE, run
+from benchmarks.capacity import bundle_bytes, lean_item_bytes
+from benchmarks.capacity_inputs import Load
 from benchmarks.contenders.page import varied
 from benchmarks.report import Found
 from benchmarks.targets import Figure, Target
+from benchmarks.units import page as units_page
 from benchmarks.units.measuring import Size
+from benchmarks.users import Way
+from poste_restante.scan import FIRST_ITEMS, LEFTOVER_ITEMS
 from tests.services import KAFKA_ADDRESS
 from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
 
@@ -103,27 +108,60 @@ def test_whether_a_target_is_met_is_said_by_its_table() -> None:
 def test_what_the_prose_says_of_units_is_borne_by_the_json() -> None:
     """Figures that are the same on every machine."""
     found, text = report.read("units")["found"], " ".join(report.PAGE.read_text().split())
-    day = {one["linger_s"]: one for one in found["linger"] if one["body"] == 300}
-    limits = {(one["messages_max"], one["kib_max"]): one for one in found["limits"]}
-    hot = {limit: one["hot"]["write_units"] for limit, one in limits.items()}
-    bursts = {(one["burst_messages"], one["burst_gap_s"]): one for one in found["bursts"]}
-    policies = {name: one["all"] for name, one in found["policies"]["realistic day"].items()}
-    once = policies.pop("delete at once")
+    day = {row["linger_s"]: row for row in units_page.day_rows(found)}
+    rivals = units_page.rival_row(found)
+    cost = {at: units_page.ratio(found, row, "ACKNOWLEDGE") for at, row in day.items()}
+    behind = units_page.ratio(found, rivals, "CURSOR")
 
-    assert f"{Size().users} users of `benchmarks/deletion.py`" in text
-    assert "At linger 0 a mailbox costs more than an item per message" in text
-    assert day[0.0]["ratio"] > 1
+    assert f"{Size().users} users of `benchmarks/users.py`" in text
+    assert "a fifth cheaper than an item per message and its delete" in text
+    assert 0.77 < cost[0.0] < 0.83
+    assert "slightly dearer than its leaner rival to TTL" in text
+    assert behind < cost[0.0] < behind + 0.04
+    assert "From a linger of 5 s on, bundles are the cheaper ones" in text
+    assert cost[1.0] > behind > cost[5.0]
+    extra = {part: day[0.0]["ACKNOWLEDGE"][part] - rivals["CURSOR"][part]
+             for part in ("write", "read", "store", "all")}  # fmt: skip
+    more = lean_extra_bytes()
+    assert f"{more} bytes, which cost {cost[0.0] - behind:.2f} of the ratio, three fifths" in text
+    assert 0.55 < extra["store"] / extra["all"] < 0.65
+    assert "0.25 s merges next to nothing here" in text
+    assert cost[0.0] - cost[0.25] < 0.02
     assert "is still cut into almost two bundles" in text
-    assert 1.5 < 3 * day[30.0]["bundles"] / 1000 < 2
-    assert "about six of them in a bundle" in text
-    assert bursts[12, 3.0]["ratio"] > 0.5 > bursts[12, 1.0]["ratio"]
-    assert 1000 / bursts[12, 3.0]["bundles"] < 6 < 1000 / bursts[12, 1.0]["bundles"]
-    assert "Above them writing gains about 1 %" in text
-    assert 0.985 < hot[100, 350] / hot[100, 64] < 0.995
-    assert "30 messages would cost up to 2 % more to write" in text
-    assert 1.01 < hot[30, 64] / hot[100, 64] < 1.02
-    assert "Nothing that keeps a reconnect one Query saves 5 % on the realistic day" in text
-    assert policies.pop("two reads, all to TTL") < 0.95 * once < min(policies.values())
+    assert 1.5 < 3 * day[30.0]["ACKNOWLEDGE"]["bundles"] / 1000 < 2
+    assert "15 s, which brings two thirds of all that a linger can" in text
+    assert 0.6 < (cost[0.0] - cost[15.0]) / (cost[0.0] - cost[60.0]) < 0.73
+    weeks = {
+        days: units_page.ratio(found, units_page.day_rows(found, 300, days)[0], "ACKNOWLEDGE")
+        for days in (7.0, 14.0, 30.0)
+    }
+    assert f"saves {weeks[30] - weeks[7]:.2f} of the ratio, a fortnight " in text
+    assert f"a fortnight {weeks[30] - weeks[14]:.2f}, and takes" in text
+    deletes = units_page.ratio(found, day[0.0], "DELETE")
+    assert f"which would be {deletes - cost[0.0]:.2f} of the ratio at linger 0" in text
+    assert f"costs ${day[0.0]['ACKNOWLEDGE']['store']:.2f} of storage" in text
+
+    readme = " ".join((report.HERE.parent / "README.md").read_text().split())
+    assert "about a fifth less than an item per message and its delete" in readme
+    assert "and a third less where messages may wait 15 s" in readme
+    assert 0.62 < cost[15.0] < 0.68
+    assert "behind a cursor costs slightly less until messages of a burst meet" in readme
+
+
+def lean_extra_bytes() -> int:
+    """What our item of one message says more."""
+    return bundle_bytes(Load(), 1) - lean_item_bytes(Load())
+
+
+def test_the_first_query_asks_for_as_many_items_as_cost_least() -> None:
+    """On the day and on large bundles (G7)."""
+    rows = report.read("units")["found"]["first_items"]
+    for load in ("day", "large"):
+        assert min(rows, key=lambda row: row[load]["ratio"])["items"] == FIRST_ITEMS
+    assert min(rows, key=lambda row: row["full"]["read_units"])["items"] == FIRST_ITEMS
+    others = report.read("units")["found"]["leftover_items"]
+    best = min(others, key=lambda row: row["last"]["ratio"] + row["first"]["ratio"])
+    assert best["items"] == LEFTOVER_ITEMS
 
 
 def test_the_worker_takes_more_than_twice_the_plain_scripts_memory() -> None:
@@ -259,21 +297,25 @@ def test_the_targets_look_at_every_figure_that_they_are_set_for() -> None:
     where = [[one.where for one in target.figures(found)] for target in targets.TARGETS]
 
     bodies = [f"bodies of {size}" for size in ("100 bytes", "300 bytes", "1 KB", "10 KB")]
-    assert where[0] == where[1] == bodies
-    assert set(where[2]) == {
+    assert where[:5] == [[f"linger {at} s"] for at in (0, 15, 30, 0, 30)]
+    assert where[5] == bodies
+    assert set(where[6]) == {
         "the base", "bodies of 100 bytes", "bodies of 10 KB", "1 partition", "32 partitions",
         "2 processes", "DynamoDB Local", "1,000,000 records", "the write path",
     }  # fmt: skip
-    assert where[3] == ["Zipf", "one hot user", "the write path"]
-    assert where[4][:2] == ["the endpoint", "the endpoint, chatty"]
+    assert where[7] == ["Zipf", "one hot user", "the write path"]
+    assert where[8][:2] == ["the endpoint", "the endpoint, chatty"]
 
 
-def test_a_target_of_units_is_compared_with_the_best_linger() -> None:
-    """What it is without one stands beside it."""
+def test_a_target_of_cost_is_compared_with_its_own_linger() -> None:
+    """And its own way to read (G7)."""
     rows = [
-        {"body": 300, "linger_s": linger_s, "ratio": ratio}
-        for linger_s, ratio in ((0.0, 1.1), (30.0, 0.4), (60.0, 0.6))
-    ]
-    (found,) = targets.day_units({"units": {"linger": rows}})
+        {"body": 300, "retention_days": 30.0, "linger_s": at, "ACKNOWLEDGE": {"all": cost},
+         "KEEP_RECEIPT": {"all": cost / 2}}
+        for at, cost in ((0.0, 0.9), (15.0, 0.4))
+    ]  # fmt: skip
+    rivals = [{"body": 300, "retention_days": 30.0, "DELETE": {"all": 2.0}}]
+    found = {"units": {"day": rows, "rivals": rivals}}
 
-    assert found == Figure("bodies of 300 bytes", 0.4, "linger 30 s; at 0 s 1.10")
+    assert list(targets.day_cost(Way.ACKNOWLEDGE, 15.0)(found)) == [Figure("linger 15 s", 0.2)]
+    assert list(targets.day_cost(Way.KEEP_RECEIPT, 0.0)(found)) == [Figure("linger 0 s", 0.225)]

@@ -18,9 +18,9 @@ from benchmarks.contenders.part import RESIDENT_MB_MAX, insist_on_bounded, least
 from benchmarks.contenders.running import Run, judge, row
 from benchmarks.contenders.scenarios import BASE, FETCHERS, START, WRITERS, full, small
 from benchmarks.contenders.stores import Written
-from benchmarks.deletion import DAY_S, Day
 from benchmarks.instant import Counting, listen
 from benchmarks.plain import position
+from benchmarks.users import DAY_S, Day
 from poste_restante.item import encode_bundle
 from tests.records import message
 

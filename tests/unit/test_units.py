@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
-from benchmarks.deletion import Cost, Day, at_once, play
-from benchmarks.units import day as days
+from benchmarks.units import page
+from benchmarks.units.backlog import drained
 from benchmarks.units.borders import Cut, Partition, cuts, offsets, ticks_per_s
-from benchmarks.units.day import History, history, item_per_message
-from benchmarks.units.limits import drained
-from benchmarks.units.measuring import Size, lean_bytes, seeds
-from benchmarks.units.page import TABLES
-from benchmarks.units.policies import bundled
-from benchmarks.units.table import CountedTable
+from benchmarks.units.day import History, Played, history, play, written
+from benchmarks.units.measuring import Size, costs, lean_bytes, seeds
+from benchmarks.units.rivals import Rival, lean_item, play_rival
+from benchmarks.units.table import TTL_LAG_S, Counted, CountedTable
+from benchmarks.users import DAY_S, Day, Way, users
 from benchmarks.workloads import one_hot_user
-from poste_restante.item import item_bytes
+from poste_restante.item import Item, item_bytes
+from poste_restante.memory import InMemoryTable
 from tests.records import MadeRecord
-from worker.bundles import BundleLimits
 from worker.lives import Assignment, BatchLimits
 from worker.progress import Progress
 
@@ -118,81 +118,159 @@ def past() -> History:
     return history(Day(), 6, before_days=2, days=1.5)
 
 
-def simulated(past: History, partition: Partition) -> Cost:
-    return play(bundled(past, partition), at_once)
+@pytest.fixture(scope="module")
+def prompt(past: History) -> dict[Way, Played]:
+    """Without a linger, read in each way."""
+    flushed = asyncio.run(written(past, Partition(per_s=100.0)))
+    return {way: asyncio.run(play(past, flushed, way)) for way in Way}
 
 
-@pytest.mark.parametrize("linger_s", [0.0, 30.0])
-async def test_the_simulation_of_deleting_at_once_is_what_the_real_pieces_cost(
-    past: History, linger_s: float
-) -> None:
-    """Worker's flush, gateway's fetch and ack, unit by unit, within 3 % (G7)."""
-    partition = Partition(per_s=100.0, linger_s=linger_s)
-    played = await days.play(past, partition)
-    cost, counted = simulated(past, partition), played.counted
-
-    assert cost.messages == played.messages > 50
-    assert cost.acks == counted.ack_units
-    assert cost.fetches == counted.queries
-    assert cost.writes == pytest.approx(counted.bundle_units, rel=0.03)
-    assert cost.deletes == pytest.approx(counted.delete_units, rel=0.03)
-    assert cost.reads == pytest.approx(counted.read_units, rel=0.03)
+def test_a_history_is_its_seeds() -> None:
+    """The figures can be had again (G8)."""
+    assert list(users(Day(), 3)) == list(users(Day(), 3))
+    assert list(users(Day(), 3, seed=2)) != list(users(Day(), 3))
 
 
-async def test_bundles_save_and_freshness_pays(past: History) -> None:
-    """A linger lowers every sum but reads' rounding, and never holds a message longer (G8)."""
-    prompt = await days.play(past, Partition(per_s=100.0))
-    lingering = await days.play(past, Partition(per_s=100.0, linger_s=60.0))
-    one_each = await days.play(past, Partition(per_s=100.0, linger_s=60.0), BundleLimits(1))
+def test_each_way_pays_for_what_it_does_and_for_nothing_else(prompt: dict[Way, Played]) -> None:
+    """Bundles alike; an acknowledgement of one unit; deletes of what was written (G7)."""
+    acks, keeps, deletes = (prompt[way].counted for way in Way)
 
-    assert lingering.counted.write_units < 0.8 * prompt.counted.write_units
-    assert prompt.wait_s(99) < 0.05
+    assert acks.bundle_units == keeps.bundle_units == deletes.bundle_units > 50
+    assert keeps.ack_units == 0 < acks.ack_units == deletes.ack_units
+    assert acks.delete_units == keeps.delete_units == 0
+    assert deletes.delete_units == pytest.approx(deletes.bundle_units, rel=0.35)
+    # Two Queries a reconnect while leftovers stand in front; deleted ones do not.
+    for way in (Way.ACKNOWLEDGE, Way.KEEP_RECEIPT):
+        assert 1.8 < prompt[way].counted.queries / prompt[way].returns < 2.1
+    assert acks.again_bytes > 0
+    assert acks.stored_byte_s == keeps.stored_byte_s > 3 * deletes.stored_byte_s
+
+
+def test_what_is_left_to_ttl_is_stored_until_then(past: History, prompt: dict[Way, Played]) -> None:
+    """Each bundle of the counted days, with its index: retention, and TTL's lag (G8)."""
+    counted = [one for one in past.sent if past.counts(one.at_s)]
+    size = sum(one.body_bytes for one in counted) / len(counted) + 143 + 100
+
+    stored = prompt[Way.ACKNOWLEDGE].counted.stored_byte_s / len(counted)
+    assert stored == pytest.approx(size * (30 * DAY_S + TTL_LAG_S), rel=0.02)
+
+
+async def test_a_linger_saves_and_freshness_pays(past: History, prompt: dict[Way, Played]) -> None:
+    """It lowers what is written and stored, and never holds a message longer (G8)."""
+    at_once = await written(past, Partition(per_s=100.0))
+    lingering = await written(past, Partition(per_s=100.0, linger_s=60.0))
+    together = await play(past, lingering)
+
+    before, after = (costs(one) for one in (prompt[Way.ACKNOWLEDGE], together))
+    assert after["write"] < 0.8 * before["write"]
+    assert after["store"] < before["store"]
+    assert after["all"] == pytest.approx(after["write"] + after["read"] + after["store"])
+    assert at_once.wait_s(99) < 0.05
     assert 30 < max(lingering.waits_s) <= 60.1
-    assert one_each.counted.bundles == prompt.messages == one_each.messages
-    assert item_per_message(past).messages == prompt.messages
 
 
-def test_an_item_per_message_pays_for_each_put_and_delete(past: History) -> None:
-    """Without acknowledgement or progress: nothing is added to what it pays (G8)."""
-    rival = item_per_message(past).counted
+def test_an_item_per_message_pays_for_what_it_does(past: History) -> None:
+    """Nothing is added to what it pays: no progress; a cursor only where it has one (G8)."""
+    found = {rival: play_rival(past, rival) for rival in Rival}
+    deleted, cursor, client = (found[rival].counted for rival in Rival)
 
-    assert rival.bundles == item_per_message(past).messages
-    assert rival.ack_units == rival.progress_units == 0
-    assert 0.5 * rival.bundle_units < rival.delete_units < 1.5 * rival.bundle_units
-    item = days.lean_item(past.sent[0]) | {"user_id": {"S": "u" * 15}}
+    assert deleted.bundles == cursor.bundles == client.bundles == past.messages
+    assert deleted.ack_units == client.ack_units == 0 < cursor.ack_units
+    assert 0.5 * deleted.bundle_units < deleted.delete_units < 1.5 * deleted.bundle_units
+    assert cursor.delete_units == client.delete_units == 0
+    returns = found[Rival.CURSOR].returns
+    assert (deleted.queries, cursor.queries, client.queries) == (returns, 2 * returns, returns)
+    assert client.stored_byte_s == cursor.stored_byte_s > 3 * deleted.stored_byte_s
+    item = lean_item(past.sent[0]) | {"user_id": {"S": "u" * 15}}
     assert item_bytes(item) == lean_bytes(past.sent[0].body_bytes)
 
 
-async def test_a_backlog_is_drained_and_counted() -> None:
-    """What was written is deleted for as much, and each page is acknowledged once (G6, G8)."""
-    found = await drained(one_hot_user(250), BundleLimits(100, 64 * 1024), 100)
+def test_dollars_are_units_by_their_prices() -> None:
+    """Of a million messages: a million of each unit, and a GB that is stored for a month."""
+    month_s = 30 * DAY_S
+    counted = Counted(bundle_units=1_000, read_units=1_000, queries=3, stored_byte_s=1e6 * month_s)
+    found = costs(Played(counted, messages=1_000, returns=2))
 
-    assert found.counted.bundles == 3
-    assert found.counted.bundle_units == found.counted.delete_units
-    assert found.counted.ack_units == 3
+    assert (found["write"], found["read"]) == (0.625, 0.125)
+    assert found["store"] == pytest.approx(0.25)  # 1,000 bytes of each message
+    assert found["queries_per_return"] == 1.5
+
+
+async def test_a_backlog_is_drained_and_counted() -> None:
+    """Each page is acknowledged once; what comes later is read past the leftovers (G6, G7)."""
+    found = await drained(one_hot_user(250), 100)
+
+    assert found.counted.bundles == found.counted.ack_units == 3
     assert found.counted.progress_units == 1  # of its one partition
-    apart = await drained(one_hot_user(250), BundleLimits(100, 64 * 1024), 20, apart=True)
-    assert apart.counted.read_units > 3 * found.counted.read_units
-    assert apart.wave_bytes == found.wave_bytes
+    for _ in range(2):
+        more = await found.one_more()
+        assert more["queries"] == 2
+        assert more["again_bytes"] > 0
 
 
 async def test_ttl_removes_for_nothing() -> None:
-    """A day after the expiry, as `deletion` has it (G8)."""
+    """A day after the expiry (G8)."""
     table = CountedTable()
-    item = {"user_id": {"S": "bob"}, "position": {"S": "1"}, "expires_at": {"N": "1000"}}
-    await table.put_item(TableName="mailboxes", Item=item)
-    table.now_s = 1_000.0 + 86_399
-    assert table.mailbox("bob").items
+    table.put({"user_id": {"S": "bob"}, "position": {"S": "1"}, "expires_at": {"N": "1000"}})
+    table.now_s = 1_000.0 + TTL_LAG_S - 1
+    assert table.positions("bob")
     table.now_s += 1
-    assert not table.mailbox("bob").items
+    assert not table.positions("bob")
     assert table.counted.delete_units == 0
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3])
+async def test_a_query_is_that_of_the_table_in_memory(limit: int | None) -> None:
+    """Though it is handed only the items that it can reach (G7)."""
+    counted, whole = CountedTable(), InMemoryTable("mailboxes")
+    for n in range(40):
+        item: Item = {"user_id": {"S": "bob"}, "position": {"S": f"{n:02}"},
+                "body": {"B": b"x" * Random(n).randrange(150_000)}}  # fmt: skip
+        counted.put(item)
+        whole.items["bob", f"{n:02}"] = item
+    for low in ("", "07", "20"):
+        arguments: dict[str, Any] = {
+            "TableName": "mailboxes",
+            "KeyConditionExpression": "user_id = :user AND #position > :key",
+            "ExpressionAttributeNames": {"#position": "position"},
+            "ExpressionAttributeValues": {":user": {"S": "bob"}, ":key": {"S": low}},
+            **({} if limit is None else {"Limit": limit}),
+        }
+        while True:
+            found, wanted = await counted.query(**arguments), await whole.query(**arguments)
+            assert found == wanted
+            if "LastEvaluatedKey" not in found:
+                break
+            arguments["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+
+
+async def test_a_delete_gives_back_what_storage_would_have_cost() -> None:
+    """From then on; it costs what the write cost (G8)."""
+    table = CountedTable()
+    key = {"user_id": {"S": "bob"}, "position": {"S": "1"}}
+    table.put({**key, "expires_at": {"N": "1000"}})
+    stored = table.counted.stored_byte_s
+    table.now_s = (1_000 + TTL_LAG_S) / 4
+    await table.batch_write_item(RequestItems={"mailboxes": [{"DeleteRequest": {"Key": key}}]})
+
+    assert table.counted.stored_byte_s == pytest.approx(stored / 4)
+    assert table.counted.delete_units == table.counted.bundle_units == 1
+
+
+async def test_mail_of_an_added_partition_is_read_past_both_logs_leftovers(past: History) -> None:
+    """Three Queries where each begins with some (G7)."""
+    added = await written(past, Partition(per_s=100.0), added_at_s=past.counted_from_s - DAY_S)
+    played = await play(past, added)
+
+    assert 2.5 < played.counted.queries / played.returns <= 3.5
 
 
 def test_what_is_played_is_its_seeds(past: History) -> None:
     """The figures can be had again (G8)."""
     again = history(Day(), 6, before_days=2, days=1.5)
     first, second = (
-        asyncio.run(days.play(each, Partition(per_s=100.0, linger_s=5.0))) for each in (past, again)
+        asyncio.run(play(each, asyncio.run(written(each, Partition(per_s=100.0, linger_s=5.0)))))
+        for each in (past, again)
     )
 
     assert first == second
@@ -200,27 +278,11 @@ def test_what_is_played_is_its_seeds(past: History) -> None:
 
 def test_another_seed_is_other_users_of_whom_the_ratio_is_said() -> None:
     """Their days differ, and each is a row (G8)."""
-    size = Size(users=6, before_days=1.0, days=1.0, seeds=(1, 2), seeds_lingers_s=(0.0, 30.0))
+    size = Size(users=6, before_days=1.0, days=1.0, seeds=(1, 2), few_lingers_s=(0.0, 30.0))
     rows = list(seeds(size))
 
-    assert [(one["seed"], one["linger_s"]) for one in rows] == [
-        (1, 0.0), (1, 30.0), (2, 0.0), (2, 30.0),
-    ]  # fmt: skip
-    assert rows[0]["messages"] != rows[2]["messages"]
-    lines = TABLES["units_seeds"]({"users": size.users, "seeds": rows}).splitlines()[2:]
-    ratios = [f"{one['ratio']:.2f}" for one in rows]
-    assert [line.split(" | ")[3:5] for line in lines] == [ratios[:2], ratios[2:]]
-    assert TABLES["units_seeds"]({}) == "Not measured yet.\n"
-
-
-def test_the_rows_of_the_policies_add_up() -> None:
-    """Of whole units, so that each may be off by half of one (G8)."""
-    one = {"written": 775.4, "ack": 87.4, "delete": 596.4, "read": 62.4, "stored": 0.4,
-           "all": 1522.0, "again_kb": 0.0}  # fmt: skip
-    day = {"delete at once": one}
-    table = TABLES["units_policies"]({"policies": {"realistic day": day, "light day": day}})
-
-    *parts, total = (
-        int(cell.replace(",", "")) for cell in table.splitlines()[-1].split(" | ")[1:7]
-    )
-    assert abs(sum(parts) - total) <= len(parts) / 2
+    assert [one["seed"] for one in rows] == [1, 2]
+    assert rows[0]["messages"] != rows[1]["messages"]
+    lines = page.TABLES["units_seeds"]({"users": size.users, "seeds": rows}).splitlines()[2:]
+    ratios = [[f"{one[f'ACKNOWLEDGE_{at}']:.2f}" for at in (0, 30)] for one in rows]
+    assert [line.split(" | ")[3:5] for line in lines] == ratios
