@@ -26,12 +26,17 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One vector. about: which rule it holds readers to."""
+    """One vector. about: which rule it holds readers to.
+
+    queries: whether every reader makes the same Queries. It does not where several logs begin with
+    what the cursor hides: how much to ask for then is its choice.
+    """
 
     name: str
     about: str
     items: Sequence[Item]
     steps: Sequence[Step] = field(default_factory=tuple)
+    queries: bool = True
 
 
 def bundle(*offsets: int, partition: int = 3, epoch: int = 1, user: str = "bob") -> Item:
@@ -133,6 +138,7 @@ CASES = (
             *(bundle(n, epoch=2) for n in range(4)),
         ),
         (fetch(), ack(0), fetch()),
+        queries=False,
     ),
     Case(
         "new-log", "A log that the cursor does not name is read from its start.",
@@ -202,6 +208,7 @@ CASES = (
             put(bundle(4), bundle(5, partition=7)), fetch(device="phone"), DEVICES,
             ack(2, device="phone"), fetch(device="phone"), fetch(),
         ),
+        queries=False,
     ),
     Case(
         "device-starts", "A device begins at the oldest, behind the newest, or at the account's.",
@@ -216,6 +223,7 @@ CASES = (
             put(bundle(4), bundle(8, partition=7)),
             fetch(device="a"), fetch(device="b"), fetch(device="c"), DEVICES,
         ),
+        queries=False,
     ),
     Case(
         "many-devices", "Cursors of other devices stand in front of the bundles.",

@@ -168,6 +168,9 @@ async def vector(case: Case) -> Answer:
 
     await put(items_of(case))
     answers = await play(OurReader(client, TABLE), put, case.steps)
+    for step, answer in zip(case.steps, answers, strict=True):
+        if step["do"] == "fetch" and not case.queries:
+            answer.pop("calls", None)
     steps = [
         {**step, "expect": answer} if step["do"] != "put" else step
         for step, answer in zip(case.steps, answers, strict=True)

@@ -16,7 +16,7 @@ import (
 )
 
 // firstItems is how many items the first Query asks for: the cursor, and some bundles.
-const firstItems = 3
+const firstItems = 2
 
 var deviceName = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 

@@ -80,7 +80,10 @@ async def _play(vector: Answer, table: Table, reader: Reader) -> None:
     for number, step in enumerate(vector["steps"]):
         (answer,) = await play(reader, table.put, [step])
         reader.calls()
-        assert answer == step.get("expect", {}), f"{vector['name']}, step {number}: {step}"
+        expected = step.get("expect", {})
+        if "calls" not in expected:
+            answer.pop("calls", None)
+        assert answer == expected, f"{vector['name']}, step {number}: {step}"
 
 
 @pytest.fixture(params=[typescript, go], ids=["typescript", "go"])

@@ -12,7 +12,7 @@ export type { Message, Page, Receipt } from "./reading.js";
 type Start = "oldest" | "newest" | "account";
 
 /** Items of the first Query: the cursor, and some bundles. */
-const FIRST_ITEMS = 3;
+const FIRST_ITEMS = 2;
 const DEVICE = /^[A-Za-z0-9._:-]{1,64}$/;
 
 export class Mailboxes {
