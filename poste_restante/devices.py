@@ -49,8 +49,11 @@ def cursor_of(item: Item) -> Cursor:
     except ValueError as error:
         # Without it, what was acknowledged would come back: somebody has to look.
         device = device_of(item["position"]["S"])
-        name = "mailbox's cursor" if device is None else f"cursor of the device {device!r}"
-        raise MailboxError(f"the {name} cannot be read: {error}") from error
+        if device is None:
+            raise MailboxError(f"the mailbox's cursor cannot be read: {error}") from error
+        raise MailboxError(
+            f"the cursor of the device {device!r} cannot be read: {error}"
+        ) from error
 
 
 class Cursors:

@@ -233,7 +233,6 @@ async def test_what_we_cannot_encode_is_handed_back(mailboxes: Mailboxes) -> Non
     ("fault", "error", "word"),
     [
         (refuses("AccessDeniedException", "not you"), OperatorError, "permissions"),
-        (refuses("UnrecognizedClientException"), OperatorError, "credentials"),
         (refuses("ResourceNotFoundException"), OperatorError, "poste init"),
         (
             refuses("ValidationException", "The provided key element does not match the schema"),

@@ -47,6 +47,9 @@ ELSEWHERE = {
     "the table serves the topic …, not …: …": "tests/unit/test_opening.py",
     "…: it was written by another version": "tests/contract/test_progress.py",
     "the mailbox's cursor cannot be read: …": "tests/contract/test_reader_failures.py",
+    "the cursor of the device … cannot be read: …": "tests/contract/test_devices.py",
+    "a receipt of version …, of an earlier poste-restante: fetch again: …":
+        "tests/unit/test_receipt.py",
     "a receipt of version …, which this reader does not know: …": "tests/unit/test_receipt.py",
     "epoch … is the last one: …": "tests/unit/test_resume.py",
     "cannot serve /healthz and /readyz at … port …: …": "tests/unit/test_http_server.py",
@@ -444,6 +447,11 @@ async def _(scene: Scene) -> Done:
 @case("the receipt belongs to another mailbox or table: …")
 async def _(scene: Scene) -> Done:
     return poste(scene, "ack", "alice", await _receipt(scene))
+
+
+@case("the receipt belongs to another device, not to …: …")
+async def _(scene: Scene) -> Done:
+    return poste(scene, "ack", "bob", await _receipt(scene), "--device", "phone")
 
 
 KEYS = '["a key of the gateway"]'

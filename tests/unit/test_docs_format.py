@@ -142,7 +142,7 @@ async def test_the_calls_are_those_that_the_module_makes(memory: InMemoryTable) 
     of_phone = memory.items.pop(("bob", "!phone"))
     page = await mailboxes.fetch("bob")
     assert [m.position.offset for m in page.messages] == [40, 42]
-    first = list(client.calls)
+    first = client.calls[:1]  # the page is full with the cursor and a bundle: it goes on
     memory.items["bob", "!phone"] = of_phone
     one = await mailboxes.fetch("bob", limit=1)
     another = Mailboxes(client, clock=NOW.timestamp)  # which has read nothing ahead
@@ -154,7 +154,7 @@ async def test_the_calls_are_those_that_the_module_makes(memory: InMemoryTable) 
     client.calls.clear()
     phone = await mailboxes.fetch("bob", device="phone")
     assert [m.position.offset for m in phone.messages] == [42]
-    device = list(client.calls)
+    device = client.calls[:1]
     pad = await mailboxes.fetch("bob", device="pad")
     client.calls.clear()
     await mailboxes.ack("bob", page.receipt)
@@ -180,7 +180,7 @@ async def test_the_calls_run(memory: InMemoryTable) -> None:
     query, skip, cursor_alone, behind, device, update, raise_pad, make_pad, *deleting = calls
     cursors, keys, delete = deleting
 
-    assert (await memory.query(**query))["Items"] == [ITEMS[name] for name in KINDS[:3]]
+    assert (await memory.query(**query))["Items"] == [ITEMS[name] for name in KINDS[:2]]
     assert (await memory.query(**skip))["Items"] == []
     assert (await memory.query(**cursor_alone))["Items"] == [ITEMS["cursor"]]
     assert (await memory.query(**behind))["Items"] == [ITEMS["bundle"]]
@@ -199,7 +199,7 @@ async def test_the_calls_run(memory: InMemoryTable) -> None:
     found = (await memory.query(**keys))["Items"]
     assert found == [{name: ITEMS["bundle"][name] for name in ("user_id", "position")}]
     await memory.batch_write_item(**delete)
-    left = (await memory.query(**query))["Items"]
+    left = [item for key, item in sorted(memory.items.items()) if key[0] == "bob"]
     assert [decode_cursor(item) for item in left] == [
         {LogId(1, 3): 42}, {LogId(1, 3): 42}, {LogId(1, 3): 40},
     ]  # fmt: skip
