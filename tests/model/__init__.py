@@ -114,7 +114,7 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         ... as the account stood when the page was read
     what_is_carried_is_acknowledged  CARRIED
         a cursor that is there is raised by what the reading has passed itself
-    a_device_that_is_there_is_added_again  CURSOR-BACK
+    a_device_that_is_there_is_added_again  CURSOR-BACK,ACK-COVERS-UNRETURNED
         a device is added on condition of absence
     bundles_that_are_half_acknowledged_are_deleted  DELETED
         a bundle is deleted where all of it is acknowledged

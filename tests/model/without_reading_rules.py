@@ -309,7 +309,7 @@ def what_is_carried_is_acknowledged() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CURSOR-BACK")
+@variant(profiles.DEVICES, 0, "CURSOR-BACK", "ACK-COVERS-UNRETURNED")
 def a_device_that_is_there_is_added_again() -> Iterator[None]:
     async def overwrite(
         store: ReaderStore, key: str, cursor: str, offsets: Mapping[LogId, int]
