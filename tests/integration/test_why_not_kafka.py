@@ -32,11 +32,11 @@ def test_a_look_up_comes_to_the_worker_that_has_it(
 
 
 @pytest.mark.usefixtures("dynamodb")
-async def test_a_mailbox_is_one_query_beside_others(table_name: str) -> None:
+async def test_a_mailbox_is_two_queries_beside_others(table_name: str) -> None:
     """Ten times the messages in the table change neither units nor bytes (G7)."""
     small, large = await mailbox.measure([100, 1_000], table_name)
 
     assert (small["messages"], large["messages"]) == (100, 1_000)
-    assert small["queries"] == large["queries"] == 1
+    assert small["queries"] == large["queries"] == 2  # the first one is short
     assert (small["read_units"], small["bytes"]) == (large["read_units"], large["bytes"])
     assert small["bytes"] > scan.MISSED * scan.BODY_BYTES
