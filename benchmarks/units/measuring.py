@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.capacity_inputs import Prices
-from benchmarks.units.backlog import Drained, drained, with_bodies
+from benchmarks.units.backlog import drained, with_bodies
 from benchmarks.units.borders import Partition
 from benchmarks.units.catch_up import PARTITIONS, Load, catch_up
 from benchmarks.units.day import RETENTION_DAYS, History, Played, Written, history, play
@@ -182,7 +182,6 @@ def first_items(size: Size) -> Iterator[dict[str, Any]]:
         past = size.past(body)
         written = _flushed(past, Partition(per_s=PER_S, linger_s=15.0))
         loads[name] = past, written, costs(play_rival(past, Rival.DELETE))["all"]
-    full = asyncio.run(_full_bundles())
     for items in size.first_items:
         found: dict[str, Any] = {"items": items}
         with patch.object(scan, "FIRST_ITEMS", items):
@@ -192,13 +191,14 @@ def first_items(size: Size) -> Iterator[dict[str, Any]]:
             past, written, usual = loads["day"]
             found["deleting"] = one = _played(past, written, Way.DELETE)
             one["ratio"] = one["all"] / usual
-            found["full"] = asyncio.run(full.one_more())
+            found["full"] = asyncio.run(_full_bundles())
         yield found
 
 
-async def _full_bundles() -> Drained:
-    """A mailbox of full bundles, all of them acknowledged."""
-    return await drained(with_bodies(one_hot_user(HOT_MESSAGES), HOT_BODY), PAGE)
+async def _full_bundles() -> dict[str, float]:
+    """What a return reads of a mailbox of full bundles, all of them acknowledged."""
+    full = await drained(with_bodies(one_hot_user(HOT_MESSAGES), HOT_BODY), PAGE)
+    return await full.one_more()
 
 
 def leftover_items(size: Size) -> Iterator[dict[str, Any]]:
