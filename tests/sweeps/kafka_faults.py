@@ -49,18 +49,16 @@ KAFKA_FAULTS = {
         "commit", errors.IllegalGenerationError, made=True
     ),
     "commit-forbidden": KafkaFault(
-        "commit", errors.GroupAuthorizationFailedError, leaves="GroupAuthorizationFailedError"
+        "commit", errors.GroupAuthorizationFailedError, leaves="denies Read on the group"
     ),
     "commit-topic-forbidden": KafkaFault(
-        "commit", errors.TopicAuthorizationFailedError, leaves="TopicAuthorizationFailedError"
+        "commit", errors.TopicAuthorizationFailedError, leaves="denies Read on the topic"
     ),
     "commit-broker-fault": KafkaFault("commit", errors.UnknownError, leaves="UnknownError"),
     "commit-broker-fault-made": KafkaFault(
         "commit", errors.UnknownError, made=True, leaves="UnknownError"
     ),
-    "commit-not-assigned": KafkaFault(
-        "commit-refused", errors.IllegalStateError, leaves="IllegalStateError"
-    ),
+    "commit-not-assigned": KafkaFault("commit-refused", errors.IllegalStateError),
     "letter-no-room": KafkaFault("send", errors.KafkaTimeoutError),
     "letter-timed-out": KafkaFault("acknowledgement", errors.KafkaTimeoutError),
     "letter-leader-moved": KafkaFault("acknowledgement", errors.NotLeaderForPartitionError),
