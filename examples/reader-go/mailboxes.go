@@ -15,8 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// firstItems is how many items the first Query asks for: the cursor, and some bundles.
-const firstItems = 2
+// The first Query asks for firstItems: the cursor, and a bundle. A device's asks for otherDevices more,
+// since the cursors of other devices stand before the bundles.
+const firstItems, otherDevices = 2, 2
 
 var deviceName = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
@@ -69,7 +70,7 @@ func (m *Mailboxes) Fetch(ctx context.Context, user, device string, limit int, a
 			first = min(first, wanted)
 		}
 		if device != "" {
-			operator = ">="
+			first, operator = first+otherDevices, ">="
 		}
 		items, last, err = m.query(ctx, key, operator, position, first, nil, true)
 		if err == nil && len(items) > 0 && text(items[0]["position"]) == position {

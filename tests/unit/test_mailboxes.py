@@ -175,6 +175,24 @@ async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
     assert second["ExpressionAttributeValues"][":key"] == {"S": LogId(1, 3).after(4)}
 
 
+@pytest.mark.parametrize("limit", [None, 1, 10])
+async def test_a_device_reads_past_the_cursors_of_two_others_in_two_queries(
+    office: PostOffice, limit: int | None
+) -> None:
+    """They stand between its own and the bundles (G7)."""
+    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
+    receipt = (await office.mailboxes.fetch("bob")).receipt
+    await office.mailboxes.ack("bob", receipt)
+    for device in ("desk", "pad", "phone"):
+        await office.mailboxes.add_device("bob", device)
+    await office.deliver_offsets(10)
+    office.client.calls.clear()
+    page = await office.mailboxes.fetch("bob", device="desk", limit=limit)
+
+    assert offsets(page) == [10]
+    assert [name for name, _ in office.client.calls] == ["query", "query"]
+
+
 async def calls_of_a_fetch(office: PostOffice) -> list[tuple[str, Answer]]:
     """By a gateway that has read nothing ahead."""
     reader = office.reader()

@@ -11,8 +11,9 @@ import {
 export type { Message, Page, Receipt } from "./reading.js";
 type Start = "oldest" | "newest" | "account";
 
-/** Items of the first Query: the cursor, and some bundles. */
-const FIRST_ITEMS = 2;
+/** Items of the first Query: the cursor, and a bundle. A device's asks for more, since the cursors of
+ * other devices stand before the bundles. */
+const FIRST_ITEMS = 2, OTHER_DEVICES = 2;
 const DEVICE = /^[A-Za-z0-9._:-]{1,64}$/;
 
 export class Mailboxes {
@@ -38,7 +39,7 @@ export class Mailboxes {
     let cursor: Offsets | undefined;
     let found;
     if (after === undefined) {
-      const first = Math.min(FIRST_ITEMS, wanted ?? FIRST_ITEMS);
+      const first = Math.min(FIRST_ITEMS, wanted ?? FIRST_ITEMS) + (device === undefined ? 0 : OTHER_DEVICES);
       found = await this.query(key, device === undefined ? {} : { ">=": cursorKey }, first);
       const head = found.items[0];
       if (head?.position?.S === cursorKey) cursor = offsets(head);
