@@ -7,7 +7,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity why-not-kafka availability memory sweep storm lock clean
+.PHONY: run demo test check bench capacity availability memory sweep storm lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -35,9 +35,6 @@ bench: .venv/installed  ## what it costs, beside what else one would write: make
 
 capacity: .venv/installed  ## the tables of docs/capacity.md, written again
 	@$(BIN)/python -m benchmarks.capacity_page
-
-why-not-kafka: .venv/installed  ## three ways to ask a log for one user's messages, and a mailbox
-	@$(BIN)/python -m benchmarks.why_not_kafka
 
 availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
 	@$(BIN)/python -m benchmarks.availability

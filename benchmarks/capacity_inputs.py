@@ -76,8 +76,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a process of ours, and one of Kafka's, does. The first two come from the benchmarks'
-    JSON, the rest are choices.
+    """What a process of ours, and one of Kafka's, does. The first comes from the benchmarks' JSON,
+    the second from docs/why-not-kafka.md ("Option B"), the rest are choices.
 
     worker_cpu_us: a worker's processor time per message. scan_cpu_us: a gateway's per record that
     it reads and throws away; a Python loop over librdkafka, of which another language would need
@@ -93,7 +93,7 @@ class Machine:
     """
 
     worker_cpu_us: float
-    scan_cpu_us: float
+    scan_cpu_us: float = 1.61
     utilization: float = 0.5
     partition_messages_per_s: float = 500.0
     commit_interval_s: float = 5.0

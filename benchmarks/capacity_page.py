@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +35,7 @@ def measured(results: Path = RESULTS) -> Machine:
     its start weighs least."""
     runs = varied(reports.read("contenders", results)["found"], "records")
     worker = max((r for r in runs if r["contender"] == "worker"), key=lambda r: r["records"])
-    largest = json.loads((results / "why_not_kafka.json").read_text())["scan"][-1]
-    return Machine(
-        worker_cpu_us=worker["cpu_us_per_message"],
-        scan_cpu_us=round(largest["cpu_s"] * 1e6 / largest["records"], 2),
-    )
+    return Machine(worker_cpu_us=worker["cpu_us_per_message"])
 
 
 def bundled(results: Path = RESULTS) -> dict[float, float]:

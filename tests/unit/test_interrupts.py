@@ -40,7 +40,6 @@ COMMANDS = {
     "make bench": ["benchmarks", "idle"],
     "make availability": ["benchmarks.availability"],
     "make memory": ["benchmarks.memory"],
-    "make why-not-kafka": ["benchmarks.why_not_kafka", "mailbox"],
     "make sweep": ["tests.sweeps"],
     "make storm": ["tests.storm", "--seconds", "10", "--seed", "1"],
     "make run": ["tests.services.run"],
