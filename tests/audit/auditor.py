@@ -253,27 +253,56 @@ class Auditor:
         self, table: RawTable, mailboxes: AuditedMailboxes, users: Iterable[str]
     ) -> dict[str, Final]:
         finals: dict[str, Final] = {}
+        devices = kept_pages(self.journal)
         limit = asyncio.Semaphore(_QUERIES_MAX)
 
         async def read(user: str) -> None:
             async with limit:
                 reading = await self._reading(mailboxes, user)
-                finals[user] = Final(await table.mailbox(user), reading)
+                final = finals[user] = Final(await table.mailbox(user), reading)
+                for device, kept in devices.get(user, {}).items():
+                    final.devices[device] = await self._reading(mailboxes, user, device, kept)
 
         async with asyncio.TaskGroup() as reads:
             for user in users:
                 reads.create_task(read(user))
         return finals
 
-    async def _reading(self, mailboxes: AuditedMailboxes, user: str) -> Fetch | None:
+    async def _reading(
+        self,
+        mailboxes: AuditedMailboxes,
+        user: str,
+        device: str | None = None,
+        since: Fetch | None = None,
+    ) -> Fetch | None:
         """The last page of a whole reading, or of as much of it as could be had."""
         pages: list[Fetched] = []
         for _ in range(_ATTEMPTS_MAX):
             with suppress(MailboxError):
                 while not pages or pages[-1].page.more:
-                    pages.append(await mailboxes.fetch(user, after=pages[-1] if pages else None))
+                    after = pages[-1] if pages else None
+                    page = await mailboxes.fetch(
+                        user, after=after, since=None if pages else since, device=device
+                    )
+                    pages.append(page)
                 break
         return pages[-1].fetch if pages else None
+
+
+def kept_pages(journal: Journal) -> dict[str, dict[str, Fetch | None]]:
+    """Per user, the devices there are, and the page whose receipt each keeps. None: it keeps none,
+    and acknowledges. Pure."""
+    found: dict[str, dict[str, Fetch | None]] = {}
+    for added in journal.additions:
+        if (added.user, added.device) not in journal.removed:
+            found.setdefault(added.user, {})[added.device] = None
+    for fetch in journal.returned():
+        user, device = fetch.user, fetch.device
+        if device is not None and (user, device) not in journal.removed:
+            devices = found.setdefault(user, {})
+            keeps = fetch.since and fetch.receipt is not None
+            devices[device] = fetch if keeps else devices.get(device)
+    return found
 
 
 async def _done(question: Awaitable[None]) -> bool:

@@ -46,15 +46,20 @@ class Produced:
 class Fetch:
     """One page, asked for and perhaps had.
 
-    after: the fetch whose receipt it continues. offsets, bodies: what was returned, in order, per
-    log; checksums of the bodies beside the offsets. order: the logs as they came, a run each.
-    more: None while the page was not had. failed: the name of the error, or "".
+    device: None: the account. after: the fetch whose receipt it continues. since: that receipt
+    counts as acknowledged, and the reading begins at the head of the mailbox again. offsets,
+    bodies: what was returned, in order, per log; checksums of the bodies beside the offsets.
+    more: None while the page was not had. failed: the name of the error, or "". receipt: of the
+    page.
     """
 
     number: int
     user: str
     after: "Fetch | None"
     began: int
+    device: str | None = None
+    since: bool = False
+    receipt: str | None = None
     ended: int | None = None
     offsets: dict[Log, "array[int]"] = field(default_factory=dict)
     bodies: dict[Log, "array[int]"] = field(default_factory=dict)
@@ -62,13 +67,20 @@ class Fetch:
     failed: str = ""
 
     def chain(self) -> "list[Fetch]":
-        """The pages of this reading, the first one first, this one last."""
+        """The pages of this reading and of those that it is since; this one is the last."""
         pages: list[Fetch] = []
         page: Fetch | None = self
         while page is not None:
             pages.append(page)
             page = page.after
         return pages[::-1]
+
+    def head(self) -> "Fetch":
+        """The page with which the reading began at the head of the mailbox."""
+        page = self
+        while page.after is not None and not page.since:
+            page = page.after
+        return page
 
     def reached(self) -> dict[Log, int]:
         """The highest offset of each log that this reading has returned so far."""
@@ -100,9 +112,21 @@ class Ack:
     outcome: Outcome = Outcome.UNKNOWN
 
 
+@dataclass
+class Addition:
+    """`add_device`. outcome: CONFIRMED where the device has a cursor, this one or an older one."""
+
+    user: str
+    device: str
+    start: str
+    began: int
+    ended: int | None = None
+    outcome: Outcome = Outcome.UNKNOWN
+
+
 @dataclass(frozen=True)
 class CursorSeen:
-    """A cursor as it stood in the table at a time between two ticks."""
+    """The account's cursor as it stood in the table at a time between two ticks."""
 
     user: str
     cursor: Mapping[Log, int]
@@ -121,6 +145,9 @@ class Journal:
         self.fetches: list[Fetch] = []
         self.acks: list[Ack] = []
         self.cursors: list[CursorSeen] = []
+        self.additions: list[Addition] = []
+        #: Devices of users that are removed, or may be: they are not read any more.
+        self.removed: set[tuple[str, str]] = set()
 
     def tick(self) -> int:
         with self._lock:
@@ -141,14 +168,27 @@ class Journal:
 
     # ---- readers
 
-    def fetch_begins(self, user: str, after: Fetch | None = None) -> Fetch:
+    def fetch_begins(
+        self,
+        user: str,
+        after: Fetch | None = None,
+        *,
+        device: str | None = None,
+        since: bool = False,
+    ) -> Fetch:
+        """since: the page that it is after counts as acknowledged."""
         with self._lock:
-            fetch = Fetch(next(self._numbers), user, after, next(self._ticks))
+            fetch = Fetch(next(self._numbers), user, after, next(self._ticks), device, since)
             self.fetches.append(fetch)
             return fetch
 
     def fetch_ends(
-        self, fetch: Fetch, messages: Iterable[tuple[Log, int, int]], *, more: bool
+        self,
+        fetch: Fetch,
+        messages: Iterable[tuple[Log, int, int]],
+        *,
+        more: bool,
+        receipt: str | None = None,
     ) -> None:
         """messages: (log, offset, checksum of the body) of each that was returned, in order."""
         with self._lock:
@@ -156,6 +196,7 @@ class Journal:
                 fetch.offsets.setdefault(log, array("q")).append(offset)
                 fetch.bodies.setdefault(log, array("q")).append(body)
             fetch.more = more
+            fetch.receipt = receipt
             fetch.ended = next(self._ticks)
 
     def fetch_fails(self, fetch: Fetch, error: str) -> None:
@@ -175,6 +216,21 @@ class Journal:
         with self._lock:
             ack.outcome = outcome
             ack.ended = next(self._ticks)
+
+    def addition_begins(self, user: str, device: str, start: str) -> Addition:
+        with self._lock:
+            addition = Addition(user, device, start, next(self._ticks))
+            self.additions.append(addition)
+            return addition
+
+    def addition_ends(self, addition: Addition, outcome: Outcome) -> None:
+        with self._lock:
+            addition.outcome = outcome
+            addition.ended = next(self._ticks)
+
+    def removal_begins(self, user: str, device: str) -> None:
+        with self._lock:
+            self.removed.add((user, device))
 
     # ---- the observer
 

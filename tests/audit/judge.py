@@ -1,6 +1,7 @@
 """Histories in, a Verdict out. Pure."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.audit.journal import Fetch, Journal, Outcome
@@ -13,38 +14,59 @@ from tests.audit.verdict import Kind, Verdict
 @dataclass
 class Final:
     """One mailbox after the drain. raw: as it stands in the table. reading: the last page of a
-    whole reading through the product; None: it could not be read to its end."""
+    whole reading through the product, by the account; None: it could not be read to its end.
+    devices: the same of each device."""
 
     raw: Mailbox
     reading: Fetch | None = None
+    devices: dict[str, Fetch | None] = field(default_factory=dict)
 
 
 @dataclass
 class Histories:
-    """The histories of all mailboxes, sorted out of a journal and the truth."""
+    """The histories of all mailboxes, sorted out of a journal and the truth: of each user's
+    account, and of each device beside it."""
 
     journal: Journal
     truth: Truth
     of: dict[str, MailboxHistory] = field(init=False)
+    devices: dict[str, dict[str, MailboxHistory]] = field(init=False)
 
     def __post_init__(self) -> None:
-        users = {fetch.user for fetch in self.journal.fetches}
-        for records in self.truth.records.values():
-            users.update(r.user for r in records.values() if r.user is not None)
-        self.of = {user: MailboxHistory(user, self.truth) for user in users}
+        users = {r.user for records in self.truth.records.values() for r in records.values()}
+        users |= {fetch.user for fetch in self.journal.fetches}
+        users |= {addition.user for addition in self.journal.additions}
+        self.of = {user: MailboxHistory(user, self.truth) for user in users if user is not None}
+        self.devices = {user: {} for user in self.of}
         for partition, records in sorted(self.truth.records.items()):
             for offset, record in sorted(records.items()):
                 if record.user is not None:
                     self.of[record.user].stands_in_log(partition, offset, record)
         for fetch in self.journal.fetches:
-            self.of[fetch.user].fetched(fetch)
+            self._of(fetch.user, fetch.device).fetched(fetch)
         for ack in self.journal.acks:
-            self.of[ack.user].acknowledged(ack)
+            self._of(ack.user, ack.of.device).acknowledged(ack)
+        for addition in self.journal.additions:
+            self._of(addition.user, addition.device).added(addition)
         for seen in self.journal.cursors:
             if seen.user in self.of:
                 self.of[seen.user].cursor_seen(seen)
-        for history in self.of.values():
+        for history in self.all():  # accounts come first: their devices ask them
             history.ready()
+
+    def _of(self, user: str, device: str | None) -> MailboxHistory:
+        account = self.of[user]
+        if device is None:
+            return account
+        devices = self.devices[user]
+        if device not in devices:
+            devices[device] = MailboxHistory(user, self.truth, device, account)
+        return devices[device]
+
+    def all(self) -> Iterator[MailboxHistory]:
+        yield from self.of.values()
+        for devices in self.devices.values():
+            yield from devices.values()
 
 
 def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdict:
@@ -56,6 +78,9 @@ def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdic
     for user, final in finals.items():
         if user in histories.of:
             _final(histories.of[user], final, verdict)
+            for device, history in histories.devices[user].items():
+                if (user, device) not in journal.removed:
+                    _final(history, final, verdict)
     for user in histories.of.keys() - finals.keys():
         verdict.found(Kind.LOST, f"{user!r}: the mailbox was not read in the end")
     return verdict
@@ -73,7 +98,7 @@ def judge_readings(journal: Journal, truth: Truth) -> Verdict:
         acks_unknown=sum(ack.outcome is Outcome.UNKNOWN for ack in journal.acks),
         dead_letters=len(truth.dead),
     )
-    for history in histories.of.values():
+    for history in histories.all():
         for fetch in history.fetches:
             history.judge(fetch, verdict)
         history.judge_cursors(verdict)
@@ -119,36 +144,44 @@ def _dead_letters(truth: Truth, verdict: Verdict) -> None:
 
 def _final(history: MailboxHistory, final: Final, verdict: Verdict) -> None:
     """The mailbox after the drain: all of it acknowledged after it was shown, or there."""
-    user = history.user
-    for key in final.raw.unreadable:
-        verdict.found(Kind.HIDDEN, f"{user!r}: an item that no reader accepts: {key}")
-    shown = _shown(final.reading)
+    user, device = history.name, history.device
+    if device is None:
+        for key in final.raw.unreadable:
+            verdict.found(Kind.HIDDEN, f"{user}: an item that no reader accepts: {key}")
+    shown = _shown(final.reading if device is None else final.devices.get(device))
     twins = history.identities(shown)
+    stands = final.raw.cursor_of(device)
     for log, offsets in history.visible.items():
-        cursor = final.raw.cursor.get(log, -1)
-        for offset in offsets:
+        cursor = stands.get(log, -1)
+        inherited = history.inherited(log)
+        for offset in offsets[bisect_right(offsets, inherited) :]:
             if history.is_excused(log, offset):
                 continue
             if offset <= cursor:
                 if not history.was_shown(log, offset):
                     verdict.found(
                         Kind.HIDDEN,
-                        f"{user!r} {log} offset {offset}: covered by the cursor {cursor},"
+                        f"{user} {log} offset {offset}: covered by the cursor {cursor},"
                         " never shown to anybody",
                     )
             elif offset not in shown.get(log, ()) and history.identity(log, offset) not in twins:
                 there = "in the table" if final.raw.holds(log, offset) else "not in the table"
                 verdict.found(
                     Kind.LOST,
-                    f"{user!r} {log} offset {offset}: not in the last reading, above the cursor"
+                    f"{user} {log} offset {offset}: not in the last reading, above the cursor"
                     f" {cursor}, {there}",
                 )
+    _confirmed(history, stands, verdict)
+
+
+def _confirmed(history: MailboxHistory, stands: Mapping[Log, int], verdict: Verdict) -> None:
+    """What was acknowledged is below the cursor that stands there in the end."""
     for log, offset in history.confirmed().items():
-        if final.raw.cursor.get(log, -1) < offset:
+        if stands.get(log, -1) < offset:
             verdict.found(
                 Kind.ECHOED,
-                f"{user!r} {log}: acknowledged to {offset}, and in the end the cursor is"
-                f" {final.raw.cursor.get(log)}",
+                f"{history.name} {log}: acknowledged to {offset}, and in the end the cursor is"
+                f" {stands.get(log)}",
             )
 
 

@@ -49,9 +49,11 @@ class Bundle:
 
 @dataclass
 class Mailbox:
-    """All items of one user, in key order. unreadable: sort keys of items that break the format."""
+    """All items of one user, in key order. cursor: the account's. devices: those of devices, by
+    name. unreadable: sort keys of items that break the format."""
 
     cursor: dict[Log, int] = field(default_factory=dict)
+    devices: dict[str, dict[Log, int]] = field(default_factory=dict)
     bundles: list[Bundle] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -60,12 +62,18 @@ class Mailbox:
             key = item["position"]["S"]
             if key == "!":
                 self.cursor = parse_cursor(item)
-            elif not key.startswith("!"):
+            elif key.startswith("!"):
+                self.devices[key[1:]] = parse_cursor(item)
+            else:
                 bundle = parse_bundle(item)
                 if bundle is None:
                     self.unreadable.append(key)
                 else:
                     self.bundles.append(bundle)
+
+    def cursor_of(self, device: str | None) -> dict[Log, int]:
+        """What a device reads from: its own cursor, else the account's."""
+        return self.cursor if device is None else self.devices.get(device, self.cursor)
 
     def holds(self, log: Log, offset: int) -> bool:
         """Whether some bundle has it."""

@@ -1,16 +1,19 @@
-"""One mailbox: what the log holds for it, what was shown of it and acknowledged, and when. Pure."""
+"""One mailbox, as the account or a device sees it: what the log holds for it, what was shown of it
+and acknowledged, and when. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tests.audit.journal import Ack, CursorSeen, Fetch, Outcome
+from tests.audit.journal import Ack, Addition, CursorSeen, Fetch, Outcome
 from tests.audit.keys import Log
 from tests.audit.log import LogRecord, Truth
 from tests.audit.verdict import Kind, Verdict
 
 #: Offsets of one example that are written out.
 _SHOWN_MAX = 5
+#: A tick behind all others.
+_NEVER = 2**63
 
 
 @dataclass
@@ -38,11 +41,29 @@ class Rising:
 
 
 class MailboxHistory:
-    """Filled in any order of calls, then `ready`, then judged."""
+    """Filled in any order of calls, then `ready`, then judged.
 
-    def __init__(self, user: str, truth: Truth) -> None:
+    device: None: the account. account: of a device, the account's history, which is ready first.
+    Until a device has a cursor of its own it reads from the account's, and what the account has
+    acknowledged may be deleted. So up to where the account stood then, a device need not be shown
+    anything; what the account acknowledges later is none of its business.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        truth: Truth,
+        device: str | None = None,
+        account: "MailboxHistory | None" = None,
+    ) -> None:
         self.user = user
         self.truth = truth
+        self.device = device
+        self.name = repr(user) if device is None else f"{user!r} {device}"
+        self._account = account
+        #: Ticks: from here on it may have a cursor, and from there on it has one.
+        self._cursor_from, self._cursor_since = _NEVER, _NEVER
+        self._begins_at_oldest = False
         #: Offsets, ascending, of what the log holds for this user and the mailbox must show.
         self.visible: dict[Log, list[int]] = {}
         self.fetches: list[Fetch] = []
@@ -56,6 +77,8 @@ class MailboxHistory:
         self._ceiling: dict[Log, Rising] = {}
         self._seen: dict[Log, Rising] = {}
         self._reached: dict[int, dict[Log, int]] = {}
+        if account is not None:  # one log for all
+            self.visible, self._records = account.visible, account._records
 
     # ---- filling
 
@@ -71,6 +94,15 @@ class MailboxHistory:
 
     def acknowledged(self, ack: Ack) -> None:
         self._acks.append(ack)
+
+    def added(self, addition: Addition) -> None:
+        self._gets_cursor(addition.began, addition.ended, addition.outcome)
+        self._begins_at_oldest |= addition.start == "oldest"
+
+    def _gets_cursor(self, began: int, ended: int | None, outcome: Outcome) -> None:
+        self._cursor_from = min(self._cursor_from, began)
+        if outcome is Outcome.CONFIRMED and ended is not None:
+            self._cursor_since = min(self._cursor_since, ended)
 
     def cursor_seen(self, seen: CursorSeen) -> None:
         self._cursors.append(seen)
@@ -97,6 +129,11 @@ class MailboxHistory:
     def _was_acknowledged(self, ack: Ack) -> None:
         if ack.outcome is Outcome.REFUSED:
             return
+        # A cursor is made with what its reading began with; by what the account has not covered.
+        of = ack.of
+        assert of.ended is not None, "it has returned"
+        new = any(offset > self.inherited(log, of.ended) for log, offset in ack.covers.items())
+        self._gets_cursor(of.chain()[0].began, ack.ended if new else None, ack.outcome)
         twins = self._chain_identities(ack.of)
         for log, offset in ack.covers.items():
             most = self._with_twins(log, offset, twins)
@@ -105,6 +142,18 @@ class MailboxHistory:
                 self._floor.setdefault(log, Rising()).add(ack.ended, offset)
 
     # ---- looking things up
+
+    def inherited(self, log: Log, tick: int = _NEVER) -> int:
+        """Up to here a device need not be shown what the account had acknowledged before a tick."""
+        if self._account is None or log not in self._account._ceiling:
+            return -1
+        return self._account._ceiling[log].before(min(tick, self._cursor_since))
+
+    def _inherited_floor(self, log: Log, tick: int) -> int:
+        """Up to here a device must not be shown what the account had acknowledged before."""
+        if self._account is None or self._begins_at_oldest or log not in self._account._floor:
+            return -1
+        return self._account._floor[log].before(min(tick, self._cursor_from))
 
     def identity(self, log: Log, offset: int) -> bytes | None:
         record = self._records.get((log, offset))
@@ -177,8 +226,9 @@ class MailboxHistory:
             self._vanished(fetch, verdict)
 
     def _name(self, fetch: Fetch) -> str:
-        behind = "" if fetch.after is None else f" behind {dict(self._reached_by(fetch.after))}"
-        return f"{self.user!r} fetch {fetch.number}{behind}"
+        where = "since" if fetch.since else "behind"
+        behind = "" if fetch.after is None else f" {where} {dict(self._reached_by(fetch.after))}"
+        return f"{self.name} fetch {fetch.number}{behind}"
 
     def _content(self, fetch: Fetch, log: Log, verdict: Verdict) -> None:
         for offset, body in zip(fetch.offsets[log], fetch.bodies[log], strict=True):
@@ -203,6 +253,7 @@ class MailboxHistory:
 
     def _echo(self, fetch: Fetch, log: Log, verdict: Verdict) -> None:
         floor = self._floor[log].before(fetch.began) if log in self._floor else -1
+        floor = max(floor, self._inherited_floor(log, fetch.began))
         echoed = [offset for offset in fetch.offsets[log] if offset <= floor]
         if echoed:
             verdict.found(
@@ -219,7 +270,7 @@ class MailboxHistory:
 
     def _vanished(self, fetch: Fetch, verdict: Verdict) -> None:
         """A reading that came to the mailbox's end has shown all that was shown before it."""
-        head = fetch.chain()[0]
+        head = fetch.head()
         reached = self._reached_by(fetch)
         for log, rising in self._seen.items():
             seen, end = rising.before(head.began), reached.get(log, -1)
@@ -232,6 +283,7 @@ class MailboxHistory:
         """Nothing of the log above `low` and below `high` is missing, or it need not be shown."""
         assert fetch.ended is not None
         ceiling = self._ceiling[log].before(fetch.ended) if log in self._ceiling else -1
+        ceiling = max(ceiling, self.inherited(log, fetch.ended))
         visible = self.visible.get(log, [])
         begin, end = bisect_right(visible, max(low, ceiling)), bisect_left(visible, high)
         missing = [o for o in visible[begin:end] if o not in shown]

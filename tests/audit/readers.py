@@ -1,9 +1,10 @@
 """Readers that journal what they are shown: one at a time, or many at once at random."""
 
 import asyncio
+import itertools
 import random
 import zlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +18,19 @@ from poste_restante import (
     StoreUnavailable,
     UnreadableItem,
 )
+from poste_restante.devices import Start
 from tests.audit.journal import Fetch, Journal, Outcome
 from tests.audit.keys import Log
 from tests.audit.observer import dynamodb_client
 
+#: Devices of every third mailbox. DESK is added with a cursor at the oldest message; PHONE gets its
+#: cursor with its first acknowledgement, and reads from the account's until then.
+DESK, PHONE = "desk", "phone"
+#: The device of every other third. It is added as DESK is, keeps its receipt, reads since that, and
+#: acknowledges nothing.
+KEEPER = "keeper"
+#: Share of the readings before which a guest is added: a device that reads once, and is removed.
+_GUESTS = 0.05
 #: Receipts that are remembered for each user, to be acknowledged late.
 _OLD_MAX = 5
 #: Pages of one reading, before its reader turns to another mailbox.
@@ -70,31 +80,61 @@ class AuditedMailboxes:
         user: str,
         *,
         after: Fetched | None = None,
+        since: Fetch | None = None,
         limit: int | None = None,
         max_bytes: int | None = None,
+        device: str | None = None,
     ) -> Fetched:
-        """One page, from the head of the mailbox or behind another page."""
-        token = None if after is None else after.page.receipt
+        """One page, from the head of the mailbox, behind another page, or since one."""
+        before = since if after is None else after.fetch
         # A page that passed nothing has no receipt: what follows it is a reading of its own.
-        before = None if after is None or token is None else after.fetch
-        fetch = self._journal.fetch_begins(user, before)
+        token = None if before is None else before.receipt
+        if token is None:
+            before = None
+        fetch = self._journal.fetch_begins(
+            user, before, device=device, since=before is not None and after is None
+        )
+        receipt = {"since" if fetch.since else "after": token}
         try:
-            page = await self._mailboxes.fetch(user, after=token, limit=limit, max_bytes=max_bytes)
+            page = await self._mailboxes.fetch(
+                user, limit=limit, max_bytes=max_bytes, device=device, **receipt
+            )
         except BaseException as error:
             self._journal.fetch_fails(fetch, type(error).__name__)
             raise
         messages = (
             (Log(*m.position.log), m.position.offset, zlib.crc32(m.body)) for m in page.messages
         )
-        self._journal.fetch_ends(fetch, messages, more=page.more)
+        self._journal.fetch_ends(fetch, messages, more=page.more, receipt=page.receipt)
         return Fetched(fetch, page)
 
-    async def read(self, user: str, *, limit: int | None = None) -> list[Fetched]:
+    async def read(
+        self,
+        user: str,
+        *,
+        limit: int | None = None,
+        device: str | None = None,
+        since: Fetch | None = None,
+    ) -> list[Fetched]:
         """Every page, to the mailbox's end, without acknowledging."""
-        pages = [await self.fetch(user, limit=limit)]
+        pages = [await self.fetch(user, limit=limit, device=device, since=since)]
         while pages[-1].page.more:
-            pages.append(await self.fetch(user, after=pages[-1], limit=limit))
+            pages.append(await self.fetch(user, after=pages[-1], limit=limit, device=device))
         return pages
+
+    async def add_device(self, user: str, device: str, start: Start = "oldest") -> None:
+        addition = self._journal.addition_begins(user, device, start)
+        try:
+            await self._mailboxes.add_device(user, device, start)
+        except BaseException:
+            self._journal.addition_ends(addition, Outcome.UNKNOWN)
+            raise
+        self._journal.addition_ends(addition, Outcome.CONFIRMED)
+
+    async def remove_device(self, user: str, device: str) -> None:
+        """The device is not read any more."""
+        self._journal.removal_begins(user, device)
+        await self._mailboxes.remove_device(user, device)
 
     async def ack(self, fetched: Fetched) -> None:
         """By the receipt of a page: all that its reading has passed."""
@@ -102,7 +142,9 @@ class AuditedMailboxes:
             return
         ack = self._journal.ack_begins(fetched.fetch)
         try:
-            await self._mailboxes.ack(fetched.fetch.user, fetched.page.receipt)
+            await self._mailboxes.ack(
+                fetched.fetch.user, fetched.page.receipt, device=fetched.fetch.device
+            )
         except (InvalidReceipt, ValueError):
             self._journal.ack_ends(ack, Outcome.REFUSED)
             raise
@@ -116,9 +158,12 @@ class AuditedReaders:
     """Concurrent readers of many mailboxes, at random from a seed, while it is open.
 
     They read whole and page by page, and acknowledge: all, a part, twice, late, and cancelled in
-    the middle. readers: at a time. acknowledging: the share of readings that are acknowledged.
-    expected: errors that are the store's and only journaled; any other ends the readers and is
-    raised on leaving.
+    the middle. One third of the mailboxes is the account's alone; in another third devices
+    acknowledge beside it, and in the last one a device keeps its receipt.
+
+    readers: at a time. acknowledging: the share of readings that are acknowledged. expected:
+    errors that are the store's and only journaled; any other ends the readers and is raised on
+    leaving.
     """
 
     def __init__(
@@ -141,7 +186,13 @@ class AuditedReaders:
         self._acknowledging = acknowledging
         self._rest_s = rest_s
         self._expected = expected
-        self._old: dict[str, deque[Fetched]] = {u: deque(maxlen=_OLD_MAX) for u in self._users}
+        self._old: defaultdict[tuple[str, str | None], deque[Fetched]] = defaultdict(
+            lambda: deque(maxlen=_OLD_MAX)
+        )
+        #: What each keeper keeps.
+        self._kept: dict[str, Fetched] = {}
+        self._added: set[tuple[str, str]] = set()
+        self._guests = itertools.count()
         self._stopping = asyncio.Event()
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -180,31 +231,81 @@ class AuditedReaders:
 
     async def _read_on(self, rng: random.Random, mailboxes: AuditedMailboxes) -> None:
         while not self._stopping.is_set():
-            user = rng.choice(self._users)
+            number = rng.randrange(len(self._users))
+            user = self._users[number]
+            device = rng.choice(((None,), (None, DESK, PHONE), (None, KEEPER))[number % 3])
             try:
-                pages = await self._pages(rng, mailboxes, user)
-                if pages and rng.random() < self._acknowledging:
-                    await self._acknowledge(rng, mailboxes, user, pages)
+                if rng.random() < _GUESTS:
+                    await self._guest(rng, mailboxes, user)
+                elif device == KEEPER:
+                    await self._keep(rng, mailboxes, user)
+                else:
+                    await self._read(rng, mailboxes, user, device)
             except self._expected:
                 await asyncio.sleep(_AWAY_S)
             await asyncio.sleep(rng.random() * 2 * self._rest_s)
 
+    async def _read(
+        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str, device: str | None
+    ) -> None:
+        """One reading, and perhaps an acknowledgement."""
+        if device == DESK:
+            await self._add(mailboxes, user, device)
+        pages = await self._pages(rng, mailboxes, user, device)
+        if rng.random() < self._acknowledging:
+            await self._acknowledge(rng, mailboxes, self._old[user, device], pages)
+
+    async def _keep(self, rng: random.Random, mailboxes: AuditedMailboxes, user: str) -> None:
+        """One reading since the receipt that is kept, and its own receipt in the place of that."""
+        await self._add(mailboxes, user, KEEPER)
+        kept = self._kept.get(user)
+        pages = await self._pages(rng, mailboxes, user, KEEPER, kept)
+        if pages[-1].page.receipt is not None:
+            self._kept[user] = pages[-1]
+
+    async def _guest(self, rng: random.Random, mailboxes: AuditedMailboxes, user: str) -> None:
+        """A device that comes, reads, acknowledges perhaps, and goes."""
+        guest = f"guest-{next(self._guests)}"
+        try:
+            await mailboxes.add_device(user, guest, rng.choice(("oldest", "account")))
+            await self._read(rng, mailboxes, user, guest)
+        finally:
+            await mailboxes.remove_device(user, guest)
+
+    async def _add(self, mailboxes: AuditedMailboxes, user: str, device: str) -> None:
+        if (user, device) not in self._added:
+            await mailboxes.add_device(user, device)
+            self._added.add((user, device))
+
     async def _pages(
-        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str
+        self,
+        rng: random.Random,
+        mailboxes: AuditedMailboxes,
+        user: str,
+        device: str | None,
+        since: Fetched | None = None,
     ) -> list[Fetched]:
         """One reading, or the beginning of one, with limits of its own."""
         limit = rng.choice((None, None, 1, 2, 3, 7, 20, 100))
         size = rng.choice((None, None, None, 50, 1_000))
         pages_max = rng.choice((1, 2, _PAGES_MAX))
-        pages = [await mailboxes.fetch(user, limit=limit, max_bytes=size)]
+        kept = None if since is None else since.fetch
+        page = await mailboxes.fetch(user, limit=limit, max_bytes=size, device=device, since=kept)
+        pages = [page]
         while pages[-1].page.more and len(pages) < pages_max and not self._stopping.is_set():
-            page = await mailboxes.fetch(user, after=pages[-1], limit=limit, max_bytes=size)
+            page = await mailboxes.fetch(
+                user, after=pages[-1], limit=limit, max_bytes=size, device=device
+            )
             pages.append(page)
-        self._old[user].append(rng.choice(pages))
+        self._old[user, device].append(rng.choice(pages))
         return pages
 
     async def _acknowledge(
-        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str, pages: list[Fetched]
+        self,
+        rng: random.Random,
+        mailboxes: AuditedMailboxes,
+        old: Sequence[Fetched],
+        pages: list[Fetched],
     ) -> None:
         match rng.choice(("all", "all", "part", "twice", "old", "cancelled", "both")):
             case "all":
@@ -215,11 +316,11 @@ class AuditedReaders:
                 await mailboxes.ack(pages[-1])
                 await mailboxes.ack(pages[-1])
             case "old":
-                await mailboxes.ack(rng.choice(self._old[user]))
+                await mailboxes.ack(rng.choice(old))
             case "cancelled":
                 await self._cancelled(rng, mailboxes, pages[-1])
-            case "both":  # two devices at a time
-                both = (mailboxes.ack(pages[-1]), mailboxes.ack(rng.choice(self._old[user])))
+            case "both":  # two at a time
+                both = (mailboxes.ack(pages[-1]), mailboxes.ack(rng.choice(old)))
                 for result in await asyncio.gather(*both, return_exceptions=True):
                     if isinstance(result, BaseException):
                         raise result

@@ -24,7 +24,7 @@ from tests.sweeps.store_sweep import store_sweeps
 from tests.sweeps.sweep import Sweep, run_all
 
 #: The sweeps of the reader's side, which share filled mailboxes.
-MAILBOXES = ("reading", "ack")
+MAILBOXES = ("reading", "devices", "ack")
 
 
 @click.command()

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.audit import AuditedMailboxes, mailboxes_at
-from tests.audit.journal import Ack, Fetch, Outcome
+from tests.audit.journal import Ack, Addition, Fetch, Outcome
 from tests.audit.keys import Log
 from tests.services.child import Child
+from tests.sweeps.acking_reader import ADDED, NOT_ADDED
 from tests.sweeps.mail import Mail
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.report import Case, Run
@@ -17,7 +18,8 @@ from tests.sweeps.steps import ACK_STEPS, names
 from tests.sweeps.sweep import Sweep
 
 SWEEP = "ack"
-#: Times that each step is passed: three acknowledgements are made.
+#: Times that each step is passed, at least: three acknowledgements are made for the account, and
+#: three devices are removed.
 TIMES = 3
 #: Seconds that a reader may take: a second, most of it Python's start.
 READER_S_MAX = 60.0
@@ -57,10 +59,11 @@ class AckRun:
         wrong = "" if status == CRASHED else f"status {status}: {child.tail()}"
         async with mailboxes_at(endpoint, mail.scene.table) as opened:
             mailboxes = AuditedMailboxes(mail.journal, opened)
-            await mailboxes.ack((await mailboxes.read(user))[-1])
-            left = await mailboxes.read(user)
-        if left[0].page.messages:
-            wrong += " something is left"
+            for device in (ADDED, NOT_ADDED, None):
+                await mailboxes.ack((await mailboxes.read(user, device=device))[-1])
+                left = await mailboxes.read(user, device=device)
+                if left[0].page.messages:
+                    wrong += f" something is left of {device or 'the account'}"
         return Run(case, number, order.met(), (status,), wrong.strip(), {"clean": not wrong})
 
     def _journal(self, user: str, said: str) -> None:
@@ -68,19 +71,28 @@ class AckRun:
         journal = self._mail.journal
         fetch: Fetch | None = None
         ack: Ack | None = None
+        addition: Addition | None = None
         for line in said.splitlines():
             if not line.startswith("["):
                 continue  # a traceback: the status says so
             match json.loads(line):
-                case ["fetch"]:
-                    fetch = journal.fetch_begins(user)
-                case ["page", messages, more]:
+                case ["fetch", device, since]:
+                    before = fetch if since else None
+                    fetch = journal.fetch_begins(user, before, device=device, since=since)
+                case ["page", messages, more, receipt]:
                     assert fetch is not None, "begun before"
                     shown = ((Log(*log), offset, body) for *log, offset, body in messages)
-                    journal.fetch_ends(fetch, shown, more=more)
+                    journal.fetch_ends(fetch, shown, more=more, receipt=receipt)
                 case ["ack"]:
                     assert fetch is not None, "begun before"
                     ack = journal.ack_begins(fetch)
                 case ["acknowledged"]:
                     assert ack is not None, "begun before"
                     journal.ack_ends(ack, Outcome.CONFIRMED)
+                case ["add", device]:
+                    addition = journal.addition_begins(user, device, "oldest")
+                case ["added"]:
+                    assert addition is not None, "begun before"
+                    journal.addition_ends(addition, Outcome.CONFIRMED)
+                case ["remove", device]:
+                    journal.removal_begins(user, device)

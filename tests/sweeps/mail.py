@@ -16,8 +16,8 @@ from tests.sweeps.scenario import PARTITIONS
 
 #: Mailboxes, and messages of each: small ones for reading, four bundles of two messages each;
 #: large ones for acknowledgements that delete by more than one call, of 25 bundles.
-SMALL, SMALL_MESSAGES = 1_000, 8
-LARGE, LARGE_MESSAGES = 40, 80
+SMALL, SMALL_MESSAGES = 1_600, 8
+LARGE, LARGE_MESSAGES = 60, 80
 
 
 @dataclass

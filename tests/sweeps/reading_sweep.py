@@ -1,7 +1,7 @@
 """The store, reader's side: the n-th call of one who fetches, pages and acknowledges fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,7 +17,8 @@ from tests.sweeps.play import MET_UNTIL_HEALED
 from tests.sweeps.report import Case, Run
 from tests.sweeps.sweep import Sweep
 
-SWEEP = "reading"
+#: Of the account, and of devices.
+SWEEP, DEVICES = "reading", "devices"
 #: Seconds that one call may take: a slow answer must be held longer than that, and a calm one on
 #: a busy machine may not take it often.
 TIMEOUT_S = 0.5
@@ -26,6 +27,8 @@ TIMEOUT_S = 0.5
 REST_S, ATTEMPTS_MAX = 0.05, 60
 #: Messages of a page.
 LIMIT = 2
+#: A device that keeps its receipt, between its addition and its removal; and one that acknowledges.
+KEEPER, PHONE = "keeper", "phone"
 
 #: What each kind may raise besides StoreUnavailable, which a busy machine's time-out is too.
 RAISES: dict[Fault, tuple[type[MailboxError], ...]] = {
@@ -40,9 +43,10 @@ T = TypeVar("T")
 def reading_sweeps(mail: Mail, *, seed: int) -> Iterator[Sweep]:
     """Each kind of fault, transient and persistent."""
     run = ReadingRun(mail, seed)
-    for fault in Fault:
-        for persistent in (False, True):
-            yield Sweep(Case(SWEEP, fault.value, persistent), run)
+    for sweep in (SWEEP, DEVICES):
+        for fault in Fault:
+            for persistent in (False, True):
+                yield Sweep(Case(sweep, fault.value, persistent), run)
 
 
 class ReadingRun:
@@ -74,7 +78,7 @@ class ReadingRun:
                     AuditedMailboxes(self._mail.journal, mailboxes), next(self._users), fault,
                     heal=lambda: _heal(endpoint),
                 )  # fmt: skip
-                await reading.all()
+                await (reading.of_devices() if case.sweep == DEVICES else reading.of_account())
         injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
         audit = {"clean": not reading.wrong, "attempts": reading.attempts}
         return Run(case, number, injected, (), "; ".join(reading.wrong), audit)
@@ -96,7 +100,7 @@ class Reading:
     attempts: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    async def all(self) -> None:
+    async def of_account(self) -> None:
         """One page; two pages; all that is left; nothing. What is acknowledged is not shown."""
         first = await self._fetch(limit=LIMIT)
         await self._ack(first)
@@ -107,12 +111,47 @@ class Reading:
         rest = await self._insist(lambda: self.mailboxes.read(self.user))
         await self._ack(rest[-1])
         nothing = await self._fetch()
-        shown = [m for f in (first, second, third, *rest) for m in f.page.messages]
-        if len(shown) != SMALL_MESSAGES or nothing.page.messages:
-            self.wrong.append(f"{len(shown)} shown, then {len(nothing.page.messages)}")
+        self._expect((first, second, third, *rest), nothing, SMALL_MESSAGES)
 
-    async def _fetch(self, *, after: Fetched | None = None, limit: int | None = None) -> Fetched:
-        return await self._insist(lambda: self.mailboxes.fetch(self.user, after=after, limit=limit))
+    async def of_devices(self) -> None:
+        """Each sees all of it and nothing again: since the receipt that it keeps, or behind what
+        it has acknowledged."""
+        await self._insist(lambda: self.mailboxes.add_device(self.user, KEEPER))
+        begun = await self._fetch(limit=LIMIT, device=KEEPER)
+        rest = await self._insist(
+            lambda: self.mailboxes.read(self.user, device=KEEPER, since=begun.fetch)
+        )
+        nothing = await self._fetch(device=KEEPER, since=rest[-1])
+        self._expect((begun, *rest), nothing, SMALL_MESSAGES)
+        await self._insist(lambda: self.mailboxes.remove_device(self.user, KEEPER))
+        first = await self._fetch(limit=LIMIT, device=PHONE)
+        await self._ack(first)
+        rest = await self._insist(lambda: self.mailboxes.read(self.user, device=PHONE))
+        await self._ack(rest[-1])
+        nothing = await self._fetch(device=PHONE)
+        self._expect((first, *rest), nothing, SMALL_MESSAGES)
+
+    def _expect(self, pages: Sequence[Fetched], then: Fetched, messages: int) -> None:
+        """So many messages on these pages, and none after that."""
+        shown = sum(len(fetched.page.messages) for fetched in pages)
+        if shown != messages or then.page.messages:
+            whose = then.fetch.device or "the account"
+            self.wrong.append(f"{shown} shown to {whose}, then {len(then.page.messages)}")
+
+    async def _fetch(
+        self,
+        *,
+        after: Fetched | None = None,
+        since: Fetched | None = None,
+        limit: int | None = None,
+        device: str | None = None,
+    ) -> Fetched:
+        return await self._insist(
+            lambda: self.mailboxes.fetch(
+                self.user, after=after, limit=limit, device=device,
+                since=None if since is None else since.fetch,
+            )
+        )  # fmt: skip
 
     async def _ack(self, fetched: Fetched) -> None:
         await self._insist(lambda: self.mailboxes.ack(fetched))

@@ -2,19 +2,26 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from poste_restante import Mailboxes, StoreUnavailable
+from poste_restante import Mailboxes, Page, StoreUnavailable
+from poste_restante.devices import Cursors, Start
+from poste_restante.item import Item
+from poste_restante.position import CURSOR_KEY
+from poste_restante.reading import Reading
 from poste_restante.testing import InMemoryMailboxes
+from poste_restante.tidying import passed_by_all
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
 from tests.audit.journal import Outcome, Outgoing
-from tests.audit.judge import judge_readings
-from tests.audit.keys import Log
+from tests.audit.judge import Final, judge, judge_readings
+from tests.audit.keys import Log, Mailbox
 from tests.audit.log import Truth, log_record
-from tests.audit.verdict import Kind
+from tests.audit.verdict import Kind, Verdict
 
 USERS = ("bob", "eve", "!mallory")
 SEED = 11
@@ -27,8 +34,10 @@ DELIVERED = 2
 class Office:
     """Mailboxes in memory, and the log that they were delivered from."""
 
-    def __init__(self) -> None:
-        self.mailboxes = InMemoryMailboxes(page_bytes=700)  # a page is several Queries
+    def __init__(self, *, delete_acknowledged: bool = False) -> None:
+        self.mailboxes = InMemoryMailboxes(  # a page is several Queries
+            page_bytes=700, delete_acknowledged=delete_acknowledged
+        )
         self.journal = Journal()
         self.truth = Truth()
 
@@ -48,7 +57,7 @@ class Office:
 
 async def test_readers_do_everything_and_are_clean() -> None:
     """Whole and partial acknowledgements, late, twice, cancelled and failed ones, of pages small
-    and large: all in the journal, and nothing wrong (G2 to G6)."""
+    and large, of accounts and devices: all in the journal, and nothing wrong (G2 to G6, G12)."""
     office, rng = Office(), random.Random(SEED)
     readers = AuditedReaders(office.journal, office.opened, USERS, seed=SEED, rest_s=0.0)
     async with asyncio.timeout(RUN_S_MAX), readers:
@@ -68,6 +77,9 @@ async def test_readers_do_everything_and_are_clean() -> None:
     assert outcomes == {Outcome.CONFIRMED, Outcome.UNKNOWN}
     assert verdict.unanswered > 0
     assert any(fetch.after is not None for fetch in office.journal.fetches)
+    assert any(fetch.since for fetch in office.journal.fetches)
+    assert {"desk", "phone"} <= {ack.of.device for ack in office.journal.acks}
+    assert any(device.startswith("guest") for _, device in office.journal.removed)
     assert all(fetch.ended is not None for fetch in office.journal.fetches)
 
 
@@ -114,3 +126,106 @@ async def test_a_reader_that_forgets_the_cursor_is_seen() -> None:
     await mailboxes.read("bob")
 
     assert judge_readings(office.journal, office.truth).counts[Kind.ECHOED] == 1
+
+
+async def desk_and_keeper(office: Office) -> Verdict:
+    """A device acknowledges a part beside the account, and another one keeps its receipt."""
+    for number in range(4):
+        office.deliver("bob", b"%d" % number)
+    mailboxes = AuditedMailboxes(office.journal, office.mailboxes)
+    for device in ("desk", "keeper"):
+        await mailboxes.add_device("bob", device)
+    await mailboxes.ack(await mailboxes.fetch("bob", limit=2, device="desk"))
+    await mailboxes.ack(await mailboxes.fetch("bob", limit=3))
+    kept = await mailboxes.fetch("bob", limit=2, device="keeper")
+    since = await mailboxes.read("bob", device="keeper", since=kept.fetch)
+    readings = {
+        "desk": (await mailboxes.read("bob", device="desk"))[-1].fetch,
+        "keeper": since[-1].fetch,
+    }
+    raw = Mailbox()
+    raw.add(i for (user, _), i in sorted(office.mailboxes.memory.items.items()) if user == "bob")
+    final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
+    return judge(office.journal, office.truth, {"bob": final})
+
+
+async def test_devices_that_see_what_their_own_cursor_leaves_are_clean() -> None:
+    """Each is a reader of its own (G12)."""
+    assert not (await desk_and_keeper(Office())).counts
+
+
+def acks_for_the_account(patch: pytest.MonkeyPatch) -> None:
+    raise_to = Cursors.raise_to
+
+    async def wrong(self: Cursors, key: str, device: str | None, logs: Any) -> None:
+        await raise_to(self, key, None, logs)
+
+    patch.setattr(Cursors, "raise_to", wrong)
+
+
+def acks_for_every_device(patch: pytest.MonkeyPatch) -> None:
+    raise_to = Cursors.raise_to
+
+    async def wrong(self: Cursors, key: str, device: str | None, logs: Any) -> None:
+        for each in (device, *(found.name for found in await self.devices(key))):
+            await raise_to(self, key, each, logs)
+
+    patch.setattr(Cursors, "raise_to", wrong)
+
+
+def adds_behind_everything(patch: pytest.MonkeyPatch) -> None:
+    add = Cursors.add
+
+    async def wrong(self: Cursors, key: str, device: str, start: Start) -> bool:
+        return await add(self, key, device, "newest")
+
+    patch.setattr(Cursors, "add", wrong)
+
+
+def forgets_since(patch: pytest.MonkeyPatch) -> None:
+    fetch = Mailboxes.fetch
+
+    async def wrong(self: Mailboxes, user: str, **arguments: Any) -> Page:
+        return await fetch(self, user, **{**arguments, "since": None})
+
+    patch.setattr(Mailboxes, "fetch", wrong)
+
+
+def skips_one_more_since(patch: pytest.MonkeyPatch) -> None:
+    def wrong(**arguments: Any) -> Reading:
+        since = arguments["since"]
+        if since is not None:
+            logs = {log: replace(r, covered=r.covered + 1) for log, r in since.logs.items()}
+            arguments["since"] = replace(since, logs=logs)
+        return Reading(**arguments)
+
+    patch.setattr("poste_restante.mailboxes.Reading", wrong)
+
+
+def deletes_what_a_device_has_not_passed(patch: pytest.MonkeyPatch) -> None:
+    def wrong(cursors: Iterable[Item]) -> Any:
+        return passed_by_all(c for c in cursors if c["position"]["S"] == CURSOR_KEY)
+
+    patch.setattr("poste_restante.tidying.passed_by_all", wrong)
+
+
+@pytest.mark.parametrize(
+    ("breach", "seen"),
+    [
+        (acks_for_the_account, {Kind.HIDDEN, Kind.ECHOED}),
+        (acks_for_every_device, {Kind.HIDDEN}),
+        (adds_behind_everything, {Kind.HIDDEN}),
+        (forgets_since, {Kind.DOUBLED}),
+        (skips_one_more_since, {Kind.HIDDEN}),
+        (deletes_what_a_device_has_not_passed, {Kind.HIDDEN, Kind.LOST}),
+    ],
+)
+async def test_a_broken_rule_of_devices_is_seen(
+    breach: Callable[[pytest.MonkeyPatch], None], seen: set[Kind], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever one device does that another one notices (G12), and a receipt that does not count
+    for what it covers (G2, G4)."""
+    breach(monkeypatch)
+    verdict = await desk_and_keeper(Office(delete_acknowledged=True))
+
+    assert {kind for kind in Kind if verdict.counts[kind]} >= seen, verdict.line()
