@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import idle, latency, machine, reading, report, targets, units, write_path
+from benchmarks import idle, latency, live, machine, reading, report, targets, units, write_path
 from benchmarks.contenders import part as contenders
 from benchmarks.report import Across, Part
 from tests.services import ServicesMissing
@@ -21,7 +21,8 @@ from tests.services.interrupts import exit_status
 
 #: In the order of the page.
 PARTS: dict[str, Part] = {
-    "contenders": contenders, "write_path": write_path, "latency": latency, "idle": idle,
+    "contenders": contenders, "write_path": write_path, "latency": latency, "live": live,
+    "idle": idle,
     "reading": reading, "units": units,
 }  # fmt: skip
 #: What takes part in each, beside our own code: its versions stand with the figures.
@@ -32,6 +33,7 @@ SOFTWARE: dict[str, tuple[str, ...]] = {
     ),
     "write_path": ("aiobotocore",),
     "latency": ("Kafka", "DynamoDB Local", "aiokafka", "aiobotocore", "confluent-kafka"),
+    "live": ("Kafka", "aiokafka", "aiobotocore", "confluent-kafka", "faust-streaming"),
     "idle": ("Kafka", "aiokafka", "aiobotocore"),
     "reading": ("DynamoDB Local", "aiobotocore", "boto3"),
     "units": ("Kafka", "DynamoDB Local", "aiokafka", "aiobotocore"),

@@ -121,6 +121,24 @@ def waits(found: Mapping[str, Found]) -> Iterable[Figure]:
             yield Figure(f"{store}, chatty" if row["chatty"] else store, row["p99_ms"])
 
 
+def live_cpu(found: Mapping[str, Found]) -> Iterable[Figure]:
+    """Of each rate: the worker's at the default settings, in proportion to the plain script's."""
+    for plain, worker in _live(found):
+        yield Figure(f"{worker['per_s']:,} a second", worker["cpu_us"] / plain["cpu_us"])
+
+
+def live_waits(found: Mapping[str, Found]) -> Iterable[Figure]:
+    for _, worker in _live(found):
+        yield Figure(f"{worker['per_s']:,} a second", worker["p99_ms"])
+
+
+def _live(found: Mapping[str, Found]) -> Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Of each rate the plain script and the worker at its defaults."""
+    rows = {(row["per_s"], row["linger_s"]): row for row in found["live"]["rows"]}
+    for per_s in sorted({per_s for per_s, _ in rows}):
+        yield rows[per_s, None], rows[per_s, found["live"]["default_linger_s"]]
+
+
 TARGETS = (
     Target("[dollars of the table](#units), of an item per message and its delete, realistic day",
            0.78, "0.78", day_cost(Way.ACKNOWLEDGE, 0.0)),
@@ -132,8 +150,10 @@ TARGETS = (
     Target("[processor time](#contenders) of the plain script's, each message to another user",
            1 / 2, "1/2", each_cpu),
     Target("the same, skewed backlog", 1 / 6, "1/6 (0.167)", skewed_cpu),
-    Target("[p99 until readable](#from-produce-to-readable) at 1,000 a second, ms",
+    Target("[p99 until readable](#from-produce-to-readable) at 1,000 a second and linger 0, ms",
            50.0, "50", waits),
+    Target("[processor time](#live-load) of the plain script's, live load", 1 / 2, "1/2", live_cpu),
+    Target("[p99 until readable](#live-load), live load, ms", 250.0, "250", live_waits),
 )  # fmt: skip
 
 

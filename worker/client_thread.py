@@ -11,6 +11,7 @@ aiokafka's group coordination shape what concerns the group:
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
@@ -28,6 +29,7 @@ from mode import Service
 
 from worker.group_errors import Code
 from worker.group_watch import LOOK_S, Look, TopicSeen
+from worker.lingering import answered, take_from_others
 from worker.lives import Assignment
 from worker.logs import SERVICES_LOGGER
 from worker.record import Record
@@ -55,12 +57,14 @@ class Fetched(NamedTuple):
     """What one fetch brought of a partition.
 
     caught_up: it reached the stable end, there is nothing more to read now. held_back: a
-    transaction was open behind it then, so it did not reach the log's end.
+    transaction was open behind it then, so it did not reach the log's end. lingers: it is paused
+    until it is asked for again, without records where it had none when others had some.
     """
 
     records: Sequence[Record]
     caught_up: bool
     held_back: bool = False
+    lingers: bool = False
 
 
 class Fetching(Protocol):
@@ -81,6 +85,10 @@ class Fetching(Protocol):
     @property
     def hands_over(self) -> bool:
         """Whether it ends in order, so that others may have its partitions at once."""
+
+    @property
+    def lingers(self) -> bool:
+        """Whether partitions that were read to their end are left unread for a while."""
 
     def note_group(self, look: Look) -> None:
         """What a look at the group found; called in the consumer's own loop."""
@@ -228,10 +236,26 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return result
 
     async def _fetch(self, partitions: set[TP], timeout: float) -> dict[TP, Fetched]:
-        consumer = self._ensure_consumer()
+        consumer, lingers = self._ensure_consumer(), self.consumer.lingers
         self._prefetch_only(consumer, partitions)
+        begin_ms = int(time.time() * 1000)  # as aiokafka notes the time of a response
+        fetched = await self._take(partitions, timeout)
+        if not fetched or not lingers:
+            return {tp: await self._found(consumer, tp, got) for tp, got in fetched.items()}
+        if all([await self._caught_up(consumer, tp) for tp in fetched]):  # a backlog waits for none
+            await take_from_others(consumer, self._take, partitions, fetched, begin_ms)
+        found = {tp: await self._found(consumer, tp, got) for tp, got in fetched.items()}
+        # Whoever has not answered since may have more: it is asked again at once.
+        for tp in answered(consumer, partitions, begin_ms):
+            each = found.get(tp) or await self._found(consumer, tp, ())
+            if each.caught_up and self._pause(consumer, TopicPartition._make(tp)):
+                found[tp] = each._replace(lingers=True)
+        return found
+
+    async def _take(self, partitions: set[TP], timeout: float) -> dict[TP, Sequence[Record]]:
+        consumer = self._ensure_consumer()
         try:
-            fetched = await self._fetch_records(
+            fetched: dict[TP, Sequence[Record]] = await self._fetch_records(
                 consumer,
                 partitions,
                 timeout=timeout,
@@ -243,10 +267,22 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 raise
             await asyncio.sleep(min(timeout, LOOK_S))
             return {}
-        return {
-            tp: Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
-            for tp, records in fetched.items()
-        }
+        return fetched
+
+    async def _found(
+        self, consumer: aiokafka.AIOKafkaConsumer, tp: TP, records: Sequence[Record]
+    ) -> Fetched:
+        return Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
+
+    def _pause(self, consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition) -> bool:
+        """Pause an open partition until it is asked for: aiokafka fetches its next record as soon
+        as one is taken, so that a look after a linger finds that one, and not what is behind it.
+        False: it is not open."""
+        if tp not in self._opened or tp not in consumer.assignment():
+            return False
+        consumer.pause(tp)
+        self._paused.add(tp)
+        return True
 
     def _prefetch_only(
         self, consumer: aiokafka.AIOKafkaConsumer, partitions: Iterable[tuple[str, int]]

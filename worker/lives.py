@@ -34,7 +34,8 @@ BEING_OPENED = "being opened"
 class BatchLimits:
     """What one flush takes at most. A single larger record stands alone.
 
-    linger_s: seconds from one batch of a partition to the next; Kafka is the buffer meanwhile.
+    linger_s: seconds between two fetches of the partitions that were read to their end; Kafka is
+    the buffer meanwhile.
     """
 
     records_max: int = 5_000
@@ -106,7 +107,6 @@ class Life:
     in_work: RecordBatch | None = None
     waiting: deque[Record] = field(default_factory=deque)
     waiting_bytes: int = 0
-    fetch_at_s: float = 0.0
     #: Which batch of its assignment its last one was.
     turn: int = 0
 
@@ -134,7 +134,7 @@ class Life:
         """Records wait, and none are in work."""
         return self.in_work is None and bool(self.waiting)
 
-    def cut(self, limits: BatchLimits, memory_max: int, now_s: float) -> RecordBatch:
+    def cut(self, limits: BatchLimits, memory_max: int) -> RecordBatch:
         """The next batch of a life that is ready. memory_max: bytes, as `RecordBatch.memory`; one
         record that takes more goes alone."""
         count, size = len(self.waiting), self.waiting_bytes
@@ -148,8 +148,6 @@ class Life:
         else:
             records, size = self._run(limits, memory_max)
         self.waiting_bytes -= size
-        if self.caught_up:  # a backlog is not lingered over: its batches are full anyway
-            self.fetch_at_s = now_s + limits.linger_s
         self.in_work = RecordBatch(self, records, size)
         return self.in_work
 
@@ -240,6 +238,8 @@ class Assignment:
         self._turns = 0
         self._tasks: dict[RecordBatch, asyncio.Task[object] | None] = {}
         self._record_bytes: float | None = None
+        self._lingering: set[int] = set()
+        self._linger_until_s = 0.0
 
     def open(
         self, partition: int, position: int, stored: Progress, *, committed: int | None = None
@@ -273,6 +273,8 @@ class Assignment:
         quarter for the shares of those with nothing waiting: so a stuck one holds up no other,
         unless single records are larger than a share.
         """
+        if now_s >= self._linger_until_s:
+            self._lingering.clear()
         lives = self.lives.values()
         waiting = waiting_bytes(
             sum(len(life.waiting) for life in lives), sum(life.waiting_bytes for life in lives)
@@ -284,7 +286,7 @@ class Assignment:
             partition
             for partition, life in self.lives.items()
             if partition not in self.stuck
-            and now_s >= life.fetch_at_s
+            and partition not in self._lingering
             and (not life.waiting or (room and self._has_room(life)))
         }
 
@@ -294,6 +296,17 @@ class Assignment:
             and life.waiting_bytes < self.limits.bytes_max
         )
 
+    def linger(self, partitions: Iterable[int], now_s: float) -> None:
+        """Fetch these again when `linger_s` are over: what arrives meanwhile gathers in Kafka.
+
+        partitions: read to their end by a fetch that brought records. All that linger are due at
+        the same instant, so that one fetch brings what arrived in any of them. A backlog, and the
+        first record after a silence, wait for nothing.
+        """
+        if not self._lingering:
+            self._linger_until_s = now_s + self.limits.linger_s
+        self._lingering.update(partitions)
+
     def poll_s(self, hungry: set[int], now_s: float) -> float:
         """Seconds that a fetch for these partitions may wait for records.
 
@@ -302,10 +315,11 @@ class Assignment:
         """
         if self.closed:
             return POLL_OPENING_S
-        out = [life for p, life in self.lives.items() if p not in hungry and p not in self.stuck]
-        if any(life.in_work is not None or life.waiting for life in out):
+        if self.lives.keys() - hungry - self.stuck.keys() - self._lingering:
             return POLL_BUSY_S
-        return min([POLL_IDLE_S, *(max(0.0, life.fetch_at_s - now_s) for life in out)])
+        if self._lingering:
+            return min(POLL_IDLE_S, max(0.0, self._linger_until_s - now_s))
+        return POLL_IDLE_S
 
     def records_wanted(self) -> int:
         """Records of one fetch call, so that they are about one batch in bytes, and a quarter of
@@ -341,7 +355,7 @@ class Assignment:
         self._record_bytes = max(1.0, average, slowly)
         self.ready.set()
 
-    def cut(self, now_s: float) -> list[RecordBatch]:
+    def cut(self) -> list[RecordBatch]:
         """The batches that can be flushed now, at most one of a partition.
 
         Partitions with a backlog share what is free; however little that is, each takes a small
@@ -365,7 +379,7 @@ class Assignment:
                 break
             self._turns += 1
             life.turn = self._turns
-            batches.append(life.cut(self.limits, share, now_s))
+            batches.append(life.cut(self.limits, share))
             in_work += batches[-1].memory
         return batches
 

@@ -60,10 +60,9 @@ DRAIN_LOOK_S = 0.05
 #: the error is repeated each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
-#: Seconds between a fetch that read to the log's end and the next one: what comes meanwhile is
-#: fetched together. A fetch costs as much for one record as for ten, and so does a write; short
-#: beside the 50 ms that a message may take. A backlog, and the first record after a silence, wait
-#: for nothing.
+#: Seconds between a fetch that read to the log's end and the next one, without a linger: what
+#: comes meanwhile is fetched together. A fetch costs as much for one record as for ten, and so does
+#: a write. A backlog, and the first record after a silence, wait for nothing.
 FETCH_PAUSE_S = 0.005
 
 #: Seconds that the broker gets to send again what was fetched in vain, before it is taken one
@@ -120,6 +119,10 @@ class BatchConsumer(driver.Consumer):
     @property
     def topic(self) -> str:
         return self.rules.topic
+
+    @property
+    def lingers(self) -> bool:
+        return self.rules.limits.linger_s > 0
 
     @property
     def status(self) -> WorkerStatus:
@@ -339,7 +342,10 @@ class BatchConsumer(driver.Consumer):
         now_s = time.monotonic()
         hungry = assignment.hungry(now_s)
         try:
-            if await self._fetch_into(assignment, hungry, assignment.poll_s(hungry, now_s)):
+            read_to_end = await self._fetch_into(
+                assignment, hungry, assignment.poll_s(hungry, now_s)
+            )
+            if read_to_end and not self.lingers:
                 await asyncio.sleep(FETCH_PAUSE_S)
         except UnicodeDecodeError:
             if assignment is self.current:
@@ -365,7 +371,12 @@ class BatchConsumer(driver.Consumer):
         if assignment is not self.current:
             await self._undo(fetched)
             return False
-        for tp, (records, caught_up, held_back) in fetched.items():
+        lingering = {tp.partition for tp, found in fetched.items() if found.lingers}
+        if lingering:
+            assignment.linger(lingering, time.monotonic())
+        for tp, (records, caught_up, held_back, _) in fetched.items():
+            if not records:
+                continue
             if await self._follows(assignment.lives[tp.partition], records):
                 assignment.add(tp.partition, records, caught_up=caught_up, held_back=held_back)
             else:
@@ -484,7 +495,7 @@ class BatchConsumer(driver.Consumer):
                 await self.sleep(0.05)
                 continue
             await self.wait(assignment.ready, timeout=1.0)
-            for batch in assignment.cut(time.monotonic()) if self.flow_active else ():
+            for batch in assignment.cut() if self.flow_active else ():
                 await self._deliver(batch)
 
     async def _deliver(self, batch: RecordBatch) -> None:

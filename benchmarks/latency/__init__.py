@@ -1,6 +1,6 @@
 """From produce to readable: percentiles by rate and store, around silences, and after a burst.
 
-One worker with its default settings, a Kafka, a producer in a process of its own, all on this
+One worker with `batch.linger_s` of 0, a Kafka, a producer in a process of its own, all on this
 machine. *Readable* against an endpoint that answers at once: the write was answered; every message
 counts, and what is waited for is Kafka's and the worker's share. Against DynamoDB Local: a
 strongly consistent Query of a reader returns it; a sample of the messages counts.
@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.latency.load import Phase, around, settled_after_s, summary
 from benchmarks.latency.noting import noting_endpoint
 from benchmarks.latency.watching import Watched, by_endpoint, by_readers
 from benchmarks.made import markdown, number
-from benchmarks.one_worker import new_place, reading_worker
+from benchmarks.one_worker import Place, new_place, reading_worker
 from benchmarks.picture import Series, plot
 from benchmarks.process import cpu_s
 from tests.services import start_services
@@ -48,7 +49,7 @@ def measure(*, small: bool) -> Found:
     """Rates by store, silences, commits and the burst. Raises RuntimeError."""
     with start_services() as services, ExitStack() as workers:
         os.environ.update(services.environment)  # of our own readers
-        place, local = new_place(services, PARTITIONS), new_place(services, PARTITIONS)
+        place, local = (_prompt(new_place(services, PARTITIONS)) for _ in range(2))
         endpoint = workers.enter_context(noting_endpoint(place.topic, PARTITIONS))
         worker = workers.enter_context(reading_worker(services, place, endpoint))
         workers.enter_context(reading_worker(services, local))
@@ -72,6 +73,10 @@ def measure(*, small: bool) -> Found:
         loaded_local = _local(read, small=small)
     rates = [quiet_instant, *loaded_instant, quiet_local, *loaded_local]
     return {"target_p99_ms": TARGET_P99_MS, "rates": rates, **found}
+
+
+def _prompt(place: Place) -> Place:
+    return replace(place, environment={**place.environment, "POSTE_BATCH__LINGER_S": "0"})
 
 
 #: Both JVMs compile what they do often, and are slow until then.

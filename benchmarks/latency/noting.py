@@ -27,8 +27,9 @@ from poste_restante.table import TableRecord
 
 #: Seconds that the process may take to answer a question.
 _ANSWER_S_MAX = 30.0
-#: The begin of a body, in base64 as a call carries it: three bytes are four characters.
-_BODY = re.compile(rb'"b":\{"B":"([A-Za-z0-9+/]{%d})' % (NUMBER_DIGITS // 3 * 4))
+#: The begin of a body, in base64 as a call carries it (ours, or the plain script's): three bytes
+#: are four characters.
+_BODY = re.compile(rb'"b(?:ody)?": ?\{"B": ?"([A-Za-z0-9+/]{%d})' % (NUMBER_DIGITS // 3 * 4))
 
 _METHODS = {"getitem": "get_item", "putitem": "put_item", "updateitem": "update_item"}
 

@@ -215,7 +215,7 @@ async def test_only_a_partition_that_moved_writes_progress(office: MeteredOffice
     assert office.asked() == {}
     for partition in (2, 5):
         assignment.add(partition, [MadeRecord(offset=7, partition=partition)], caught_up=True)
-    for batch in assignment.cut(0.0):
+    for batch in assignment.cut():
         with batch:
             pass
     await commit()

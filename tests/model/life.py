@@ -174,7 +174,7 @@ class Worker:
             if records and await self.consumer.follows(life, records):
                 self.assignment.add(self.partition, records, caught_up=False)
             self._fetching = False
-        for batch in self.assignment.cut(0.0):
+        for batch in self.assignment.cut():
             with batch:  # as worker.app's flush
                 flushed = await self.flusher.flush(
                     batch.records, epoch=life.epoch, dead_in_a_row=batch.dead_in_a_row

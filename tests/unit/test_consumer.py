@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from worker.errors import OperatorError, TableReplaced
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.lives import Assignment, Life
+from worker.lives import Assignment, BatchLimits, Life
 from worker.opening import Opener
 from worker.progress import Progress
 from worker.transport import DRAIN_LOOK_S, FETCH_PAUSE_S, BatchConsumer, Rules
@@ -52,6 +53,7 @@ class Stage:
         app.transport.rules = Rules(
             member=Member("undelivered", "group"),
             topic="undelivered", consumer_options={}, progress=self.store, drain_s=0.05,
+            limits=BatchLimits(linger_s=0.0),
             opener=Opener(topic="undelivered", start=None, progress=self.store, log=self.log),  # type: ignore[arg-type]
         )  # fmt: skip
         self.consumer: BatchConsumer = app.consumer
@@ -87,7 +89,7 @@ def flushed(life: Life, *offsets: int) -> None:
     life.assignment.add(
         life.partition, [MadeRecord(offset=offset) for offset in offsets], caught_up=True
     )
-    for batch in life.assignment.cut(0.0):
+    for batch in life.assignment.cut():
         with batch:
             pass
 
@@ -223,6 +225,38 @@ async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
     assert order == [[40], FETCH_PAUSE_S, [], [41], [42, 50]]
 
 
+async def test_partitions_read_to_their_end_linger_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a linger it takes the place of the pause; those that had nothing linger as well, so
+    that one request brings all. A backlog goes on (G8)."""
+    stage.store.stored = {**stage.store.stored, 2: progress(60)}
+    limits = BatchLimits(linger_s=0.2)
+    stage.app.transport.rules = replace(stage.consumer.rules, limits=limits)
+    stage.assign(40, 50, 60)
+    assignment = stage.consumer.current
+    assignment.limits = limits
+    first, second, third = (stage.consumer._tp(partition) for partition in range(3))
+    asked: list[float] = []
+
+    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
+        asked.append(timeout)
+        return {
+            first: Fetched([MadeRecord(offset=40)], caught_up=True, lingers=True),
+            second: Fetched((), caught_up=True, lingers=True),
+            third: Fetched([MadeRecord(offset=60)], caught_up=False),
+        }
+
+    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
+    monkeypatch.setattr("worker.transport.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("worker.transport.FETCH_PAUSE_S", 1e6)
+    await stage.consumer._fetch_next()
+
+    assert assignment.hungry(100.19) == {2}
+    assert assignment.hungry(100.2) == {0, 1, 2}
+    assert [len(life.waiting) for life in assignment.lives.values()] == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("begin", "log_start", "error"),
     [
@@ -318,7 +352,7 @@ async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None
     (life, _) = stage.assign(40, 50)
     assignment = life.assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
-    (batch,) = assignment.cut(0.0)
+    (batch,) = assignment.cut()
 
     async def flush() -> None:
         with batch:
@@ -338,7 +372,7 @@ async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage
     (life, _) = stage.assign(40, 50)
     assignment = life.assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
-    (batch,) = assignment.cut(0.0)
+    (batch,) = assignment.cut()
 
     async def flush() -> None:
         with batch:
@@ -363,7 +397,7 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     assignment = stage.assign(40, 50)[0].assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
     assignment.add(1, [MadeRecord(offset=50)], caught_up=True)
-    hot, slow = assignment.cut(0.0)
+    hot, slow = assignment.cut()
     hot.waits = FlushWaits(lambda: 0.0)  # refused since long ago
     answered = asyncio.Event()
 
@@ -456,7 +490,7 @@ async def test_a_flush_says_to_its_batch_how_far_it_is(
     monkeypatch.setattr(stage.app.resources, "flusher", Waves())
     (life, _) = stage.assign(40, 50)
     life.assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
-    (batch,) = life.assignment.cut(0.0)
+    (batch,) = life.assignment.cut()
     await stage.app.resources.flush(batch)
 
     assert (batch.waves, life.dead_in_a_row, life.durable) == (2, 7, 41)

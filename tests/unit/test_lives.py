@@ -60,24 +60,24 @@ async def test_one_batch_of_a_partition_is_in_work_and_the_next_gathers() -> Non
     next batch (G2)."""
     assignment = opened(0)
     assignment.add(0, records(10, 11), caught_up=True)
-    first = one(assignment.cut(0.0))
+    first = one(assignment.cut())
     assignment.add(0, records(12), caught_up=True)
     assignment.add(0, records(15, 16), caught_up=True)
 
-    assert assignment.cut(0.0) == []
+    assert assignment.cut() == []
     with first:
         pass
-    assert [r.offset for r in one(assignment.cut(0.0)).records] == [12, 15, 16]
+    assert [r.offset for r in one(assignment.cut()).records] == [12, 15, 16]
 
 
 async def test_partitions_are_cut_side_by_side() -> None:
     """A partition in work holds up no other (G8)."""
     assignment = opened(0, 1)
     assignment.add(0, records(10), caught_up=True)
-    one(assignment.cut(0.0))
+    one(assignment.cut())
     assignment.add(1, records(10), caught_up=True)
 
-    assert one(assignment.cut(0.0)).life.partition == 1
+    assert one(assignment.cut()).life.partition == 1
 
 
 def test_batches_are_bounded_in_records_and_bytes() -> None:
@@ -86,14 +86,14 @@ def test_batches_are_bounded_in_records_and_bytes() -> None:
     assignment.add(0, records(10, 11, 12, 13, body=b"x" * 10), caught_up=True)
     life = assignment.lives[0]
 
-    assert len(one(assignment.cut(0.0)).records) == 3
+    assert len(one(assignment.cut()).records) == 3
 
     life.in_work = None
     assignment.add(0, records(14, body=b"x" * 80), caught_up=True)
     assignment.add(0, records(15, body=b"x" * 500), caught_up=True)
-    assert [r.offset for r in one(assignment.cut(0.0)).records] == [13, 14]
+    assert [r.offset for r in one(assignment.cut()).records] == [13, 14]
     life.in_work = None
-    assert [r.offset for r in one(assignment.cut(0.0)).records] == [15]
+    assert [r.offset for r in one(assignment.cut()).records] == [15]
     assert life.waiting_bytes == 0
 
 
@@ -106,20 +106,20 @@ async def test_all_that_is_in_work_is_bounded_and_shared() -> None:
     small = max(1, memory.small_batch(40) // of)
     for partition in partitions[:4]:
         assignment.add(partition, records(*range(10, 310), body=b"x" * 80), caught_up=False)
-    shares = [len(batch.records) for batch in assignment.cut(0.0)]
+    shares = [len(batch.records) for batch in assignment.cut()]
     assert shares == [(memory.in_work - 40 * memory.small_batch(40)) // 4 // of] * 4
     assert shares[0] > small
 
     for partition in partitions[4:]:  # nothing of the four is durable: the others go on
         assignment.add(partition, records(*range(10, 310), body=b"x" * 80), caught_up=False)
-    batches = assignment.cut(0.0)
+    batches = assignment.cut()
     assert [len(batch.records) for batch in batches] == [small] * 36
     in_work = [life.in_work for life in assignment.lives.values() if life.in_work]
     assert sum(batch.memory for batch in in_work) <= memory.in_work
 
     alone = opened(0, memory=memory)
     alone.add(0, records(*range(10, 610), body=b"x" * 80), caught_up=False)
-    assert len(one(alone.cut(0.0)).records) == (memory.in_work - memory.small_batch(1)) // of
+    assert len(one(alone.cut()).records) == (memory.in_work - memory.small_batch(1)) // of
 
 
 async def test_records_larger_than_a_share_take_turns() -> None:
@@ -130,7 +130,7 @@ async def test_records_larger_than_a_share_take_turns() -> None:
     for partition in partitions:
         assignment.add(partition, records(10, 11, body=b"x" * 100_000), caught_up=False)
     flushed: list[int] = []
-    while batches := assignment.cut(0.0):
+    while batches := assignment.cut():
         assert len(batches) <= 3
         for batch in batches:
             assert len(batch.records) == 1
@@ -164,7 +164,7 @@ def test_a_backlog_never_takes_more_than_was_promised(
         life = assignment.lives[min(hungry)]  # aiokafka fills a fetch from one partition
         offsets = range(life.fetched, life.fetched + assignment.records_wanted())
         assignment.add(life.partition, records(*offsets, body=value), caught_up=False)
-        assignment.cut(0.0)
+        assignment.cut()
 
     lives = assignment.lives.values()
     waits = waiting_bytes(
@@ -201,7 +201,7 @@ def test_a_partition_with_a_full_batch_waiting_is_not_fetched() -> None:
     assignment = opened(0, 1, limits=BatchLimits(records_max=2))
     assert assignment.hungry(0.0) == {0, 1}
     assignment.add(0, records(10, 11), caught_up=False)
-    assignment.cut(0.0)
+    assignment.cut()
     assert assignment.hungry(0.0) == {0, 1}
     assignment.add(0, records(12, 13), caught_up=False)
 
@@ -213,15 +213,33 @@ def test_a_partition_with_a_full_batch_waiting_is_not_fetched() -> None:
 def test_linger_delays_the_fetch_of_a_partition_read_to_its_end() -> None:
     """Kafka is the buffer while a batch gathers; a backlog is not lingered over."""
     assignment = opened(0, 1, limits=BatchLimits(linger_s=5.0))
-    assignment.add(0, records(10), caught_up=True)
-    assignment.add(1, records(10), caught_up=False)
-    assignment.cut(100.0)
-    for life in assignment.lives.values():
-        life.in_work = None
+    assignment.linger({0}, 100.0)
 
     assert assignment.hungry(104.9) == {1}
-    assert assignment.hungry(105.0) == {0, 1}
     assert assignment.poll_s({1}, 104.5) == pytest.approx(0.5)
+    assert assignment.hungry(105.0) == {0, 1}
+    assert assignment.poll_s({0, 1}, 105.0) == POLL_IDLE_S
+
+
+def test_all_partitions_that_linger_are_due_at_the_same_instant() -> None:
+    """One fetch brings what has gathered in any of them."""
+    assignment = opened(0, 1, 2, limits=BatchLimits(linger_s=5.0))
+    assignment.linger({0}, 100.0)
+    assignment.linger({1}, 103.0)
+
+    assert assignment.hungry(104.9) == {2}
+    assert assignment.hungry(105.0) == {0, 1, 2}
+    assignment.linger({0, 1}, 105.1)
+    assert assignment.hungry(110.0) == {2}
+
+
+def test_a_flush_in_work_does_not_shorten_the_polls_of_a_linger() -> None:
+    """Nothing is fetched before the linger is over, whatever becomes durable meanwhile."""
+    assignment = opened(0, limits=BatchLimits(linger_s=5.0))
+    assignment.linger({0}, 100.0)
+    assignment.add(0, records(10), caught_up=True)
+
+    assert assignment.poll_s(assignment.hungry(104.5), 104.5) == pytest.approx(0.5)
 
 
 def test_a_closed_partition_is_neither_fetched_nor_slow_to_be() -> None:
@@ -240,7 +258,7 @@ async def test_only_what_is_durable_is_committed() -> None:
     assignment = opened(0)
     assert assignment.to_commit() == []
     assignment.add(0, records(10, 14), caught_up=True)
-    batch = one(assignment.cut(0.0))
+    batch = one(assignment.cut())
     assert assignment.to_commit() == []
     with batch:
         batch.dead_in_a_row = 1
@@ -263,7 +281,7 @@ async def test_caught_up_is_not_claimed_while_a_transaction_holds_records_back()
     behind them (G1)."""
     assignment = opened(0)
     assignment.add(0, records(10), caught_up=True, held_back=True)
-    with one(assignment.cut(0.0)):
+    with one(assignment.cut()):
         pass
 
     assert assignment.lives[0].progress(99).caught_up_at_ms is None
@@ -273,7 +291,7 @@ async def test_caught_up_is_not_claimed_while_records_wait() -> None:
     """A partition is caught up when what was fetched to the log's end is durable."""
     assignment = opened(0, limits=BatchLimits(records_max=1))
     assignment.add(0, records(10, 11), caught_up=True)
-    with one(assignment.cut(0.0)):
+    with one(assignment.cut()):
         pass
 
     assert assignment.lives[0].progress(99).caught_up_at_ms is None
@@ -285,7 +303,7 @@ async def test_a_flush_that_fails_is_the_last_of_its_assignment() -> None:
     assignment = opened(0, 1, on_broken=causes.append)
     assignment.add(0, records(10), caught_up=True)
     assignment.add(1, records(10), caught_up=True)
-    good, bad = assignment.cut(0.0)
+    good, bad = assignment.cut()
     with good:
         pass
     with pytest.raises(ValueError, match="broken"), bad:
@@ -293,7 +311,7 @@ async def test_a_flush_that_fails_is_the_last_of_its_assignment() -> None:
     assignment.add(0, records(11), caught_up=True)
 
     assert len(causes) == 1
-    assert assignment.cut(0.0) == []
+    assert assignment.cut() == []
     assert assignment.to_commit() == []
 
 
@@ -308,7 +326,7 @@ async def test_a_cancelled_flush_is_reported_unless_the_assignment_is_over() -> 
             await asyncio.Event().wait()
 
     assignment.add(0, records(10), caught_up=True)
-    task = asyncio.create_task(flush(one(assignment.cut(0.0))))
+    task = asyncio.create_task(flush(one(assignment.cut())))
     await asyncio.sleep(0)
     assert not assignment.idle.is_set()
     task.cancel()
@@ -318,7 +336,7 @@ async def test_a_cancelled_flush_is_reported_unless_the_assignment_is_over() -> 
     causes.clear()
     over = opened(0, on_broken=causes.append)
     over.add(0, records(10), caught_up=True)
-    task = asyncio.create_task(flush(one(over.cut(0.0))))
+    task = asyncio.create_task(flush(one(over.cut())))
     await asyncio.sleep(0)
     over.end()
     await asyncio.wait([task])
@@ -332,7 +350,7 @@ async def test_a_batch_taken_after_the_end_is_not_flushed() -> None:
     """A batch that Faust hands out too late belongs to nobody (G2)."""
     assignment = opened(0)
     assignment.add(0, records(10), caught_up=True)
-    batch = one(assignment.cut(0.0))
+    batch = one(assignment.cut())
     assignment.end()
     begun = False
 

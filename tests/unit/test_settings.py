@@ -46,7 +46,7 @@ def test_the_defaults_are_the_ones_that_were_promised() -> None:
     )  # fmt: skip
     assert [kafka.session_timeout_s, kafka.heartbeat_s, kafka.commit_interval_s] == [10, 1, 5]
     assert [settings.drain_s, settings.leave_s, settings.retention_days] == [20, 15, 30]
-    assert [settings.batch.records_max, settings.batch.linger_s] == [5_000, 0]
+    assert [settings.batch.records_max, settings.batch.linger_s] == [5_000, 0.2]
     assert [settings.bundle.messages_max, settings.bundle.bytes_max] == [100, 65_536]
     assert settings.dynamodb.calls_in_flight_max == 16
     assert [kafka.partitions_max, settings.dead_letters_consecutive_max] == [256, 1_000]
@@ -279,7 +279,7 @@ def test_the_sample_file_is_valid_and_complete() -> None:
     uncommented = re.sub(r"(?m)^# (?=[a-z_]+ = )(?!.*\"\.\.\.\")", "", text)
 
     assert load_settings(SAMPLE, {}) == Settings()
-    assert uncommented.count("\nlinger_s = 0.0") == 1
+    assert uncommented.count("\nlinger_s = 0.2") == 1
     keys = re.findall(r"(?m)^(?:# )?([a-z_]+) = ", text)
     assert keys == [name.rpartition(".")[2] for name, _ in setting_fields()]
 

@@ -85,6 +85,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
         (aiokafka.AIOKafkaConsumer, "resume", ["self", "partitions"]),
         (aiokafka.AIOKafkaConsumer, "last_stable_offset", ["self", "partition"]),
         (aiokafka.AIOKafkaConsumer, "highwater", ["self", "partition"]),
+        (aiokafka.AIOKafkaConsumer, "last_poll_timestamp", ["self", "partition"]),
         (SubscriptionState, "fetch_context", ["self"]),
         (Fetcher, "fetched_records", ["self", "partitions", "timeout", "max_records"]),
     ],
@@ -111,7 +112,7 @@ def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
         BatchConsumer: {"note_group", "problem", "hands_over", "_joined", "topic",
-                        "rules", "client_options",
+                        "rules", "client_options", "lingers",
                         "status", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
                         "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
@@ -120,7 +121,8 @@ def test_every_override_overrides_something(mine: Any) -> None:
                         "positions", "_tp"},
         BatchConsumerThread: {"_watch_group", "_look", "_group_error", "retry_group",
                               "_retry_group", "_note_answers", "_raise_if_fenced",
-                              "_fetch", "_caught_up", "_held_back", "positions", "_positions",
+                              "_fetch", "_take", "_found", "_pause",
+                              "_caught_up", "_held_back", "positions", "_positions",
                               "poll", "_poll", "hold", "_hold", "move", "_move",
                               "limit_fetches", "_limit_fetches", "_prefetch_only"},
         WholeBatches: set(),

@@ -35,14 +35,17 @@ def assigned_cuts(arrivals: Sequence[float], partition: Partition, until_s: floa
     limits = BatchLimits(records_max=partition.records_max, linger_s=partition.linger_s)
     assignment = Assignment([0], limits=limits)
     life = assignment.open(0, 0, STORED)
-    found, now_s, durable_s = [], 0.0, 0.0
+    found, now_s, durable_s, due_s = [], 0.0, 0.0, 0.0
     while now_s < until_s:
         there = sum(at <= now_s + 1e-9 for at, _, _ in log)
         if 0 in assignment.hungry(now_s) and life.fetched < there:
             end = min(there, life.fetched + limits.records_max - len(life.waiting))
             records = [record for _, record, _ in log[life.fetched : end]]
             assignment.add(0, records, caught_up=end == there)
-        for batch in assignment.cut(now_s):
+            if end == there and limits.linger_s:
+                assignment.linger({0}, now_s)
+                due_s = now_s + limits.linger_s
+        for batch in assignment.cut():
             indexes = [ours[r.offset] for r in batch.records if r.offset in ours]
             if indexes:
                 found.append(Cut(now_s, indexes[0], indexes[-1] + 1))
@@ -52,8 +55,8 @@ def assigned_cuts(arrivals: Sequence[float], partition: Partition, until_s: floa
         waits = [later[0] if later else until_s]
         if life.in_work is not None:
             waits.append(durable_s)
-        if life.fetch_at_s > now_s:
-            waits.append(life.fetch_at_s)
+        if due_s > now_s:
+            waits.append(due_s)
         now_s = min(waits)
         if life.in_work is not None and now_s >= durable_s - 1e-9:
             life.in_work.__exit__(None, None, None)

@@ -116,7 +116,7 @@ async def test_a_flush_of_many_waves_lives_while_they_become_durable(scene: Scen
     The last look of them without another wave is a standstill (G8)."""
     fetched(scene.life, 40, 41)
     scene.broker.end = 42
-    (batch,) = scene.assignment.cut(0.0)
+    (batch,) = scene.assignment.cut()
     for _ in range(5):
         await scene.looks(LOOKS_MAX)
         batch.count_wave()
