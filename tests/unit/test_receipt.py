@@ -3,7 +3,7 @@
 import base64
 import hmac
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,6 @@ from poste_restante.position import (
     window_start,
 )
 from poste_restante.receipt import (
-    EARLIER_CHARS_MAX,
     TOKEN_CHARS_MAX,
     Reach,
     Receipt,
@@ -195,14 +194,14 @@ def test_a_signed_receipt_cannot_pass_for_an_unsigned_one() -> None:
 
 
 @pytest.mark.parametrize("version", [b"\x01", b"\x02"])
-@pytest.mark.parametrize("size", [80, 40_000])
+@pytest.mark.parametrize("size", [80, 48 * 1024 - 1])  # 64 * 1024 characters
 def test_a_receipt_of_an_earlier_version_is_refused_with_what_to_do(
     version: bytes, size: int
 ) -> None:
     """It listed the keys of bundles; a client may still hold one (G6)."""
     token = base64.urlsafe_b64encode(version + bytes(size)).decode().rstrip("=")
     for keys in KEYS:
-        with pytest.raises(InvalidReceipt, match="fetch again"):
+        with pytest.raises(InvalidReceipt, match=rf"version {version[0]},.* fetch again"):
             decode(token, keys)
 
 
@@ -264,11 +263,29 @@ def test_the_largest_receipt_is_within_its_limit(logs: int) -> None:
 
 def test_behind_a_key_of_any_length_a_receipt_can_be_made() -> None:
     """An item that cannot be read may stand at any key (G8)."""
-    receipt = Receipt("\N{EURO SIGN}" * 341, largest(26))
+    receipt = Receipt("\N{EURO SIGN}" * 341 + "a", within(690, ()))
     token = encode(receipt, ["key"])
 
-    assert len(token) <= TOKEN_CHARS_MAX
+    assert len(token) <= TOKEN_CHARS_MAX == 2390  # by which a gateway may bound a client's text
     assert decode(token, ["key"]) == receipt
+
+
+SMALL = Reach(126, -1)  # with epoch and partition below 128: five numbers of one byte each
+
+
+def within(size: int, older: Iterable[LogId]) -> dict[LogId, Reach]:
+    """Older logs, and newer ones that take so many bytes."""
+    newer = (LogId(2 + n // 100, n % 100) for n in range(size // 5))
+    return dict.fromkeys((*older, *newer), SMALL)
+
+
+def test_logs_of_690_bytes_are_kept_and_none_beyond() -> None:
+    """The oldest are forgotten from the first on for which there is no room (G8)."""
+    full, one_byte_short = within(690, ()), within(685, [LogId(1, 1), LogId(1, 128)])
+
+    assert decode(encode(Receipt("a", full))).logs == full
+    assert decode(encode(Receipt("a", within(690, [LogId(1, 1)])))).logs == full
+    assert decode(encode(Receipt("a", one_byte_short))).logs == within(685, ())
 
 
 def test_logs_for_which_there_is_no_room_come_again_the_oldest_first() -> None:
@@ -302,6 +319,10 @@ def test_what_blocks_a_log_is_not_forgotten() -> None:
         b"\x00\x01a\x01\x01\x03\x05\x06\x00",  # a log that covers less than nothing
         b"\x00\x01a\x01\x01\x03\x05\x00\x04",  # ... with a flag that there is not
         b"\x00\x01a" + b"\x00" * 1000,
+        b"\x00\x01a" + b"\x80" * 10 + b"\x00",  # a number of 11 bytes
+        b"\x00\x01a\x01\x01\x03\x05\x00\x80",  # ... that is cut off
+        b"\x00\x01a\x01\x01\x03\x81" + b"\x80" * 8 + b"\x01\x00\x00",  # an offset above 64 bits
+        b"\x00\x01a\x02" + b"\x01\x03\x05\x00\x00" * 2,  # a log twice
     ],
 )
 def test_what_no_reading_makes_is_refused(content: bytes) -> None:
@@ -315,6 +336,46 @@ def test_a_long_text_is_not_looked_into() -> None:
     with pytest.raises(InvalidReceipt):
         decode("A" * (TOKEN_CHARS_MAX + 1))
     with pytest.raises(InvalidReceipt, match="not a receipt"):
-        decode("AQ" * EARLIER_CHARS_MAX)
+        decode(base64.urlsafe_b64encode(b"\x01" + bytes(48 * 1024 - 1)).decode() + "AA")
     with pytest.raises(InvalidReceipt):
         decode(b"bytes")  # type: ignore[arg-type]
+
+
+def test_a_receipt_shorter_than_its_binding_is_refused() -> None:
+    """By its length, before any part of it is looked at (G6)."""
+    with pytest.raises(InvalidReceipt, match="too short"):
+        decode(seal(HEAD[:-1]))
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    ["0001.00003.9999999999999999999.~", "0001.00003.5.~", "1.3.0000000000000000005.~"],
+)
+def test_a_boundary_that_only_resembles_one_of_ours_is_kept_as_it_is(boundary: str) -> None:
+    """A later version's key may look like that (G2, G10)."""
+    assert decode(encode(Receipt(boundary))).boundary == boundary
+
+
+def test_every_number_of_a_receipt_may_be_the_largest() -> None:
+    """And takes no more room than one of as many bits (G6, G8)."""
+    log = LogId(EPOCH_MAX, PARTITION_MAX)
+    made = [
+        Receipt(log.after(offset), {log: Reach(offset, -1, blocked=True, carried=True)})
+        for offset in (OFFSET_MAX, OFFSET_MAX - 1)
+    ]
+
+    assert [decode(encode(each)) for each in made] == made
+    assert len(encode(made[0])) - len(encode(made[1])) <= 4  # one bit more, in two numbers
+
+
+def test_the_format_is_what_is_documented() -> None:
+    """Clients keep receipts longer than readers keep a version of theirs (G6, G10)."""
+    assert encode(MADE) == "A1hlSva8NJ9SAuSI-b3F2mcCAQMqAgECCgIBAQMrAAL2bzaz"
+    assert encode(MADE, ["key one"], "phone") == (
+        "BFhlSva8NJ9SAuSI-b20GuICAQMqAgECCgIBAQMrAAIbViLXL1eFmXkNVO3-n6qh"
+    )
+
+
+def test_a_reach_begins_before_offset_0() -> None:
+    """Nothing is covered until it was passed (G2)."""
+    assert Reach() == Reach(-1, -1, blocked=False, carried=False)
