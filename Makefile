@@ -7,7 +7,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability memory sweep storm lock clean
+.PHONY: run demo test check bench capacity availability memory sweep storm mutate lock clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -50,11 +50,18 @@ SEED ?= $(shell date +%s)
 storm: .venv/installed  ## all faults at once, from a seed: make storm SECONDS=600 SEED=7
 	$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED)
 
+MODULES ?=
+.venv/mutate: .venv/installed requirements/mutate.txt
+	$(BIN)/pip install -q --require-hashes -r requirements/mutate.txt && touch $@
+mutate: .venv/mutate  ## do the unit tests of the pure modules notice each changed operator: make mutate MODULES=reading
+	nice -n 19 $(BIN)/python -m tests.mutation $(MODULES)
+
 # Of the public index, whatever this machine is set to add to it.
 LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
 	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
+	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -110,7 +110,7 @@ def first_progress(
     log: LogState,
     group: int | None,
     at_time: int | None,
-    now_ms: int = 0,
+    now_ms: int,
 ) -> Progress:
     """Progress of a partition that has none, to be stored on condition of absence.
 

@@ -452,3 +452,52 @@ def test_a_message_is_not_returned_at_or_after_its_expiry(late_ms: int, shown: l
     assert offsets(page) == shown
     assert receipt is not None
     assert receipt.logs == {LOG: Reach(1, 1)}
+
+
+def test_a_page_ends_exactly_where_its_limit_of_bytes_does() -> None:
+    """Bodies, names and values of headers count; a value that is null has none (G8)."""
+    headers = (("ab", b"cd"), ("x", None))
+    eight = [replace(message(n), body=b"123", headers=headers) for n in (1, 2)]
+
+    full, cut = (read(items_of(eight), limits=Limits(bytes_max=n)) for n in (16, 15))
+    assert (offsets(full), full.more) == ([1, 2], False)
+    assert (offsets(cut), cut.more) == ([1], True)
+
+
+def test_a_page_that_ends_behind_offset_0_goes_on_behind_it() -> None:
+    """The first offset of a log is passed as any other (G2, G6)."""
+    items = items_of(bundle(0, 1))
+    receipt = read(items, limits=Limits(messages_max=1)).receipt()
+
+    assert receipt == Receipt(LOG.after(0), {LOG: Reach(0, 0)})
+    assert offsets(read(items, start=receipt)) == [1]
+
+
+def test_a_page_that_ends_before_offset_0_of_a_log_has_not_passed_it() -> None:
+    """Else the first message of a log would be acknowledged unseen (G2)."""
+    items = items_of(bundle(5), bundle(0, partition=4))
+    receipt = read(items, limits=Limits(messages_max=1)).receipt()
+
+    assert receipt == Receipt(BundleKey(*LOG, 5, 5).encode(), {LOG: Reach(5, 5)})
+
+
+def test_only_a_cursor_at_offset_0_hides_it() -> None:
+    """Neither no cursor, nor a receipt that covers nothing (G2, G4)."""
+    items, key = items_of(bundle(0)), BundleKey(*LOG, 0, 0).encode()
+    nothing = Receipt("!~", {LOG: Reach()})
+
+    assert offsets(read(items, since=nothing)) == offsets(read(items, start=nothing)) == [0]
+    assert read(items).skip(key) is None
+    assert offsets(read(items, cursor={LOG: 0})) == []
+    assert read(items, cursor={LOG: 0}).skip(key) == LOG.after(0)
+
+
+def test_a_log_that_is_blocked_from_its_begin_has_nothing_to_acknowledge() -> None:
+    """No cursor covers anything of it, and neither does the page (G2, G6)."""
+    items = [garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
+    page = read(items, start=read(items).past_unreadable())
+    receipt = page.receipt()
+
+    assert offsets(page) == [4]
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(4, -1, blocked=True, carried=True)}

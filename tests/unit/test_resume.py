@@ -85,13 +85,18 @@ def test_a_lower_group_lowers_the_start_to_a_window_border() -> None:
 
     assert opening.position == W
     assert opening.progress == replace(PROGRESS, group=None)
-    assert [note.kind for note in opening.notes] == [NoteKind.REWOUND]
+    (note,) = opening.notes
+    assert (note.kind, note.level) == (NoteKind.REWOUND, logging.WARNING)
+    assert note.records == PROGRESS.next - W
+    assert f"replaying from {W};" in note.text
 
 
 def test_a_lower_start_is_never_below_the_origin() -> None:
     """The origin counts as a border: this table does not hold what is below (G2)."""
     assert opened(replace(PROGRESS, origin=W + 3), group=W + 7).position == W + 3
     assert opened(replace(PROGRESS, origin=W + 3), group=2).position == W + 3
+    log = stable_log(W + 3, 5 * W)
+    assert opened(replace(PROGRESS, origin=W + 3), group=2, log=log).position == W + 3
 
 
 def test_a_border_that_retention_has_eaten_is_the_next_one() -> None:
@@ -100,6 +105,13 @@ def test_a_border_that_retention_has_eaten_is_the_next_one() -> None:
     assert opened(group=W + 7, log=stable_log(W, 5 * W)).position == W
     late = opened(group=W + 7, log=stable_log(3 * W + 1, 5 * W))
     assert (late.position, late.progress, late.notes) == (PROGRESS.next, PROGRESS, ())
+
+
+def test_progress_at_the_logs_start_is_no_gap() -> None:
+    """Retention may remove all that was read (G1)."""
+    opening = plan(log=stable_log(PROGRESS.next, 5 * W), last_record=None)
+
+    assert opening == Opening(PROGRESS.next, PROGRESS)
 
 
 def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
@@ -119,7 +131,7 @@ def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
     [
         (PROGRESS, stable_log(0, PROGRESS.next - 1), None, "end"),
         (PROGRESS, stable_log(0, 0), None, "end"),
-        (PROGRESS, LOG, Fingerprint(5, 7), "not the one"),
+        (PROGRESS, LOG, Fingerprint(5, 7), f"record at {PROGRESS.next - 1} is not the one"),
         (PROGRESS, LOG, Fingerprint(6, 6), "not the one"),
         (replace(PROGRESS, epoch=1), LOG, LAST, "epoch 1"),
         (replace(PROGRESS, epoch=3), LOG, LAST, "epoch 3"),
@@ -246,6 +258,7 @@ def first(
         (Start(), 50, 60, 10),
         (Start(Beginning.LATEST), 50, 60, 90),
         (Start(Beginning.GROUP), 50, 60, 50),
+        (Start(Beginning.GROUP), 90, 60, 90),
         (Start(Beginning.GROUP), 5, 60, 5),  # `plan_resume` reports the gap
         (Start.at(1), 50, 60, 60),
         (Start.at(1), 50, None, 90),
@@ -316,6 +329,22 @@ def test_a_time_belongs_to_a_start_at_a_time() -> None:
         Start(Beginning.LATEST, 5)
 
 
+@pytest.mark.parametrize(
+    ("start", "text"), [(Start(Beginning.LATEST), "latest"), (Start.at(5), "time 5 ms")]
+)
+def test_a_start_is_shown_as_it_is_set(start: Start, text: str) -> None:
+    """In the line that says where a partition begins (G8)."""
+    assert str(start) == text
+
+
+@pytest.mark.parametrize(("end", "stable_end", "held_back"), [(90, 70, 20), (70, 70, 0), (6, 7, 0)])
+def test_what_lies_above_the_stable_end_is_held_back(
+    end: int, stable_end: int, held_back: int
+) -> None:
+    """Never less than nothing: the two are asked for one after the other (G9)."""
+    assert LogState(0, end, stable_end).held_back == held_back
+
+
 def test_skip_moves_progress_and_origin() -> None:
     """And ends the run of dead letters that it was made for (G9)."""
     to = PROGRESS.next + 10
@@ -324,6 +353,14 @@ def test_skip_moves_progress_and_origin() -> None:
     assert skipped == replace(
         PROGRESS, next=to, origin=to, last=None, dead_in_a_row=0, written_at_ms=NOW_MS
     )
+
+
+def test_skip_to_progress_changes_nothing() -> None:
+    """An interrupted command is run again (G9)."""
+    to = PROGRESS.next
+    again = plan_skip(topic="chat", partition=3, progress=PROGRESS, to=to, log=LOG, now_ms=NOW_MS)
+
+    assert again is PROGRESS
 
 
 @pytest.mark.parametrize(("to", "word"), [(PROGRESS.next - 1, "rewind"), (LOG.end + 1, "ends at")])
@@ -351,12 +388,31 @@ def test_rewind_begins_where_a_life_may(
     assert opened(rewound, group=rewound.next, log=log).position == rewound.next
 
 
-def test_rewind_goes_back() -> None:
+def rewound(to: int, progress: Progress = PROGRESS) -> Progress:
+    return plan_rewind(topic="chat", partition=3, progress=progress, to=to, log=LOG, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize("to", [PROGRESS.next + 1, 4 * W])
+def test_rewind_goes_back(to: int) -> None:
     """Forward is `poste skip` (G1)."""
     with pytest.raises(OperatorError, match="skip"):
-        plan_rewind(
-            topic="chat", partition=3, progress=PROGRESS, to=PROGRESS.next + 1, log=LOG, now_ms=1
-        )
+        rewound(to)
+
+
+@pytest.mark.parametrize(("to", "border"), [(PROGRESS.next, 3 * W), (3 * W, 3 * W), (W + 7, W)])
+def test_rewind_to_progress_or_below_begins_its_window_anew(to: int, border: int) -> None:
+    """And forgets the record, the group's offset and the dead letters of before (G2, G9)."""
+    assert rewound(to) == replace(
+        PROGRESS, next=border, last=None, group=None, dead_in_a_row=0, written_at_ms=NOW_MS
+    )
+
+
+@pytest.mark.parametrize("to", [3 * W, 3 * W + 499])
+def test_rewind_made_again_changes_nothing(to: int) -> None:
+    """An interrupted command is run again, with the offset that it named (G9)."""
+    done = replace(PROGRESS, next=3 * W)
+
+    assert rewound(to, done) is done
 
 
 def test_an_epoch_begins_at_the_logs_start() -> None:
