@@ -20,6 +20,7 @@ from worker.gathering import CALL_BYTES_MAX
 from worker.wire import encode_put
 
 LOG = LogId(1, 3)
+W = WINDOW_SIZE
 LIMITS = st.builds(
     BundleLimits, messages_max=st.integers(1, 6), bytes_max=st.integers(1, 700) | st.just(10**6)
 )
@@ -99,6 +100,50 @@ def test_a_bundle_closes_only_where_the_next_message_does_not_fit(
                 or item_bytes_max(one.user_id, size) > ITEM_BYTES_MAX
                 or window_start(both[0].offset) != window_start(both[-1].offset)
             )
+
+
+def shape(entries: list[Entry], limits: BundleLimits) -> list[list[int]]:
+    """The offsets of each bundle of the one mailbox, wave after wave."""
+    return [[e.offset for e in only.entries] for (only,) in pack(entries, LOG, limits)]
+
+
+def sized(*sizes: int, start: int = 0) -> list[Entry]:
+    """Entries that are counted as so many bytes each."""
+    entries = entries_of(message(start + n) for n in range(len(sizes)))
+    return [each._replace(bytes_max=size) for each, size in zip(entries, sizes, strict=True)]
+
+
+def test_a_bundle_is_filled_to_the_exact_byte_of_its_limit() -> None:
+    """And not beyond it (G8)."""
+    limits = BundleLimits(bytes_max=30)
+
+    assert shape(sized(10, 20, 10, 20), limits) == [[0, 1], [2, 3]]
+    assert shape(sized(10, 21, 9, 1), limits) == [[0], [1, 2], [3]]
+
+
+def test_a_bundle_is_filled_to_the_exact_byte_of_an_item() -> None:
+    """Whatever the limits say (G8)."""
+    room = ITEM_BYTES_MAX - item_bytes_max("bob", 0)
+    limits = BundleLimits(bytes_max=10**9)
+
+    assert shape(sized(room - 7, 7, 7), limits) == [[0, 1], [2]]
+    assert shape(sized(room - 7, 8, 7), limits) == [[0], [1, 2]]
+
+
+@pytest.mark.parametrize("start", [W - 4, W - 3, W - 2, W - 1, W])
+def test_a_bundle_ends_with_its_window(start: int) -> None:
+    """At the border, wherever it began, and at no other offset (G2)."""
+    offsets = range(start, start + 4)
+    bundles = [[n for n in offsets if n < W], [n for n in offsets if n >= W]]
+
+    assert shape(sized(1, 1, 1, 1, start=start), BundleLimits()) == [b for b in bundles if b]
+
+
+def test_a_bundle_has_a_hundred_messages_and_64_kb_unless_set() -> None:
+    """What the settings name as defaults (G8)."""
+    assert BundleLimits() == BundleLimits(messages_max=100, bytes_max=65_536)
+    assert BundleLimits(1, 1) == BundleLimits(messages_max=1, bytes_max=1)
+    assert shape(sized(*[1] * 101), BundleLimits()) == [[*range(100)], [100]]
 
 
 def test_one_message_per_bundle_is_one_item_per_message() -> None:

@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.item import ITEM_BYTES_MAX, message_bytes_max
+from poste_restante.item import ITEM_BYTES_MAX, item_bytes_max, message_bytes_max
 from poste_restante.message import Message
 from poste_restante.position import LogId
 from tests.bundles import messages_of
 from tests.records import TOPIC, MadeRecord, message
 from worker.bundles import Bundle
 from worker.cloudevents import CloudEventsDecoder, parse_time
-from worker.decode import decode_batch
+from worker.decode import Decoded, decode_batch
 from worker.errors import BadRecord, Reason
+from worker.plain import PlainRecords
 from worker.record import Record, RecordHeader
 
 RETENTION = timedelta(days=30)
@@ -385,12 +387,46 @@ def test_a_message_that_fits_no_item_is_too_large() -> None:
     assert [letter.reason for letter in result.dead_letters] == [Reason.TOO_LARGE]
 
 
+def test_a_message_that_fits_its_item_to_the_byte_is_delivered() -> None:
+    """One byte more is too large (G9)."""
+    empty = message(0, body=b"")
+    room = ITEM_BYTES_MAX - item_bytes_max("bob", message_bytes_max(empty))
+
+    def of_size(size: int) -> Decoded:
+        made = replace(empty, body=b"x" * size)
+        return decode_batch([MadeRecord()], 1, lambda record, epoch: [made])
+
+    assert not of_size(room).dead_letters
+    assert [letter.reason for letter in of_size(room + 1).dead_letters] == [Reason.TOO_LARGE]
+
+
 def test_headers_count_towards_too_large() -> None:
     """The whole item is measured, not the body (G9)."""
     headers = tuple((f"h{n}", b"x" * 1000) for n in range(400))
     result = decode_batch([MadeRecord(headers=headers)], 1, decode)
 
     assert [letter.reason for letter in result.dead_letters] == [Reason.TOO_LARGE]
+
+
+def test_plain_records_take_the_quick_way_of_their_log() -> None:
+    """Where the decoder has one: it is asked once for each batch, and makes the same."""
+    asked = []
+
+    class Quick:
+        def __call__(self, record: Record, epoch: int) -> Sequence[Message]:
+            raise AssertionError
+
+        def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+            asked.append((topic, epoch, partition))
+            return decode.plain(topic, epoch, partition)
+
+    records = [MadeRecord(offset=7), MadeRecord(offset=8)]
+    made = decode_batch(records, 2, Quick())
+
+    assert made == decode_batch(records, 2, lambda record, epoch: list(decode(record, epoch)))
+    assert [entry.offset for entry in made.entries] == [7, 8]
+    assert asked == [(TOPIC, 2, 3)]
+    assert decode_batch([], 2, Quick()) == Decoded()
 
 
 @pytest.mark.parametrize(

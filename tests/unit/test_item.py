@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +11,17 @@ from hypothesis import given
 
 from poste_restante.item import (
     FORMAT_VERSION,
+    ITEM_BYTES_MAX,
+    READ_UNIT_BYTES,
     Item,
     decode_bundle,
     encode_bundle,
+    from_milliseconds,
     item_bytes,
     item_bytes_max,
     message_bytes_max,
+    to_milliseconds,
+    write_units,
 )
 from poste_restante.message import Message
 from poste_restante.position import Position
@@ -45,6 +51,57 @@ def test_the_bound_is_a_close_one() -> None:
     bound = item_bytes_max("bob", sum(map(message_bytes_max, messages)))
 
     assert bound <= 1.15 * item_bytes(encode_bundle(messages, TOPIC))
+
+
+def test_the_bound_is_the_sum_of_what_the_format_names() -> None:
+    """A key of 50 bytes, numbers of 21, 3 for a list or map and 1 for each element (G8, G9)."""
+    names = len("user_id" + "position" + "v" + "expires_at" + "messages")
+    plain = message(7, body=b"12345")
+    full = replace(
+        plain, id="é", source="/s", type="typ", content_type="text",
+        headers=(("é", b"1234"), ("none", None)),
+    )  # fmt: skip
+
+    assert item_bytes_max("!é", 1000) == names + 50 + 2 * 21 + 3 + len("!!") + 2 + 1000
+    # Place and map; nine names and their places; offset, time and expiry.
+    fixed = (1 + 3) + 9 * (1 + 1) + 3 * 21
+    assert message_bytes_max(plain) == fixed + 5 + len(f"{TOPIC}/1/3/7")
+    headers = 3 + (2 + 2 + 4) + (2 + 4 + 1)
+    assert message_bytes_max(full) == fixed + 5 + 2 + 2 + 3 + 4 + headers
+
+
+def test_the_limits_are_dynamodbs() -> None:
+    """An item of ours leaves 9,600 bytes of 400 KB (G8)."""
+    assert (ITEM_BYTES_MAX, READ_UNIT_BYTES) == (400 * 1024 - 9_600, 4 * 1024)
+
+
+@pytest.mark.parametrize(("size", "units"), [(0, 1), (1, 1), (1024, 1), (1025, 2), (2048, 2)])
+def test_a_write_costs_a_unit_for_each_begun_kilobyte(size: int, units: int) -> None:
+    """And one at least."""
+    assert write_units(size) == units
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ({"S": "aé"}, 3), ({"B": b"abc"}, 3), ({"NULL": True}, 1), ({"BOOL": False}, 1),
+        ({"N": "0"}, 2), ({"N": "7"}, 2), ({"N": "42"}, 3), ({"N": "-420"}, 3), ({"N": "12345"}, 4),
+        ({"L": []}, 3), ({"L": [{"S": "ab"}, {"NULL": True}]}, 3 + (1 + 2) + (1 + 1)),
+        ({"M": {}}, 3), ({"M": {"é": {"B": b"a"}, "n": {"N": "7"}}}, 3 + (1 + 2 + 1) + (1 + 1 + 2)),
+    ],
+)  # fmt: skip
+def test_an_items_size_is_counted_as_documented(value: dict[str, Any], size: int) -> None:
+    """Names in UTF-8, two digits a byte (developer guide, "Item sizes and formats")."""
+    assert item_bytes({"né": value, "z": {"S": ""}}) == len("z") + 3 + size
+
+
+@pytest.mark.parametrize(("micros", "millis"), [(0, 0), (999, 0), (1000, 1), (-1, -1)])
+def test_milliseconds_are_rounded_down(micros: int, millis: int) -> None:
+    """As Kafka's timestamps are (G1)."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+
+    assert to_milliseconds(epoch + timedelta(microseconds=micros)) == millis
+    assert from_milliseconds(millis) == epoch + timedelta(milliseconds=millis)
 
 
 @given(bundles())

@@ -1,11 +1,12 @@
 """Keys and positions: one encoder, one parser, and an order that is the log's."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from poste_restante.position import (
     CURSOR_KEY,
+    CURSORS_END,
     EPOCH_MAX,
     OFFSET_MAX,
     PARTITION_MAX,
@@ -15,13 +16,17 @@ from poste_restante.position import (
     BundleKey,
     LogId,
     Position,
+    cursor_key,
+    device_of,
     mailbox_key,
     progress_key,
+    utf8_bytes,
     window_end,
     window_start,
 )
 
 LOGS = st.builds(LogId, st.integers(0, EPOCH_MAX), st.integers(0, PARTITION_MAX))
+W = WINDOW_SIZE
 OFFSETS = st.integers(0, OFFSET_MAX) | st.integers(0, 3 * WINDOW_SIZE)
 
 
@@ -86,6 +91,42 @@ def test_what_no_writer_makes_is_no_bundle_key(text: str) -> None:
         BundleKey.decode(text)
 
 
+def test_the_keys_are_what_is_documented() -> None:
+    """Readers in other languages rely on them (G2, G10)."""
+    assert BundleKey(1, 3, 42, 40).encode() == "0001.00003.0000000000000000042.0000000000000000040"
+    assert LogId(1, 3).after(42) == "0001.00003.0000000000000000042.~"
+    assert LogId(1, 3).head == "0001.00003."
+    assert cursor_key(None) < cursor_key("phone") == "!phone" < CURSORS_END < "0"
+    assert (EPOCH_MAX, PARTITION_MAX, OFFSET_MAX) == (9_999, 99_999, 9_223_372_036_854_775_807)
+
+
+LARGEST = BundleKey(EPOCH_MAX, PARTITION_MAX, OFFSET_MAX, OFFSET_MAX)
+SMALLEST = BundleKey(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "key", [LARGEST, SMALLEST, BundleKey(1, 3, W - 1, 0), BundleKey(1, 3, W, W)]
+)
+def test_a_key_at_its_limits_is_possible(key: BundleKey) -> None:
+    """Every log, and every offset that Kafka gives (G2)."""
+    assert key.is_possible()
+    assert BundleKey.decode(key.encode()) == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        LARGEST._replace(epoch=EPOCH_MAX + 1), LARGEST._replace(partition=PARTITION_MAX + 1),
+        LARGEST._replace(last=OFFSET_MAX + 1, first=OFFSET_MAX + 1),
+        SMALLEST._replace(epoch=-1), SMALLEST._replace(partition=-1), BundleKey(1, 3, 0, -1),
+        BundleKey(1, 3, 4, 5), BundleKey(1, 3, W, W - 1),
+    ],
+)  # fmt: skip
+def test_a_key_beyond_its_limits_is_not_possible(key: BundleKey) -> None:
+    """It would not sort as its numbers do (G2, G3)."""
+    assert not key.is_possible()
+
+
 @given(st.text())
 def test_arbitrary_text_is_a_key_or_a_value_error(text: str) -> None:
     """And only what encodes to the same text is one (G9)."""
@@ -105,6 +146,10 @@ def test_positions_compare_in_reading_order() -> None:
 
 
 @given(OFFSETS)
+@example(0)
+@example(W - 1)
+@example(W)
+@example(W + 1)
 def test_windows_tile_the_log(offset: int) -> None:
     """Each offset is in one, and borders are their own start and end (G2)."""
     start = window_start(offset)
@@ -151,3 +196,36 @@ def test_some_ids_have_no_mailbox(user_id: str, why: str) -> None:
 def test_the_longest_id_has_a_mailbox() -> None:
     """With the escape it is still a partition key (G9)."""
     assert mailbox_key("!" + "x" * 1023) == "!!" + "x" * 1023
+
+
+@pytest.mark.parametrize(("text", "size"), [("", 0), ("ab", 2), ("é", 2), ("\N{EURO SIGN}a", 4)])
+def test_the_size_of_a_text_is_that_of_its_utf_8(text: str, size: int) -> None:
+    """As DynamoDB counts it (G8)."""
+    assert utf8_bytes(text) == size
+
+
+@pytest.mark.parametrize("name", ["p", "Phone-1.2_3:4", "x" * 64])
+def test_a_device_has_a_cursor_of_its_name(name: str) -> None:
+    """And the name is found again in the sort key (G12)."""
+    assert cursor_key(name) == f"!{name}"
+    assert device_of(f"!{name}") == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "é", "~", "phone\n"])
+def test_what_is_no_name_of_a_device_has_no_cursor(name: str) -> None:
+    """It would not sort below every bundle, or not fit (G12)."""
+    with pytest.raises(ValueError, match="1 to 64 characters"):
+        cursor_key(name)
+    assert device_of(f"!{name}") is None
+
+
+def test_a_device_is_named_by_a_text() -> None:
+    """Not by a number that looks like one (G12)."""
+    with pytest.raises(ValueError, match="not 7"):
+        cursor_key(7)  # type: ignore[arg-type]
+
+
+def test_only_a_cursor_of_a_device_names_one() -> None:
+    """Neither the account's nor a bundle's key does (G12)."""
+    assert device_of("!") is None
+    assert device_of("phone") is None
