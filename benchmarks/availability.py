@@ -3,7 +3,7 @@
 Two workers with the default settings, eight partitions, one mailbox in each. Every mailbox gets a
 message every 50 ms, and is looked into as often. A message's *wait* is from its acknowledgement by
 the broker until a reader sees it; the *pause* of an event is the longest wait of a message that was
-sent around it, in the partitions of the worker that it befell, and in the others.
+sent around it, in the partitions of the worker that it affects, and in the others.
 *Back* is from the return of a service until everything that was sent before it is readable.
 
 Prints a line of JSON and the table of docs/operations.md: of each event the pauses of all runs.
@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,15 @@ class Probe:
 
 @dataclass
 class Result:
-    """Of one event. Seconds of each run; None where it befell no partition."""
+    """Of one event. Seconds of each run; None where it affected no partition."""
 
     event: str
-    befallen_s: list[float | None] = field(default_factory=list)
+    affected_s: list[float | None] = field(default_factory=list)
     others_s: list[float | None] = field(default_factory=list)
     back_s: list[float | None] = field(default_factory=list)
 
     def row(self) -> str:
-        cells = (self.befallen_s, self.others_s, self.back_s)
+        cells = (self.affected_s, self.others_s, self.back_s)
         return f"| {self.event} | {' | '.join(map(_seconds, cells))} |"
 
 
@@ -206,37 +207,34 @@ class Availability:
     async def run(self) -> list[Result]:
         self.scene.init(partitions=PARTITIONS)
         await self._two_workers()
+        killed, terminated = signal.SIGKILL, signal.SIGTERM
         async with self.probe.running():
             await self.probe.readable([1] * PARTITIONS)
-            await self._event("nothing happens", self._nothing)
-            await self._event("one worker of two is killed (`kill -9`)", self._killed)
-            await self._event("one worker of two is terminated (SIGTERM)", self._terminated)
-            await self._event("a worker joins another one", self._joins, workers=1)
+            await self._event("nothing happens", self._two_workers)
+            await self._event(
+                "one worker of two is killed (`kill -9`)", partial(self._ended, killed)
+            )
+            await self._event(
+                "one worker of two is terminated (SIGTERM)", partial(self._ended, terminated)
+            )
+            await self._event("a worker joins another one", self._two_workers, workers=1)
             await self._event(
                 "a worker joins another one while the store throttles one mailbox",
                 self._joins_throttled, workers=1,
             )  # fmt: skip
             await self._event("the broker is killed and started again", self._broker)
             await self._event(f"the store is away for {OUTAGE_S:.0f} s", self._outage)
-            for how, static in (("dynamic", False), ("static", True)):
-                await self._membership(static=static)
-                await self._event(
-                    f"one of two {how} workers is killed and started again at once",
-                    self._killed_and_restarted,
-                )
-                await self._event(
-                    f"one of two {how} workers is terminated and started again at once",
-                    self._terminated_and_restarted,
-                )
+            for how in ("dynamic", "static"):
+                if how == "static":  # members of the other kind leave first
+                    for worker in self.scene.workers:
+                        worker.stop()
+                    self._static = True
+                for what, number in (("killed", killed), ("terminated", terminated)):
+                    await self._event(
+                        f"one of two {how} workers is {what} and started again at once",
+                        partial(self._restarted, number),
+                    )
         return self.results
-
-    async def _membership(self, *, static: bool) -> None:
-        """Static or dynamic members from here on; those of the other kind leave first."""
-        if static == self._static:
-            return
-        for worker in self.scene.workers:
-            worker.stop()
-        self._static = static
 
     async def _event(
         self, name: str, make: Callable[[], Awaitable[set[int]]], *, workers: int = 2
@@ -249,29 +247,30 @@ class Availability:
         for _ in range(self._runs):
             await self._two_workers()
             if workers == 1:
-                await self._terminated()
+                await self._ended(signal.SIGTERM)
             await asyncio.sleep(CALM_S)
             await self.probe.readable(self.probe.marks())
             since = self.probe.marks()
             self._returned: float | None = None
-            befallen = await make()
+            affected = await make()
             await self.probe.readable(self.probe.marks())
             back = None if self._returned is None else time.monotonic() - self._returned
             await asyncio.sleep(CALM_S)
             await self.probe.readable(self.probe.marks())
-            result.befallen_s.append(self.probe.pause_s(befallen, since))
-            result.others_s.append(self.probe.pause_s(set(range(PARTITIONS)) - befallen, since))
+            result.affected_s.append(self.probe.pause_s(affected, since))
+            result.others_s.append(self.probe.pause_s(set(range(PARTITIONS)) - affected, since))
             result.back_s.append(back)
             self.console.print(result.row(), highlight=False)
 
-    async def _two_workers(self) -> None:
-        """Both run, and each has read its half for a while."""
+    async def _two_workers(self) -> set[int]:
+        """Two run, and share the partitions. Returns all of these."""
         while len(running := [w for w in self.scene.workers if w.alive]) < 2:
             joining = self._start()
             await self.scene.until(lambda: self._owned(joining), "it has partitions")  # noqa: B023
         await self.scene.until(
             lambda: sum(len(self._owned(w)) for w in running) == PARTITIONS, "they share them"
         )
+        return set(range(PARTITIONS))
 
     def _start(self) -> Any:
         """A worker; a static one takes the id that no other has now."""
@@ -287,16 +286,7 @@ class Availability:
             return set()
         return {int(number) for number in said[-1][1].split(",") if number.strip()}
 
-    # ---- the events: each returns the partitions that it befalls
-
-    async def _nothing(self) -> set[int]:
-        return set(range(PARTITIONS))
-
-    async def _killed(self) -> set[int]:
-        return await self._ended(signal.SIGKILL)
-
-    async def _terminated(self) -> set[int]:
-        return await self._ended(signal.SIGTERM)
+    # ---- the events: each returns the partitions that it affects
 
     async def _ended(self, number: int) -> set[int]:
         victim, other = [w for w in self.scene.workers if w.alive]
@@ -306,12 +296,6 @@ class Availability:
             lambda: len(self._owned(other)) == PARTITIONS, "the other has taken over"
         )
         return owned
-
-    async def _killed_and_restarted(self) -> set[int]:
-        return await self._restarted(signal.SIGKILL)
-
-    async def _terminated_and_restarted(self) -> set[int]:
-        return await self._restarted(signal.SIGTERM)
 
     async def _restarted(self, number: int) -> set[int]:
         victim, _ = [w for w in self.scene.workers if w.alive]
@@ -323,12 +307,8 @@ class Availability:
         await self._two_workers()
         return owned
 
-    async def _joins(self) -> set[int]:
-        await self._two_workers()
-        return set(range(PARTITIONS))
-
     async def _joins_throttled(self) -> set[int]:
-        """Befallen is the partition of the mailbox; no other has to do with it."""
+        """Affected is the partition of the mailbox; no other has to do with it."""
         until_s = time.monotonic() + THROTTLED_S
         self.endpoint.use(_throttle(self.probe.mailboxes[0].user_id))
         await asyncio.sleep(CALM_S)
@@ -368,7 +348,7 @@ def _throttle(user_id: str) -> Plan:
 
 
 TABLE_HEAD = """\
-| event | longest wait in the partitions that it befell, s | in the others, s | back, s |
+| event | longest wait in the partitions that it affects, s | in the others, s | back, s |
 |---|---|---|---|"""
 
 

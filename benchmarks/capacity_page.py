@@ -6,17 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report as reports
+from benchmarks import report
 from benchmarks.capacity import Store, item_behind_cursor, item_per_message, mailboxes, scan
 from benchmarks.capacity_inputs import Load, Machine, Prices
-from benchmarks.contenders.page import varied
-from benchmarks.made import made, markdown, number, seconds, size
-from benchmarks.units.page import BODY, day_rows
+from benchmarks.md_tables import fill, markdown, number, seconds, size
 from benchmarks.users import Way
 from worker.lives import BatchLimits
 
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
-RESULTS = Path(__file__).parent / "results"
 USERS = (1e6, 50e6, 500e6)
 #: Seconds of the linger where a table has one: a day's burst is cut into fewer than two then.
 LINGER_S = 30.0
@@ -30,25 +27,24 @@ SCAN_PARTITIONS = (10_000, 60_000, 0, 1_000_000)
 RETENTIONS_DAYS = (7, 14, 30)
 
 
-def measured(results: Path = RESULTS) -> Machine:
-    """The machine of the benchmarks' JSON. The worker's time is that of its longest run, on which
-    its start weighs least."""
-    runs = varied(reports.read("contenders", results)["found"], "records")
-    worker = max((r for r in runs if r["contender"] == "worker"), key=lambda r: r["records"])
-    return Machine(worker_cpu_us=worker["cpu_us_per_message"])
+def measured() -> Machine:
+    """The machine of the benchmarks' JSON: a worker's processor time is that of its longest run, on
+    which its start weighs least."""
+    found = report.figures(report.read("contenders"), "worker cpu us")
+    return Machine(worker_cpu_us=found["1,000,000 records"])
 
 
-def bundled(results: Path = RESULTS) -> dict[float, float]:
+def bundled() -> dict[float, float]:
     """By `batch.linger_s`: messages in a bundle on the realistic day of the benchmarks' JSON."""
-    rows = day_rows(reports.read("units", results)["found"], BODY)
-    return {row["linger_s"]: round(1000 / row[Way.ACKNOWLEDGE.name]["bundles"], 2) for row in rows}
+    found = report.figures(report.read("units"), "messages in a bundle")
+    return {float(linger_s): round(mean, 2) for linger_s, mean in found.items()}
 
 
 def dollars(value: float) -> str:
     return "$" + number(value)
 
 
-def report(loads: Sequence[Load], machine: Machine, way: Way, prices: Prices) -> list[list[str]]:
+def columns(loads: Sequence[Load], machine: Machine, way: Way, prices: Prices) -> list[list[str]]:
     """A row per quantity, a column per load."""
     rows: dict[str, list[str]] = {}
     for load in loads:
@@ -107,7 +103,7 @@ def services() -> str:
     """The three sizes, with the default settings: no linger."""
     loads = [Load(users=users) for users in USERS]
     header = ["", *(f"{number(users / 1e6)} million users" for users in USERS)]
-    return markdown(header, report(loads, measured(), Way.ACKNOWLEDGE, Prices()))
+    return markdown(header, columns(loads, measured(), Way.ACKNOWLEDGE, Prices()))
 
 
 def lingers() -> str:
@@ -183,7 +179,7 @@ TABLES = {
 
 def written(text: str) -> str:
     """The page with its tables made again."""
-    return made(text, TABLES)
+    return fill(text, TABLES)
 
 
 def _defaults(of: Load | Machine | Prices) -> dict[str, float]:
@@ -214,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(load, Load)
     assert isinstance(machine, Machine)
     assert isinstance(prices, Prices)
-    for name, cell in report([load], machine, given.way, prices):
+    for name, cell in columns([load], machine, given.way, prices):
         print(f"{name.replace('*', ''):44} {cell.replace('*', ''):>16}")
     return 0
 

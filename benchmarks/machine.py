@@ -3,21 +3,19 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
-from tests import services
 from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
 
 _HERE = Path(__file__).parent
-_MAVEN = "{http://maven.apache.org/POM/4.0.0}"
-#: By name: what pins it, its artifact there, and under which name the address of another is given.
+#: Services by name: the variable that gives the address of another one, and the pinned image.
 _SERVICES = {
-    "Kafka": ("kafka.pom.xml", "kafka_2.13", KAFKA_ADDRESS),
-    "DynamoDB Local": ("dynamodb.pom.xml", "DynamoDBLocal", DYNAMODB_ADDRESS),
+    "Kafka": (KAFKA_ADDRESS, KAFKA_IMAGE),
+    "DynamoDB Local": (DYNAMODB_ADDRESS, DYNAMODB_IMAGE),
 }
 #: Seconds that git may take.
 _GIT_S_MAX = 10.0
@@ -40,36 +38,23 @@ def _model() -> str:
     return "an unnamed processor"
 
 
-def software(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> str:
-    """Services and packages with their versions. A service whose address is given is not ours:
-    nobody knows its version."""
-    return ", ".join(f"{name} {_version(name, environ)}" for name in names)
+def software(names: Iterable[str]) -> str:
+    """Services and packages with their versions; the version of a given service is not known."""
+    return ", ".join(f"{name} {_version(name)}" for name in names)
 
 
-def _version(name: str, environ: Mapping[str, str]) -> str:
+def _version(name: str) -> str:
     if name not in _SERVICES:
         return version(name)
-    file, artifact, address = _SERVICES[name]
-    return "of a given address" if environ.get(address) else pinned(file, artifact)
-
-
-def pinned(file: str, artifact: str) -> str:
-    """The version in one of the services' Maven files. Raises KeyError where it is not there."""
-    assert services.__file__ is not None
-    tree = ET.parse(Path(services.__file__).parent / file)
-    for dependency in tree.iter(f"{_MAVEN}dependency"):
-        found = dependency.findtext(f"{_MAVEN}version")
-        if found and dependency.findtext(f"{_MAVEN}artifactId") == artifact:
-            return found
-    raise KeyError(artifact)
+    address, image = _SERVICES[name]
+    return "of a given address" if os.environ.get(address) else image.rpartition(":")[2]
 
 
 def commit(directory: Path = _HERE) -> str:
-    """The short hash of the code that runs, said to be changed where it is; "unknown" without a
-    repository or git."""
+    """The short hash of the code that runs, marked where code was changed since; "unknown" without
+    a repository or git."""
     try:
         said = _git(directory, "rev-parse", "--short", "HEAD")
-        # Of the code alone: a run writes its own results beside it.
         changed = _git(directory, "status", "--porcelain", "--", ":/*.py")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
@@ -85,5 +70,5 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 def today() -> str:
-    """UTC."""
+    """The date in UTC."""
     return datetime.now(UTC).date().isoformat()

@@ -1,18 +1,16 @@
 """What a worker holds within a limit of memory: `make memory`.
 
-A backlog waits. The store answers no write for STALL_S seconds, so that all that may wait does,
-then at once. Each worker runs in a cgroup of its own, of which it knows as in a container, and
-has to come to the end of the backlog. Where no cgroup can be made, which is said, the worker is
-told the limit by `memory_mb` and its peak is held against it: a limit on addresses (RLIMIT_AS)
-would count what is only reserved.
+A backlog waits. The store answers no write for STALL_S seconds, so that as much waits as may, then
+at once. Each worker runs in a cgroup of its own, which it reads its limit from as in a container,
+and has to reach the end of the backlog. Where no cgroup can be made the worker gets the limit by
+`memory_mb`, and its peak is compared with it. (RLIMIT_AS would count what is only reserved.)
 
-Prints a line of JSON and the table of docs/operations.md. `--small`: that it works.
+Prints a line of JSON and the table of docs/operations.md. `--small` only shows that it works.
 """
 
 import json
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -20,17 +18,14 @@ from itertools import product
 from typing import Any
 
 from benchmarks.cgroup import Cgroup, limited
-from benchmarks.contenders.arrived import CountingArrivals
-from benchmarks.contenders.loads import Sent
-from benchmarks.contenders.running import Task, environment
-from benchmarks.contenders.stores import Instant
-from benchmarks.contenders.topics import Group, filled, reached
-from benchmarks.instant import instant_endpoint
-from benchmarks.made import markdown
+from benchmarks.endpoint import recording_endpoint
+from benchmarks.loads import body
+from benchmarks.md_tables import markdown
 from benchmarks.process import cpu_s, resident_mb_peak
+from benchmarks.topics import Group, fill
+from benchmarks.workers import child, new_deployment
 from tests.services import Services, ServicesMissing, start_services
 from tests.services.child import Child
-from tests.services.choose import LOCAL_AWS
 from tests.services.interrupts import exit_status
 
 #: Seconds that the store answers no write: longer than a call waits for an answer.
@@ -52,7 +47,7 @@ class Case:
     compression: str = "none"
 
 
-#: Body sizes, and records of each: more than 1,024 MiB let be fetched.
+#: Body sizes, and records of each: more than a limit of 1,024 MiB lets the worker fetch at once.
 BODIES = {300: 250_000, 10_000: 16_000, 300_000: 600}
 #: The backlog of a large service in a small container.
 LARGE = Case(256, 16, 300, 500_000)
@@ -61,7 +56,7 @@ COMPRESSED = (("gzip", 16), ("zstd", 16), ("zstd", 64))
 
 
 def cases(*, small: bool) -> Iterator[Case]:
-    """What is run, in this order."""
+    """The runs, in order."""
     if small:
         yield Case(256, 4, 300, 5_000)
         return
@@ -74,63 +69,49 @@ def cases(*, small: bool) -> Iterator[Case]:
 
 def run(case: Case, services: Services) -> Found:
     """One worker, on a topic and an endpoint of its own."""
-    sent = (
-        Sent(b"user-%010d" % (n % max(1, case.records // 3)), case.body_bytes)
-        for n in range(case.records)
-    )
-    topic = uuid.uuid4().hex[:8]
+    users = max(1, case.records // 3)
+    messages = ((b"user-%010d" % (n % users), body(n, case.body_bytes))
+                for n in range(case.records))  # fmt: skip
+    deployment = new_deployment(services, case.partitions)
+    ends = fill(services.bootstrap, deployment.topic, messages, case.compression)
+    group = f"memory-{deployment.topic}"
     with ExitStack() as stack:
-        ends = stack.enter_context(
-            filled(services.bootstrap, topic, case.partitions, sent, case.compression)
+        endpoint = stack.enter_context(
+            recording_endpoint(deployment.topic, case.partitions, stall_s=STALL_S)
         )
-        aws = LOCAL_AWS if services.dynamodb else {}
-        address = stack.enter_context(
-            instant_endpoint(CountingArrivals, services.endpoint, STALL_S)
-        )
-        store = Instant(address, services.endpoint, aws)
-        task = Task(
-            bootstrap=services.bootstrap, topic=topic, ends=ends, processes=1,
-            directory=services.directory,
-        )  # fmt: skip
-        group = f"memory-{topic}"
-        environ = environment(task, store, group, topic)
-        stack.enter_context(store.table("worker", environ))
-        command = [sys.executable, "-m", "worker", "worker"]
+        worker = child(deployment, endpoint, group)
         cgroup = None
         try:
             cgroup = stack.enter_context(limited(case.memory_mb))
-            command = cgroup.command(command)
+            worker.command = cgroup.command(worker.command)
         except RuntimeError as error:
             print(f"  {error}", file=sys.stderr)
-            environ["POSTE_MEMORY_MB"] = str(case.memory_mb)
-        worker = Child(command, log=services.directory / f"{topic}.log", env=environ)
+            assert worker.env is not None
+            worker.env["POSTE_MEMORY_MB"] = str(case.memory_mb)
         stack.callback(worker.kill)
-        found = _watched(worker, cgroup, task, group)
-    row = {**asdict(case), **found}
+        looked_at = Group(services.bootstrap, group, deployment.topic)
+        stack.callback(looked_at.close)
+        row = {**asdict(case), **_watched(worker, cgroup, looked_at, ends)}
     print(f"  {row}", file=sys.stderr, flush=True)
     return row
 
 
-def _watched(worker: Child, cgroup: Cgroup | None, task: Task, group: str) -> Found:
+def _watched(worker: Child, cgroup: Cgroup | None, group: Group, ends: dict[int, int]) -> Found:
     """Until everything is committed, or the worker has ended."""
     began_s = time.monotonic()
     worker.start()
-    looked_at = Group(task.bootstrap, group, task.topic)
     resident_mb = cpu = 0.0
     said = ""
-    try:
-        while not reached(looked_at, dict(task.ends)):
-            if not worker.alive:
-                killed = f", {cgroup.killed()} killed" if cgroup else ""
-                said = f"ended after {time.monotonic() - began_s:.0f} s{killed}"
-                break
-            with suppress(RuntimeError):  # it has ended just now
-                resident_mb, cpu = resident_mb_peak(worker.pid), cpu_s(worker.pid)
-            if time.monotonic() - began_s > RUN_S_MAX:
-                said = f"not at the end after {RUN_S_MAX:.0f} s"
-                break
-    finally:
-        looked_at.close()
+    while not group.reached(ends):
+        if not worker.alive:
+            killed = f", {cgroup.killed()} killed" if cgroup else ""
+            said = f"ended after {time.monotonic() - began_s:.0f} s{killed}"
+            break
+        with suppress(RuntimeError):  # it has ended just now
+            resident_mb, cpu = resident_mb_peak(worker.pid), cpu_s(worker.pid)
+        if time.monotonic() - began_s > RUN_S_MAX:
+            said = f"not at the end after {RUN_S_MAX:.0f} s"
+            break
     return {
         "resident_mb": round(resident_mb), "cgroup_mb": round((cgroup and cgroup.peak_mb()) or 0),
         "seconds": round(time.monotonic() - began_s), "cpu_s": round(cpu, 1), "said": said,
@@ -138,9 +119,11 @@ def _watched(worker: Child, cgroup: Cgroup | None, task: Task, group: str) -> Fo
 
 
 def table(rows: list[Found]) -> str:
-    """Of the runs without compression: peaks by memory, partitions and body."""
+    """Peaks by memory, partitions and body, of the runs without compression."""
     cells = {
-        (row["memory_mb"], row["partitions"], row["body_bytes"]): _cell(row)
+        (row["memory_mb"], row["partitions"], row["body_bytes"]): (
+            f"**{row['said']}**" if row["said"] else f"{row['resident_mb']}"
+        )
         for row in rows
         if row["compression"] == "none" and row["records"] == BODIES.get(row["body_bytes"])
     }
@@ -152,12 +135,8 @@ def table(rows: list[Found]) -> str:
     ])  # fmt: skip
 
 
-def _cell(row: Found) -> str:
-    return f"{row['resident_mb']}" if not row["said"] else f"**{row['said']}**"
-
-
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 when every worker came to the end of its backlog, within its limit."""
+    """Exit status: 0 when every worker reached the end of its backlog, within its limit."""
     try:
         with start_services() as services:
             rows = [run(case, services) for case in cases(small="--small" in arguments)]
@@ -169,8 +148,7 @@ def main(arguments: list[str]) -> int:
     for row in rows:
         if row["compression"] != "none" or row["records"] == LARGE.records:
             print({name: row[name] for name in (*asdict(LARGE), "resident_mb", "said")})
-    above = [row for row in rows if row["said"] or row["resident_mb"] > row["memory_mb"]]
-    return 1 if above else 0
+    return 1 if any(row["said"] or row["resident_mb"] > row["memory_mb"] for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -1,93 +1,103 @@
-"""benchmarks/README.md and its pictures, from the JSON of the parts. Pure, but for reading JSON.
+"""Results of the parts as JSON, and the tables of benchmarks/README.md from that JSON.
 
-A part is a module that says what it measures and how its page shows it. What it found stands in
-`results/<part>.json`, with the machine and the size of the run; its tables and pictures are made
-from that file alone.
+`results/<part>.json` says where and of what a part was measured, and has its tables as the page
+shows them and its figures, which the targets and the capacity model read.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
-from benchmarks.made import made
+from benchmarks.md_tables import fill, markdown
 
 HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 
-Found = dict[str, Any]
-#: A table of what several parts found, by their names.
-Across = Callable[[Mapping[str, Found]], str]
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the page, cell by cell."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a part measured.
+
+    tables: by the name in the page's mark, unique over the page. figures: by `group/where`.
+    """
+
+    tables: Mapping[str, Table]
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class Part(Protocol):
-    """What a part's module has.
+    """A module that measures. SOFTWARE: services and packages whose versions matter to it."""
 
-    TABLES: by the name in the page's mark, a table of what was found, as Markdown; names are
-    unique over the page. PICTURES: by file name in `results/`, an SVG.
-    """
-
-    TABLES: Mapping[str, Callable[[Found], str]]
-    PICTURES: Mapping[str, Callable[[Found], str]]
+    @property
+    def SOFTWARE(self) -> Sequence[str]: ...  # noqa: N802 - a constant of the module
 
     def measure(self, *, small: bool) -> Found:
-        """What was found, as JSON bears it. small: only that it works, in less than a minute.
-
-        Raises RuntimeError, with one line that says why, where it could not be measured.
-        """
+        """small: only shows that it works, in about a minute. Raises RuntimeError with one line
+        that says why it could not be measured."""
 
 
-def read(part: str, results: Path = RESULTS) -> Found:
-    """A part's file: `machine`, `size`, `found`, and where it says so `software`, `commit` and
-    `date`. Raises FileNotFoundError before its first run."""
-    file: Found = json.loads((results / f"{part}.json").read_text())
-    return file
+def read(part: str, results: Path = RESULTS) -> Results:
+    """The results of a part. Raises FileNotFoundError before its first run."""
+    found: Results = json.loads((results / f"{part}.json").read_text())
+    return found
 
 
 def write(
     part: str, found: Found, *, taken: Mapping[str, str], small: bool, results: Path = RESULTS
 ) -> None:
-    """taken: where and of what, as `read` names it."""
-    file = {**taken, "size": "small" if small else "full", "found": found}
+    """taken: machine, software, commit and date."""
+    file = {**taken, "size": "small" if small else "full", **asdict(found)}
     (results / f"{part}.json").write_text(json.dumps(file, indent=1) + "\n")
+
+
+def figures(results: Results, group: str) -> dict[str, float]:
+    """The figures of a group, by where they were measured. Raises KeyError where there is none."""
+    found = {
+        name.partition("/")[2]: value
+        for name, value in results["figures"].items()
+        if name.partition("/")[0] == group
+    }
+    if not found:
+        raise KeyError(group)
+    return found
 
 
 def written(
     text: str,
-    parts: Mapping[str, Part],
+    parts: Iterable[str],
     results: Path = RESULTS,
-    across: Mapping[str, Across] = MappingProxyType({}),
+    targets: Callable[[Mapping[str, Results]], str] | None = None,
 ) -> str:
-    """The page with its tables made again. Besides its own, each part has `<part>_machine`: where
-    and of what it was measured. across: tables of what several parts found. Raises KeyError for a
-    table that nothing makes, ValueError for one that two parts make."""
-    files = {name: read(name, results) for name in parts}
-    found = {name: file["found"] for name, file in files.items()}
-    tables: dict[str, Callable[[], str]] = {
-        name: partial(make, found) for name, make in across.items()
-    }
-    for name, part in parts.items():
-        file = files[name]
-        more = {table: partial(make, file["found"]) for table, make in part.TABLES.items()}
-        more[f"{name}_machine"] = partial(_machine, file)
+    """The page with its tables replaced: those of the parts, a `<part>_machine` for each, and
+    `targets`. Raises KeyError for a mark without a table, ValueError for a table of two parts."""
+    files = {part: read(part, results) for part in parts}
+    tables: dict[str, Callable[[], str]] = {}
+    if targets is not None:
+        tables["targets"] = partial(targets, files)
+    for part, file in files.items():
+        more: dict[str, Callable[[], str]] = {f"{part}_machine": partial(_machine, file)}
+        for name, table in file["tables"].items():
+            more[name] = partial(markdown, table["header"], table["rows"])
         if twice := tables.keys() & more.keys():
             raise ValueError(f"made by two parts: {', '.join(sorted(twice))}")
         tables.update(more)
-    return made(text, tables)
+    return fill(text, tables)
 
 
-def pictures(parts: Mapping[str, Part], results: Path = RESULTS) -> dict[str, str]:
-    """Every picture, by its file name in `results/`."""
-    return {
-        file: draw(read(name, results)["found"])
-        for name, part in parts.items()
-        for file, draw in part.PICTURES.items()
-    }
-
-
-def _machine(file: Found) -> str:
+def _machine(file: Results) -> str:
     said = f"Measured on {file['machine']}"
     if software := file.get("software"):
         said += f"; {software}"

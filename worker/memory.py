@@ -8,7 +8,7 @@
     in work        records until they are durable, as messages, bundles and calls
 
 A record of n bytes takes more than n: the two functions below say how much, as it was measured
-(`python -m benchmarks memory`). What the client library unpacks is beyond these limits: of each
+(`make memory`). What the client library unpacks is beyond these limits: of each
 partition one batch of its producer, at its full length.
 """
 

@@ -1,9 +1,9 @@
 """The realistic day, by the real pieces: flushed, fetched and acknowledged, every unit counted.
 
-The users are those of `benchmarks.users`, message by message. `borders` says which of their
-messages one flush has; the worker's Flusher writes them (decoded, packed, encoded) once, and each
-way of reading is played on what it wrote: at each return a gateway's Mailboxes fetches all that
-waits. Time is virtual: nothing sleeps, and every figure is a function of the seed.
+The users are those of `benchmarks.users`, message by message. `flush_boundaries` says which of
+their messages one flush has; the worker's Flusher writes them (decoded, packed, encoded) once,
+and each way of reading is played on what it wrote: at each return a gateway's Mailboxes fetches
+all that waits. Time is virtual: nothing sleeps, and every figure is a function of the seed.
 
 Mailboxes are as full as after a retention period. Of the returns before the counted days the last
 one of each user is played, since it leaves what all of them would leave.
@@ -18,18 +18,15 @@ from typing import NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
-from benchmarks.units.borders import Partition, cuts, offsets, ticks_per_s
+from benchmarks.loads import TOPIC
+from benchmarks.units.flush_boundaries import Partition, cuts, offsets, ticks_per_s
 from benchmarks.units.table import TABLE, TTL_LAG_S, Counted, CountedTable
 from benchmarks.users import DAY_S, Day, Way, users
-from benchmarks.workloads import TOPIC
-from benchmarks.write_path import NoDeadLetters
+from benchmarks.write_path import flusher
 from poste_restante.item import Item
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.table import TableRecord
-from worker.bundles import BundleLimits
-from worker.decode import CloudEventsDecoder
 from worker.dynamodb import Store
-from worker.flush import Flusher
 from worker.lives import BatchLimits
 from worker.progress import DynamoDBProgress, Progress
 from worker.writer import DynamoDBWriter
@@ -103,20 +100,15 @@ def user_key(user: int) -> bytes:
     return b"user-%011d" % user
 
 
-class Office:
+class Pipeline:
     """The worker's flush and a gateway's mailboxes, over one counted table."""
 
     def __init__(
-        self, table: CountedTable, *, retention_days: float = RETENTION_DAYS,
-        limits: BundleLimits | None = None, deletes: bool = False,
-    ) -> None:  # fmt: skip
+        self, table: CountedTable, *, retention_days: float = RETENTION_DAYS, deletes: bool = False
+    ) -> None:
         self.table = table
         store = Store(self.table)
-        self.flusher = Flusher(
-            topic=TOPIC, decoder=CloudEventsDecoder(timedelta(days=retention_days)),
-            limits=limits or BundleLimits(), mailboxes=DynamoDBWriter(store, TABLE),
-            dead_letters=NoDeadLetters(), dead_letters_consecutive_max=1_000,
-        )  # fmt: skip
+        self.flusher = flusher(DynamoDBWriter(store, TABLE), timedelta(days=retention_days))
         self.progress = DynamoDBProgress(store, TABLE, TOPIC)
         self.mailboxes = Mailboxes(
             self.table, table=TABLE, clock=lambda: self.table.now_s, delete_acknowledged=deletes
@@ -179,55 +171,40 @@ class _Catching(CountedTable):
 
 
 async def written(
-    past: History, partition: Partition, *, retention_days: float = RETENTION_DAYS,
-    added_at_s: float | None = None, added_first: bool = False,
-) -> Written:  # fmt: skip
-    """The history through one partition, which has other users' records besides.
-
-    added_at_s: from then on messages are in another partition, whose keys sort first or last.
-    """
+    past: History, partition: Partition, *, retention_days: float = RETENTION_DAYS
+) -> Written:
+    """The history through one partition, which has other users' records besides."""
     table = _Catching()
-    office = Office(table, retention_days=retention_days)
-    one_progress = await office.progress_units()
+    pipeline = Pipeline(table, retention_days=retention_days)
+    one_progress = await pipeline.progress_units()
     partition = limited(partition, past.sent)
-    records = list(_records(past, partition, added_at_s, added_first=added_first))
+    records = list(_records(past, partition))
     found = Written(retention_days, [], [], 0.0)
     for cut in cuts([one.at_s for one in past.sent], partition, Random(1)):
         durable_s = cut.at_s + partition.flush_s
         table.caught.clear()
-        batch = records[cut.first : cut.end]
-        for log in sorted({record.partition for record in batch}):
-            await office.flush([record for record in batch if record.partition == log])
+        await pipeline.flush(records[cut.first : cut.end])
         found.puts.append((durable_s, list(table.caught)))
         found.waits_s += [
             durable_s - past.sent[n].at_s
             for n in range(cut.first, cut.end) if past.counts(past.sent[n].at_s)
         ]  # fmt: skip
-    found.progress_units = one_progress * _progress_per_message(past, partition)
+    found.progress_units = one_progress * _progress_per_message(partition)
     return found
 
 
-def _records(
-    past: History, partition: Partition, added_at_s: float | None, *, added_first: bool
-) -> Iterator[ConsumerRecord]:
+def _records(past: History, partition: Partition) -> Iterator[ConsumerRecord]:
     places = offsets([one.at_s for one in past.sent], partition)
     for offset, one in zip(places, past.sent, strict=True):
-        added = added_at_s is not None and one.at_s >= added_at_s
         yield ConsumerRecord(
-            topic=TOPIC, partition=int(added != added_first), offset=offset,
+            topic=TOPIC, partition=0, offset=offset,
             timestamp=int((BEGIN_S + one.at_s) * 1000), timestamp_type=0, key=user_key(one.user),
             value=b"x" * one.body_bytes, checksum=None, serialized_key_size=0,
             serialized_value_size=0, headers=(),
         )  # fmt: skip
 
 
-def _progress_per_message(past: History, partition: Partition) -> float:
-    if not partition.per_s:
-        ticks = {
-            int((cut.at_s + partition.flush_s) / COMMIT_INTERVAL_S)
-            for cut in cuts([one.at_s for one in past.sent], partition, Random(1))
-        }
-        return len(ticks) / len(past.sent)
+def _progress_per_message(partition: Partition) -> float:
     return ticks_per_s(partition, COMMIT_INTERVAL_S) / partition.per_s
 
 
@@ -244,8 +221,8 @@ async def play(past: History, flushed: Written, way: Way = Way.ACKNOWLEDGE) -> P
     """The users come back, each in this way."""
     table = CountedTable()
     table.charges_storage = False
-    office = Office(table, deletes=way is Way.DELETE)
-    await office.open()
+    pipeline = Pipeline(table, deletes=way is Way.DELETE)
+    await pipeline.open()
     at_begin = at_end = Counted()
     for at_s, items, user in _events(past, flushed, way):
         table.now_s = BEGIN_S + at_s
@@ -258,9 +235,11 @@ async def play(past: History, flushed: Written, way: Way = Way.ACKNOWLEDGE) -> P
         else:
             assert user is not None
             name = user_key(user).decode()
-            await office.call_for(name, acks=way is not Way.KEEP_RECEIPT)
+            await pipeline.call_for(name, acks=way is not Way.KEEP_RECEIPT)
             while way is Way.DELETE and at_s < past.counted_from_s:
-                if not await office.mailboxes.tidy(name):  # what earlier returns would have deleted
+                if not await pipeline.mailboxes.tidy(
+                    name
+                ):  # what earlier returns would have deleted
                     break
     counted = at_end.since(at_begin)
     counted.stored_byte_s = table.counted.stored_byte_s - at_begin.stored_byte_s

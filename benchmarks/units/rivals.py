@@ -55,7 +55,6 @@ def play_rival(past: History, rival: Rival, retention_days: float = RETENTION_DA
 def _count_return(counted: Counted, there: list[Sent], rival: Rival) -> None:
     sizes = [item_bytes(lean_item(sent)) for sent in there]
     counted.queries += 1
-    counted.read_bytes += sum(sizes)
     counted.read_units += max(1, ceil(sum(sizes) / READ_UNIT_BYTES))
     if rival is Rival.DELETE:
         counted.delete_units += sum(map(write_units, sizes))

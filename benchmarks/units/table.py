@@ -4,15 +4,15 @@ Each mailbox stands in an `InMemoryTable` of its own, which the contract suites 
 Local. A Query is handed the items that it can reach, since such a table looks at all it has.
 """
 
-from bisect import bisect_left, insort
-from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 from typing import Any
 
 from poste_restante.item import READ_UNIT_BYTES, Item, item_bytes, write_units
-from poste_restante.memory import PAGE_BYTES, InMemoryTable
+from poste_restante.memory import InMemoryTable
 from poste_restante.position import CURSOR_KEY, SYSTEM_PREFIX
 
 TABLE = "mailboxes"
@@ -26,8 +26,8 @@ STORED_ITEM_OVERHEAD_BYTES = 100
 @dataclass
 class Counted:
     """What was asked so far. Units: bundles that were put, cursors raised, bundles deleted, and
-    read. Bytes: that Queries brought, and of them bundles that an earlier Query had brought.
-    stored_byte_s: bytes by seconds, of items that were put while `CountedTable.charges_storage`."""
+    read. stored_byte_s: bytes by seconds, of items that were put while
+    `CountedTable.charges_storage`."""
 
     bundles: int = 0
     bundle_units: float = 0.0
@@ -36,8 +36,6 @@ class Counted:
     progress_units: float = 0.0
     queries: int = 0
     read_units: float = 0.0
-    read_bytes: int = 0
-    again_bytes: int = 0
     stored_byte_s: float = 0.0
 
     @property
@@ -53,23 +51,20 @@ class Counted:
 
 @dataclass
 class _Mailbox:
-    """keys: sort keys in order. expiring: when TTL removes which of them, as they were put.
-    charged: up to when the storage of an item is in the sum. sizes: bytes. read: what a Query has
-    brought."""
+    """sizes: bytes of each item. expiring: when TTL removes it. charged: items whose storage until
+    then is in the sum. All by sort key."""
 
     table: InMemoryTable = field(default_factory=lambda: InMemoryTable(TABLE))
-    keys: list[str] = field(default_factory=list)
-    expiring: deque[tuple[float, str]] = field(default_factory=deque)
-    charged: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    read: set[str] = field(default_factory=set)
+    expiring: dict[str, float] = field(default_factory=dict)
+    charged: set[str] = field(default_factory=set)
 
 
 class CountedTable:
     """A low-level client, as far as the worker's writer and progress and `Mailboxes` call it.
 
-    now_s: epoch seconds, for TTL. What is read of the table record is not counted: a process
-    reads it every 60 s, whoever comes.
+    now_s: epoch seconds, for TTL. Reads of the table record are not counted: a process reads it
+    every 60 s, however many users come.
     """
 
     def __init__(self) -> None:
@@ -78,51 +73,38 @@ class CountedTable:
         self.charges_storage = True
         self._mailboxes: dict[str, _Mailbox] = defaultdict(_Mailbox)
 
-    def positions(self, key: str) -> list[str]:
-        """Sort keys of one partition key, without what TTL has removed."""
-        return list(self._mailbox(key).keys)
-
     def _mailbox(self, key: str) -> _Mailbox:
+        """What TTL has left of a mailbox."""
         mailbox = self._mailboxes[key]
-        while mailbox.expiring and mailbox.expiring[0][0] <= self.now_s:
-            _, position = mailbox.expiring.popleft()
-            item = mailbox.table.items.get((key, position))
-            if item is not None and _removed_at(item) <= self.now_s:
-                self._remove(mailbox, key, position)
+        for position in [one for one, at_s in mailbox.expiring.items() if at_s <= self.now_s]:
+            self._remove(mailbox, key, position)
         return mailbox
 
-    @staticmethod
-    def _remove(mailbox: _Mailbox, key: str, position: str) -> None:
-        del mailbox.table.items[key, position]
-        del mailbox.keys[bisect_left(mailbox.keys, position)]
+    def _remove(self, mailbox: _Mailbox, key: str, position: str) -> int:
+        """Removes an item, and the rest of its storage from the sum. Returns its bytes, or 0."""
+        if mailbox.table.items.pop((key, position), None) is None:
+            return 0
+        size = mailbox.sizes.pop(position)
+        left_s = max(0.0, mailbox.expiring.pop(position, 0.0) - self.now_s)
+        if position in mailbox.charged:
+            mailbox.charged.remove(position)
+            self.counted.stored_byte_s -= (size + STORED_ITEM_OVERHEAD_BYTES) * left_s
+        return size
 
     def put(self, item: Item) -> None:
-        """Write a bundle."""
+        """Writes a bundle."""
         key, position = item["user_id"]["S"], item["position"]["S"]
         mailbox = self._mailbox(key)
-        before = self._delete(mailbox, key, position)
+        before = self._remove(mailbox, key, position)
         mailbox.sizes[position] = size = item_bytes(item)
+        mailbox.table.items[key, position] = item
         self.counted.bundle_units += write_units(max(size, before))
         self.counted.bundles += 1
-        mailbox.table.items[key, position] = item
-        insort(mailbox.keys, position)
-        if "expires_at" in item:
-            mailbox.expiring.append((_removed_at(item), position))
-            if self.charges_storage:
-                mailbox.charged[position] = _removed_at(item)
-                stored_s = _removed_at(item) - self.now_s
-                self.counted.stored_byte_s += (size + STORED_ITEM_OVERHEAD_BYTES) * stored_s
-
-    def _delete(self, mailbox: _Mailbox, key: str, position: str) -> int:
-        """Take an item away, if it is there. Returns its bytes."""
-        item = mailbox.table.items.get((key, position))
-        if item is None:
-            return 0
-        self._remove(mailbox, key, position)
-        size = mailbox.sizes[position]
-        left_s = mailbox.charged.pop(position, self.now_s) - self.now_s
-        self.counted.stored_byte_s -= (size + STORED_ITEM_OVERHEAD_BYTES) * left_s
-        return size
+        mailbox.expiring[position] = int(item["expires_at"]["N"]) + TTL_LAG_S
+        if self.charges_storage:
+            mailbox.charged.add(position)
+            stored_s = mailbox.expiring[position] - self.now_s
+            self.counted.stored_byte_s += (size + STORED_ITEM_OVERHEAD_BYTES) * stored_s
 
     async def batch_write_item(
         self,
@@ -136,27 +118,24 @@ class CountedTable:
             else:
                 key = request["DeleteRequest"]["Key"]
                 user, position = key["user_id"]["S"], key["position"]["S"]
-                size = self._delete(self._mailbox(user), user, position)
+                size = self._remove(self._mailbox(user), user, position)
                 self.counted.delete_units += write_units(size)
         return {"UnprocessedItems": {}}
 
     async def update_item(self, *, Key: Mapping[str, Any], **more: Any) -> dict[str, Any]:  # noqa: N803
         key, position = Key["user_id"]["S"], Key["position"]["S"]
         mailbox = self._mailbox(key)
-        items = mailbox.table.items
-        before = mailbox.sizes.get(position, 0) if (key, position) in items else 0
+        before = mailbox.sizes.get(position, 0)
         try:
             return await mailbox.table.update_item(Key=dict(Key), **more)
         finally:  # a refused condition is billed as well
-            if (key, position) in items and not before:
-                insort(mailbox.keys, position)
-            mailbox.sizes[position] = item_bytes(items.get((key, position), {}))
-            units = write_units(max(before, mailbox.sizes[position]))
+            size = item_bytes(mailbox.table.items.get((key, position), {}))
+            mailbox.sizes[position] = size
             if key.startswith(SYSTEM_PREFIX):
-                self.counted.progress_units += units
+                self.counted.progress_units += write_units(max(before, size))
             else:
                 assert position == CURSOR_KEY
-                self.counted.ack_units += units
+                self.counted.ack_units += write_units(max(before, size))
 
     async def query(self, **arguments: Any) -> dict[str, Any]:
         values = arguments["ExpressionAttributeValues"]
@@ -167,53 +146,32 @@ class CountedTable:
             reached.items[key, position] = mailbox.table.items[key, position]
         answer = await reached.query(**arguments)
         if not key.startswith(SYSTEM_PREFIX):
-            self._charge_query(mailbox, [
-                (position, mailbox.sizes[position])
-                for position in (item["position"]["S"] for item in answer["Items"])
-            ])  # fmt: skip
+            size = sum(mailbox.sizes[item["position"]["S"]] for item in answer["Items"])
+            self.counted.queries += 1
+            self.counted.read_units += max(1, ceil(size / READ_UNIT_BYTES))  # an empty one, too
         return answer
 
-    def _reachable(self, mailbox: _Mailbox, arguments: Mapping[str, Any]) -> list[str]:
-        """Sort keys from the first that a Query may bring to one more than it can bring."""
+    @staticmethod
+    def _reachable(mailbox: _Mailbox, arguments: Mapping[str, Any]) -> Iterable[str]:
+        """Sort keys that a Query may bring, and one more: `InMemoryTable` looks at all it has."""
         values = arguments["ExpressionAttributeValues"]
-        condition = arguments["KeyConditionExpression"]
-        if not arguments.get("ScanIndexForward", True) or "<" in condition:
-            return mailbox.keys
+        keys = sorted(position for _, position in mailbox.table.items)
+        if (
+            not arguments.get("ScanIndexForward", True)
+            or "<" in arguments["KeyConditionExpression"]
+        ):
+            return keys
         start = arguments.get("ExclusiveStartKey", {}).get("position", {}).get("S", "")
-        low = values.get(":low", values.get(":key", {})).get("S", "")
-        first = bisect_left(mailbox.keys, max(start, low))
-        found, sizes, limit = [], 0, arguments.get("Limit")
-        for position in mailbox.keys[first:]:
-            found.append(position)
-            # The first may be the item that the Query begins behind, and one more is looked at.
-            if sizes >= PAGE_BYTES or (limit is not None and len(found) > limit + 1):
-                break
-            sizes += mailbox.sizes[position] if len(found) > 1 else 0
-        return found
-
-    def _charge_query(self, mailbox: _Mailbox, brought: list[tuple[str, int]]) -> None:
-        size = sum(one for _, one in brought)
-        bundles = [(position, one) for position, one in brought if position != CURSOR_KEY]
-        self.counted.queries += 1
-        self.counted.read_units += max(1, ceil(size / READ_UNIT_BYTES))  # an empty one, too
-        self.counted.read_bytes += size
-        self.counted.again_bytes += sum(one for at, one in bundles if at in mailbox.read)
-        mailbox.read.update(position for position, _ in bundles)
+        low = max(start, values.get(":low", values.get(":key", {})).get("S", ""))
+        limit = arguments.get("Limit")
+        # The first may be the item that the Query begins behind.
+        return islice((key for key in keys if key >= low), None if limit is None else limit + 2)
 
     async def put_item(self, *, Item: Any, **more: Any) -> dict[str, Any]:  # noqa: N803
         mailbox = self._mailbox(Item["user_id"]["S"])
         answer = await mailbox.table.put_item(Item=Item, **more)
-        if Item["position"]["S"] not in mailbox.keys:
-            insort(mailbox.keys, Item["position"]["S"])
         mailbox.sizes[Item["position"]["S"]] = item_bytes(Item)
         return answer
 
     async def get_item(self, *, Key: Any, **more: Any) -> dict[str, Any]:  # noqa: N803
         return await self._mailbox(Key["user_id"]["S"]).table.get_item(Key=Key, **more)
-
-
-def _removed_at(item: Item) -> float:
-    return int(item["expires_at"]["N"]) + TTL_LAG_S
-
-
-__all__ = ["TABLE", "Counted", "CountedTable"]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.instant import Counted, Counting, listen, wire_item_bytes
-from benchmarks.workloads import Batch, each_to_another, one_hot_user, skewed
+from benchmarks.endpoint import Counted, Recorder, serving, wire_item_bytes
+from benchmarks.loads import batches, each_to_another, one_hot_user, skewed
 from benchmarks.write_path import flush_all, flusher, worker_writer
 from poste_restante.item import Attribute, Item, encode_bundle, item_bytes
 from tests.faults import Answer
@@ -35,15 +35,14 @@ COSTS = {
 
 @pytest.mark.parametrize(("load", "cost"), COSTS.items(), ids=[load.__name__ for load in COSTS])
 async def test_two_thousand_messages_cost_what_they_did(
-    load: Callable[[int], Sequence[Batch]], cost: Counted
+    load: Callable[[int], Sequence[bytes]], cost: Counted
 ) -> None:
     """Nothing is read, nothing else is called, nothing is written twice (G8)."""
-    counting = Counting()
-    server, address = await listen(counting)
-    async with server, AsyncExitStack() as stack:
-        await flush_all(flusher(await worker_writer(stack, address)), load(2_000))
+    recorder = Recorder()
+    async with serving(recorder) as address, AsyncExitStack() as stack:
+        await flush_all(flusher(await worker_writer(stack, address)), batches(load(2_000)))
 
-    assert counting.by_operation == {"BatchWriteItem": cost}
+    assert recorder.calls == {"BatchWriteItem": cost}
 
 
 ATTRIBUTES = st.recursive(

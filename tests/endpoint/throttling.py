@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from benchmarks.instant import wire_item_bytes
+from benchmarks.endpoint import wire_item_bytes
 from poste_restante.item import write_units
 from poste_restante.position import SYSTEM_PREFIX
 from tests.endpoint.faults import Fault, answer_of

@@ -1,44 +1,36 @@
-"""The benchmarks' page and pictures are what their JSON says; a part that fails says so."""
+"""The benchmarks' page is what their JSON says; no instrument reports what did not happen."""
 
-import re
-import subprocess
-from collections.abc import Callable, Mapping
+import json
+from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from benchmarks import machine, report, targets
-from benchmarks.__main__ import ACROSS, PARTS, SOFTWARE, run
-from benchmarks.capacity import bundle_bytes, lean_item_bytes
-from benchmarks.capacity_inputs import Load
-from benchmarks.contenders.page import varied
-from benchmarks.report import Found
-from benchmarks.targets import Figure, Target
-from benchmarks.units import page as units_page
-from benchmarks.units.measuring import Size
-from benchmarks.users import Way
-from poste_restante.scan import FIRST_ITEMS, LEFTOVER_ITEMS
-from tests.services import KAFKA_ADDRESS
-from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
+from benchmarks import contenders, report, targets
+from benchmarks.__main__ import PARTS, run
+from benchmarks.contenders import BASE, SCENARIOS, Run, require_bounded, require_delivery
+from benchmarks.endpoint import Recorder, serving
+from benchmarks.loads import body
+from benchmarks.report import Found, Table
+from benchmarks.sending import Load, percentile, schedule
+from benchmarks.targets import Target
+from poste_restante.table import TableRecord
 
 TEXT = """The page.
-<!-- made: speed -->
+<!-- table: speed -->
 <!-- end -->
-<!-- made: post_machine -->
-<!-- end -->
-<!-- made: letters -->
+<!-- table: post_machine -->
 <!-- end -->
 """
-#: What has no figure of the JSON stands under a heading that begins so.
-HISTORY = "History"
 
 
 class Post:
     """A part that measures nothing."""
 
-    TABLES: Mapping[str, Callable[[Found], str]] = {"speed": lambda f: f"{f['letters']} a day\n"}
-    PICTURES: Mapping[str, Callable[[Found], str]] = {"speed.svg": lambda f: f"<{f['letters']}>"}
+    SOFTWARE = ("aiokafka",)
 
     def __init__(self, letters: int | None = 7) -> None:
         self.letters = letters
@@ -46,227 +38,70 @@ class Post:
     def measure(self, *, small: bool) -> Found:
         if self.letters is None:
             raise RuntimeError("the post office is closed")
-        return {"letters": 1 if small else self.letters}
+        letters = 1 if small else self.letters
+        return Found({"speed": Table(["a day"], [[f"{letters}"]])}, {"letters/here": letters})
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> dict[str, Any]:
     page = tmp_path / "README.md"
     page.write_text(TEXT)
-    across = {"letters": lambda found: f"{found['post']['letters']} in all\n"}
-    return {"page": page, "results": tmp_path, "across": across}
+    return {"page": page, "results": tmp_path}
 
 
-def test_the_page_is_made_from_the_json() -> None:
-    """All its tables, as they stand: no figure is invented, none is old."""
+def test_page_is_made_from_the_json() -> None:
+    """All its tables: no figure is invented, none is old; and every table is on the page."""
     text = report.PAGE.read_text()
 
-    assert report.written(text, PARTS, across=ACROSS) == text
+    assert report.written(text, PARTS, targets=targets.table) == text
+    for part in PARTS:
+        for name in [*report.read(part)["tables"], f"{part}_machine", "targets"]:
+            assert text.count(f"<!-- table: {name} -->") == 1
 
 
-def test_the_pictures_are_made_from_the_json() -> None:
-    """And the page shows each."""
-    text = report.PAGE.read_text()
-    for file, drawn in report.pictures(PARTS).items():
-        assert (report.RESULTS / file).read_text() == drawn
-        assert f"](results/{file})" in text
+def test_every_target_has_figures() -> None:
+    """A group that a part no longer reports would be a target that nothing misses."""
+    results = {name: report.read(name) for name in PARTS}
+    for target in targets.TARGETS:
+        for part, group in target.groups:
+            assert report.figures(results[part], group)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_table_of_a_part_is_on_the_page(part: str) -> None:
-    """With the machine that it was measured on, and the tables of several parts."""
-    text = report.PAGE.read_text()
-    for name in [*PARTS[part].TABLES, *ACROSS, f"{part}_machine"]:
-        assert text.count(f"<!-- made: {name} -->") == 1
-
-
-def written_by_hand() -> dict[str, str]:
-    """What of the page is not made from JSON, by its heading."""
-    text = re.sub(r"<!-- made: .*?<!-- end -->", "", report.PAGE.read_text(), flags=re.DOTALL)
-    parts = re.split(r"^#+ (.*)\n", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def test_a_table_that_no_json_bears_is_history() -> None:
-    """And says that nothing repeats it."""
-    tables = {name for name, text in written_by_hand().items() if "\n|" in text}
-    history = {name for name in written_by_hand() if name.startswith(HISTORY)}
-
-    assert tables <= history
-    assert history
-    for name in history:
-        assert "`make bench` does not repeat it" in " ".join(written_by_hand()[name].split())
-
-
-def test_whether_a_target_is_met_is_said_by_its_table() -> None:
-    """A sentence would go on saying so."""
-    for name, text in written_by_hand().items():
-        if not name.startswith((HISTORY, "Measured")):
-            assert not re.search(r"\btargets?\b|\bmissed\b", text), name
-
-
-def test_what_the_prose_says_of_units_is_borne_by_the_json() -> None:
-    """Figures that are the same on every machine."""
-    found, text = report.read("units")["found"], " ".join(report.PAGE.read_text().split())
-    day = {row["linger_s"]: row for row in units_page.day_rows(found)}
-    rivals = units_page.rival_row(found)
-    cost = {at: units_page.ratio(found, row, "ACKNOWLEDGE") for at, row in day.items()}
-    behind = units_page.ratio(found, rivals, "CURSOR")
-
-    assert f"{Size().users} users of `benchmarks/users.py`" in text
-    assert "a fifth cheaper than an item per message and its delete" in text
-    assert 0.77 < cost[0.0] < 0.83
-    assert "slightly dearer than its leaner rival to TTL" in text
-    assert behind < cost[0.0] < behind + 0.04
-    assert "From a linger of 5 s on, bundles are the cheaper ones" in text
-    assert cost[1.0] > behind > cost[5.0]
-    extra = {part: day[0.0]["ACKNOWLEDGE"][part] - rivals["CURSOR"][part]
-             for part in ("write", "read", "store", "all")}  # fmt: skip
-    more = lean_extra_bytes()
-    assert f"{more} bytes, which cost {cost[0.0] - behind:.2f} of the ratio, three fifths" in text
-    assert 0.55 < extra["store"] / extra["all"] < 0.65
-    assert "0.25 s merges next to nothing here" in text
-    assert cost[0.0] - cost[0.25] < 0.02
-    assert "is still cut into almost two bundles" in text
-    assert 1.5 < 3 * day[30.0]["ACKNOWLEDGE"]["bundles"] / 1000 < 2
-    assert "15 s, which brings two thirds of all that a linger can" in text
-    assert 0.6 < (cost[0.0] - cost[15.0]) / (cost[0.0] - cost[60.0]) < 0.73
-    weeks = {
-        days: units_page.ratio(found, units_page.day_rows(found, 300, days)[0], "ACKNOWLEDGE")
-        for days in (7.0, 14.0, 30.0)
-    }
-    assert f"saves {weeks[30] - weeks[7]:.2f} of the ratio, a fortnight " in text
-    assert f"a fortnight {weeks[30] - weeks[14]:.2f}, and takes" in text
-    deletes = units_page.ratio(found, day[0.0], "DELETE")
-    assert f"which would be {deletes - cost[0.0]:.2f} of the ratio at linger 0" in text
-    assert f"costs ${day[0.0]['ACKNOWLEDGE']['store']:.2f} of storage" in text
-
-    readme = " ".join((report.HERE.parent / "README.md").read_text().split())
-    assert "about a fifth less than an item per message and its delete" in readme
-    assert "and a third less where messages may wait 15 s" in readme
-    assert 0.62 < cost[15.0] < 0.68
-    assert "behind a cursor costs slightly less until messages of a burst meet" in readme
-
-
-def lean_extra_bytes() -> int:
-    """What our item of one message says more."""
-    return bundle_bytes(Load(), 1) - lean_item_bytes(Load())
-
-
-def test_the_first_query_asks_for_as_many_items_as_cost_least() -> None:
-    """On the day and on large bundles (G7)."""
-    rows = report.read("units")["found"]["first_items"]
-    for load in ("day", "large"):
-        assert min(rows, key=lambda row: row[load]["ratio"])["items"] == FIRST_ITEMS
-    assert min(rows, key=lambda row: row["full"]["read_units"])["items"] == FIRST_ITEMS
-    others = report.read("units")["found"]["leftover_items"]
-    best = min(others, key=lambda row: row["last"]["ratio"] + row["first"]["ratio"])
-    assert best["items"] == LEFTOVER_ITEMS
-
-
-def test_the_worker_takes_more_than_twice_the_plain_scripts_memory() -> None:
-    """As the page says, and says why."""
-    found = report.read("contenders")["found"]
-    peak = {row["contender"]: row["resident_mb"] for row in varied(found)}
-
-    assert "more than twice the plain script's memory" in report.PAGE.read_text()
-    assert 2 < peak["worker"] / peak["plain"] < 3
-
-
-def test_a_run_writes_json_page_and_pictures(place: dict[str, Any]) -> None:
-    """What was found stands in all three, and a small run is said to be one."""
+def test_run_writes_json_and_page(place: dict[str, Any]) -> None:
     assert run(["post"], {"post": Post()}, small=False, **place) == []
-    page, results = place["page"], place["results"]
-    assert report.read("post", results)["found"] == {"letters": 7}
-    assert "7 a day" in page.read_text()
-    assert "7 in all" in page.read_text()
-    assert "Provisional" not in page.read_text()
-    assert (results / "speed.svg").read_text() == "<7>"
+    found = report.read("post", place["results"])
+    assert found["figures"] == {"letters/here": 7}
+    text = place["page"].read_text()
+    assert "| 7 |" in text
+    assert f"Commit {found['commit']}, {found['date']}" in text
+    assert "Provisional" not in text
 
     run(["post"], {"post": Post()}, small=True, **place)
-    assert "1 a day" in page.read_text()
-    assert "**Provisional**" in page.read_text()
+    assert "| 1 |" in place["page"].read_text()
+    assert "**Provisional**" in place["page"].read_text()
 
 
-def test_a_part_that_fails_keeps_its_figures_and_is_named(
+def test_failed_part_keeps_its_figures_and_is_named(
     place: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One clear line; the others are measured."""
     run(["post"], {"post": Post()}, small=False, **place)
-    place["across"] = {}
-    place["page"].write_text(TEXT.replace("letters", "again_machine"))
-    others = {"post": Post(letters=None), "again": Post(letters=9)}
-    others["again"].TABLES, others["again"].PICTURES = {}, {}
 
-    assert run(["post", "again"], others, small=False, **place) == ["post"]
+    assert run(["post"], {"post": Post(letters=None)}, small=False, **place) == ["post"]
     assert "post: the post office is closed\n" in capsys.readouterr().err
-    assert report.read("post", place["results"])["found"] == {"letters": 7}
-    assert report.read("again", place["results"])["found"] == {"letters": 9}
+    assert report.read("post", place["results"])["figures"] == {"letters/here": 7}
 
 
-def test_a_table_has_one_maker(place: dict[str, Any]) -> None:
-    """Two parts with a table of one name are a mistake that is said."""
+def test_table_of_two_parts_is_an_error(place: dict[str, Any]) -> None:
     parts = {"post": Post(), "twice": Post()}
     with pytest.raises(ValueError, match="made by two parts: speed"):
         run(["post", "twice"], parts, small=True, **place)
 
 
-def test_figures_say_where_when_and_of_what_they_are(
-    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the JSON, and in a line of the page."""
-    monkeypatch.setattr(machine, "today", lambda: "2026-11-28")
-    monkeypatch.setattr(machine, "commit", lambda: "b09ad1a")
-    monkeypatch.setitem(SOFTWARE, "post", ("Kafka", "aiokafka"))
-    run(["post"], {"post": Post()}, small=False, **place)
-    file = report.read("post", place["results"])
-
-    assert (file["commit"], file["date"]) == ("b09ad1a", "2026-11-28")
-    assert file["software"] == machine.software(["Kafka", "aiokafka"])
-    (line,) = (line for line in place["page"].read_text().splitlines() if "Measured" in line)
-    assert line == (
-        f"Measured on {machine.machine()}; {file['software']}. Commit b09ad1a, 2026-11-28."
-    )
-
-
-def test_every_part_says_what_takes_part() -> None:
-    """Each package of those that are named is there."""
-    assert SOFTWARE.keys() == PARTS.keys()
-    for names in SOFTWARE.values():
-        assert machine.software(names)
-
-
-def test_a_service_has_the_version_that_the_project_pins() -> None:
-    """Unless it is another one, whose address was given."""
-    assert machine.software(["Kafka", "DynamoDB Local"], {}) == (
-        f"Kafka {KAFKA_IMAGE.partition(':')[2]}, DynamoDB Local {DYNAMODB_IMAGE.partition(':')[2]}"
-    )
-    given = machine.software(["Kafka"], {KAFKA_ADDRESS: "kafka.example:9092"})
-    assert given == "Kafka of a given address"
-    with pytest.raises(KeyError, match="zookeeper"):
-        machine.pinned("kafka.pom.xml", "zookeeper")
-
-
-def test_code_that_was_changed_is_not_said_to_be_the_commits(tmp_path: Path) -> None:
-    """What is not code may change; without a repository the commit is unknown."""
-
-    def git(*arguments: str) -> None:
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments],
-            cwd=tmp_path, check=True, capture_output=True, timeout=10,
-        )  # fmt: skip
-
-    assert machine.commit(tmp_path) == "unknown"
-    git("init")
-    (tmp_path / "code.py").write_text("1\n")
-    git("add", ".")
-    git("commit", "-m", "code")
-    clean = machine.commit(tmp_path)
-    assert re.fullmatch("[0-9a-f]{7,}", clean)
-    (tmp_path / "results.json").write_text("{}\n")
-    assert machine.commit(tmp_path) == clean
-    (tmp_path / "code.py").write_text("2\n")
-    assert machine.commit(tmp_path) == f"{clean}, with changes"
+def test_mark_without_a_table_is_an_error(place: dict[str, Any]) -> None:
+    """A misspelt mark does not keep old figures."""
+    place["page"].write_text(TEXT.replace("speed", "sped"))
+    with pytest.raises(KeyError, match="sped"):
+        run(["post"], {"post": Post()}, small=True, **place)
 
 
 @pytest.mark.parametrize(
@@ -275,47 +110,126 @@ def test_code_that_was_changed_is_not_said_to_be_the_commits(tmp_path: Path) -> 
      (0.166, 1 / 6, "0.166"), (0.17, 1 / 6, "0.17"), (50.04, 50.0, "50.04"),
      (23.29, 50.0, "23.3")],
 )  # fmt: skip
-def test_a_figure_is_not_rounded_to_the_other_side_of_its_target(
-    value: float, limit: float, said: str
-) -> None:
-    """0.3016 is not 0.3."""
+def test_figure_is_not_rounded_across_its_target(value: float, limit: float, said: str) -> None:
     assert targets.figure_of(value, limit) == said
 
 
-def test_a_target_is_met_by_what_is_at_most_its_limit() -> None:
-    """Each figure stands on one side."""
-    figures = [Figure("here", 0.5), Figure("there", 0.5000001, "once")]
-    target = Target("half", 1 / 2, "1/2", lambda _: figures)
+def test_target_is_met_by_at_most_its_limit() -> None:
+    results = {"post": {"figures": {"speed/here": 0.5, "speed/there": 0.5000001, "other/x": 9.0}}}
+    *_, row = targets.table(results, [Target("half", 1 / 2, "1/2", [("post", "speed")])]).split(
+        "\n"
+    )[:-1]
 
-    *_, row = targets.table({}, [target]).splitlines()
-    assert row == "| half | 1/2 | here **0.50** | there **0.5000001** (once) |"
+    assert row == "| half | 1/2 | here **0.50** | there **0.5000001** |"
 
 
-def test_the_targets_look_at_every_figure_that_they_are_set_for() -> None:
-    """All bodies, partitions and processes, both stores; all that is skewed."""
-    found = {name: report.read(name)["found"] for name in PARTS}
-    where = [[one.where for one in target.figures(found)] for target in targets.TARGETS]
+# ---- contenders: what is judged
 
-    bodies = [f"bodies of {size}" for size in ("100 bytes", "300 bytes", "1 KB", "10 KB")]
-    assert where[:5] == [[f"linger {at} s"] for at in (0, 15, 30, 0, 30)]
-    assert where[5] == bodies
-    assert set(where[6]) == {
-        "the base", "bodies of 100 bytes", "bodies of 10 KB", "1 partition", "32 partitions",
-        "2 processes", "DynamoDB Local", "1,000,000 records", "the write path",
+
+def put(*numbers: int, bundled: bool) -> bytes:
+    """A call that writes these messages: in one bundle, or in an item each."""
+    bodies = [{"B": b64encode(body(n)).decode()} for n in numbers]
+    items: list[dict[str, Any]] = [{"position": {"S": "1"}, "body": each} for each in bodies]
+    if bundled:
+        items = [{"messages": {"L": [{"M": {"o": {"N": "1"}, "b": each}} for each in bodies]}}]
+    requests = [{"PutRequest": {"Item": item}} for item in items]
+    return json.dumps({"RequestItems": {"mailboxes": requests}}).encode()
+
+
+def test_message_that_is_written_twice_counts_once() -> None:
+    """In bundles and in items; it is readable from its first write on, and a clear forgets it."""
+    recorder = Recorder()
+    recorder.add("BatchWriteItem", put(1, 2, bundled=True), at_ns=10)
+    recorder.add("BatchWriteItem", put(2, 3, bundled=False), at_ns=20)
+
+    again = Recorder.decode(recorder.encode())
+    assert again == recorder
+    assert recorder.readable_ns == {1: 10, 2: 10, 3: 20}
+    assert recorder.again == 1
+    counted = recorder.calls["BatchWriteItem"]
+    assert (counted.calls, counted.items, counted.write_units) == (2, 3, 3)
+    recorder.clear()
+    assert recorder == Recorder()
+
+
+@pytest.mark.parametrize("written", [999, 1_001])
+def test_contender_that_did_not_write_what_it_committed_fails_the_run(written: int) -> None:
+    with pytest.raises(RuntimeError, match=f"plain committed 1000 messages and wrote {written}"):
+        require_delivery("plain", Recorder(readable_ns=dict.fromkeys(range(written), 1)), 1_000)
+    require_delivery("plain", Recorder(readable_ns=dict.fromkeys(range(1_000), 1)), 1_000)
+
+
+def run_of(resident_mb: float) -> Run:
+    return Run(cpu_s=1.0, resident_mb=resident_mb, recorded=Recorder())
+
+
+def test_memory_that_grows_with_the_backlog_fails_the_run() -> None:
+    """Bounded memory is a guarantee (G8)."""
+    limit = contenders.RESIDENT_MB_MAX
+    require_bounded(run_of(limit), run_of(limit))
+    with pytest.raises(RuntimeError, match="301 MB: the limit is 300"):
+        require_bounded(run_of(limit + 1), run_of(limit))
+    require_bounded(run_of(114), run_of(100))
+    with pytest.raises(RuntimeError, match="116 MB: the limit is 115"):
+        require_bounded(run_of(116), run_of(100))
+
+
+def test_scenario_differs_from_the_base_in_one_thing() -> None:
+    """Else its figures could not be laid to it."""
+    for scenario in SCENARIOS:
+        same = replace(scenario, name=BASE.name, rounds=BASE.rounds)
+        differs = [name for name in ("load", "records", "body_bytes", "partitions")
+                   if getattr(same, name) != getattr(BASE, name)]  # fmt: skip
+        assert len(differs) == (scenario is not BASE)
+
+
+# ---- the endpoint, and the schedule of a load
+
+
+async def test_endpoint_answers_at_once_and_keeps_progress() -> None:
+    """A worker finds the table record there, and conditions hold; writes are stored if asked."""
+    recorder = Recorder()
+    key = {"user_id": {"S": "!table"}, "position": {"S": "!"}}
+    async with (
+        serving(recorder, topic="letters", partitions=3) as address,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def call(operation: str, content: bytes) -> tuple[int, Any]:
+            headers = {"X-Amz-Target": f"DynamoDB_20120810.{operation}"}
+            async with session.post(address, data=content, headers=headers) as answer:
+                return answer.status, json.loads(await answer.read())
+
+        _, found = await call(
+            "GetItem", json.dumps({"TableName": "mailboxes", "Key": key}).encode()
+        )
+        assert TableRecord.decode(found["Item"]).topic == "letters"
+        refused = {"TableName": "mailboxes", "Item": found["Item"],
+                   "ConditionExpression": "attribute_not_exists(user_id)"}  # fmt: skip
+        status, error = await call("PutItem", json.dumps(refused).encode())
+        assert (status, error["__type"]) == (400, "#ConditionalCheckFailedException")
+        assert await call("BatchWriteItem", put(7, bundled=True)) == (200, {"UnprocessedItems": {}})
+
+    assert {name: one.calls for name, one in recorder.calls.items()} == {
+        "GetItem": 1, "PutItem": 1, "BatchWriteItem": 1,
     }  # fmt: skip
-    assert where[7] == ["Zipf", "one hot user", "the write path"]
-    assert where[8][:2] == ["the endpoint", "the endpoint, chatty"]
+    assert list(recorder.readable_ns) == [7]
 
 
-def test_a_target_of_cost_is_compared_with_its_own_linger() -> None:
-    """And its own way to read (G7)."""
-    rows = [
-        {"body": 300, "retention_days": 30.0, "linger_s": at, "ACKNOWLEDGE": {"all": cost},
-         "KEEP_RECEIPT": {"all": cost / 2}}
-        for at, cost in ((0.0, 0.9), (15.0, 0.4))
-    ]  # fmt: skip
-    rivals = [{"body": 300, "retention_days": 30.0, "DELETE": {"all": 2.0}}]
-    found = {"units": {"day": rows, "rivals": rivals}}
+def test_schedule_made_again_is_the_same() -> None:
+    """Else a wait would count from another moment than the producer's."""
+    for chatty in (False, True):
+        load = Load(0.5, 2_000, chatty=chatty)
+        due = schedule(load)
+        assert schedule(load) == due
+        assert [at_s for at_s, _ in due] == [n / 2_000 for n in range(1_000)]
+        assert (len({user for _, user in due}) < 500) == chatty
 
-    assert list(targets.day_cost(Way.ACKNOWLEDGE, 15.0)(found)) == [Figure("linger 15 s", 0.2)]
-    assert list(targets.day_cost(Way.KEEP_RECEIPT, 0.0)(found)) == [Figure("linger 0 s", 0.225)]
+
+def test_percentile_of_too_few_is_not_reported() -> None:
+    """Ten values lie above it, or it is one message's luck."""
+    waits = [float(n) for n in range(1_000)]
+
+    assert percentile(waits, 990) == pytest.approx(989, abs=1)
+    assert percentile(waits, 999) is None
+    assert percentile(waits[:999], 990) is None

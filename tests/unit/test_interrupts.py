@@ -37,7 +37,7 @@ sys.exit(exit_status("make it", lambda: asyncio.run(work())))
 #: Every command of the Makefile that starts services, as it is started there.
 COMMANDS = {
     "make demo": ["benchmarks.demo"],
-    "make bench": ["benchmarks", "idle"],
+    "make bench": ["benchmarks", "latency"],
     "make availability": ["benchmarks.availability"],
     "make memory": ["benchmarks.memory"],
     "make sweep": ["tests.sweeps"],

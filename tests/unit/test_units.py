@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.units import page
-from benchmarks.units.backlog import drained
-from benchmarks.units.borders import Cut, Partition, cuts, offsets, ticks_per_s
+from benchmarks.loads import batches, one_hot_user
+from benchmarks.units import costs, drained, lean_bytes
 from benchmarks.units.day import History, Played, history, play, written
-from benchmarks.units.measuring import Size, costs, lean_bytes, seeds
+from benchmarks.units.flush_boundaries import Cut, Partition, cuts, ticks_per_s
 from benchmarks.units.rivals import Rival, lean_item, play_rival
 from benchmarks.units.table import TTL_LAG_S, Counted, CountedTable
-from benchmarks.users import DAY_S, Day, Way, users
-from benchmarks.workloads import one_hot_user
+from benchmarks.users import DAY_S, Day, Way
 from poste_restante.item import Item, item_bytes
 from poste_restante.memory import InMemoryTable
 from tests.records import MadeRecord
@@ -86,27 +84,6 @@ def _waited(arrivals: Sequence[float], found: Sequence[Cut]) -> float:
     return sum(waits) / len(waits)
 
 
-def test_a_load_matters_by_what_gathers_in_a_flush_and_by_full_batches() -> None:
-    """A busy partition's batch is full before a linger is over (G8)."""
-
-    def together(per_s: float, linger_s: float, flush_s: float = 0.02) -> float:
-        arrivals = [100.0 + n for n in range(20)]
-        partition = Partition(per_s=per_s, linger_s=linger_s, flush_s=flush_s)
-        return len(arrivals) / len(list(cuts(arrivals, partition, Random(1))))
-
-    assert together(0, 0) == 1
-    assert together(5_000, 0) == 1
-    assert together(500, 0, flush_s=5.0) > 3
-    assert together(100, 30) > 9
-    assert together(2_500, 30) <= 3  # 5,000 records: 2 s
-    assert together(0, 5) == pytest.approx(together(100, 5), rel=0.3)
-
-
-def test_offsets_count_the_others() -> None:
-    """A window is over as soon as in the partition's own log (G2)."""
-    assert offsets([0.0, 1.0, 1.001], Partition(per_s=500)) == [0, 501, 502]
-
-
 def test_progress_is_written_once_an_interval_and_no_more_than_batches_are() -> None:
     """A linger above the interval saves some of it (G8)."""
     assert ticks_per_s(Partition(per_s=100), 5.0) == pytest.approx(0.2, rel=0.02)
@@ -128,12 +105,6 @@ def prompt(past: History) -> dict[Way, Played]:
     return {way: asyncio.run(play(past, flushed, way)) for way in Way}
 
 
-def test_a_history_is_its_seeds() -> None:
-    """The figures can be had again (G8)."""
-    assert list(users(Day(), 3)) == list(users(Day(), 3))
-    assert list(users(Day(), 3, seed=2)) != list(users(Day(), 3))
-
-
 def test_each_way_pays_for_what_it_does_and_for_nothing_else(prompt: dict[Way, Played]) -> None:
     """Bundles alike; an acknowledgement of one unit; deletes of what was written (G7)."""
     acks, keeps, deletes = (prompt[way].counted for way in Way)
@@ -145,7 +116,6 @@ def test_each_way_pays_for_what_it_does_and_for_nothing_else(prompt: dict[Way, P
     # Two Queries a reconnect while leftovers stand in front; deleted ones do not.
     for way in (Way.ACKNOWLEDGE, Way.KEEP_RECEIPT):
         assert 1.8 < prompt[way].counted.queries / prompt[way].returns < 2.1
-    assert acks.again_bytes > 0
     assert acks.stored_byte_s == keeps.stored_byte_s > 3 * deletes.stored_byte_s
 
 
@@ -196,30 +166,14 @@ def test_dollars_are_units_by_their_prices() -> None:
 
     assert (found["write"], found["read"]) == (0.625, 0.125)
     assert found["store"] == pytest.approx(0.25)  # 1,000 bytes of each message
-    assert found["queries_per_return"] == 1.5
 
 
-async def test_a_backlog_is_drained_and_counted() -> None:
-    """Each page is acknowledged once; what comes later is read past the leftovers (G6, G7)."""
-    found = await drained(one_hot_user(250), 100)
+async def test_backlog_is_drained_and_counted() -> None:
+    """Each page is acknowledged once (G6, G7)."""
+    counted = await drained(batches(one_hot_user(250)), 100)
 
-    assert found.counted.bundles == found.counted.ack_units == 3
-    assert found.counted.progress_units == 1  # of its one partition
-    for _ in range(2):
-        more = await found.one_more()
-        assert more["queries"] == 2
-        assert more["again_bytes"] > 0
-
-
-async def test_ttl_removes_for_nothing() -> None:
-    """A day after the expiry (G8)."""
-    table = CountedTable()
-    table.put({"user_id": {"S": "bob"}, "position": {"S": "1"}, "expires_at": {"N": "1000"}})
-    table.now_s = 1_000.0 + TTL_LAG_S - 1
-    assert table.positions("bob")
-    table.now_s += 1
-    assert not table.positions("bob")
-    assert table.counted.delete_units == 0
+    assert counted.bundles == counted.ack_units == 3
+    assert counted.progress_units == 1  # of its one partition
 
 
 @pytest.mark.parametrize("limit", [None, 1, 3])
@@ -228,7 +182,8 @@ async def test_a_query_is_that_of_the_table_in_memory(limit: int | None) -> None
     counted, whole = CountedTable(), InMemoryTable("mailboxes")
     for n in range(40):
         item: Item = {"user_id": {"S": "bob"}, "position": {"S": f"{n:02}"},
-                "body": {"B": b"x" * Random(n).randrange(150_000)}}  # fmt: skip
+                "body": {"B": b"x" * Random(n).randrange(150_000)},
+                "expires_at": {"N": "1000"}}  # fmt: skip
         counted.put(item)
         whole.items["bob", f"{n:02}"] = item
     for low in ("", "07", "20"):
@@ -260,12 +215,16 @@ async def test_a_delete_gives_back_what_storage_would_have_cost() -> None:
     assert table.counted.delete_units == table.counted.bundle_units == 1
 
 
-async def test_mail_of_an_added_partition_is_read_past_both_logs_leftovers(past: History) -> None:
-    """Three Queries where each begins with some (G7)."""
-    added = await written(past, Partition(per_s=100.0), added_at_s=past.counted_from_s - DAY_S)
-    played = await play(past, added)
-
-    assert 2.5 < played.counted.queries / played.returns <= 3.5
+async def test_ttl_removes_an_item_a_day_after_its_expiry_for_nothing() -> None:
+    table = CountedTable()
+    key = {"user_id": {"S": "bob"}, "position": {"S": "1"}}
+    table.put({**key, "expires_at": {"N": "1000"}})
+    stored = table.counted.stored_byte_s
+    table.now_s = 1_000.0 + TTL_LAG_S - 1
+    assert "Item" in await table.get_item(TableName="mailboxes", Key=key)
+    table.now_s += 1
+    assert "Item" not in await table.get_item(TableName="mailboxes", Key=key)
+    assert (table.counted.delete_units, table.counted.stored_byte_s) == (0, stored)
 
 
 def test_what_is_played_is_its_seeds(past: History) -> None:
@@ -277,15 +236,3 @@ def test_what_is_played_is_its_seeds(past: History) -> None:
     )
 
     assert first == second
-
-
-def test_another_seed_is_other_users_of_whom_the_ratio_is_said() -> None:
-    """Their days differ, and each is a row (G8)."""
-    size = Size(users=6, before_days=1.0, days=1.0, seeds=(1, 2), few_lingers_s=(0.0, 30.0))
-    rows = list(seeds(size))
-
-    assert [one["seed"] for one in rows] == [1, 2]
-    assert rows[0]["messages"] != rows[1]["messages"]
-    lines = page.TABLES["units_seeds"]({"users": size.users, "seeds": rows}).splitlines()[2:]
-    ratios = [[f"{one[f'ACKNOWLEDGE_{at}']:.2f}" for at in (0, 30)] for one in rows]
-    assert [line.split(" | ")[3:5] for line in lines] == ratios

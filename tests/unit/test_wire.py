@@ -11,7 +11,7 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.instant import Counting, listen
+from benchmarks.endpoint import Recorder, serving
 from poste_restante.item import encode_bundle
 from poste_restante.message import Message
 from poste_restante.position import LogId
@@ -83,15 +83,15 @@ def test_what_is_no_bundle_is_not_written(messages: list[Message]) -> None:
         encode_bundle(messages, TOPIC)
 
 
-class Asked(Counting):
+class Asked(Recorder):
     """The bodies of calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bodies: list[bytes] = []
 
-    def add(self, operation: str, body: bytes) -> None:
-        super().add(operation, body)
+    def add(self, operation: str, body: bytes, at_ns: int = 0) -> None:
+        super().add(operation, body, at_ns)
         self.bodies.append(body)
 
 
@@ -99,10 +99,10 @@ class Asked(Counting):
 async def asked(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Store, Asked]]:
     """The worker's store, and what it sends."""
     asked = Asked()
-    server, address = await listen(asked)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
-    async with server, open_store() as store:
-        yield store, asked
+    async with serving(asked) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
+        async with open_store() as store:
+            yield store, asked
 
 
 async def test_a_prepared_call_is_sent_as_it_stands(asked: tuple[Store, Asked]) -> None:
@@ -117,7 +117,7 @@ async def test_a_prepared_call_is_sent_as_it_stands(asked: tuple[Store, Asked]) 
     assert answer["UnprocessedItems"] == {}
     assert sent.bodies[0] == write.body()
     assert json.loads(sent.bodies[1]) == json.loads(write.body())
-    assert {name: cost.calls for name, cost in sent.by_operation.items()} == {
+    assert {name: cost.calls for name, cost in sent.calls.items()} == {
         "BatchWriteItem": 2,
         "GetItem": 1,
     }

@@ -1,6 +1,6 @@
-"""Pages whose tables are made from figures: what stands between two marks is made again. Pure.
+"""Markdown tables between two marks of a page, and numbers as the tables show them. Pure.
 
-<!-- made: services -->
+<!-- table: services -->
 (the table)
 <!-- end -->
 """
@@ -8,21 +8,22 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def made(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """The page with its tables made again. Raises KeyError for one that nothing makes."""
+def fill(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """The page with its tables replaced. Raises KeyError for a mark without a table."""
     return _BLOCK.sub(lambda block: block[1] + tables[block[2]]() + block[3], text)
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def number(value: float) -> str:
-    """Three figures, thousands separated: more would say what no figure here bears."""
+    """Three significant digits, thousands separated."""
     if value == 0:
         return "0"
     rounded = float(f"{value:.3g}")
@@ -38,7 +39,7 @@ def size(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration, in the unit that reads best."""
+    """A duration in the largest unit that it reaches."""
     for unit, factor in (("years", 31_557_600.0), ("days", 86_400.0), ("h", 3_600.0), ("s", 1.0)):
         if value >= factor:
             return f"{number(value / factor)} {unit}"

@@ -7,7 +7,7 @@ by three numbers alone: whether anything gathers during a flush, how soon a batc
 soon a window of offsets is over.
 
 The users looked at are too few to fill a log. The others' records come at even distances and
-are counted, not made: `tests/unit/test_units.py` holds the cuts to those of the worker's own
+are counted, not made: `tests/unit/test_units.py` compares the cuts with those of the worker's own
 `Assignment` on a log that has them all.
 """
 
