@@ -357,3 +357,209 @@ async def test_a_batch_taken_after_the_end_is_not_flushed() -> None:
     with pytest.raises(asyncio.CancelledError), batch:
         begun = True
     assert not begun
+
+
+def hundred_bytes(*offsets: int) -> list[MadeRecord]:
+    """Records of 100 bytes each, key and body."""
+    return records(*offsets, body=b"x" * 97)
+
+
+def of_memory(*, waiting: int = 1 << 60, in_work: int = 1 << 60) -> MemoryLimits:
+    return MemoryLimits(fetched=1 << 60, waiting=waiting, in_work=in_work)
+
+
+def test_what_a_worker_takes_at_a_time_unless_set() -> None:
+    """What the settings name as defaults, and 256 partitions (G8)."""
+    assert BatchLimits() == BatchLimits(records_max=5_000, bytes_max=4_194_304, linger_s=0.0)
+    assert (POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S) == (1.0, 0.05, 0.2)
+    assert Assignment(range(257)).surplus == {256}
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "memory_max", "count"),
+    [
+        (200, 1 << 60, 2), (199, 1 << 60, 1), (300, 1 << 60, 3), (99, 1 << 60, 1),
+        (1 << 60, in_work_bytes(2, 200), 2), (1 << 60, in_work_bytes(2, 200) - 1, 1),
+    ],
+)  # fmt: skip
+def test_a_batch_is_filled_to_the_exact_byte_of_its_limits(
+    bytes_max: int, memory_max: int, count: int
+) -> None:
+    """Those of the setting and those of the memory in work (G8)."""
+    life = opened(0).lives[0]
+    life.add(hundred_bytes(10, 11, 12), caught_up=True)
+    batch = life.cut(BatchLimits(bytes_max=bytes_max), memory_max)
+
+    assert (len(batch.records), batch.size) == (count, 100 * count)
+    assert (len(life.waiting), life.waiting_bytes) == (3 - count, 300 - 100 * count)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "hungry"),
+    [
+        (2 * waiting_bytes(1, 100) + 1, {0, 1}), (2 * waiting_bytes(1, 100), {1}),
+        (waiting_bytes(1, 100) + 1, {1}), (waiting_bytes(1, 100), set()),
+    ],
+)  # fmt: skip
+def test_what_waits_is_bounded_to_the_byte(waiting: int, hungry: set[int]) -> None:
+    """From half of it on only partitions with nothing waiting are fetched, at all of it none
+    (G8)."""
+    assignment = opened(0, 1, memory=of_memory(waiting=waiting))
+    assignment.add(0, hundred_bytes(10), caught_up=False)
+
+    assert assignment.hungry(0.0) == hungry
+
+
+@pytest.mark.parametrize(("bytes_max", "hungry"), [(101, {0, 1}), (100, {1})])
+def test_a_partition_with_a_batch_of_bytes_waiting_is_not_fetched(
+    bytes_max: int, hungry: set[int]
+) -> None:
+    """Neither is one with a batch of records (G8)."""
+    assignment = opened(0, 1, limits=BatchLimits(bytes_max=bytes_max))
+    assignment.add(0, hundred_bytes(10), caught_up=False)
+
+    assert assignment.hungry(0.0) == hungry
+
+
+def test_the_first_fetch_reckons_with_records_of_64_kb() -> None:
+    """So it is a small one, whatever it brings (G8)."""
+    limits = BatchLimits(records_max=1 << 30, bytes_max=1 << 36)
+    memory = of_memory(waiting=4 * 10 * waiting_bytes(1, 65_536))
+
+    assert opened(0, limits=limits, memory=of_memory()).records_wanted() == 1 << 20
+    assert opened(0, 1, limits=limits, memory=memory).records_wanted() == 10
+    assert opened(0, limits=BatchLimits(records_max=7), memory=of_memory()).records_wanted() == 7
+
+
+def test_a_fetch_reckons_with_larger_records_at_once_and_with_smaller_ones_slowly() -> None:
+    """A tenth of the way (G8)."""
+    assignment = opened(0, limits=BatchLimits(bytes_max=10_000), memory=of_memory())
+    wanted = []
+    for first, size in ((10, 100), (20, 50), (30, 200)):
+        made = records(first, first + 1, body=b"x" * (size - 3))
+        assignment.add(0, made, caught_up=True)
+        wanted.append(assignment.records_wanted())
+
+    assert wanted == [10_000 // 100, 10_000 // 95, 10_000 // 200]
+
+
+def test_a_record_of_no_bytes_counts_as_one_byte() -> None:
+    """A tombstone without a key (G9)."""
+    assignment = opened(0, limits=BatchLimits(bytes_max=10), memory=of_memory())
+    assignment.add(0, [MadeRecord(key=None, value=None, offset=10)], caught_up=True)
+
+    assert assignment.records_wanted() == 10
+
+
+def test_a_fetch_takes_a_partitions_share_where_there_is_no_room() -> None:
+    """Of a quarter of what may wait (G8)."""
+    assignment = opened(0, 1, memory=of_memory(waiting=8 * waiting_bytes(1, 100)))
+    assignment.add(0, hundred_bytes(10, 11, 12), caught_up=False)
+    assignment.hungry(0.0)
+    assert assignment.records_wanted() == 2
+    assignment.add(0, hundred_bytes(13), caught_up=False)
+    assignment.hungry(0.0)
+    assert assignment.records_wanted() == 1
+
+
+def test_what_is_in_work_already_is_not_shared_again() -> None:
+    """Nor are the small batches of all partitions (G8)."""
+    of = in_work_bytes(1, 100)
+    assignment = opened(0, 1, 2, memory=of_memory(in_work=120 * of))
+    assignment.add(0, hundred_bytes(*range(10, 20)), caught_up=False)
+    assert one(assignment.cut()).memory == 10 * of
+    for partition in (1, 2):
+        assignment.add(partition, hundred_bytes(*range(10, 100)), caught_up=False)
+
+    assert [batch.memory for batch in assignment.cut()] == [(120 - 3 * 20 - 10) // 2 * of] * 2
+
+
+def test_where_all_memory_is_in_work_no_batch_is_cut() -> None:
+    """To the byte; the partitions left out are the next ones (G8)."""
+    assignment = opened(0, 1, 2, memory=of_memory(in_work=2 * in_work_bytes(1, 100)))
+    for partition in range(3):
+        assignment.add(partition, hundred_bytes(10, 11), caught_up=False)
+    batches = assignment.cut()
+    assert [batch.life.partition for batch in batches] == [0, 1]
+
+    assignment.lives[0].settle(batches[0])
+    assert one(assignment.cut()).life.partition == 2
+
+
+async def test_the_partition_that_was_cut_last_comes_last() -> None:
+    """Also behind one that was never cut (G8)."""
+    assignment = opened(0, 1)
+    assignment.add(0, records(10), caught_up=True)
+    with one(assignment.cut()):
+        pass
+    assignment.add(0, records(11), caught_up=True)
+    assignment.add(1, records(10), caught_up=True)
+
+    assert [batch.life.partition for batch in assignment.cut()] == [1, 0]
+
+
+def test_a_lower_group_offset_is_due_from_the_begin() -> None:
+    """The life's start may be above what the group has (G1)."""
+    assignment = Assignment([0])
+    life = assignment.open(0, 10, STORED, committed=9)
+
+    assert assignment.to_commit() == [life]
+
+
+def test_a_life_that_fetched_nothing_is_not_caught_up() -> None:
+    """Nobody has seen the log's end (G1)."""
+    assert opened(0).lives[0].progress(99).caught_up_at_ms is None
+
+
+async def test_what_is_left_of_an_assignment_that_is_over_is_neither_cut_nor_committed() -> None:
+    """It belongs to the next owner (G2)."""
+    assignment = opened(0)
+    assignment.add(0, records(10), caught_up=True)
+    with one(assignment.cut()):
+        pass
+    assignment.add(0, records(11), caught_up=True)
+    assignment.end()
+
+    assert assignment.cut() == []
+    assert assignment.to_commit() == []
+
+
+async def test_the_first_failure_of_an_assignment_is_the_one_that_is_reported() -> None:
+    """Those that follow come of it (G2)."""
+    causes: list[BaseException] = []
+    assignment = opened(0, 1, on_broken=causes.append)
+    for partition in (0, 1):
+        assignment.add(partition, records(10), caught_up=True)
+    one_batch, other = assignment.cut()
+    for batch, text in ((one_batch, "first"), (other, "second")):
+        with pytest.raises(ValueError, match=text), batch:
+            raise ValueError(text)
+
+    assert [str(cause) for cause in causes] == ["first"]
+
+
+def test_a_linger_that_is_over_does_not_wait() -> None:
+    """Nor does it wait for less than nothing."""
+    assignment = opened(0, limits=BatchLimits(linger_s=5.0))
+    assignment.linger({0}, 100.0)
+
+    assert assignment.poll_s(set(), 105.5) == 0.0
+
+
+def test_a_batch_counts_its_durable_waves() -> None:
+    """So that a long flush is not taken for one that stands still (G8)."""
+    assignment = opened(0)
+    assignment.add(0, records(10), caught_up=True)
+    batch = one(assignment.cut())
+    assert batch.waves == 0
+    batch.count_wave()
+    batch.count_wave()
+    assert batch.waves == 2
+
+
+def test_partitions_that_are_being_opened_count_as_read() -> None:
+    """Their share of the memory is kept for them (G8)."""
+    assignment = Assignment(range(4), partitions_max=3)
+    assignment.open(1, 10, STORED)
+
+    assert assignment.read == 3

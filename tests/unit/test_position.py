@@ -118,7 +118,7 @@ def test_a_key_at_its_limits_is_possible(key: BundleKey) -> None:
     [
         LARGEST._replace(epoch=EPOCH_MAX + 1), LARGEST._replace(partition=PARTITION_MAX + 1),
         LARGEST._replace(last=OFFSET_MAX + 1, first=OFFSET_MAX + 1),
-        SMALLEST._replace(epoch=-1), SMALLEST._replace(partition=-1), BundleKey(1, 3, 0, -1),
+        SMALLEST._replace(epoch=-1), SMALLEST._replace(partition=-1), BundleKey(1, 3, -1, -1),
         BundleKey(1, 3, 4, 5), BundleKey(1, 3, W, W - 1),
     ],
 )  # fmt: skip
