@@ -27,8 +27,8 @@ from typing import Any
 
 import aioboto3
 from aiokafka import AIOKafkaProducer
-from rich.console import Console
 
+from benchmarks.md_tables import markdown
 from poste_restante.item import decode_bundle
 from tests.endpoint import Call, Fault, FaultyEndpoint, Plan, calm
 from tests.scene import Scene, scene_environment
@@ -164,31 +164,24 @@ class Result:
     others_s: list[float | None] = field(default_factory=list)
     back_s: list[float | None] = field(default_factory=list)
 
-    def row(self) -> str:
+    def row(self) -> list[str]:
+        """Of the table: the seconds of all runs, ascending."""
         cells = (self.affected_s, self.others_s, self.back_s)
-        return f"| {self.event} | {' | '.join(map(_seconds, cells))} |"
-
-
-def _seconds(values: list[float | None]) -> str:
-    return ", ".join(f"{value:.1f}" for value in sorted(v for v in values if v is not None))
+        return [self.event, *(
+            ", ".join(f"{one:.1f}" for one in sorted(one for one in cell if one is not None))
+            for cell in cells
+        )]  # fmt: skip
 
 
 class Availability:
     """All events, one after the other, on one topic."""
 
     def __init__(
-        self,
-        services: Services,
-        endpoint: FaultyEndpoint,
-        console: Console,
-        *,
-        runs: int = RUNS,
-        events: str = "",
+        self, services: Services, endpoint: FaultyEndpoint, *, runs: int = RUNS, events: str = ""
     ) -> None:
         assert services.kafka is not None, "its broker is killed: give no address of one"
         self.kafka = services.kafka
         self.endpoint = endpoint
-        self.console = console
         environment = {**services.environment, DYNAMODB_ADDRESS: endpoint.url}
         self.scene = Scene(
             environment={
@@ -260,7 +253,7 @@ class Availability:
             result.affected_s.append(self.probe.pause_s(affected, since))
             result.others_s.append(self.probe.pause_s(set(range(PARTITIONS)) - affected, since))
             result.back_s.append(back)
-            self.console.print(result.row(), highlight=False)
+            print(" | ".join(result.row()), file=sys.stderr, flush=True)
 
     async def _two_workers(self) -> set[int]:
         """Two run, and share the partitions. Returns all of these."""
@@ -347,38 +340,33 @@ def _throttle(user_id: str) -> Plan:
     return plan
 
 
-TABLE_HEAD = """\
-| event | longest wait in the partitions that it affects, s | in the others, s | back, s |
-|---|---|---|---|"""
-
-
-async def measure(services: Services, console: Console, runs: int, events: str) -> list[Result]:
+async def measure(services: Services, runs: int, events: str) -> list[Result]:
     """Every event whose name has a match of the pattern, so many times."""
     with FaultyEndpoint(services.endpoint) as endpoint:
-        availability = Availability(services, endpoint, console, runs=runs, events=events)
+        availability = Availability(services, endpoint, runs=runs, events=events)
         try:
             return await availability.run()
         finally:
             availability.scene.end()
 
 
-def main(start: Callable[[], Services] = start_services) -> int:
+def main() -> int:
     """Exit status: 0 when every event was survived."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=RUNS, help="times each event is made")
     parser.add_argument("--events", default="", help="a pattern of the events' names; all if empty")
     arguments = parser.parse_args()
-    console = Console(stderr=True)
     try:
-        services = start()
+        with start_services() as services:
+            os.environ.update(services.environment)
+            results = asyncio.run(measure(services, arguments.runs, arguments.events))
     except (ServicesMissing, RuntimeError) as error:
-        console.print(f"make availability: {error}")
+        print(f"make availability: {error}", file=sys.stderr)
         return 1
-    with services:
-        os.environ.update(services.environment)
-        results = asyncio.run(measure(services, console, arguments.runs, arguments.events))
     print(json.dumps({result.event: vars(result) for result in results}))
-    print("\n".join([TABLE_HEAD, *(result.row() for result in results)]))
+    header = ("event", "longest wait in the partitions that it affects, s", "in the others, s",
+              "back, s")  # fmt: skip
+    print(markdown(header, (result.row() for result in results)))
     return 0
 
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from poste_restante.item import write_units
+from poste_restante.item import Attribute, item_bytes, write_units
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
 
@@ -45,28 +45,19 @@ class Counted:
 
 
 def wire_item_bytes(item: Mapping[str, Any]) -> int:
-    """The size of an item as a call carries it (binary in base64), as DynamoDB counts it.
-
-    Developer guide, "Item sizes and formats". `poste_restante.item.item_bytes` does the same for a
-    decoded item.
-    """
-    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+    """The size of an item as a call carries it, with binary values in base64."""
+    return item_bytes({name: _decoded(value) for name, value in item.items()})
 
 
-def _value_bytes(value: Mapping[str, Any]) -> int:
+def _decoded(value: Attribute) -> Attribute:
     ((kind, content),) = value.items()
     if kind == "B":
-        encoded: str = content
-        return len(encoded) // 4 * 3 - encoded[-2:].count("=")
-    if kind == "S":
-        return len(content.encode())
-    if kind == "N":
-        return len(content.strip("-0.")) // 2 + 2
+        return {kind: b64decode(content)}
     if kind == "L":
-        return 3 + sum(1 + _value_bytes(element) for element in content)
+        return {kind: [_decoded(element) for element in content]}
     if kind == "M":
-        return 3 + sum(1 + len(n.encode()) + _value_bytes(v) for n, v in content.items())
-    return 1  # NULL, BOOL
+        return {kind: {name: _decoded(element) for name, element in content.items()}}
+    return value
 
 
 def _bodies(item: Mapping[str, Any]) -> Iterator[str]:
@@ -84,16 +75,15 @@ class Recorder:
     """What an endpoint was asked since it was cleared.
 
     calls: by operation. readable_ns: when each message was first written, by its number, on the
-    monotonic clock. again: writes of a message that was there already.
+    monotonic clock.
     """
 
     calls: dict[str, Counted] = field(default_factory=dict)
     readable_ns: dict[int, int] = field(default_factory=dict)
-    again: int = 0
 
     def clear(self) -> None:
         """Forgets everything."""
-        self.calls, self.readable_ns, self.again = {}, {}, 0
+        self.calls, self.readable_ns = {}, {}
 
     def add(self, operation: str, body: bytes, at_ns: int = 0) -> None:
         """Records a call whose answer was sent."""
@@ -113,25 +103,19 @@ class Recorder:
         counted.write_units += write_units(wire_item_bytes(item))
         for body in _bodies(item):
             digits = b64decode(body[:_DIGITS_BASE64])
-            if not digits.isdigit():
-                continue
-            number = int(digits)
-            if number in self.readable_ns:
-                self.again += 1
-            else:
-                self.readable_ns[number] = at_ns
+            if digits.isdigit():
+                self.readable_ns.setdefault(int(digits), at_ns)
 
     def encode(self) -> bytes:
         """As JSON."""
-        return json.dumps({**asdict(self), "readable_ns": list(self.readable_ns.items())}).encode()
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> "Recorder":
         """From `encode`."""
         found = json.loads(text)
         calls = {name: Counted(**one) for name, one in found["calls"].items()}
-        readable_ns = dict(map(tuple, found["readable_ns"]))
-        return cls(calls, readable_ns, found["again"])
+        return cls(calls, {int(number): at_ns for number, at_ns in found["readable_ns"].items()})
 
 
 class _Endpoint:

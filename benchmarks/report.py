@@ -82,7 +82,7 @@ def written(
     targets: Callable[[Mapping[str, Results]], str] | None = None,
 ) -> str:
     """The page with its tables replaced: those of the parts, a `<part>_machine` for each, and
-    `targets`. Raises KeyError for a mark without a table, ValueError for a table of two parts."""
+    `targets`. Raises KeyError for a mark without a table."""
     files = {part: read(part, results) for part in parts}
     tables: dict[str, Callable[[], str]] = {}
     if targets is not None:
@@ -91,8 +91,7 @@ def written(
         more: dict[str, Callable[[], str]] = {f"{part}_machine": partial(_machine, file)}
         for name, table in file["tables"].items():
             more[name] = partial(markdown, table["header"], table["rows"])
-        if twice := tables.keys() & more.keys():
-            raise ValueError(f"made by two parts: {', '.join(sorted(twice))}")
+        assert not tables.keys() & more.keys(), "two parts have a table of one name"
         tables.update(more)
     return fill(text, tables)
 

@@ -3,20 +3,17 @@
 The figures stand here. A change that alters one says so, and why it is worth it.
 """
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from benchmarks.endpoint import Counted, Recorder, serving, wire_item_bytes
+from benchmarks.endpoint import Counted, Recorder, serving
 from benchmarks.loads import batches, each_to_another, one_hot_user, skewed
 from benchmarks.write_path import flush_all, flusher, worker_writer
-from poste_restante.item import Attribute, Item, encode_bundle, item_bytes
+from poste_restante.item import encode_bundle, item_bytes
 from tests.faults import Answer
 from tests.postoffice import RECORD, PostOffice, ReaderClient
 from tests.records import TOPIC, MadeRecord, message
@@ -43,39 +40,6 @@ async def test_two_thousand_messages_cost_what_they_did(
         await flush_all(flusher(await worker_writer(stack, address)), batches(load(2_000)))
 
     assert recorder.calls == {"BatchWriteItem": cost}
-
-
-ATTRIBUTES = st.recursive(
-    st.one_of(
-        st.binary(max_size=9).map(lambda content: {"B": content}),
-        st.text(max_size=9).map(lambda content: {"S": content}),
-        st.integers().map(lambda content: {"N": str(content)}),
-        st.just({"NULL": True}),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda content: {"L": content}),
-        st.dictionaries(st.text(max_size=3), inner, max_size=3).map(lambda content: {"M": content}),
-    ),
-)
-
-
-@given(st.dictionaries(st.text(max_size=3), ATTRIBUTES, max_size=3))
-def test_an_item_on_the_wire_has_the_size_that_it_has(item: Item) -> None:
-    """The counting endpoint and the fake table count alike (G8)."""
-    assert wire_item_bytes(_on_the_wire(item)) == item_bytes(item)
-
-
-def _on_the_wire(item: Item) -> Item:
-    return {name: _attribute_on_the_wire(value) for name, value in item.items()}
-
-
-def _attribute_on_the_wire(value: Attribute) -> Attribute:
-    ((kind, content),) = value.items()
-    if kind == "B":
-        return {kind: b64encode(content).decode()}
-    if kind == "L":
-        return {kind: [_attribute_on_the_wire(element) for element in content]}
-    return {kind: _on_the_wire(content) if kind == "M" else content}
 
 
 class Meter(ReaderClient):

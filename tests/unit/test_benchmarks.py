@@ -91,12 +91,6 @@ def test_failed_part_keeps_its_figures_and_is_named(
     assert report.read("post", place["results"])["figures"] == {"letters/here": 7}
 
 
-def test_table_of_two_parts_is_an_error(place: dict[str, Any]) -> None:
-    parts = {"post": Post(), "twice": Post()}
-    with pytest.raises(ValueError, match="made by two parts: speed"):
-        run(["post", "twice"], parts, small=True, **place)
-
-
 def test_mark_without_a_table_is_an_error(place: dict[str, Any]) -> None:
     """A misspelt mark does not keep old figures."""
     place["page"].write_text(TEXT.replace("speed", "sped"))
@@ -145,7 +139,6 @@ def test_message_that_is_written_twice_counts_once() -> None:
     again = Recorder.decode(recorder.encode())
     assert again == recorder
     assert recorder.readable_ns == {1: 10, 2: 10, 3: 20}
-    assert recorder.again == 1
     counted = recorder.calls["BatchWriteItem"]
     assert (counted.calls, counted.items, counted.write_units) == (2, 3, 3)
     recorder.clear()

@@ -1,6 +1,5 @@
 """The capacity model: its units are the format's and the packer's, its page is what it says."""
 
-import math
 import random
 from dataclasses import replace
 
@@ -176,16 +175,6 @@ def test_a_scan_has_as_many_partitions_as_cost_least(users: float, scan_cpu_us: 
     )
     dear = best.brokers_of_partitions > 1.1 * best.brokers_of_reading
     assert dear == (scan_cpu_us == 40)
-
-
-def test_workers_and_partitions_bear_the_peak() -> None:
-    """Two workers at least, partitions a power of two, never more workers than partitions."""
-    for users in (1e3, 1e6, 5e7, 5e8, 1e10):
-        found = mailboxes(Load(users=users), MACHINE)
-        assert found.messages_per_s_peak <= found.partitions * MACHINE.partition_messages_per_s
-        assert math.log2(found.partitions).is_integer()
-        assert 2 <= found.workers <= found.partitions
-        assert found.worker_cores <= found.workers
 
 
 def test_the_prices_are_those_of_the_dynamodb_page() -> None:

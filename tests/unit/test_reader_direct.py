@@ -20,10 +20,22 @@ from poste_restante.item import Attribute, Item, encode_bundle
 from poste_restante.mailboxes import TIMEOUT_S
 from poste_restante.store import Store
 from poste_restante.table import TableRecord
-from tests.contract.test_cost import ATTRIBUTES
 from tests.endpoint.wire import Answer
 from tests.records import TOPIC, message
 from tests.unit.test_direct import ANSWERS, Endpoint, damaged, listening, refusal
+
+ATTRIBUTES = st.recursive(
+    st.one_of(
+        st.binary(max_size=9).map(lambda content: {"B": content}),
+        st.text(max_size=9).map(lambda content: {"S": content}),
+        st.integers().map(lambda content: {"N": str(content)}),
+        st.just({"NULL": True}),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda content: {"L": content}),
+        st.dictionaries(st.text(max_size=3), inner, max_size=3).map(lambda content: {"M": content}),
+    ),
+)
 
 MODEL = ServiceModel(Loader().load_service_model("dynamodb", "service-2"))
 PARSER = create_parser(MODEL.resolved_protocol)
