@@ -15,7 +15,7 @@ export SERVICES ?=
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e . && touch $@
 
 run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
-	@$(BIN)/python -m tests.services.run
+	@$(BIN)/python -m local.run
 
 demo: .venv/installed  ## the story in one minute, checked
 	@$(BIN)/python -m benchmarks.demo

@@ -25,8 +25,8 @@ from benchmarks import (
     write_path,
 )
 from benchmarks.report import Part
-from tests.services import ServicesMissing
-from tests.services.interrupts import exit_status
+from local import ServicesMissing
+from local.interrupts import exit_status
 
 #: In the order of the page.
 PARTS: dict[str, Part] = {

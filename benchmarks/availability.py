@@ -29,11 +29,11 @@ import aioboto3
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.md_tables import markdown
+from local import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
+from local.interrupts import exit_status
 from poste_restante.item import decode_bundle
-from tests.endpoint import Call, Fault, FaultyEndpoint, Plan, calm
-from tests.scene import Scene, scene_environment
-from tests.services import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
-from tests.services.interrupts import exit_status
+from tests.deployment import Deployment, deployment_environment
+from tests.fault_proxy import Call, Fault, FaultyEndpoint, Plan, calm
 
 PARTITIONS = 8
 #: Seconds between two messages of a mailbox, and between two looks into it.
@@ -72,8 +72,8 @@ class Mailbox:
 class Probe:
     """Sends to every mailbox and looks into it, until it is closed."""
 
-    def __init__(self, scene: Scene, upstream: str) -> None:
-        self._scene = scene
+    def __init__(self, deployment: Deployment, upstream: str) -> None:
+        self._scene = deployment
         self._upstream = upstream
         self.mailboxes = [Mailbox(partition) for partition in range(PARTITIONS)]
 
@@ -183,9 +183,9 @@ class Availability:
         self.kafka = services.kafka
         self.endpoint = endpoint
         environment = {**services.environment, DYNAMODB_ADDRESS: endpoint.url}
-        self.scene = Scene(
+        self.deployment = Deployment(
             environment={
-                **scene_environment(
+                **deployment_environment(
                     environment, topic="undelivered", table="mailboxes", group="availability"
                 ),
                 **DEFAULTS,
@@ -193,12 +193,12 @@ class Availability:
             directory=Path(tempfile.mkdtemp(dir=services.directory)),
             tool=self.kafka.tool, topic="undelivered", table="mailboxes", group="availability",
         )  # fmt: skip
-        self.probe = Probe(self.scene, services.endpoint)
+        self.probe = Probe(self.deployment, services.endpoint)
         self.results: list[Result] = []
         self._runs, self._events, self._static = runs, re.compile(events), False
 
     async def run(self) -> list[Result]:
-        self.scene.init(partitions=PARTITIONS)
+        self.deployment.init(partitions=PARTITIONS)
         await self._two_workers()
         killed, terminated = signal.SIGKILL, signal.SIGTERM
         async with self.probe.running():
@@ -219,7 +219,7 @@ class Availability:
             await self._event(f"the store is away for {OUTAGE_S:.0f} s", self._outage)
             for how in ("dynamic", "static"):
                 if how == "static":  # members of the other kind leave first
-                    for worker in self.scene.workers:
+                    for worker in self.deployment.workers:
                         worker.stop()
                     self._static = True
                 for what, number in (("killed", killed), ("terminated", terminated)):
@@ -257,10 +257,10 @@ class Availability:
 
     async def _two_workers(self) -> set[int]:
         """Two run, and share the partitions. Returns all of these."""
-        while len(running := [w for w in self.scene.workers if w.alive]) < 2:
+        while len(running := [w for w in self.deployment.workers if w.alive]) < 2:
             joining = self._start()
-            await self.scene.until(lambda: self._owned(joining), "it has partitions")  # noqa: B023
-        await self.scene.until(
+            await self.deployment.until(lambda: self._owned(joining), "it has partitions")  # noqa: B023
+        await self.deployment.until(
             lambda: sum(len(self._owned(w)) for w in running) == PARTITIONS, "they share them"
         )
         return set(range(PARTITIONS))
@@ -268,9 +268,9 @@ class Availability:
     def _start(self) -> Any:
         """A worker; a static one takes the id that no other has now."""
         if not self._static:
-            return self.scene.worker()
-        taken = {w.env[_INSTANCE_ID] for w in self.scene.workers if w.alive and w.env}
-        return self.scene.worker(**{_INSTANCE_ID: min({"one", "two"} - taken)})
+            return self.deployment.worker()
+        taken = {w.env[_INSTANCE_ID] for w in self.deployment.workers if w.alive and w.env}
+        return self.deployment.worker(**{_INSTANCE_ID: min({"one", "two"} - taken)})
 
     def _owned(self, worker: Any) -> set[int]:
         """Its partitions, by what it said last."""
@@ -282,21 +282,21 @@ class Availability:
     # ---- the events: each returns the partitions that it affects
 
     async def _ended(self, number: int) -> set[int]:
-        victim, other = [w for w in self.scene.workers if w.alive]
+        victim, other = [w for w in self.deployment.workers if w.alive]
         owned = self._owned(victim)
         victim.signal(number)
-        await self.scene.until(
+        await self.deployment.until(
             lambda: len(self._owned(other)) == PARTITIONS, "the other has taken over"
         )
         return owned
 
     async def _restarted(self, number: int) -> set[int]:
-        victim, _ = [w for w in self.scene.workers if w.alive]
+        victim, _ = [w for w in self.deployment.workers if w.alive]
         owned = self._owned(victim)
         victim.signal(number)
         await asyncio.to_thread(victim.wait)
         again = self._start()
-        await self.scene.until(lambda: self._owned(again), "it has partitions")
+        await self.deployment.until(lambda: self._owned(again), "it has partitions")
         await self._two_workers()
         return owned
 
@@ -316,7 +316,7 @@ class Availability:
         await asyncio.to_thread(self.kafka.start)
         self._returned = time.monotonic()
         before = self.probe.marks()
-        await self.scene.until(
+        await self.deployment.until(
             lambda: all(n > b for n, b in zip(self.probe.marks(), before, strict=True)),
             "the producer goes on",
         )
@@ -347,7 +347,7 @@ async def measure(services: Services, runs: int, events: str) -> list[Result]:
         try:
             return await availability.run()
         finally:
-            availability.scene.end()
+            availability.deployment.end()
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from benchmarks.capacity import Store, item_behind_cursor, item_per_message, mai
 from benchmarks.capacity_inputs import Load, Machine, Prices
 from benchmarks.md_tables import fill, markdown, number, seconds, size
 from benchmarks.users import Way
-from worker.lives import BatchLimits
+from worker.assignment import BatchLimits
 
 PAGE = Path(__file__).parent.parent / "docs" / "capacity.md"
 USERS = (1e6, 50e6, 500e6)

@@ -19,7 +19,7 @@ from benchmarks.process import cpu_s, resident_mb_peak
 from benchmarks.report import Found, Table
 from benchmarks.topics import Group, fill
 from benchmarks.workers import Deployment, child, new_deployment
-from tests.services import Services, start_services
+from local import Services, start_services
 
 SOFTWARE = ("Kafka", "DynamoDB Local", "aiokafka", "aiobotocore", "faust-streaming")
 CONTENDERS = ("worker", "plain")

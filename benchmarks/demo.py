@@ -24,12 +24,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from local import Services, ServicesMissing, start_services
+from local.child import Child
+from local.interrupts import exit_status
 from poste_restante import Mailboxes
-from tests.services import Services, ServicesMissing, start_services
-from tests.services.child import Child
-from tests.services.interrupts import exit_status
-from worker.configuration import load_settings
-from worker.operations import Office, open_office
+from worker.cli.admin_client import AdminClient, open_admin_client
+from worker.config_file import load_settings
 
 MESSAGES, USERS, BOBS = 10_000, 1_000, 120
 PARTITIONS = 8
@@ -131,16 +131,16 @@ class Demo:
         first, _second = self.start_worker(), self.start_worker()
         self.console.print("two workers, one consumer group; and a second group on the same topic")
         async with AsyncExitStack() as stack:
-            office = await stack.enter_async_context(open_office(self.settings))
+            admin = await stack.enter_async_context(open_admin_client(self.settings))
             fan_out = asyncio.create_task(self.count_as_another_group())
-            await self.stream(office, kill_in_mid_stream=first)
+            await self.stream(admin, kill_in_mid_stream=first)
             client = await stack.enter_async_context(aioboto3.Session().client("dynamodb"))
             await self.bob_reconnects(client)
             self.checks.that(
                 f"the other consumer group saw all {MESSAGES:,} messages as well",
                 holds=await asyncio.wait_for(fan_out, DRAIN_S_MAX) == MESSAGES,
             )
-            await self.replay(office)
+            await self.replay(admin)
             await self.still_nothing(client)
         return self.checks.failed
 
@@ -166,7 +166,7 @@ class Demo:
             TimeElapsedColumn(), console=self.console,
         )  # fmt: skip
 
-    async def stream(self, office: Office, *, kill_in_mid_stream: Child) -> None:
+    async def stream(self, admin: AdminClient, *, kill_in_mid_stream: Child) -> None:
         """Send all, and kill one worker when half is sent; until all is materialized."""
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=5)
         await producer.start()
@@ -185,16 +185,16 @@ class Demo:
                         bar.console.print("  kill -9 of one worker, in mid-stream")
             finally:
                 await producer.stop()
-            await self.materialized(office, bar, "materialized into mailboxes")
+            await self.materialized(admin, bar, "materialized into mailboxes")
 
-    async def materialized(self, office: Office, bar: Progress, what: str) -> None:
+    async def materialized(self, admin: AdminClient, bar: Progress, what: str) -> None:
         task = bar.add_task(what, total=MESSAGES)
         deadline = time.monotonic() + DRAIN_S_MAX
         while True:
-            standings = await office.standings()
-            done = sum(s.group or 0 for s in standings)
+            partition_statuses = await admin.partition_statuses()
+            done = sum(s.group or 0 for s in partition_statuses)
             bar.update(task, completed=done)
-            if done == MESSAGES and all(s.lag == 0 for s in standings):
+            if done == MESSAGES and all(s.lag == 0 for s in partition_statuses):
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{what}: {done} of {MESSAGES} within {DRAIN_S_MAX:.0f} s")
@@ -224,18 +224,18 @@ class Demo:
         again = await mailboxes.fetch("bob")
         self.checks.that("acknowledged: a second fetch is empty", holds=not again.messages)
 
-    async def replay(self, office: Office) -> None:
+    async def replay(self, admin: AdminClient) -> None:
         """Stop the workers, rewind the group to the start, and let one replay everything."""
         for child in self.workers:
             child.signal(signal.SIGTERM)
         ended = [await asyncio.to_thread(child.wait, 60.0) for child in self.workers]
         self.checks.that("SIGTERM drained the other worker: exit status 0", holds=ended[1] == 0)
-        starts = dict.fromkeys(office.partitions, 0)
-        await office.groups.commit(self.settings.kafka.group, self.settings.kafka.topic, starts)
+        starts = dict.fromkeys(admin.partitions, 0)
+        await admin.groups.commit(self.settings.kafka.group, self.settings.kafka.topic, starts)
         self.console.print("the group is rewound to the start of the topic; one worker replays it")
         self.start_worker()
         with self.bar() as bar:
-            await self.materialized(office, bar, "replayed")
+            await self.materialized(admin, bar, "replayed")
 
     async def still_nothing(self, client: Any) -> None:
         mailboxes = Mailboxes(client, table=self.settings.dynamodb.table)

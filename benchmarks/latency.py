@@ -13,7 +13,7 @@ from benchmarks.process import cpu_s
 from benchmarks.report import Found, Table
 from benchmarks.sending import Load, waits
 from benchmarks.workers import new_deployment, running_worker
-from tests.services import start_services
+from local import start_services
 
 SOFTWARE = ("Kafka", "aiokafka", "aiobotocore", "confluent-kafka", "faust-streaming")
 PARTITIONS = 8

@@ -15,7 +15,7 @@ from benchmarks.process import cpu_s
 from benchmarks.report import Found, Table
 from benchmarks.sending import Load, Waits, waits
 from benchmarks.workers import Deployment, child, new_deployment, running_worker
-from tests.services import Services, start_services
+from local import Services, start_services
 from worker.settings import BatchSettings
 
 SOFTWARE = ("Kafka", "aiokafka", "aiobotocore", "confluent-kafka", "faust-streaming")

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
-from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
 
 _HERE = Path(__file__).parent
 #: Services by name: the variable that gives the address of another one, and the pinned image.

@@ -24,9 +24,9 @@ from benchmarks.md_tables import markdown
 from benchmarks.process import cpu_s, resident_mb_peak
 from benchmarks.topics import Group, fill
 from benchmarks.workers import child, new_deployment
-from tests.services import Services, ServicesMissing, start_services
-from tests.services.child import Child
-from tests.services.interrupts import exit_status
+from local import Services, ServicesMissing, start_services
+from local.child import Child
+from local.interrupts import exit_status
 
 #: Seconds that the store answers no write: longer than a call waits for an answer.
 STALL_S = 12.0

@@ -28,9 +28,9 @@ from benchmarks.md_tables import number
 from benchmarks.plain import Plain
 from benchmarks.report import Found, Table
 from benchmarks.write_path import flush_all, flusher, worker_writer
+from local import DYNAMODB_ADDRESS
+from local.choose import LOCAL_AWS
 from poste_restante import open_mailboxes
-from tests.services import DYNAMODB_ADDRESS
-from tests.services.choose import LOCAL_AWS
 
 SOFTWARE = ("aiobotocore", "boto3")
 #: Messages of a mailbox, and of a round in all.

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.services import DYNAMODB_ADDRESS, Services
-from tests.services.child import Child
+from local import DYNAMODB_ADDRESS, Services
+from local.child import Child
 
 #: Seconds that a worker may take until it reads all its partitions, and `poste init` to its end.
 _READY_S_MAX = 60.0

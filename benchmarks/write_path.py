@@ -24,13 +24,13 @@ from benchmarks.loads import TOPIC, Batch, batches, each_to_another, skewed
 from benchmarks.md_tables import number
 from benchmarks.plain import TABLE, Plain
 from benchmarks.report import Found, Table
-from tests.services import DYNAMODB_ADDRESS
-from tests.services.choose import LOCAL_AWS
+from local import DYNAMODB_ADDRESS
+from local.choose import LOCAL_AWS
 from worker.bundles import BundleLimits
 from worker.decode import CloudEventsDecoder
-from worker.dynamodb import open_store
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.store import open_store
 from worker.flush import Flusher
-from worker.writer import DynamoDBWriter
 
 SOFTWARE = ("aiobotocore",)
 LOADS = {"each to another": each_to_another, "skewed": skewed}
@@ -58,7 +58,7 @@ async def flush_all(flush: Flusher, load: Sequence[Batch]) -> None:
     async def one_partition(partition: int) -> None:
         for batch in load:
             if batch[0].partition == partition:
-                await flush.flush(batch, epoch=1, dead_in_a_row=0)
+                await flush.flush(batch, epoch=1, consecutive_dead_letters=0)
 
     await asyncio.gather(*map(one_partition, {batch[0].partition for batch in load}))
 
@@ -67,7 +67,7 @@ async def worker_writer(stack: AsyncExitStack, address: str) -> DynamoDBWriter:
     """The worker's writer, whose store is the endpoint at this address. Calls of several
     partitions are not merged, so that counts are the same every time."""
     with patch.dict(os.environ, {DYNAMODB_ADDRESS: address}):
-        store = await stack.enter_async_context(open_store(gather_s=0))
+        store = await stack.enter_async_context(open_store(coalesce_s=0))
     return DynamoDBWriter(store, TABLE)
 
 

@@ -12,7 +12,7 @@ import aiohttp
 from botocore import exceptions as botocore_exceptions
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 
-from poste_restante.faults import MISSING_FILE
+from poste_restante.retryable_errors import MISSING_FILE
 
 
 class CredentialsFault(Enum):

@@ -77,9 +77,9 @@ class Cursors:
         """Acknowledge what a receipt covers. Returns when that is confirmed."""
         position = cursor_key(device)
         new = {
-            log: reach.covered
+            log: reach.ackable_to
             for log, reach in logs.items()
-            if reach.covered >= 0 and not reach.carried
+            if reach.ackable_to >= 0 and not reach.carried
         }
         if device is None:
             for log, offset in new.items():
@@ -94,7 +94,9 @@ class Cursors:
             except CursorMissing:
                 # All at once: with some logs only, what the account had acknowledged of the others
                 # would come back.
-                whole = {log: reach.covered for log, reach in logs.items() if reach.covered >= 0}
+                whole = {
+                    log: reach.ackable_to for log, reach in logs.items() if reach.ackable_to >= 0
+                }
                 if await self._store.create_cursor(key, position, whole):
                     return
             else:

@@ -15,19 +15,19 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante import arguments
-from poste_restante.ahead import Ahead, ReadAhead, run_of
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.devices import STARTS, Cursors, Device, Start, cursor_of
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
+from poste_restante.prefetch import Prefetch, Prefetched, prefetched
 from poste_restante.reading import Limits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
 from poste_restante.store import Store, without_credentials
 from poste_restante.table import TableRecord
+from poste_restante.table_check import TableCheck
 from poste_restante.tidying import Tidying
-from poste_restante.watch import TableWatch
 
 #: Defaults of `open_mailboxes`, for a gateway with a user waiting at the other end.
 TIMEOUT_S, ATTEMPTS, CONNECTIONS = 2.0, 2, 200
@@ -103,12 +103,12 @@ class Mailboxes:
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
         self._lifetime = Lifetime("mailboxes")
         self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
-        self._watch = TableWatch(self._store, table, clock)
+        self._watch = TableCheck(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
         self._cursors = Cursors(self._store)
         self._tidying = Tidying(self._store, self._cursors)
         self._deletes = delete_acknowledged
-        self._ahead = ReadAhead()
+        self._ahead = Prefetch()
         self._clock = clock
 
     async def fetch(
@@ -188,10 +188,10 @@ class Mailboxes:
             self._keep(key, reading, ahead)
         return self._page(reading, record, device)
 
-    def _keep(self, key: str, reading: Reading, before: Ahead | None) -> None:
+    def _keep(self, key: str, reading: Reading, before: Prefetched | None) -> None:
         """What was read beyond the page is for the next one."""
         if reading.unreadable is None:
-            ahead = run_of(reading.boundary, reading.unread, before)
+            ahead = prefetched(reading.boundary, reading.unread, before)
             if ahead is not None:
                 self._ahead.keep(key, ahead, self._clock())
 
@@ -268,7 +268,7 @@ class Mailboxes:
             )
             await self._cursors.raise_to(key, device, found.logs)
             if self._deletes:
-                acknowledged = {log: reach.covered for log, reach in found.logs.items()}
+                acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}
                 await self._tidying.after_ack(key, acknowledged)
 
     async def tidy(self, user_id: str) -> int:
@@ -363,7 +363,7 @@ async def open_mailboxes(
     from aiobotocore.config import AioConfig
     from botocore.exceptions import BotoCoreError
 
-    from poste_restante.direct import DirectClient, require_endpoint
+    from poste_restante.signed_client import DirectClient, require_endpoint
 
     config = AioConfig(
         connect_timeout=timeout_s,

@@ -77,16 +77,16 @@ class Reading:
         self._carried = dict(self.cursor)
         for receipt in (self.since, self.start):
             for log, reach in () if receipt is None else receipt.logs.items():
-                self._floors[log] = max(reach.covered, self._floors.get(log, -1))
+                self._floors[log] = max(reach.ackable_to, self._floors.get(log, -1))
                 if reach.carried:
-                    self._carried[log] = max(reach.covered, self._carried.get(log, -1))
+                    self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
         if self.start is not None:
             self._logs = dict(self.start.logs)
             self._boundary = self.start.boundary
         for log, floor in sorted(self._floors.items()):
             reach = self._reach(log)
             self._logs[log] = replace(
-                reach, passed=max(reach.passed, floor), covered=max(reach.covered, floor)
+                reach, read_to=max(reach.read_to, floor), ackable_to=max(reach.ackable_to, floor)
             )
 
     @property
@@ -139,7 +139,7 @@ class Reading:
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if key.last <= self._reach(key.log).passed:
+        if key.last <= self._reach(key.log).read_to:
             self._pass_whole(key)  # judged by its key, never parsed
             return
         try:
@@ -156,9 +156,9 @@ class Reading:
         """Pass messages of one log, in order, returning those that are to be seen. False: the
         first that was not passed is for the next page."""
         # Looked up once for all of them: a fetched message costs some microseconds in all.
-        floor = self._reach(log).passed
+        floor = self._reach(log).read_to
         now, seen = self.now, self._seen
-        passed = -1
+        read_to = -1
         for message in messages:
             offset = message.position.offset
             if offset > floor and (message.expires_at is None or message.expires_at > now):
@@ -166,13 +166,13 @@ class Reading:
                 if identity is None or identity not in seen:
                     if not self._fits(message):
                         self.more = True
-                        self._pass(log, passed)
+                        self._pass(log, read_to)
                         return False
                     self.messages.append(message)
                     if identity is not None:
                         seen.add(identity)
-            passed = offset
-        self._pass(log, passed)
+            read_to = offset
+        self._pass(log, read_to)
         return True
 
     def close(self) -> None:
@@ -198,10 +198,10 @@ class Reading:
     def _pass(self, log: LogId, offset: int) -> None:
         """Everything of this log up to `offset` was passed."""
         before = self._reach(log)
-        if offset <= before.passed:
+        if offset <= before.read_to:
             return
-        covered = before.covered if before.blocked else offset
-        self._logs[log] = replace(before, passed=offset, covered=covered)
+        ackable_to = before.ackable_to if before.blocked else offset
+        self._logs[log] = replace(before, read_to=offset, ackable_to=ackable_to)
         self._passed_anything = True
 
     def _pass_whole(self, key: BundleKey) -> None:
@@ -211,9 +211,9 @@ class Reading:
 
     def _end_within(self, key: BundleKey) -> None:
         """The page is full in the middle of a bundle, or at its begin."""
-        passed = self._reach(key.log).passed
-        if passed >= 0:
-            self._boundary = max(self._boundary, key.log.after(passed))
+        read_to = self._reach(key.log).read_to
+        if read_to >= 0:
+            self._boundary = max(self._boundary, key.log.after(read_to))
 
     def _end_before(self, item: Unreadable) -> None:
         self.unreadable = item
@@ -250,7 +250,7 @@ class Reading:
         """In the order of the logs. What a cursor covers already is carried along."""
         found = {}
         for log, reach in sorted(logs.items()):
-            carried = reach.covered <= self._carried.get(log, -1)
+            carried = reach.ackable_to <= self._carried.get(log, -1)
             found[log] = replace(reach, carried=carried)
         return Receipt(boundary, found)
 

@@ -67,8 +67,8 @@ class Reach:
     carried: the cursor covered as much when it was read, so there is nothing to acknowledge.
     """
 
-    passed: int = -1
-    covered: int = -1
+    read_to: int = -1
+    ackable_to: int = -1
     blocked: bool = False
     carried: bool = False
 
@@ -234,7 +234,7 @@ def _encode_logs(receipt: Receipt) -> bytes:
 
     for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
         flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried
-        one = _varints(*log, reach.passed + 1, reach.passed - reach.covered, flags)
+        one = _varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
         if len(one) > room:
             break
         encoded[log] = one
@@ -270,13 +270,13 @@ def _decode_body(raw: bytes) -> Receipt:
     logs: dict[LogId, Reach] = {}
     for _ in range(take(LOGS_BYTES_MAX)):
         log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
-        passed = take() - 1
-        covered = passed - take()
+        read_to = take() - 1
+        ackable_to = read_to - take()
         flags = take(_BLOCKED | _CARRIED)
-        if log in logs or covered < -1:
+        if log in logs or ackable_to < -1:
             raise ValueError("a log that it cannot have passed")
         logs[log] = Reach(
-            passed, covered, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED)
+            read_to, ackable_to, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED)
         )
     if next(numbers, None) is not None:
         raise ValueError("longer than it says")

@@ -7,8 +7,8 @@ that the cursor hides.
 
 from dataclasses import dataclass, field
 
-from poste_restante.ahead import Ahead
 from poste_restante.item import Item
+from poste_restante.prefetch import Prefetched
 from poste_restante.reading import Reading
 from poste_restante.store import QUERY_ITEMS_MAX, Items, Store
 
@@ -41,7 +41,7 @@ class Scan:
     store: Store
     key: str
     limit: int | None = None
-    ahead: Ahead | None = None
+    ahead: Prefetched | None = None
     #: What the last Query brought, for the reading.
     found: Items = field(default_factory=lambda: Items([], None))
     #: A Query was asked for all that the page wants, or brought all that one Query brings.

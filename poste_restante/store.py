@@ -11,19 +11,19 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from poste_restante.credentials import CredentialsError, CredentialsFault
 from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
-from poste_restante.faults import (
+from poste_restante.item import Item
+from poste_restante.position import LogId
+from poste_restante.retryable_errors import (
     NO_ANSWER,
     UNREACHABLE,
     code_of,
     is_failing,
     is_misconfigured,
-    is_nameless,
     is_throttled,
+    is_without_code,
     status_of,
     text_of,
 )
-from poste_restante.item import Item
-from poste_restante.position import LogId
 
 #: Items of one batch_write_item (API reference).
 DELETES_PER_CALL_MAX = 25
@@ -62,7 +62,7 @@ class Items(NamedTuple):
     last: Item | None
 
 
-class Turns:
+class ConcurrencyLimiter:
     """So many calls at a time; the others wait, first come, first served, within the limits above.
 
     A client that is handed ten thousand calls at once signs them all before it looks at the first
@@ -74,7 +74,7 @@ class Turns:
         self._waiting = 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Raises StoreUnavailable where it does not come in time, or too many wait."""
         if self._free.locked():
             await self._wait()
@@ -105,11 +105,11 @@ class Store:
     def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
         self._client = client
         self._table = table
-        self._turns = Turns(calls_in_flight_max)
+        self._turns = ConcurrencyLimiter(calls_in_flight_max)
 
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         """The result of a call, which is made when its turn comes."""
-        async with self._turns.turn():
+        async with self._turns.slot():
             return await translated(make(), self._table)
 
     async def query(
@@ -321,7 +321,7 @@ def _meaning(error: ClientError, table: str) -> MailboxError:
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
     if is_failing(error):
         return StoreUnavailable(f"the store has a fault: {code or status_of(error)}")
-    if is_nameless(error):
+    if is_without_code(error):
         return StoreUnavailable("the store's answer is none: a refusal without a name")
     if code == "ResourceNotFoundException":
         return TableMismatch(f"there is no table {table!r}: run `poste init`")

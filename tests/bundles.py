@@ -10,8 +10,8 @@ from poste_restante.message import Message
 from poste_restante.position import Position, window_start
 from tests.records import TOPIC
 from worker.bundles import Bundle
+from worker.dynamodb.encoding import PreparedWrite, encode_put
 from worker.entry import Entry, entry_of
-from worker.wire import PreparedWrite, encode_put
 
 TEXTS = st.text(max_size=20)
 TIMES = st.datetimes(timezones=st.just(UTC))

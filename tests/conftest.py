@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.optional import fail_if_skipped
-from tests.services import (
+from local import (
     DYNAMODB_ADDRESS,
     KAFKA_ADDRESS,
     Services,
     ServicesMissing,
     start_services,
 )
-from tests.services.choose import DOCKER, FORCED, JVM, LOCAL_AWS
+from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS
+from tests.optional import fail_if_skipped
 
 _ADDRESSES = () if os.environ.get(FORCED) in (DOCKER, JVM) else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
 #: Addresses given on purpose. A DynamoDB that is given is asked with the credentials given.

@@ -7,22 +7,22 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer
 
-from tests.scene import DEADLINE_S, Scene
+from tests.deployment import DEADLINE_S, Deployment
 
 
 @contextmanager
-def new_protocol_member(scene: Scene) -> Iterator[None]:
+def new_protocol_member(deployment: Deployment) -> Iterator[None]:
     """In the scene's group, with its topic; it has joined when the block begins, and reads on."""
     consumer = Consumer(
         {
-            "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
-            "group.id": scene.group,
+            "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            "group.id": deployment.group,
             "group.protocol": "consumer",
             "enable.auto.commit": False,
         }
     )
     joined, ended = threading.Event(), threading.Event()
-    consumer.subscribe([scene.topic], on_assign=lambda *_: joined.set())
+    consumer.subscribe([deployment.topic], on_assign=lambda *_: joined.set())
 
     def read() -> None:
         while not ended.is_set():

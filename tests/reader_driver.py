@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.endpoint import FaultyEndpoint
+from tests.fault_proxy import FaultyEndpoint
 from tests.optional import need
 from tests.vector_play import Answer, is_of_table_record, normal
 

@@ -9,7 +9,7 @@ import pytest
 
 from poste_restante.credentials import Credentials
 from poste_restante.table import TABLE_SCHEMA
-from worker.direct import DirectClient
+from worker.dynamodb.prepared_client import DirectClient
 
 #: The two that a suite runs on: `@pytest.fixture(params=KINDS)`.
 KINDS = ["fake", pytest.param("dynamodb", marks=pytest.mark.services)]

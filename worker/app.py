@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -18,34 +18,35 @@ import faust
 import mode
 from yarl import URL
 
-from worker.backoff import Waiters
-from worker.budget import WriteBudget
+from worker.assignment import BatchLimits, RecordBatch
+from worker.backoff import WaitTracker
 from worker.bundles import BundleLimits
-from worker.configuration import load_settings
+from worker.config_file import load_settings
 from worker.dead_letter_report import DeadLetterReport
-from worker.dead_letters import KafkaDeadLetters
 from worker.decode import CloudEventsDecoder
-from worker.dynamodb import open_store
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.budget import WriteBudget
+from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.dynamodb.store import new_store
 from worker.flush import Flusher
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
-from worker.kafka import client_options, consumer_options, rebalance_s, wait_for_topics
+from worker.kafka.admin import wait_for_topics
+from worker.kafka.consumer import BatchConsumer, BatchTransport, Rules, WholeBatches
+from worker.kafka.dead_letter_producer import KafkaDeadLetters
+from worker.kafka.log_client import KafkaLogClient
+from worker.kafka.options import client_options, consumer_options, rebalance_s
+from worker.kafka.transactions import OpenTransactions
 from worker.key_sample import KeySample, log_mixed_partitioners
-from worker.lives import BatchLimits, RecordBatch
-from worker.log import KafkaLog
-from worker.logs import SERVICES_LOGGER, event, logging_config
+from worker.logging_config import SERVICES_LOGGER, event, logging_config
 from worker.memory import MemoryLimits, cgroup_bytes, worker_limits
 from worker.opening import Opener
-from worker.progress import DynamoDBProgress
 from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
 from worker.start_line import log_start
 from worker.status import Phase, WorkerStatus
-from worker.transactions import OpenTransactions
-from worker.transport import BatchTransport, Rules, WholeBatches
 from worker.watchdog import LoopGuard, Watchdog
-from worker.writer import DynamoDBWriter
 
 logger = logging.getLogger(__name__)
 
@@ -56,66 +57,52 @@ GC_YOUNG_OBJECTS = 50_000
 
 
 class Resources(mode.Service):
-    """What must be open before the first agent starts and closed after the last has ended."""
+    """What must be open before the first agent starts and closed after the last has ended.
+
+    Everything is made here, whole; `on_start` opens it in order. consumer: Faust makes it when it
+    is asked for, and does not start it before us.
+    """
 
     logger = SERVICES_LOGGER
 
     def __init__(
-        self, settings: Settings, memory: MemoryLimits, transport: BatchTransport, **kwargs: Any
+        self,
+        settings: Settings,
+        memory: MemoryLimits,
+        consumer: Callable[[], BatchConsumer],
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._consumer = consumer
+        kafka, options = settings.kafka, client_options(settings.kafka)
         self.settings = settings
-        self.memory = memory
-        self.transport = transport
-        self.flusher: Flusher | None = None
+        self.status = status = WorkerStatus()
+        self.health = Health(status)
         self.dead_letter_report = DeadLetterReport()
-        self._key_sample = KeySample()
-        self.health = Health(transport.status)
-        self._open = AsyncExitStack()
-
-    async def on_start(self) -> None:
-        """Waits for a store and a broker that are away, saying so; then checks what is there.
-
-        Raises OperatorError for a missing table or topic, and for a table of another topic.
-        """
-        hang_up_as_terminate()
-        settings, kafka, status = self.settings, self.settings.kafka, self.transport.status
-        log_start(settings)
-        await self._open.enter_async_context(serve_health(settings.http, self.health.readiness))
-        waiters, store_wait = Waiters(), LastWait(status, Phase.WAITING_FOR_DYNAMODB)
-        status.enter(Phase.WAITING_FOR_DYNAMODB)
-        store = await self._open.enter_async_context(
-            open_store(
-                calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
-                timeout_s=settings.dynamodb.timeout_s,
-                waiters=waiters,
-                on_wait=store_wait,
-            )
+        self.wait_tracker = WaitTracker()
+        self._store_wait = LastWait(status, Phase.WAITING_FOR_DYNAMODB)
+        self._store = new_store(
+            calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
+            timeout_s=settings.dynamodb.timeout_s,
+            wait_tracker=self.wait_tracker,
+            on_wait=self._store_wait,
         )
-        progress = DynamoDBProgress(store, settings.dynamodb.table, kafka.topic)
-        await progress.table()
-        status.enter(Phase.WAITING_FOR_KAFKA)
-        await wait_for_topics(
-            kafka, [kafka.topic, kafka.dead_letters_topic],
-            on_wait=LastWait(status, Phase.WAITING_FOR_KAFKA),
-        )  # fmt: skip
-        options = client_options(kafka)
-        log = KafkaLog(topic=kafka.topic, group=kafka.group, client_options=options)
-        self._open.push_async_callback(log.stop)
-        await log.start()
-        dead_letters = KafkaDeadLetters(kafka.dead_letters_topic, options, waiters=waiters)
-        self._open.push_async_callback(dead_letters.stop)
-        opener = Opener(
-            topic=kafka.topic, start=kafka.beginning, progress=progress, log=log,
-            group=kafka.group,
-        )  # fmt: skip
-        self.transport.rules = Rules(
+        self._progress = DynamoDBProgress(self._store, settings.dynamodb.table, kafka.topic)
+        self._log = KafkaLogClient(topic=kafka.topic, group=kafka.group, client_options=options)
+        self._dead_letters = KafkaDeadLetters(
+            kafka.dead_letters_topic, options, wait_tracker=self.wait_tracker
+        )
+        self.rules = Rules(
             topic=kafka.topic,
             member=Member(kafka.topic, kafka.group, kafka.session_timeout_s, kafka.instance_id),
-            consumer_options=consumer_options(settings, self.memory),
-            opener=opener,
-            progress=progress,
-            memory=self.memory,
+            consumer_options=consumer_options(settings, memory),
+            opener=Opener(
+                topic=kafka.topic, start=kafka.beginning, progress=self._progress, log=self._log,
+                group=kafka.group,
+            ),
+            log=self._log,
+            progress=self._progress,
+            memory=memory,
             limits=BatchLimits(
                 records_max=settings.batch.records_max,
                 bytes_max=settings.batch.bytes_max,
@@ -124,33 +111,63 @@ class Resources(mode.Service):
             partitions_max=kafka.partitions_max,
             drain_s=settings.drain_s,
             leave_s=settings.leave_s,
-        )
+        )  # fmt: skip
         self.flusher = Flusher(
             topic=kafka.topic,
             decoder=CloudEventsDecoder(timedelta(days=settings.retention_days)),
             limits=BundleLimits(
                 messages_max=settings.bundle.messages_max, bytes_max=settings.bundle.bytes_max
             ),
-            mailboxes=DynamoDBWriter(store, settings.dynamodb.table, budget_of(settings, waiters)),
-            dead_letters=dead_letters,
+            mailboxes=DynamoDBWriter(
+                self._store, settings.dynamodb.table, budget_of(settings, self.wait_tracker)
+            ),
+            dead_letters=self._dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
             on_dead_letters=self.dead_letter_report.add,
         )
-        self._watch(Watchdog(
-            log=log, waiters=waiters, stalled_s=settings.stalled_s,
-            rebalance_s=rebalance_s(settings),
-        ))  # fmt: skip
+        self._key_sample = KeySample()
+        self._open = AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Waits for a store and a broker that are away, saying so; then checks what is there.
+
+        Raises OperatorError for a missing table or topic, and for a table of another topic.
+        """
+        hang_up_as_terminate()
+        settings, kafka = self.settings, self.settings.kafka
+        log_start(settings)
+        await self._open.enter_async_context(serve_health(settings.http, self.health.readiness))
+        self.status.enter(Phase.WAITING_FOR_DYNAMODB)
+        self._open.push_async_callback(self._store.stop)
+        await self._store.start()
+        await self._progress.table()
+        self.status.enter(Phase.WAITING_FOR_KAFKA)
+        await wait_for_topics(
+            kafka, [kafka.topic, kafka.dead_letters_topic],
+            on_wait=LastWait(self.status, Phase.WAITING_FOR_KAFKA),
+        )  # fmt: skip
+        self._open.push_async_callback(self._log.stop)
+        await self._log.start()
+        self._open.push_async_callback(self._dead_letters.stop)
         # What is there by now stays, modules and AWS's description of the service: the collector
         # need not walk it each time, which holds up the event loop for 60 ms.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
-        self._check(log, progress, store_wait)
-        status.enter(Phase.JOINING)
+        self._watch(self._consumer())
+        self.status.enter(Phase.JOINING)
 
-    def _check(self, log: KafkaLog, progress: DynamoDBProgress, store_wait: LastWait) -> None:
-        """From here on the services are asked whether they answer."""
-        settings, consumer = self.settings, self.transport.app.consumer
+    def _watch(self, consumer: BatchConsumer) -> None:
+        """From here on a stall ends the process, and the services are asked whether they answer."""
+        settings, limit_s = self.settings, self.settings.unready_after_s
+        watchdog = Watchdog(
+            log=self._log, wait_tracker=self.wait_tracker, stalled_s=settings.stalled_s,
+            rebalance_s=rebalance_s(settings),
+        )  # fmt: skip
+        guard = LoopGuard(asyncio.get_running_loop(), watchdog.every_s)
+        self._open.callback(guard.stop)
+        guard.start()
+        self.add_future(watchdog.watch(consumer))
         transactions = OpenTransactions(
             brokers=settings.kafka.bootstrap_servers,
             topic=settings.kafka.topic,
@@ -160,18 +177,18 @@ class Resources(mode.Service):
         async def ask_kafka() -> None:
             if consumer.problem() is not None:
                 return  # its topic is gone: nothing is to be asked of it
-            partitions = sorted(consumer.current.lives)
+            partitions = sorted(consumer.current.tasks)
             # Of some partition even without any of our own: does the broker answer?
-            states = await log.states(partitions or [0])
+            states = await self._log.states(partitions or [0])
             transactions.look({partition: states[partition] for partition in partitions})
 
-        limit_s = settings.unready_after_s
         checks = [
             ServiceCheck("Kafka", ask_kafka, unready_after_s=limit_s),
             ServiceCheck(
-                "DynamoDB", progress.table, unready_after_s=limit_s, cause=store_wait.last
+                "DynamoDB", self._progress.table, unready_after_s=limit_s,
+                cause=self._store_wait.last,
             ),
-        ]
+        ]  # fmt: skip
         self.health.include(
             assignment=lambda: consumer.current,
             checks=[consumer, *checks],
@@ -180,35 +197,28 @@ class Resources(mode.Service):
         for check in checks:
             self.add_future(check.watch())
 
-    def _watch(self, watchdog: Watchdog) -> None:
-        """From here on a standstill ends the process."""
-        guard = LoopGuard(asyncio.get_running_loop(), watchdog.every_s)
-        self._open.callback(guard.stop)
-        guard.start()
-        self.add_future(watchdog.watch(self.transport.app.consumer))
-
     async def on_stop(self) -> None:
         await self._open.aclose()
         self.dead_letter_report.say_rest()
         logger.info("stopped", extra=event("worker_stopped"))
 
     async def flush(self, batch: RecordBatch) -> None:
-        """One batch made durable; `batch` tells its life how it ended."""
-        assert self.flusher is not None, "started before the agents"
+        """One batch made durable; `batch` tells its partition task how it ended."""
         with batch, batch.waits.counting():
             flushed = await self.flusher.flush(
-                batch.records, epoch=batch.life.epoch, dead_in_a_row=batch.life.dead_in_a_row,
+                batch.records, epoch=batch.task.epoch,
+                consecutive_dead_letters=batch.task.consecutive_dead_letters,
                 on_wave=batch.count_wave,
             )  # fmt: skip
-            batch.dead_in_a_row = flushed.dead_in_a_row
+            batch.consecutive_dead_letters = flushed.consecutive_dead_letters
         if (partitions := self._key_sample.look(batch.records)) is not None:
             log_mixed_partitioners(*partitions)
 
 
-def budget_of(settings: Settings, waiters: Waiters) -> WriteBudget | None:
+def budget_of(settings: Settings, wait_tracker: WaitTracker) -> WriteBudget | None:
     """What is written to mailboxes a second at most; None: there is no limit."""
     units_per_s = settings.dynamodb.write_units_per_s_max
-    return WriteBudget(units_per_s, waiters=waiters) if units_per_s > 0 else None
+    return WriteBudget(units_per_s, wait_tracker=wait_tracker) if units_per_s > 0 else None
 
 
 class MailboxApp(faust.App):
@@ -221,7 +231,7 @@ class MailboxApp(faust.App):
         return [self.resources, *super().on_init_dependencies()]
 
     async def on_stop(self) -> None:
-        self.resources.transport.status.enter(Phase.STOPPING)
+        self.resources.status.enter(Phase.STOPPING)
         drain_s = self.resources.settings.drain_s
         logger.info(
             "stopping: started flushes get %g s to finish", drain_s,
@@ -242,7 +252,7 @@ class _ConsumerOnly(faust.app.BootStrategy):
 def create_app(settings: Settings) -> MailboxApp:
     """The app of these settings, not started. Settings come from here alone.
 
-    Raises ConfigurationError for too little memory.
+    Raises ConfigurationError for too little memory, and for unusable certificates.
     """
     memory = worker_limits(settings.memory_mb, cgroup_bytes())
     kafka = settings.kafka
@@ -265,8 +275,12 @@ def create_app(settings: Settings) -> MailboxApp:
         web_enabled=False,  # ours answers before Kafka and DynamoDB do: worker.http_server
     )
     app.boot_strategy = _ConsumerOnly(app)
-    app.transport = BatchTransport(app.conf.broker_consumer, app, status=WorkerStatus())
-    app.resources = Resources(settings, memory, app.transport, loop=app.loop, beacon=app.beacon)
+    app.resources = Resources(
+        settings, memory, lambda: app.consumer, loop=app.loop, beacon=app.beacon
+    )
+    app.transport = BatchTransport(
+        app.conf.broker_consumer, app, rules=app.resources.rules, status=app.resources.status
+    )
     undelivered = app.topic(kafka.topic, schema=WholeBatches(), acks=False)
 
     @app.agent(undelivered)

@@ -27,7 +27,7 @@ def backoff_delays(
         ceiling_s = min(2 * ceiling_s, s_max)
 
 
-class Waiters:
+class WaitTracker:
     """Who waits for something outside, the store or a broker: what stands still meanwhile is
     not dead."""
 

@@ -9,7 +9,7 @@ What `pack` promises, and readers rely on (why bundles are safe: docs/delivery.m
 5. Wave k holds every mailbox's k-th bundle: no mailbox twice in a wave, so a wave may be written
    in any order, and the next only when it is durable.
 
-What a bundle's key holds does not depend on the limits, which may differ from life to life.
+What a bundle's key holds does not depend on the limits, which may differ from worker to worker.
 """
 
 from collections.abc import Iterable, Sequence

@@ -21,7 +21,7 @@ from poste_restante.item import from_milliseconds
 from poste_restante.message import Message, is_structured
 from poste_restante.position import USER_ID_BYTES_MAX, Position
 from worker.errors import BadRecord, Reason
-from worker.plain import PlainRecords
+from worker.fast_path import FastPath
 from worker.record import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Record, RecordHeader
 
 SPEC_VERSION = "1.0"
@@ -95,9 +95,9 @@ class CloudEventsDecoder:
         )
         return (message,)
 
-    def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+    def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
         """The quick way for the plain records of a log."""
-        return PlainRecords(topic, epoch, partition, self._retention)
+        return FastPath(topic, epoch, partition, self._retention)
 
     def _expiry(self, sent: datetime | None, wanted: datetime | None) -> datetime | None:
         kept_until = None

@@ -12,7 +12,7 @@ from functools import partial
 
 from worker.dead_letters import DeadLetter
 from worker.errors import Reason
-from worker.logs import event
+from worker.logging_config import event
 
 logger = logging.getLogger(__name__)
 

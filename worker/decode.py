@@ -10,10 +10,10 @@ from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
 from worker.entry import Entry, entry_of
 from worker.errors import BadRecord, Reason
-from worker.plain import PlainRecords
+from worker.fast_path import FastPath
 from worker.record import Record
 
-__all__ = ["CloudEventsDecoder", "Decoded", "Decoder", "QuickDecoder", "decode_batch"]
+__all__ = ["CloudEventsDecoder", "Decoded", "Decoder", "FastPathDecoder", "decode_batch"]
 
 
 class Decoder(Protocol):
@@ -29,10 +29,10 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
-class QuickDecoder(Protocol):
+class FastPathDecoder(Protocol):
     """A decoder that makes of plain records what PlainRecords makes of them."""
 
-    def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+    def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
         """The quick way for the plain records of a log."""
         ...
 
@@ -53,11 +53,11 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
     """
     decoded = Decoded()
     entries = decoded.entries
-    quick: Callable[[Record], Entry | None] = _nothing_quick
-    if records and isinstance(decoder, QuickDecoder):
-        quick = decoder.plain(records[0].topic, epoch, records[0].partition).entry
+    fast_path: Callable[[Record], Entry | None] = _no_fast_path
+    if records and isinstance(decoder, FastPathDecoder):
+        fast_path = decoder.plain(records[0].topic, epoch, records[0].partition).entry
     for record in records:
-        entry = quick(record)
+        entry = fast_path(record)
         if entry is not None:
             entries.append(entry)
             continue
@@ -73,7 +73,7 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
     return decoded
 
 
-def _nothing_quick(_: Record) -> Entry | None:
+def _no_fast_path(_: Record) -> Entry | None:
     return None
 
 

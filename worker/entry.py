@@ -2,7 +2,7 @@
 
 Made where a record is decoded, so that what follows handles a text and a few numbers, whatever the
 record carried. What is written is what botocore makes of `encode_message`, without its spaces
-(tests/unit/test_wire.py).
+(tests/unit/test_encoding.py).
 """
 
 from binascii import b2a_base64

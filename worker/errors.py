@@ -69,7 +69,7 @@ class ProgressMovedBack(OperatorError):  # noqa: N818 - said as a state
     """Stored progress is below what this worker last saw: a restored table, or a rewind."""
 
 
-class Standstill(OperatorError):  # noqa: N818 - said as a state
+class StalledError(OperatorError):
     """No progress though there is something to do and everybody answers. Only a new start helps."""
 
 

@@ -13,8 +13,8 @@
 A bundle that the store rejects, or that we cannot encode, is split until one message stands
 alone: what is before it is written, its record becomes a dead letter, then what is behind it.
 
-A flush that ends in any way but returning is the last of its life: what it had written is
-written again by the next life, to the same keys with the same content.
+A flush that ends in any way but returning is the last of its partition task: what it had written is
+written again by the next partition task, to the same keys with the same content.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,21 +26,21 @@ from worker.bundles import Bundle, BundleLimits, pack
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.decode import Decoder, decode_batch
 from worker.errors import Reason, TooManyDeadLetters
+from worker.mailbox_writer import MailboxWriter, Rejected
 from worker.record import Record
-from worker.writer import MailboxWriter, Rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
     """What became of a batch.
 
-    messages: written. dead_letters: records. dead_in_a_row: with how many of them the log ends
-    at the batch's end, those of batches before included.
+    messages: written. dead_letters: records. consecutive_dead_letters: with how many of them the
+    log ends at the batch's end, those of batches before included.
     """
 
     messages: int
     dead_letters: int
-    dead_in_a_row: int
+    consecutive_dead_letters: int
 
 
 class Flusher:
@@ -75,19 +75,22 @@ class Flusher:
         records: Sequence[Record],
         *,
         epoch: int,
-        dead_in_a_row: int,
+        consecutive_dead_letters: int,
         on_wave: Callable[[], None] = lambda: None,
     ) -> Flushed:
         """Returns when every record is in a mailbox or in the dead-letter topic.
 
-        records: of one partition, in log order, at least one. dead_in_a_row: dead letters with
-        which the log ended before the batch. on_wave: called for each wave that is durable.
+        records: of one partition, in log order, at least one. consecutive_dead_letters: dead
+        letters with which the log ended before the batch. on_wave: called for each wave that is
+        durable.
 
         Raises TooManyDeadLetters, and what the ports raise.
         """
         decoded = decode_batch(records, epoch, self.decoder)
         log = LogId(epoch, records[0].partition)
-        run = DeadRun(records, dead_in_a_row, self.dead_letters_consecutive_max)
+        run = ConsecutiveDeadLetters(
+            records, consecutive_dead_letters, self.dead_letters_consecutive_max
+        )
         for letter in decoded.dead_letters:
             run.add(letter)
         sent: list[DeadLetter] = []
@@ -103,11 +106,13 @@ class Flusher:
             if sent:
                 self.on_dead_letters(sent)
         return Flushed(
-            messages=writing.messages, dead_letters=len(run.dead), dead_in_a_row=run.at_end()
+            messages=writing.messages,
+            dead_letters=len(run.dead),
+            consecutive_dead_letters=run.at_end(),
         )
 
 
-class DeadRun:
+class ConsecutiveDeadLetters:
     """Which records of a batch are dead, judged as they come. Pure."""
 
     def __init__(self, records: Sequence[Record], before: int, consecutive_max: int) -> None:
@@ -173,7 +178,9 @@ class DeadRun:
 class _Writing:
     """The fourth step of one flush. sent: takes the dead letters that it finds."""
 
-    def __init__(self, flusher: Flusher, run: DeadRun, sent: list[DeadLetter]) -> None:
+    def __init__(
+        self, flusher: Flusher, run: ConsecutiveDeadLetters, sent: list[DeadLetter]
+    ) -> None:
         self._mailboxes = flusher.mailboxes
         self._dead_letters = flusher.dead_letters
         self._run = run

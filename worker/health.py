@@ -7,8 +7,8 @@ from typing import NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
 
+from worker.assignment import Assignment
 from worker.errors import OperatorError
-from worker.lives import Assignment
 from worker.readiness import Note, Readiness, readiness
 from worker.status import Phase, WorkerStatus
 

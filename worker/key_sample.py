@@ -8,7 +8,7 @@ between those. The worker cannot mend that, so it says it, once.
 import logging
 from collections.abc import Sequence
 
-from worker.logs import event
+from worker.logging_config import event
 from worker.record import Record
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError, ProgressChanged, TableReplaced
 from worker.group_errors import DENIED, Member, code_of, refusal
-from worker.logs import event
+from worker.logging_config import event
 from worker.progress import Progress, ProgressStore
 from worker.record import Fingerprint
 from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
@@ -70,7 +70,7 @@ class Opened:
 
 
 class Opener:
-    """Answers, for partitions of one topic, where a life begins.
+    """Answers, for partitions of one topic, where a partition task begins.
 
     topic: whose partitions. start: what a partition without progress begins with.
     now_ms: the clock, epoch milliseconds: what is stored carries the time of writing.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from worker.lives import Assignment
+from worker.assignment import Assignment
 from worker.status import Phase, WorkerStatus
 
 
@@ -114,7 +114,7 @@ def _phase_in_words(status: WorkerStatus) -> str:
 
 def partition_states(assignment: Assignment) -> dict[int, PartitionReadiness]:
     """Return the state of every partition of an assignment."""
-    states = {p: PartitionReadiness(PartitionState.READING) for p in assignment.lives}
+    states = {p: PartitionReadiness(PartitionState.READING) for p in assignment.tasks}
     for partition, reason in assignment.closed.items():
         opening = partition in assignment.opening
         state = PartitionState.OPENING if opening else PartitionState.CLOSED

@@ -1,7 +1,8 @@
 """Where a partition is resumed, and the operator's deliberate moves. Pure.
 
-A life begins at progress, or at a window border (or the origin) below it: on that rests the
-rule by which mailboxes are read. All that is decided here is decided from what was asked before:
+A partition task begins at progress, or at a window border (or the origin) below it: on that rests
+the rule by which mailboxes are read. All that is decided here is decided from what was asked
+before:
 
     table record, progress, the group's offset, log start and end, the record at progress - 1
 """
@@ -60,7 +61,8 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The life begins at `position`. `progress` must be stored before its first record."""
+    """The partition task begins at `position`. `progress` must be stored before its first
+    record."""
 
     position: int
     progress: Progress
@@ -164,7 +166,7 @@ def plan_resume(
     log: LogState,
     last_record: Fingerprint | None,
 ) -> Opening | Closed:
-    """Where the life of an assigned partition begins, and what must be stored first.
+    """Where the partition task of an assigned partition begins, and what must be stored first.
 
     group: the group's committed offset, None where it has none. last_record: of the record at
     progress - 1; None: it is gone or was not asked for, so it is not compared.
@@ -255,7 +257,7 @@ def _group_ahead(name: str, progress: Progress, group: int) -> Note:
 
 
 def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
-    """The start of a life for a wanted offset below progress.
+    """The start of a partition task for a wanted offset below progress.
 
     The window border at or below it, but never below the origin, which counts as a border. If
     retention has eaten that, the next border that is still there and not above progress, else
@@ -284,15 +286,18 @@ def plan_skip(
         raise OperatorError(f"{name}: cannot skip to {to}: the log ends at {log.end}")
     if to == progress.next:
         return progress
-    return replace(progress, next=to, origin=to, last=None, dead_in_a_row=0, written_at_ms=now_ms)
+    return replace(
+        progress, next=to, origin=to, last=None, consecutive_dead_letters=0, written_at_ms=now_ms
+    )
 
 
 def plan_rewind(
     *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
 ) -> Progress:
-    """Progress after a rewind to an offset, rounded as a life's start is; `next` is the offset
-    that the group must be moved to as well. Unchanged where retention left nothing to replay, and
-    where it has been made already: an interrupted command is run again, for all of its partitions.
+    """Progress after a rewind to an offset, rounded as a partition task's start is; `next` is the
+    offset that the group must be moved to as well. Unchanged where retention left nothing to
+    replay, and where it has been made already: an interrupted command is run again, for all of its
+    partitions.
 
     Raises OperatorError for a target above progress.
     """
@@ -305,7 +310,12 @@ def plan_rewind(
     if position == progress.next:
         return progress
     return replace(
-        progress, next=position, last=None, group=None, dead_in_a_row=0, written_at_ms=now_ms
+        progress,
+        next=position,
+        last=None,
+        group=None,
+        consecutive_dead_letters=0,
+        written_at_ms=now_ms,
     )
 
 

@@ -338,7 +338,7 @@ class Settings(BaseSettings):
         if self.stalled_s <= longest_s:
             raise ValueError(
                 f"stalled_s must be above {longest_s:g} s: kafka.commit_interval_s, batch.linger_s"
-                " and twice dynamodb.timeout_s are no standstill"
+                " and twice dynamodb.timeout_s are no stall"
             )
         return self
 

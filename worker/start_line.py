@@ -3,7 +3,7 @@
 import logging
 from importlib.metadata import version
 
-from worker.logs import event
+from worker.logging_config import event
 from worker.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ committing of every partition, and the consumer's own turns. What stands at the 
 `LOOKS_MAX` looks in a row stands still. Looks are counted, not seconds: while a process or its host
 is stopped time passes and looks do not.
 
-What somebody else holds up is no standstill. A look is void while the broker does not answer;
+What somebody else holds up is no stall. A look is void while the broker does not answer;
 flushes, commits and openings are not judged while the store or the broker is waited for.
 Something to read lies between the consumer's position and the log's end as readers of committed
 records see it: transaction markers and compacted records are behind the position.
@@ -20,15 +20,15 @@ from typing import NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
 
-from worker.backoff import Waiters
-from worker.errors import Standstill
-from worker.lives import Assignment
-from worker.logs import event
+from worker.assignment import Assignment
+from worker.backoff import WaitTracker
+from worker.errors import StalledError
+from worker.logging_config import event
 from worker.opening import Log
 
 logger = logging.getLogger(__name__)
 
-#: Looks at the same place that make a standstill.
+#: Looks at the same place that make a stall.
 LOOKS_MAX = 4
 #: Seconds that the consumer's thread gets to name its positions.
 POSITIONS_S_MAX = 10.0
@@ -52,7 +52,7 @@ class Watched(Protocol):
         ...
 
 
-class Standing:
+class StallDetector:
     """Tells what has stood at the same place for too many looks in a row. Pure.
 
     patience: looks that something gets beyond `LOOKS_MAX`, by its name.
@@ -90,19 +90,19 @@ def moving(
     """What should be moving in the partitions of an assignment, and where each stands. Pure.
 
     positions, ends: of partitions, where known; an end is the stable one, up to which it can be
-    read: what a transaction holds back is nobody's standstill. waiting: somebody waits for the
+    read: what a transaction holds back is no stall. waiting: somebody waits for the
     store, or for the broker to take dead letters.
     """
     found: dict[str, int] = {}
-    for partition, life in assignment.lives.items():
-        position = max(life.fetched, positions.get(partition, 0))
-        if life.durable < life.fetched:
-            waves = life.in_work.waves if life.in_work is not None else 0
-            found[f"the flush of partition {partition}"] = life.durable + waves
+    for partition, task in assignment.tasks.items():
+        position = max(task.fetched, positions.get(partition, 0))
+        if task.durable < task.fetched:
+            waves = task.in_work.waves if task.in_work is not None else 0
+            found[f"the flush of partition {partition}"] = task.durable + waves
         elif position < ends.get(partition, 0) and partition not in assignment.stuck:
             found[f"the reading of partition {partition}"] = position
-        if life.committed < life.durable:
-            found[f"the commit of partition {partition}"] = life.committed
+        if task.committed < task.durable:
+            found[f"the commit of partition {partition}"] = task.committed
     for partition in assignment.opening:
         found[f"the opening of partition {partition}"] = 0
     if waiting:
@@ -111,18 +111,20 @@ def moving(
 
 
 class Watchdog:
-    """Takes the looks. log: asked where the partitions end. waiters: who waits for whom.
+    """Takes the looks. log: asked where the partitions end. wait_tracker: who waits for whom.
 
-    stalled_s: seconds of a standstill until it is one. rebalance_s: seconds that a rebalance may
+    stalled_s: seconds of a stall before it counts. rebalance_s: seconds that a rebalance may
     take besides, in which the consumer takes no turn.
     """
 
-    def __init__(self, *, log: Log, waiters: Waiters, stalled_s: float, rebalance_s: float) -> None:
+    def __init__(
+        self, *, log: Log, wait_tracker: WaitTracker, stalled_s: float, rebalance_s: float
+    ) -> None:
         self._log = log
-        self._waiters = waiters
+        self._wait_tracker = wait_tracker
         self.stalled_s = stalled_s
         self.every_s = stalled_s / LOOKS_MAX
-        self._standing = Standing({TURNS: round(rebalance_s / self.every_s)})
+        self._standing = StallDetector({TURNS: round(rebalance_s / self.every_s)})
 
     async def watch(
         self, consumer: Watched, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -135,7 +137,7 @@ class Watchdog:
     async def look(self, consumer: Watched) -> None:
         """One look. Raises Standstill, saying what stands still."""
         assignment, turns = consumer.current, consumer.turns
-        partitions = sorted(assignment.lives)
+        partitions = sorted(assignment.tasks)
         positions = await self._positions(consumer)
         try:
             # Of some partition even without any of our own: does the broker answer?
@@ -150,12 +152,14 @@ class Watchdog:
         still = self._standing.look(
             {
                 TURNS: turns,
-                **moving(assignment, positions=positions, ends=ends, waiting=self._waiters.any),
+                **moving(
+                    assignment, positions=positions, ends=ends, waiting=self._wait_tracker.any
+                ),
             }
         )
         if still:
             where = ", ".join(f"{what} (at {place})" for what, place in still.items())
-            raise Standstill(
+            raise StalledError(
                 f"no progress for {self.stalled_s:g} s, though the services answer: {where}."
                 " This worker is stalled and exits: start it again"
             )

@@ -23,7 +23,7 @@ from benchmarks.units.rivals import Rival, play_rival
 from benchmarks.units.table import Counted, CountedTable
 from benchmarks.users import DAY_S, Day, Way
 from poste_restante.item import write_units
-from worker.lives import BatchLimits
+from worker.assignment import BatchLimits
 
 SOFTWARE: Sequence[str] = ()
 #: Records a second of a partition: what the default service of docs/capacity.md has in the mean.

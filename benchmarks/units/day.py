@@ -26,10 +26,11 @@ from benchmarks.write_path import flusher
 from poste_restante.item import Item
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.table import TableRecord
-from worker.dynamodb import Store
-from worker.lives import BatchLimits
-from worker.progress import DynamoDBProgress, Progress
-from worker.writer import DynamoDBWriter
+from worker.assignment import BatchLimits
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.dynamodb.store import Store
+from worker.progress import Progress
 
 #: The worker's default.
 RETENTION_DAYS = 30.0
@@ -119,7 +120,7 @@ class Pipeline:
         await self.table.put_item(TableName=TABLE, Item=RECORD.encode())
 
     async def flush(self, records: Sequence[ConsumerRecord]) -> None:
-        await self.flusher.flush(records, epoch=RECORD.epoch, dead_in_a_row=0)
+        await self.flusher.flush(records, epoch=RECORD.epoch, consecutive_dead_letters=0)
 
     async def call_for(self, user: str, *, limit: int | None = None, acks: bool = True) -> None:
         """A user comes back and gets all that waits, page by page. acks: each is acknowledged;

@@ -8,11 +8,11 @@ from typing import Any
 import aioboto3
 import pytest
 
+from local import DYNAMODB_ADDRESS
 from poste_restante.table import TABLE_SCHEMA
-from tests.endpoint import Fault, FaultyEndpoint, nth
-from tests.postoffice import PostOffice
-from tests.services import DYNAMODB_ADDRESS
-from worker.dynamodb import Store, open_store
+from tests.fault_proxy import Fault, FaultyEndpoint, nth
+from tests.mailbox_table import MailboxTable
+from worker.dynamodb.store import Store, open_store
 
 #: Seconds that the clients wait for an answer: a machine that stands still for a while is no fault.
 TIMEOUT_S = 20.0
@@ -91,10 +91,10 @@ class Faulty:
     are led to the endpoint."""
 
     table: str
-    office: PostOffice
+    mailbox_table: MailboxTable
     endpoint: FaultyEndpoint
 
-    def befall(self, fault: Fault, operation: str, *, persistent: bool = False) -> None:
+    def apply_fault(self, fault: Fault, operation: str, *, persistent: bool = False) -> None:
         """The next call of this operation, or every one from now on."""
         self.endpoint.use(nth(fault, 1, operations=[operation], persistent=persistent))
 
@@ -114,11 +114,11 @@ async def faulty_table(
 ) -> AsyncIterator[Faulty]:
     async with _SESSION.client("dynamodb", endpoint_url=upstream) as client:
         await client.create_table(TableName=table, **TABLE_SCHEMA)
-        office = PostOffice(client, table)
-        await office.open()
+        mailbox_table = MailboxTable(client, table)
+        await mailbox_table.open()
         with FaultyEndpoint(upstream) as endpoint:
             patch.setenv(DYNAMODB_ADDRESS, endpoint.url)
-            yield Faulty(table, office, endpoint)
+            yield Faulty(table, mailbox_table, endpoint)
         await client.delete_table(TableName=table)
 
 

@@ -21,7 +21,7 @@ from tests.faults import (
     not_reached,
     refuses,
 )
-from tests.postoffice import RECORD, PostOffice, offsets, open_office, pass_on
+from tests.mailbox_table import RECORD, MailboxTable, offsets, open_admin_client, pass_on
 from tests.records import TOPIC, message
 from tests.tables import READER_KINDS
 
@@ -29,118 +29,118 @@ LOG = LogId(1, 3)
 
 
 @pytest.fixture(params=READER_KINDS)
-async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
-    async with open_office(request, table_name) as office:
-        yield office
+async def admin(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[MailboxTable]:
+    async with open_admin_client(request, table_name) as admin:
+        yield admin
 
 
-async def test_what_was_acknowledged_does_not_come_back(office: PostOffice) -> None:
+async def test_what_was_acknowledged_does_not_come_back(admin: MailboxTable) -> None:
     """What came meanwhile does (G4, G6)."""
-    await office.deliver_offsets(1, 2)
-    receipt = await office.receipt()
-    await office.deliver_offsets(3)
-    await office.mailboxes.ack("bob", receipt)
+    await admin.deliver_offsets(1, 2)
+    receipt = await admin.receipt()
+    await admin.deliver_offsets(3)
+    await admin.mailboxes.ack("bob", receipt)
 
-    assert await office.bundles() == [(1, 2), (3, 3)]
-    assert await office.cursor() == {LOG: 2}
-    assert offsets(await office.mailboxes.fetch("bob")) == [3]
+    assert await admin.bundles() == [(1, 2), (3, 3)]
+    assert await admin.cursor() == {LOG: 2}
+    assert offsets(await admin.mailboxes.fetch("bob")) == [3]
 
 
-async def test_an_acknowledgement_is_an_update_of_each_log(office: PostOffice) -> None:
+async def test_an_acknowledgement_is_an_update_of_each_log(admin: MailboxTable) -> None:
     """And nothing else: no read, no delete; what was acknowledged before is left out (G4, G6)."""
     for partition in (1, 2):
-        await office.put(*(encode_bundle([message(n, partition=partition)], TOPIC)
+        await admin.put(*(encode_bundle([message(n, partition=partition)], TOPIC)
                            for n in range(20)))  # fmt: skip
-    receipt = await office.receipt()
-    calls = await office.calls_of(lambda: office.mailboxes.ack("bob", receipt))
+    receipt = await admin.receipt()
+    calls = await admin.calls_of(lambda: admin.mailboxes.ack("bob", receipt))
 
     assert calls == ["update_item", "update_item"]
-    assert await office.cursor() == {LogId(1, 1): 19, LogId(1, 2): 19}
-    assert len(await office.bundles()) == 40
-    await office.deliver_offsets(20, partition=2)
-    receipt = await office.receipt()
-    calls = await office.calls_of(lambda: office.mailboxes.ack("bob", receipt))
+    assert await admin.cursor() == {LogId(1, 1): 19, LogId(1, 2): 19}
+    assert len(await admin.bundles()) == 40
+    await admin.deliver_offsets(20, partition=2)
+    receipt = await admin.receipt()
+    calls = await admin.calls_of(lambda: admin.mailboxes.ack("bob", receipt))
     assert calls == ["update_item"]
-    assert await office.cursor() == {LogId(1, 1): 19, LogId(1, 2): 20}
+    assert await admin.cursor() == {LogId(1, 1): 19, LogId(1, 2): 20}
 
 
-async def test_several_partitions_and_epochs_are_acknowledged_each(office: PostOffice) -> None:
+async def test_several_partitions_and_epochs_are_acknowledged_each(admin: MailboxTable) -> None:
     """A cursor of one hides nothing of another (G3, G4, G10)."""
     for place in ({"partition": 1}, {"partition": 2}, {"partition": 1, "epoch": 2}):
-        await office.deliver_offsets(5, 6, **place)
-    await office.mailboxes.ack("bob", await office.receipt(limit=3))
-    page = await office.mailboxes.fetch("bob")
+        await admin.deliver_offsets(5, 6, **place)
+    await admin.mailboxes.ack("bob", await admin.receipt(limit=3))
+    page = await admin.mailboxes.fetch("bob")
 
     assert [tuple(each.position) for each in page.messages] == [(1, 2, 6), (2, 1, 5), (2, 1, 6)]
-    await office.mailboxes.ack("bob", page.receipt)
-    assert await office.cursor() == {LogId(1, 1): 6, LogId(1, 2): 6, LogId(2, 1): 6}
-    await office.deliver_offsets(0, epoch=3, partition=1)
-    assert offsets(await office.mailboxes.fetch("bob")) == [0]
+    await admin.mailboxes.ack("bob", page.receipt)
+    assert await admin.cursor() == {LogId(1, 1): 6, LogId(1, 2): 6, LogId(2, 1): 6}
+    await admin.deliver_offsets(0, epoch=3, partition=1)
+    assert offsets(await admin.mailboxes.fetch("bob")) == [0]
 
 
-async def test_acknowledging_twice_changes_nothing(office: PostOffice) -> None:
+async def test_acknowledging_twice_changes_nothing(admin: MailboxTable) -> None:
     """Nor does an older receipt, whoever has it (G6)."""
-    await office.deliver_offsets(1)
-    old = await office.receipt()
-    await office.deliver_offsets(2)
-    new = await office.receipt()
+    await admin.deliver_offsets(1)
+    old = await admin.receipt()
+    await admin.deliver_offsets(2)
+    new = await admin.receipt()
     for receipt in (new, new, old, new, old):
-        await office.mailboxes.ack("bob", receipt)
-        assert await office.cursor() == {LOG: 2}
-        assert await office.unread() == []
+        await admin.mailboxes.ack("bob", receipt)
+        assert await admin.cursor() == {LOG: 2}
+        assert await admin.unread() == []
 
 
-async def test_an_older_receipt_acknowledges_no_more_than_it_covers(office: PostOffice) -> None:
+async def test_an_older_receipt_acknowledges_no_more_than_it_covers(admin: MailboxTable) -> None:
     """What came after its fetch is still there (G2, G6)."""
-    await office.deliver_offsets(1)
-    old = await office.receipt()
-    await office.deliver_offsets(1, 2)  # the same message again, in a bundle of a replay
-    await office.mailboxes.ack("bob", old)
+    await admin.deliver_offsets(1)
+    old = await admin.receipt()
+    await admin.deliver_offsets(1, 2)  # the same message again, in a bundle of a replay
+    await admin.mailboxes.ack("bob", old)
 
-    assert offsets(await office.mailboxes.fetch("bob")) == [2]
+    assert offsets(await admin.mailboxes.fetch("bob")) == [2]
 
 
-async def test_a_receipt_covers_the_pages_that_it_was_fetched_behind(office: PostOffice) -> None:
+async def test_a_receipt_covers_the_pages_that_it_was_fetched_behind(admin: MailboxTable) -> None:
     """A cursor is one offset: the README says so, for those who send two pages at a time (G6)."""
-    await office.deliver_offsets(1)
-    await office.deliver_offsets(2)
-    await office.deliver_offsets(3)
-    first = await office.mailboxes.fetch("bob", limit=1)
-    second = await office.mailboxes.fetch("bob", limit=1, after=first.receipt)
+    await admin.deliver_offsets(1)
+    await admin.deliver_offsets(2)
+    await admin.deliver_offsets(3)
+    first = await admin.mailboxes.fetch("bob", limit=1)
+    second = await admin.mailboxes.fetch("bob", limit=1, after=first.receipt)
     assert (offsets(first), offsets(second)) == ([1], [2])
-    await office.mailboxes.ack("bob", second.receipt)
+    await admin.mailboxes.ack("bob", second.receipt)
 
-    assert offsets(await office.mailboxes.fetch("bob")) == [3]
+    assert offsets(await admin.mailboxes.fetch("bob")) == [3]
 
 
-async def test_a_limit_inside_a_bundle_leaves_it_whole(office: PostOffice) -> None:
+async def test_a_limit_inside_a_bundle_leaves_it_whole(admin: MailboxTable) -> None:
     """Its second half is still to be read (G2)."""
-    await office.deliver_offsets(1, 2, 3)
-    await office.mailboxes.ack("bob", await office.receipt(limit=2))
+    await admin.deliver_offsets(1, 2, 3)
+    await admin.mailboxes.ack("bob", await admin.receipt(limit=2))
 
-    assert await office.bundles() == [(1, 3)]
-    page = await office.mailboxes.fetch("bob")
+    assert await admin.bundles() == [(1, 3)]
+    page = await admin.mailboxes.fetch("bob")
     assert offsets(page) == [3]
-    await office.mailboxes.ack("bob", page.receipt)
-    assert await office.unread() == []
+    await admin.mailboxes.ack("bob", page.receipt)
+    assert await admin.unread() == []
 
 
 @pytest.mark.parametrize("keys", [(), ("key",)])
 async def test_a_receipt_of_another_mailbox_or_table_is_refused(
-    office: PostOffice, keys: tuple[str, ...]
+    admin: MailboxTable, keys: tuple[str, ...]
 ) -> None:
     """Nothing is called with it but, perhaps, the table record (G6)."""
-    office.mailboxes = office.reader(receipt_keys=keys)
-    await office.deliver_offsets(1)
-    await office.deliver_offsets(1, user_id="ann")
+    admin.mailboxes = admin.reader(receipt_keys=keys)
+    await admin.deliver_offsets(1)
+    await admin.deliver_offsets(1, user_id="ann")
     made = Receipt("a", {LOG: Reach(1, 1)})
     foreign = Receipts(keys).encode(made, table_id="table-2", user_id="bob")
-    for receipt in (await office.receipt("ann"), foreign, "", "nonsense"):
+    for receipt in (await admin.receipt("ann"), foreign, "", "nonsense"):
         with pytest.raises(InvalidReceipt):
-            await office.mailboxes.ack("bob", receipt)
+            await admin.mailboxes.ack("bob", receipt)
 
-    assert set(office.client.made()) == {"query"}
-    assert await office.bundles() == [(1, 1)]
+    assert set(admin.client.made()) == {"query"}
+    assert await admin.bundles() == [(1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -151,21 +151,21 @@ async def test_a_receipt_of_another_mailbox_or_table_is_refused(
         Receipt("", {LOG: Reach(9, 9)}),
     ],
 )
-async def test_a_forged_receipt_is_refused(office: PostOffice, made: Receipt) -> None:
+async def test_a_forged_receipt_is_refused(admin: MailboxTable, made: Receipt) -> None:
     """Where receipts are not signed, it can still say only what a reading could (G6)."""
-    await office.deliver_offsets(1, 2)
+    await admin.deliver_offsets(1, 2)
     with pytest.raises(InvalidReceipt, match="damaged"):
-        await office.mailboxes.ack(
+        await admin.mailboxes.ack(
             "bob", Receipts().encode(made, table_id=RECORD.table_id, user_id="bob")
         )
-    assert await office.bundles() == [(1, 2)]
+    assert await admin.bundles() == [(1, 2)]
 
 
-async def test_signed_receipts_are_told_from_unsigned_ones(office: PostOffice) -> None:
+async def test_signed_receipts_are_told_from_unsigned_ones(admin: MailboxTable) -> None:
     """With keys set, the first signs and all verify (G6)."""
-    await office.deliver_offsets(1)
-    unsigned = await office.receipt()
-    old, new = office.reader(receipt_keys=["old"]), office.reader(receipt_keys=["new", "old"])
+    await admin.deliver_offsets(1)
+    unsigned = await admin.receipt()
+    old, new = admin.reader(receipt_keys=["old"]), admin.reader(receipt_keys=["new", "old"])
     signed = (await old.fetch("bob")).receipt
     with pytest.raises(InvalidReceipt, match="not signed"):
         await new.ack("bob", unsigned)
@@ -173,7 +173,7 @@ async def test_signed_receipts_are_told_from_unsigned_ones(office: PostOffice) -
         await old.ack("bob", (await new.fetch("bob")).receipt)
 
     await new.ack("bob", signed)
-    assert await office.unread() == []
+    assert await admin.unread() == []
 
 
 UNCONFIRMED: list[Fault] = [
@@ -191,18 +191,18 @@ UNCONFIRMED: list[Fault] = [
 
 
 @pytest.mark.parametrize("fault", UNCONFIRMED)
-async def test_an_update_that_is_not_confirmed_is_said(office: PostOffice, fault: Fault) -> None:
+async def test_an_update_that_is_not_confirmed_is_said(admin: MailboxTable, fault: Fault) -> None:
     """By the ack, of the first log or the second; it deletes nothing, and can be made again
     (G1, G4)."""
-    office.mailboxes = office.reader(delete_acknowledged=True)
+    admin.mailboxes = admin.reader(delete_acknowledged=True)
     for partition in (1, 2):
-        await office.deliver_offsets(1, partition=partition)
-    receipt = await office.receipt()
+        await admin.deliver_offsets(1, partition=partition)
+    receipt = await admin.receipt()
     for before in ([], [pass_on]):
-        office.client.on["update_item"] = [*before, fault]
+        admin.client.on["update_item"] = [*before, fault]
         with pytest.raises(MailboxError):
-            await office.mailboxes.ack("bob", receipt)
-        assert len(await office.bundles()) == 2
+            await admin.mailboxes.ack("bob", receipt)
+        assert len(await admin.bundles()) == 2
 
-    await office.mailboxes.ack("bob", receipt)
-    assert await office.unread() == []
+    await admin.mailboxes.ack("bob", receipt)
+    assert await admin.unread() == []

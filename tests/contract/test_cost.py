@@ -15,12 +15,13 @@ from benchmarks.loads import batches, each_to_another, one_hot_user, skewed
 from benchmarks.write_path import flush_all, flusher, worker_writer
 from poste_restante.item import encode_bundle, item_bytes
 from tests.faults import Answer
-from tests.postoffice import RECORD, PostOffice, ReaderClient
+from tests.mailbox_table import RECORD, MailboxTable, ReaderClient
 from tests.records import TOPIC, MadeRecord, message
 from tests.tables import KINDS, open_table
-from worker.dynamodb import Store
-from worker.lives import Assignment
-from worker.progress import DynamoDBProgress, Progress
+from worker.assignment import Assignment
+from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.dynamodb.store import Store
+from worker.progress import Progress
 
 #: Of bodies of 300 bytes. bytes: of the calls' bodies.
 COSTS = {
@@ -64,7 +65,7 @@ class Meter(ReaderClient):
         self.bytes = 0
 
 
-class MeteredOffice(PostOffice):
+class MeteredOffice(MailboxTable):
     """A post office whose reader's calls are metered, and has looked at the table record."""
 
     meter: Meter
@@ -170,9 +171,9 @@ async def test_only_a_partition_that_moved_writes_progress(office: MeteredOffice
 
     async def commit() -> None:
         """As the consumer does."""
-        for life in assignment.to_commit():
-            life.stored = await progress.advance(life.partition, life.stored, life.progress(1))
-            life.confirm(life.durable)
+        for task in assignment.to_commit():
+            task.stored = await progress.advance(task.partition, task.stored, task.progress(1))
+            task.confirm(task.durable)
 
     await commit()
     assert office.asked() == {}

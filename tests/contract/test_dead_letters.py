@@ -8,8 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.conftest import Address
 from tests.records import NEW_YEAR_MS, MadeRecord
-from worker.dead_letters import DeadLetter, KafkaDeadLetters, dead_letter_headers
+from worker.dead_letters import DeadLetter, dead_letter_headers
 from worker.errors import OperatorError, Reason
+from worker.kafka.dead_letter_producer import KafkaDeadLetters
 from worker.record import Record, RecordHeader
 
 pytestmark = pytest.mark.services

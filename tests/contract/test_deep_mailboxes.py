@@ -9,7 +9,7 @@ from poste_restante.item import Item, encode_bundle, item_bytes
 from poste_restante.memory import InMemoryTable
 from poste_restante.position import LogId
 from tests.faults import Answer
-from tests.postoffice import PostOffice, ReaderClient, as_opened, offsets
+from tests.mailbox_table import MailboxTable, ReaderClient, as_opened, offsets
 from tests.records import TOPIC, message
 from tests.tables import KINDS, open_table
 
@@ -35,7 +35,7 @@ class MeteredClient(ReaderClient):
         return answer
 
 
-class DeepMailbox(PostOffice):
+class DeepMailbox(MailboxTable):
     """bytes: of all bundles."""
 
     client: MeteredClient
@@ -65,9 +65,9 @@ def bundle(first: int) -> Item:
 @pytest.fixture(params=KINDS)
 async def deep(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[DeepMailbox]:
     async with open_table(request, table_name) as client:
-        office = DeepMailbox(client, table_name)
-        await office.open()
-        yield office
+        mailbox_table = DeepMailbox(client, table_name)
+        await mailbox_table.open()
+        yield mailbox_table
 
 
 async def acknowledging(deep: DeepMailbox) -> list[int]:

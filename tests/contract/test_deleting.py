@@ -17,7 +17,7 @@ from tests.faults import (
     refuses,
     unprocessed,
 )
-from tests.postoffice import PostOffice, offsets, open_office
+from tests.mailbox_table import MailboxTable, offsets, open_admin_client
 from tests.records import TOPIC, message
 from tests.tables import READER_KINDS
 
@@ -25,142 +25,142 @@ LOG = LogId(1, 3)
 
 
 @pytest.fixture(params=READER_KINDS)
-async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[PostOffice]:
-    async with open_office(request, table_name) as office:
-        office.mailboxes = office.reader(delete_acknowledged=True)
-        yield office
+async def admin(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[MailboxTable]:
+    async with open_admin_client(request, table_name) as admin:
+        admin.mailboxes = admin.reader(delete_acknowledged=True)
+        yield admin
 
 
-async def acknowledge(office: PostOffice, device: str | None = None, limit: int = 100) -> None:
-    page = await office.mailboxes.fetch("bob", device=device, limit=limit)
-    await office.mailboxes.ack("bob", page.receipt, device=device)
+async def acknowledge(admin: MailboxTable, device: str | None = None, limit: int = 100) -> None:
+    page = await admin.mailboxes.fetch("bob", device=device, limit=limit)
+    await admin.mailboxes.ack("bob", page.receipt, device=device)
 
 
-async def test_what_was_acknowledged_is_deleted(office: PostOffice) -> None:
+async def test_what_was_acknowledged_is_deleted(admin: MailboxTable) -> None:
     """Of every log, behind the confirmed cursor, 25 a call; what is unread stays (G2, G4)."""
     for partition in (1, 2):
-        await office.put(*(encode_bundle([message(n, partition=partition)], TOPIC)
+        await admin.put(*(encode_bundle([message(n, partition=partition)], TOPIC)
                            for n in range(20)))  # fmt: skip
-    receipt = await office.receipt()
-    await office.deliver_offsets(20, 21, partition=2)
-    calls = await office.calls_of(lambda: office.mailboxes.ack("bob", receipt))
+    receipt = await admin.receipt()
+    await admin.deliver_offsets(20, 21, partition=2)
+    calls = await admin.calls_of(lambda: admin.mailboxes.ack("bob", receipt))
 
     assert calls == [
         "update_item", "update_item", "query", "query", "batch_write_item", "query",
         "batch_write_item",
     ]  # fmt: skip
-    assert await office.bundles() == [(20, 21)]
-    assert offsets(await office.mailboxes.fetch("bob")) == [20, 21]
+    assert await admin.bundles() == [(20, 21)]
+    assert offsets(await admin.mailboxes.fetch("bob")) == [20, 21]
 
 
-async def test_a_bundle_that_is_half_acknowledged_stays(office: PostOffice) -> None:
+async def test_a_bundle_that_is_half_acknowledged_stays(admin: MailboxTable) -> None:
     """It goes when all of it is (G2)."""
-    await office.deliver_offsets(1, 2, 3)
-    await acknowledge(office, limit=2)
-    assert await office.bundles() == [(1, 3)]
+    await admin.deliver_offsets(1, 2, 3)
+    await acknowledge(admin, limit=2)
+    assert await admin.bundles() == [(1, 3)]
 
-    await acknowledge(office)
-    assert await office.bundles() == []
+    await acknowledge(admin)
+    assert await admin.bundles() == []
 
 
-async def test_what_a_replay_writes_again_is_hidden_and_deleted_later(office: PostOffice) -> None:
+async def test_what_a_replay_writes_again_is_hidden_and_deleted_later(admin: MailboxTable) -> None:
     """A deleted bundle brings nothing back (G4)."""
-    await office.deliver_offsets(1, 2, 3)
-    await acknowledge(office)
-    await office.deliver_offsets(1, 2)
-    await office.deliver_offsets(3, 4)
-    page = await office.mailboxes.fetch("bob")
+    await admin.deliver_offsets(1, 2, 3)
+    await acknowledge(admin)
+    await admin.deliver_offsets(1, 2)
+    await admin.deliver_offsets(3, 4)
+    page = await admin.mailboxes.fetch("bob")
     assert offsets(page) == [4]
 
-    await office.mailboxes.ack("bob", page.receipt)
-    assert await office.bundles() == []
+    await admin.mailboxes.ack("bob", page.receipt)
+    assert await admin.bundles() == []
 
 
 async def test_without_the_option_nothing_is_deleted_until_it_is_tidied(
-    office: PostOffice,
+    admin: MailboxTable,
 ) -> None:
     """TTL removes it for nothing (G7)."""
-    office.mailboxes = office.reader()
+    admin.mailboxes = admin.reader()
     for offset in (1, 2, 3):
-        await office.deliver_offsets(offset)
-    await acknowledge(office, limit=2)
-    assert len(await office.bundles()) == 3
+        await admin.deliver_offsets(offset)
+    await acknowledge(admin, limit=2)
+    assert len(await admin.bundles()) == 3
 
-    assert await office.mailboxes.tidy("bob") == 2
-    assert await office.bundles() == [(3, 3)]
-    assert await office.mailboxes.tidy("bob") == 0
+    assert await admin.mailboxes.tidy("bob") == 2
+    assert await admin.bundles() == [(3, 3)]
+    assert await admin.mailboxes.tidy("bob") == 0
 
 
 async def test_a_mailbox_of_which_the_account_acknowledged_nothing_is_left_alone(
-    office: PostOffice,
+    admin: MailboxTable,
 ) -> None:
     """A device without a cursor of its own reads from there (G12)."""
-    await office.deliver_offsets(1)
-    assert await office.mailboxes.tidy("bob") == 0
-    await acknowledge(office, device="phone")
-    assert await office.mailboxes.tidy("bob") == 0
-    assert await office.bundles() == [(1, 1)]
+    await admin.deliver_offsets(1)
+    assert await admin.mailboxes.tidy("bob") == 0
+    await acknowledge(admin, device="phone")
+    assert await admin.mailboxes.tidy("bob") == 0
+    assert await admin.bundles() == [(1, 1)]
 
 
 async def test_a_bundle_is_deleted_when_every_device_has_passed_it(
-    office: PostOffice, caplog: pytest.LogCaptureFixture
+    admin: MailboxTable, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Until then it waits for the slowest, which is said once (G12)."""
     for offset in (1, 2, 3):
-        await office.deliver_offsets(offset)
-    receipt = await office.receipt()
-    await office.mailboxes.add_device("bob", "phone", start="oldest")
+        await admin.deliver_offsets(offset)
+    receipt = await admin.receipt()
+    await admin.mailboxes.add_device("bob", "phone", start="oldest")
     for _ in range(2):
-        await office.mailboxes.ack("bob", receipt)
-    assert len(await office.bundles()) == 3
+        await admin.mailboxes.ack("bob", receipt)
+    assert len(await admin.bundles()) == 3
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "every device" in caplog.text
 
-    await acknowledge(office, device="phone", limit=2)
-    assert await office.bundles() == [(3, 3)]
-    assert offsets(await office.mailboxes.fetch("bob", device="phone")) == [3]
-    await office.mailboxes.remove_device("bob", "phone")
-    assert await office.mailboxes.tidy("bob") == 1
+    await acknowledge(admin, device="phone", limit=2)
+    assert await admin.bundles() == [(3, 3)]
+    assert offsets(await admin.mailboxes.fetch("bob", device="phone")) == [3]
+    await admin.mailboxes.remove_device("bob", "phone")
+    assert await admin.mailboxes.tidy("bob") == 1
 
 
-async def test_a_damaged_cursor_of_a_device_keeps_everything(office: PostOffice) -> None:
+async def test_a_damaged_cursor_of_a_device_keeps_everything(admin: MailboxTable) -> None:
     """How far it has come is not known (G12)."""
-    await office.deliver_offsets(1)
-    await office.put(
+    await admin.deliver_offsets(1)
+    await admin.put(
         {"user_id": {"S": "bob"}, "position": {"S": "!phone"}, "0001.00003": {"S": "1"}}
     )
-    await acknowledge(office)
+    await acknowledge(admin)
 
-    assert await office.bundles() == [(1, 1)]
-    assert await office.cursor() == {LOG: 1}
+    assert await admin.bundles() == [(1, 1)]
+    assert await admin.cursor() == {LOG: 1}
 
 
-async def test_an_item_of_a_later_version_is_not_deleted(office: PostOffice) -> None:
+async def test_an_item_of_a_later_version_is_not_deleted(admin: MailboxTable) -> None:
     """What stands at such a key is not known (G1)."""
     later: Item = {
         "user_id": {"S": "bob"}, "position": {"S": BundleKey(*LOG, 1, 1).encode() + ".later"}
     }  # fmt: skip
-    await office.deliver_offsets(1)
-    await office.deliver_offsets(2)
-    receipt = await office.receipt()
-    await office.put(later)
-    await office.mailboxes.ack("bob", receipt)
+    await admin.deliver_offsets(1)
+    await admin.deliver_offsets(2)
+    receipt = await admin.receipt()
+    await admin.put(later)
+    await admin.mailboxes.ack("bob", receipt)
 
-    assert [item["position"]["S"] for item in await office.items()] == ["!", later["position"]["S"]]
+    assert [item["position"]["S"] for item in await admin.items()] == ["!", later["position"]["S"]]
 
 
 async def test_what_one_acknowledgement_deletes_is_bounded(
-    office: PostOffice, monkeypatch: pytest.MonkeyPatch
+    admin: MailboxTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest goes with the next one (G8)."""
     monkeypatch.setattr(tidying, "BUNDLES_MAX", 30)
-    await office.put(*(encode_bundle([message(n, partition=p)], TOPIC)
+    await admin.put(*(encode_bundle([message(n, partition=p)], TOPIC)
                        for n in range(40) for p in (1, 2)))  # fmt: skip
-    await office.mailboxes.ack("bob", await office.receipt())
-    assert len(await office.bundles()) == 50
-    assert await office.mailboxes.tidy("bob") == 30
-    assert await office.mailboxes.tidy("bob") == 20
-    assert await office.bundles() == []
+    await admin.mailboxes.ack("bob", await admin.receipt())
+    assert len(await admin.bundles()) == 50
+    assert await admin.mailboxes.tidy("bob") == 30
+    assert await admin.mailboxes.tidy("bob") == 20
+    assert await admin.bundles() == []
 
 
 @pytest.mark.parametrize("operation", ["query", "batch_write_item"])
@@ -176,37 +176,37 @@ async def test_what_one_acknowledgement_deletes_is_bounded(
     ],
 )
 async def test_a_delete_that_fails_is_harmless(
-    office: PostOffice, operation: str, fault: Fault
+    admin: MailboxTable, operation: str, fault: Fault
 ) -> None:
     """The cursor hides what is left, and it goes later (G4, G6)."""
-    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(30)))
-    receipt = await office.receipt()
-    office.client.on[operation] = [fault]
-    await office.mailboxes.ack("bob", receipt)
-    assert await office.cursor() == {LOG: 29}
+    await admin.put(*(encode_bundle([message(n)], TOPIC) for n in range(30)))
+    receipt = await admin.receipt()
+    admin.client.on[operation] = [fault]
+    await admin.mailboxes.ack("bob", receipt)
+    assert await admin.cursor() == {LOG: 29}
 
-    page = await office.mailboxes.fetch("bob")
+    page = await admin.mailboxes.fetch("bob")
     assert (page.messages, page.receipt, page.more) == ((), None, False)
-    await office.mailboxes.tidy("bob")
-    assert await office.bundles() == []
+    await admin.mailboxes.tidy("bob")
+    assert await admin.bundles() == []
 
 
 @pytest.mark.parametrize("left", [3, 25])
 async def test_what_a_throttled_delete_leaves_over_goes_later(
-    office: PostOffice, left: int
+    admin: MailboxTable, left: int
 ) -> None:
     """It is not sent again at once; `tidy` says how many are gone (G6, G8)."""
-    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(30)))
-    receipt = await office.receipt()
-    office.client.on["batch_write_item"] = [unprocessed(left), unprocessed(2)]
-    await office.mailboxes.ack("bob", receipt)
-    assert len(await office.bundles()) == left + 2
+    await admin.put(*(encode_bundle([message(n)], TOPIC) for n in range(30)))
+    receipt = await admin.receipt()
+    admin.client.on["batch_write_item"] = [unprocessed(left), unprocessed(2)]
+    await admin.mailboxes.ack("bob", receipt)
+    assert len(await admin.bundles()) == left + 2
 
-    assert await office.mailboxes.tidy("bob") == left + 2
+    assert await admin.mailboxes.tidy("bob") == left + 2
 
 
 async def test_a_delete_that_is_refused_is_said_once(
-    office: PostOffice, caplog: pytest.LogCaptureFixture
+    admin: MailboxTable, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Mailboxes would grow and nobody know why; a store that is away is no news (G8)."""
     for offset, fault, said in (
@@ -214,10 +214,10 @@ async def test_a_delete_that_is_refused_is_said_once(
         (2, refuses("AccessDeniedException", "not you"), 1),
         (3, refuses("AccessDeniedException", "not you"), 1),
     ):
-        await office.deliver_offsets(offset)
-        receipt = await office.receipt()
-        office.client.on["batch_write_item"] = [fault]
-        await office.mailboxes.ack("bob", receipt)
+        await admin.deliver_offsets(offset)
+        receipt = await admin.receipt()
+        admin.client.on["batch_write_item"] = [fault]
+        await admin.mailboxes.ack("bob", receipt)
         assert len(caplog.records) == said
 
     assert "not you" in caplog.text
@@ -229,14 +229,14 @@ async def test_a_delete_that_is_refused_is_said_once(
     [(not_reached, StoreUnavailable), (refuses("AccessDeniedException"), MailboxError)],
 )
 async def test_tidying_says_what_befell_it(
-    office: PostOffice, fault: Fault, error: type[MailboxError]
+    admin: MailboxTable, fault: Fault, error: type[MailboxError]
 ) -> None:
     """Somebody asked for it (G9)."""
-    await office.deliver_offsets(1)
-    office.mailboxes = office.reader()
-    await acknowledge(office)
+    await admin.deliver_offsets(1)
+    admin.mailboxes = admin.reader()
+    await acknowledge(admin)
     for operation in ("query", "batch_write_item"):
-        office.client.on[operation] = [fault]
+        admin.client.on[operation] = [fault]
         with pytest.raises(error):
-            await office.mailboxes.tidy("bob")
-    assert await office.mailboxes.tidy("bob") == 1
+            await admin.mailboxes.tidy("bob")
+    assert await admin.mailboxes.tidy("bob") == 1

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.contract.faulty import PASSING, Faulty, ids, timeout_s
-from tests.endpoint import Fault
-from worker.kafka import TopicState
-from worker.provisioning import _table
+from tests.fault_proxy import Fault
+from worker.cli.provisioning import _table
+from worker.kafka.admin import TopicState
 from worker.settings import Settings
 
 CALLS = ["DescribeTable", "CreateTable", "DescribeTimeToLive", "UpdateTimeToLive", "PutItem",
@@ -21,7 +21,7 @@ async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> Non
             table = f"{faulty.table}-{operation}"
             settings = Settings.model_validate({"dynamodb": {"table": table}})
             source = TopicState(partitions=2, replicas=1, config={})
-            faulty.befall(fault, operation)
+            faulty.apply_fault(fault, operation)
             findings = [f async for f in _table(settings, store, source, check=False)]
             assert len(findings) == 3
             assert faulty.endpoint.injected[fault, operation] == 1
@@ -30,4 +30,4 @@ async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> Non
             again = [f async for f in _table(settings, store, source, check=True)]
             assert [(f.made, f.missing) for f in again] == [(False, False)] * 3
     for table in made:
-        await faulty.office.store.delete_table(TableName=table)
+        await faulty.mailbox_table.store.delete_table(TableName=table)

@@ -19,8 +19,8 @@ from tests.contract.faulty import (
     rounds,
     timeout_s,
 )
-from tests.endpoint import Fault, assert_met, nth
-from tests.postoffice import offsets
+from tests.fault_proxy import Fault, assert_met, nth
+from tests.mailbox_table import offsets
 from tests.records import message
 
 LOG = LogId(1, 3)
@@ -44,7 +44,7 @@ def opened(
 async def delivered(faulty: Faulty, mailboxes: Mailboxes, user: str) -> str:
     """Three bundles; the receipt of all."""
     for offset in range(3):
-        await faulty.office.deliver(message(offset, user))
+        await faulty.mailbox_table.deliver(message(offset, user))
     page = await mailboxes.fetch(user)
     assert offsets(page) == [0, 1, 2]
     assert page.receipt is not None
@@ -96,8 +96,8 @@ async def test_a_fetch_says_what_befell_it(faulty: Faulty, fault: Fault) -> None
             assert faulty.endpoint.injected == {(fault, FETCH): number + 1}
             await over(fault, faulty, mailboxes)
             assert offsets(await fresh.fetch("bob", after=after)) == [1, 2]
-    assert await faulty.office.bundles() == THREE
-    assert await faulty.office.cursor() == {}
+    assert await faulty.mailbox_table.bundles() == THREE
+    assert await faulty.mailbox_table.cursor() == {}
 
 
 @pytest.mark.parametrize("fault", ids([*PASSING, *LASTING]))
@@ -109,13 +109,13 @@ async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
         for number in rounds(fault):
             user = f"user-{number}"
             receipt = await delivered(faulty, mailboxes, user)
-            faulty.befall(fault, RAISE)
+            faulty.apply_fault(fault, RAISE)
             with pytest.raises(MailboxError) as caught:
                 await mailboxes.ack(user, receipt)
             said(caught.value, fault)
-            assert await faulty.office.bundles(user) == THREE
+            assert await faulty.mailbox_table.bundles(user) == THREE
 
-            cursor = await faulty.office.cursor(user)
+            cursor = await faulty.mailbox_table.cursor(user)
             assert cursor in ({}, {LOG: 2})
             raised_at_once.add(bool(cursor))
             await over(fault, faulty, mailboxes)
@@ -123,8 +123,8 @@ async def test_an_ack_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
             assert seen == ([] if cursor else [0, 1, 2])
             await mailboxes.ack(user, receipt)
             faulty.endpoint.flush()
-            assert await faulty.office.cursor(user) == {LOG: 2}
-            assert await faulty.office.unread(user) == []
+            assert await faulty.mailbox_table.cursor(user) == {LOG: 2}
+            assert await faulty.mailbox_table.unread(user) == []
             assert offsets(await mailboxes.fetch(user)) == []
     assert faulty.endpoint.injected == {(fault, RAISE): len(rounds(fault))}
     assert raised_at_once == ({MADE[fault]} if fault in MADE else {False, True})
@@ -138,10 +138,10 @@ async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> 
         for number in rounds(fault):
             user = f"user-{number}"
             receipt = await delivered(faulty, mailboxes, user)
-            faulty.befall(fault, DELETE)
+            faulty.apply_fault(fault, DELETE)
             await mailboxes.ack(user, receipt)
-            assert await faulty.office.cursor(user) == {LOG: 2}
-            left.append(await faulty.office.bundles(user))
+            assert await faulty.mailbox_table.cursor(user) == {LOG: 2}
+            left.append(await faulty.mailbox_table.bundles(user))
 
             await over(fault, faulty, mailboxes)
             page = await mailboxes.fetch(user)
@@ -149,7 +149,7 @@ async def test_a_delete_that_fails_is_harmless(faulty: Faulty, fault: Fault) -> 
             assert page.receipt is None
             faulty.endpoint.flush()
             await mailboxes.tidy(user)
-            assert await faulty.office.bundles(user) == []
+            assert await faulty.mailbox_table.bundles(user) == []
     assert faulty.endpoint.injected == {(fault, DELETE): len(rounds(fault))}
     if fault in MADE and fault is not Fault.LATE:
         assert all(found == ([] if MADE[fault] else THREE) for found in left)
@@ -166,12 +166,12 @@ async def test_one_fault_is_not_seen_by_a_gateway(faulty: Faulty, fault: Fault) 
     """By default a call has two attempts; the second one confirms what the first had made (G6)."""
     async with opened(faulty, fault, attempts=2) as mailboxes:
         receipt = await delivered(faulty, mailboxes, "bob")
-        faulty.befall(fault, FETCH)
+        faulty.apply_fault(fault, FETCH)
         assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
-        faulty.befall(fault, RAISE)
+        faulty.apply_fault(fault, RAISE)
         await mailboxes.ack("bob", receipt)
-        assert await faulty.office.cursor() == {LOG: 2}
-        assert await faulty.office.unread() == []
+        assert await faulty.mailbox_table.cursor() == {LOG: 2}
+        assert await faulty.mailbox_table.unread() == []
         faulty.endpoint.flush()
         assert offsets(await mailboxes.fetch("bob")) == []
     assert_met(faulty.endpoint, [(fault, FETCH), (fault, RAISE)])
@@ -190,4 +190,4 @@ async def test_an_outage_is_said_and_passes(faulty: Faulty) -> None:
         faulty.endpoint.restored()
         assert offsets(await mailboxes.fetch("bob")) == [0, 1, 2]
         await mailboxes.ack("bob", receipt)
-    assert await faulty.office.unread() == []
+    assert await faulty.mailbox_table.unread() == []

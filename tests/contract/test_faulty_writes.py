@@ -19,14 +19,16 @@ from tests.contract.faulty import (
     rounds,
     timeout_s,
 )
-from tests.endpoint import Fault, FaultyEndpoint, Landing, assert_met
-from tests.postoffice import RECORD
+from tests.fault_proxy import Fault, FaultyEndpoint, Landing, assert_met
+from tests.mailbox_table import RECORD
 from tests.records import TOPIC, message
 from worker.bundles import Bundle
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.errors import ItemRefused, OperatorError, WorkerError
-from worker.progress import DynamoDBProgress, Progress
+from worker.mailbox_writer import Rejected
+from worker.progress import Progress
 from worker.record import Fingerprint
-from worker.writer import DynamoDBWriter, Rejected
 
 WRITE = "BatchWriteItem"
 PROGRESS_CALLS = ("GetItem", "PutItem", "UpdateItem")
@@ -58,13 +60,13 @@ async def test_a_write_waits_for_what_passes(faulty: Faulty, fault: Fault) -> No
             user = f"user-{number}"
 
             async def look(user: str = user) -> None:
-                at_the_wait.add(len(await faulty.office.bundles(user)))
+                at_the_wait.add(len(await faulty.mailbox_table.bundles(user)))
 
             waited.whys, waited.then = [], look
-            faulty.befall(fault, WRITE)
+            faulty.apply_fault(fault, WRITE)
             assert await writer.write(bundles(user)) == []
 
-            assert await faulty.office.bundles(user) == THREE
+            assert await faulty.mailbox_table.bundles(user) == THREE
             assert len(waited.whys) >= 1
             assert WHY.get(fault, "") in waited.whys[0]
             assert "hello" not in "".join(waited.whys)
@@ -72,7 +74,7 @@ async def test_a_write_waits_for_what_passes(faulty: Faulty, fault: Fault) -> No
     assert_met(faulty.endpoint, [(fault, WRITE)])
     assert faulty.endpoint.injected[fault, WRITE] == len(rounds(fault))
     for number in rounds(fault):
-        assert await faulty.office.bundles(f"user-{number}") == THREE
+        assert await faulty.mailbox_table.bundles(f"user-{number}") == THREE
 
     if fault is Fault.UNPROCESSED:
         assert at_the_wait <= {0, 1, 2}
@@ -89,13 +91,13 @@ async def test_a_late_write_lands_after_its_retry(faulty: Faulty) -> None:
         writer = DynamoDBWriter(store, faulty.table)
         for number in range(6):
             user = f"user-{number}"
-            faulty.befall(Fault.LATE, WRITE)
+            faulty.apply_fault(Fault.LATE, WRITE)
             await writer.write(bundles(user))
-            assert await faulty.office.bundles(user) == THREE
+            assert await faulty.mailbox_table.bundles(user) == THREE
             await empty(faulty, user)
             faulty.endpoint.flush()
             assert faulty.endpoint.landed == {Landing.RETRIED: number + 1}
-            found = await faulty.office.bundles(user)
+            found = await faulty.mailbox_table.bundles(user)
             assert set(found) <= set(THREE)  # a batch is not atomic: one beside it meets a part
             landed_later += len(found) > 0
     assert landed_later > 0
@@ -104,9 +106,9 @@ async def test_a_late_write_lands_after_its_retry(faulty: Faulty) -> None:
 async def empty(faulty: Faulty, user: str) -> None:
     requests = [
         {"DeleteRequest": {"Key": {n: item[n] for n in ("user_id", "position")}}}
-        for item in await faulty.office.items(user)
+        for item in await faulty.mailbox_table.items(user)
     ]
-    await faulty.office.store.batch_write_item(RequestItems={faulty.table: requests})
+    await faulty.mailbox_table.store.batch_write_item(RequestItems={faulty.table: requests})
 
 
 @pytest.mark.parametrize(
@@ -135,20 +137,20 @@ async def test_an_outage_and_a_standstill_are_waited_for(
         await DynamoDBWriter(store, faulty.table).write(bundles("bob"))
     assert len(waited.whys) >= 2
     assert all("unreachable" in why for why in waited.whys)
-    assert await faulty.office.bundles() == THREE
+    assert await faulty.mailbox_table.bundles() == THREE
 
 
 @pytest.mark.parametrize("fault", ids([Fault.NO_TABLE, Fault.ACCESS_DENIED]))
 async def test_what_lasts_is_the_operators(faulty: Faulty, fault: Fault) -> None:
     """Never bad input: nothing is written, nothing is a dead letter (G9)."""
-    faulty.befall(fault, WRITE, persistent=True)
+    faulty.apply_fault(fault, WRITE, persistent=True)
     async with faulty.store() as store:
         with pytest.raises(OperatorError) as caught:
             await DynamoDBWriter(store, faulty.table).write(bundles("bob"))
     assert faulty.endpoint.injected == {(fault, WRITE): 1}
     expected = "poste init" if fault is Fault.NO_TABLE else "permissions"
     assert expected in str(caught.value)
-    assert await faulty.office.bundles() == []
+    assert await faulty.mailbox_table.bundles() == []
 
 
 async def test_a_rejected_item_is_found_among_others(faulty: Faulty) -> None:
@@ -160,13 +162,17 @@ async def test_a_rejected_item_is_found_among_others(faulty: Faulty) -> None:
         assert isinstance(found, Rejected)
         assert found.bundle == bundles("bob")[1]
         assert faulty.endpoint.injected == {(Fault.REJECTED_ITEM, WRITE): 3}
-        assert await faulty.office.bundles() == [(0, 0), (2, 2)]
+        assert await faulty.mailbox_table.bundles() == [(0, 0), (2, 2)]
 
         faulty.endpoint.poison(None)
         assert await writer.write(bundles("bob")) == []
-        faulty.befall(Fault.REJECTED_ITEM, WRITE)
+        faulty.apply_fault(Fault.REJECTED_ITEM, WRITE)
         assert await writer.write(bundles("ann")) == []
-    assert await faulty.office.bundles("bob") == await faulty.office.bundles("ann") == THREE
+    assert (
+        await faulty.mailbox_table.bundles("bob")
+        == await faulty.mailbox_table.bundles("ann")
+        == THREE
+    )
 
 
 @pytest.mark.parametrize("fault", ids(PASSING))
@@ -176,15 +182,15 @@ async def test_progress_waits_for_what_passes(faulty: Faulty, fault: Fault) -> N
     async with faulty.store(waited, timeout_s=timeout_s(fault)) as store:
         progress = DynamoDBProgress(store, faulty.table, TOPIC)
         for number in rounds(fault):
-            faulty.befall(fault, "GetItem")
+            faulty.apply_fault(fault, "GetItem")
             assert await progress.table() == RECORD
-            faulty.befall(fault, "GetItem")
+            faulty.apply_fault(fault, "GetItem")
             assert await progress.read(number) is None
-            faulty.befall(fault, "PutItem")
+            faulty.apply_fault(fault, "PutItem")
             assert await progress.create(number, FIRST) == FIRST
-            faulty.befall(fault, "UpdateItem")
+            faulty.apply_fault(fault, "UpdateItem")
             assert await progress.advance(number, FIRST, NEXT) == NEXT
-            faulty.befall(fault, "GetItem")
+            faulty.apply_fault(fault, "GetItem")
             assert await progress.read(number) == NEXT
     count = len(rounds(fault))
     assert {o: faulty.endpoint.injected[fault, o] for o in PROGRESS_CALLS} == {
@@ -196,7 +202,7 @@ async def test_progress_waits_for_what_passes(faulty: Faulty, fault: Fault) -> N
     # A first attempt that landed late is not above what was stored by then.
     faulty.endpoint.flush()
     for number in rounds(fault):
-        (item,) = await faulty.office.items_of(progress_key(TOPIC, number))
+        (item,) = await faulty.mailbox_table.items_of(progress_key(TOPIC, number))
         assert Progress.decode(item) == NEXT
 
 
@@ -212,8 +218,8 @@ async def test_progress_never_waits_for_what_lasts(faulty: Faulty, fault: Fault)
             "GetItem": lambda: progress.read(0),
         }
         for operation, work in works.items():
-            faulty.befall(fault, operation)
+            faulty.apply_fault(fault, operation)
             with pytest.raises(kind):
                 await work()
             assert faulty.endpoint.injected[fault, operation] == 1
-    assert await faulty.office.items_of(progress_key(TOPIC, 0)) == []
+    assert await faulty.mailbox_table.items_of(progress_key(TOPIC, 0)) == []

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA
-from tests.postoffice import RECORD
+from tests.mailbox_table import RECORD
 
 pytestmark = pytest.mark.services
 

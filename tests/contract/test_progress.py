@@ -18,16 +18,17 @@ from tests.faults import (
     refuses,
 )
 from tests.tables import KINDS, open_table
-from worker.dynamodb import Store
+from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.dynamodb.store import Store
 from worker.errors import OperatorError, ProgressMovedBack, TableReplaced
-from worker.progress import DynamoDBProgress, Progress
+from worker.progress import Progress
 from worker.record import Fingerprint
 
 TOPIC = "chat"
 TABLE = TableRecord(table_id="t1", topic=TOPIC, partitions=4, epoch=1)
 FIRST = Progress(table_id="t1", epoch=1, next=100, origin=100, written_at_ms=1)
 NEXT = replace(
-    FIRST, next=250, last=Fingerprint(5, 6), group=100, dead_in_a_row=2, written_at_ms=2,
+    FIRST, next=250, last=Fingerprint(5, 6), group=100, consecutive_dead_letters=2, written_at_ms=2,
     caught_up_at_ms=2,
 )  # fmt: skip
 LATER = replace(NEXT, next=400, last=Fingerprint(None, 7), group=250, written_at_ms=3)

@@ -10,7 +10,7 @@ from poste_restante.item import encode_bundle
 from poste_restante.sync import open_mailboxes
 from poste_restante.table import TABLE_SCHEMA
 from tests.conftest import Address
-from tests.postoffice import RECORD
+from tests.mailbox_table import RECORD
 from tests.records import TOPIC, message
 
 pytestmark = pytest.mark.services

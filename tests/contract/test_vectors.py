@@ -9,12 +9,12 @@ import aioboto3
 import pytest
 
 from poste_restante.credentials import Credentials
-from poste_restante.direct import DirectClient
 from poste_restante.item import Item
 from poste_restante.position import TABLE_RECORD_KEY
+from poste_restante.signed_client import DirectClient
 from poste_restante.table import TABLE_SCHEMA
 from tests.conftest import Address
-from tests.endpoint import FaultyEndpoint
+from tests.fault_proxy import FaultyEndpoint
 from tests.reader_driver import driver, go, typescript
 from tests.vector_cases import CASES, NOW, RECORD, Case
 from tests.vector_play import VECTORS, Answer, OurReader, Reader, play, text, vector

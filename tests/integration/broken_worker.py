@@ -14,12 +14,12 @@ from poste_restante import position
 from poste_restante.position import LogId
 from worker import bundles, flush, resume
 from worker.app import run
-from worker.configuration import load_settings
+from worker.assignment import RecordBatch
+from worker.config_file import load_settings
+from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.entry import Entry
 from worker.flush import Flushed, Flusher
-from worker.lives import RecordBatch
 from worker.record import Record
-from worker.writer import DynamoDBWriter
 
 _flush = Flusher.flush
 _pack = bundles.pack
@@ -31,11 +31,18 @@ def commit_before_write() -> None:
     """A batch counts as durable when its writing has begun."""
 
     async def early(
-        self: Flusher, records: Sequence[Record], *, epoch: int, dead_in_a_row: int, **_: object
+        self: Flusher,
+        records: Sequence[Record],
+        *,
+        epoch: int,
+        consecutive_dead_letters: int,
+        **_: object,
     ) -> Flushed:
-        writing = _flush(self, records, epoch=epoch, dead_in_a_row=dead_in_a_row)
+        writing = _flush(
+            self, records, epoch=epoch, consecutive_dead_letters=consecutive_dead_letters
+        )
         _behind.add(asyncio.ensure_future(writing))
-        return Flushed(messages=len(records), dead_letters=0, dead_in_a_row=0)
+        return Flushed(messages=len(records), dead_letters=0, consecutive_dead_letters=0)
 
     Flusher.flush = early  # type: ignore[method-assign]
 
@@ -73,11 +80,11 @@ def on_after_a_failure() -> None:
         if not isinstance(exc, Exception):
             leave(self, exc_type, exc, traceback)
             return False
-        assignment = self.life.assignment
-        del assignment._tasks[self]
-        self.life.in_work = None
+        assignment = self.task.assignment
+        del assignment._flushes[self]
+        self.task.in_work = None
         assignment.ready.set()
-        if not assignment._tasks:
+        if not assignment._flushes:
             assignment.idle.set()
         return True
 

@@ -7,15 +7,15 @@ from typing import TypeVar
 
 import pytest
 
-from tests.scene import Scene, scene_environment
-from tests.services import DYNAMODB_ADDRESS, KafkaService, Services, new_dynamodb, new_kafka
-from tests.services.access import change_acl, user_environment
-from tests.services.choose import LOCAL_AWS
+from local import DYNAMODB_ADDRESS, KafkaService, Services, new_dynamodb, new_kafka
+from local.access import change_acl, user_environment
+from local.choose import LOCAL_AWS
+from tests.deployment import Deployment, deployment_environment
 
 #: The user of `SecuredScene`.
 USER, PASSWORD = "poste", "poste-secret"
 
-S = TypeVar("S", bound=Scene)
+S = TypeVar("S", bound=Deployment)
 
 
 def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
@@ -23,7 +23,7 @@ def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S
         pytest.fail("these tests use Kafka's own tools: give no POSTE_KAFKA__BOOTSTRAP_SERVERS")
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
     return kind(
-        environment=scene_environment(
+        environment=deployment_environment(
             services.environment, topic=topic, table=table, group=group
         ),
         directory=directory, tool=services.kafka.tool, topic=topic, table=table, group=group,
@@ -31,9 +31,11 @@ def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S
 
 
 @pytest.fixture
-def scene(services: Services, dynamodb: object, tmp_path: Path, unique: str) -> Iterator[Scene]:
+def deployment(
+    services: Services, dynamodb: object, tmp_path: Path, unique: str
+) -> Iterator[Deployment]:
     """A scene on the shared services."""
-    made = _scene(services, tmp_path, unique, Scene)
+    made = _scene(services, tmp_path, unique, Deployment)
     yield made
     made.end()
 
@@ -64,14 +66,14 @@ def _started(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
 
 
 @pytest.fixture
-def own_scene(own: Services, tmp_path: Path, unique: str) -> Iterator[Scene]:
+def own_scene(own: Services, tmp_path: Path, unique: str) -> Iterator[Deployment]:
     """A scene on services that the test may kill."""
-    made = _scene(own, tmp_path, unique, Scene)
+    made = _scene(own, tmp_path, unique, Deployment)
     yield made
     made.end()
 
 
-class SecuredScene(Scene):
+class SecuredScene(Deployment):
     """A scene whose broker has an authorizer. Producers, tools and readers of the test come by the
     plain listener and may do everything; `as_user` makes a worker or a command a user's."""
 

@@ -7,12 +7,13 @@ With UNDO=0 the mechanism that takes that back is switched off.
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, cast
 
-from worker import client_thread, transport
 from worker.app import run
-from worker.configuration import load_settings
-from worker.lives import Assignment
+from worker.assignment import Assignment
+from worker.config_file import load_settings
+from worker.kafka import client_thread
+from worker.kafka import consumer as transport
 
 #: How many rebalances are straddled.
 REBALANCES = 2
@@ -24,21 +25,22 @@ held: list[Assignment] = []
 
 
 async def straddling(
-    self: client_thread.BatchConsumerThread, partitions: set[Any], timeout: float
+    self: client_thread.BatchConsumerThread, partitions: set[Any], *limits: Any
 ) -> Any:
-    begun_in = self.consumer.current
-    if begun_in.lives and begun_in not in held and len(held) < REBALANCES:
+    consumer = cast("transport.BatchConsumer", self.consumer)
+    begun_in = consumer.current
+    if begun_in.tasks and begun_in not in held and len(held) < REBALANCES:
         held.append(begun_in)
         for _ in range(int(HELD_S_MAX / 0.05)):
-            current = self.consumer.current
-            if current is not begun_in and current.lives and not current.closed:
+            current = consumer.current
+            if current is not begun_in and current.tasks and not current.closed:
                 print("held a fetch over a rebalance", flush=True)
                 break
             await asyncio.sleep(0.05)
-    return await _fetch(self, partitions, timeout)
+    return await _fetch(self, partitions, *limits)
 
 
-client_thread.BatchConsumerThread._fetch = straddling  # type: ignore[method-assign]
+client_thread.BatchConsumerThread._fetch = straddling  # type: ignore[assignment, method-assign]
 
 if os.environ.pop("UNDO") == "0":
 

@@ -7,12 +7,12 @@ from tests.integration.conftest import SecuredScene
 
 async def test_the_authorizer_refuses_what_no_acl_allows(secured_scene: SecuredScene) -> None:
     """Else the tests that take a permission away would show nothing."""
-    scene = secured_scene
-    scene.init()
-    refused = scene.poste("progress", check=False, **scene.as_user)
-    scene.allow(["Read", "Describe", "DescribeConfigs"], "--topic", scene.topic)
-    scene.allow(["Read", "Describe"], "--group", scene.group)
-    allowed = scene.poste("progress", check=False, **scene.as_user)
+    deployment = secured_scene
+    deployment.init()
+    refused = deployment.poste("progress", check=False, **deployment.as_user)
+    deployment.allow(["Read", "Describe", "DescribeConfigs"], "--topic", deployment.topic)
+    deployment.allow(["Read", "Describe"], "--group", deployment.group)
+    allowed = deployment.poste("progress", check=False, **deployment.as_user)
 
     assert refused.returncode == 1, refused
     assert allowed.returncode == 0, allowed.stderr
@@ -21,7 +21,7 @@ async def test_the_authorizer_refuses_what_no_acl_allows(secured_scene: SecuredS
 @pytest.mark.parametrize("change", ["--add", "--remove"])
 def test_an_acl_is_changed_by_kafkas_own_tool(change: str) -> None:
     """Each operation is named; a removal asks nobody."""
-    from tests.services.access import change_acl
+    from local.access import change_acl
 
     said: list[str] = []
     change_acl(lambda *a: said.extend(a), change, "poste", ["Read"], "--group", "g")

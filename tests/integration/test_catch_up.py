@@ -1,8 +1,8 @@
 """A worker that catches up leaves acknowledgements their room on a table that throttles.
 
 Real Kafka, a real worker process, and DynamoDB Local behind an endpoint that takes so many write
-units a second and refuses the rest, whoever asks (`tests/endpoint/throttling.py`). The store goes
-away, a backlog gathers, the store comes back; from then on a gateway acknowledges at an even pace
+units a second and refuses the rest (`tests/fault_proxy/throttling.py`). The store goes away, a
+backlog gathers, the store comes back; from then on a gateway acknowledges at an even pace
 until the backlog is written: once with a write budget, once without.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 import aioboto3
 from aiobotocore.config import AioConfig
 
+from local import DYNAMODB_ADDRESS
 from poste_restante import Mailboxes, StoreUnavailable
 from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS
 from tests.conftest import Address
-from tests.endpoint.throttling import ACKS, BUNDLES, ThrottlingEndpoint
-from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS
+from tests.deployment import Deployment
+from tests.fault_proxy.throttling import ACKS, BUNDLES, ThrottlingEndpoint
 
 PARTITIONS = 4
 #: Fetches at a time, before the store goes away: what DynamoDB Local is quickest with.
@@ -57,19 +57,19 @@ class CaughtUp:
 
 
 async def catch_up(
-    scene: Scene, endpoint: ThrottlingEndpoint, load: Load, *, budget: bool, run: str
+    deployment: Deployment, endpoint: ThrottlingEndpoint, load: Load, *, budget: bool, run: str
 ) -> CaughtUp:
     """One run. scene: its workers call the endpoint. run: names the users, who are its own."""
     limit = {"POSTE_DYNAMODB__WRITE_UNITS_PER_S_MAX": f"{load.budget_units_per_s:g}"}
-    worker = scene.worker(**(limit if budget else {}))
+    worker = deployment.worker(**(limit if budget else {}))
     seconds = load.backlog / (load.budget_units_per_s if budget else load.table_units_per_s)
     # Half as many again as are acknowledged if all goes well; where they run out, none follow.
     gateway_users = [f"{run}-here-{n}" for n in range(int(1.5 * seconds * load.acks_per_s))]
     endpoint.limit(None)
     written = endpoint.units[BUNDLES]
-    async with _gateway(scene, endpoint) as mailboxes:
-        await scene.produce([(user, b"hello") for user in gateway_users])
-        await _written(scene, endpoint, written + len(gateway_users))
+    async with _gateway(deployment, endpoint) as mailboxes:
+        await deployment.produce([(user, b"hello") for user in gateway_users])
+        await _written(deployment, endpoint, written + len(gateway_users))
         receipts: list[tuple[str, str | None]] = []
         for n in range(0, len(gateway_users), FETCHES_MAX):
             users = gateway_users[n : n + FETCHES_MAX]
@@ -77,8 +77,8 @@ async def catch_up(
             receipts += zip(users, (page.receipt for page in pages), strict=True)
 
         endpoint.outage()
-        await scene.produce([(f"{run}-away-{n}", b"hello") for n in range(load.backlog)])
-        await scene.said("waiting for DynamoDB")
+        await deployment.produce([(f"{run}-away-{n}", b"hello") for n in range(load.backlog)])
+        await deployment.said("waiting for DynamoDB")
         endpoint.refused.clear()
         endpoint.limit(load.table_units_per_s)
         endpoint.restored()
@@ -86,7 +86,7 @@ async def catch_up(
         acking = _Acking(mailboxes, receipts)
         async with asyncio.TaskGroup() as tasks:
             pace = tasks.create_task(acking.go(load.acks_per_s))
-            await _written(scene, endpoint, written + len(gateway_users) + load.backlog)
+            await _written(deployment, endpoint, written + len(gateway_users) + load.backlog)
             took_s = time.monotonic() - begun_s
             pace.cancel()
     found = CaughtUp(
@@ -95,17 +95,19 @@ async def catch_up(
     )  # fmt: skip
     endpoint.limit(None)
     worker.signal(signal.SIGTERM)
-    await scene.exited(worker, PHASE_S_MAX)
+    await deployment.exited(worker, PHASE_S_MAX)
     return found
 
 
-async def _written(scene: Scene, endpoint: ThrottlingEndpoint, units: int) -> None:
+async def _written(deployment: Deployment, endpoint: ThrottlingEndpoint, units: int) -> None:
     """Returns when so many bundles, of a unit each, were taken since the endpoint began."""
-    await scene.until(lambda: endpoint.units[BUNDLES] >= units, f"{units} units", PHASE_S_MAX)
+    await deployment.until(lambda: endpoint.units[BUNDLES] >= units, f"{units} units", PHASE_S_MAX)
 
 
 @asynccontextmanager
-async def _gateway(scene: Scene, endpoint: ThrottlingEndpoint) -> AsyncIterator[Mailboxes]:
+async def _gateway(
+    deployment: Deployment, endpoint: ThrottlingEndpoint
+) -> AsyncIterator[Mailboxes]:
     """With the defaults of `open_mailboxes`, but for the address."""
     config = AioConfig(
         retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
@@ -115,7 +117,7 @@ async def _gateway(scene: Scene, endpoint: ThrottlingEndpoint) -> AsyncIterator[
         aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1"
     )
     async with session.client("dynamodb", endpoint_url=endpoint.url, config=config) as client:
-        yield Mailboxes(client, table=scene.table)
+        yield Mailboxes(client, table=deployment.table)
 
 
 class _Acking:
@@ -146,15 +148,15 @@ FREE, HELD = Load(backlog=4_000), Load(backlog=1_200)
 
 
 async def test_a_budget_keeps_a_catch_up_from_throttling_acknowledgements(
-    scene: Scene, dynamodb: Address, tmp_path: Path
+    deployment: Deployment, dynamodb: Address, tmp_path: Path
 ) -> None:
     """After an outage of the store, on a table of so many units a second: without a budget the
     table refuses acknowledgements, with one it refuses none (G7, G8)."""
-    scene.init(partitions=4)
+    deployment.init(partitions=4)
     with ThrottlingEndpoint(dynamodb.endpoint) as endpoint:
-        scene.environment[DYNAMODB_ADDRESS] = endpoint.url
-        free = await catch_up(scene, endpoint, FREE, budget=False, run="free")
-        held = await catch_up(scene, endpoint, HELD, budget=True, run="held")
+        deployment.environment[DYNAMODB_ADDRESS] = endpoint.url
+        free = await catch_up(deployment, endpoint, FREE, budget=False, run="free")
+        held = await catch_up(deployment, endpoint, HELD, budget=True, run="held")
 
     assert free.refused_acks > 0
     assert free.refused_bundles > 0

@@ -11,25 +11,25 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.scene import COMMAND_S_MAX, Scene
+from tests.deployment import COMMAND_S_MAX, Deployment
 
 
 def validated(name: str, text: str) -> Any:
     """An object of `--json`, held to its schema."""
     found = json.loads(text)
-    schema = json.loads(files("worker").joinpath("schemas", f"{name}.json").read_text())
+    schema = json.loads(files("worker.cli").joinpath("schemas", f"{name}.json").read_text())
     jsonschema.validate(found, schema)
     return found
 
 
-def test_init_twice_makes_everything_once(scene: Scene) -> None:
+def test_init_twice_makes_everything_once(deployment: Deployment) -> None:
     """The first run says what it made, the second what it found; a check before says what is
     missing and makes nothing (G6)."""
-    before = scene.poste("init", "--check", check=False)
-    first = scene.poste(
+    before = deployment.poste("init", "--check", check=False)
+    first = deployment.poste(
         "init", "--partitions", "3", "--replication-factor", "1"
     ).stdout.splitlines()
-    second = scene.poste("init").stdout.splitlines()
+    second = deployment.poste("init").stdout.splitlines()
 
     assert before.returncode == 1
     words = [line.split()[0] for line in before.stdout.splitlines()]
@@ -38,23 +38,27 @@ def test_init_twice_makes_everything_once(scene: Scene) -> None:
     assert [line.split()[0] for line in second] == ["ok"] * 5 + ["note"]
     assert "partitioner=murmur2_random" in second[-1]
     assert [line[8:] for line in second] == [line[8:] for line in first]
-    assert scene.poste("init", "--check").stdout.splitlines() == second
+    assert deployment.poste("init", "--check").stdout.splitlines() == second
 
 
-async def test_a_message_is_sent_fetched_and_acknowledged(scene: Scene) -> None:
+async def test_a_message_is_sent_fetched_and_acknowledged(deployment: Deployment) -> None:
     """The whole path by hand: what was sent is fetched as an event, and after its ack nothing is
     (G1, G4, G6)."""
-    scene.init()
-    scene.worker()
-    sent = scene.poste("send", "bob", "héllo", "--id", "1", "--source", "/me", "--type", "chat")
-    scene.poste("send", "bob", "second")
-    scene.poste("send", "bob", "over at once", "--expires-in", "0")
-    scene.poste("send", "alice", "hers")
-    await scene.drained()
-    page = validated("fetch", scene.poste("fetch", "bob", "--json").stdout)
+    deployment.init()
+    deployment.worker()
+    sent = deployment.poste(
+        "send", "bob", "héllo", "--id", "1", "--source", "/me", "--type", "chat"
+    )
+    deployment.poste("send", "bob", "second")
+    deployment.poste("send", "bob", "over at once", "--expires-in", "0")
+    deployment.poste("send", "alice", "hers")
+    await deployment.drained()
+    page = validated("fetch", deployment.poste("fetch", "bob", "--json").stdout)
 
     first, second = page["messages"]
-    place = f"sent to {scene.topic}, partition {first['partition']}, offset {first['offset']}\n"
+    place = (
+        f"sent to {deployment.topic}, partition {first['partition']}, offset {first['offset']}\n"
+    )
     assert sent.stdout == place
     assert first["event"].items() >= {
         "specversion": "1.0", "id": "1", "source": "/me", "type": "chat", "data": "héllo",
@@ -63,22 +67,22 @@ async def test_a_message_is_sent_fetched_and_acknowledged(scene: Scene) -> None:
     assert second["event"]["data"] == "second"
     assert not page["more"]
 
-    assert scene.poste("ack", "bob", page["receipt"]).stdout == "acknowledged\n"
-    assert validated("fetch", scene.poste("fetch", "bob", "--json").stdout)["messages"] == []
-    assert scene.poste("ack", "bob", page["receipt"]).stdout == "acknowledged\n"
-    assert "hers" in scene.poste("fetch", "alice").stdout
+    assert deployment.poste("ack", "bob", page["receipt"]).stdout == "acknowledged\n"
+    assert validated("fetch", deployment.poste("fetch", "bob", "--json").stdout)["messages"] == []
+    assert deployment.poste("ack", "bob", page["receipt"]).stdout == "acknowledged\n"
+    assert "hers" in deployment.poste("fetch", "alice").stdout
 
 
-async def test_fetch_pages_by_receipts(scene: Scene) -> None:
+async def test_fetch_pages_by_receipts(deployment: Deployment) -> None:
     """`--limit` and `--after` show everything once (G2, G5)."""
-    scene.init(partitions=1)
-    await scene.produce([("bob", b"%d" % n) for n in range(5)])
-    scene.worker(POSTE_BUNDLE__MESSAGES_MAX="2")
-    await scene.drained()
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(5)])
+    deployment.worker(POSTE_BUNDLE__MESSAGES_MAX="2")
+    await deployment.drained()
     seen: list[str] = []
     after: list[str] = []
     while True:
-        done = scene.poste("fetch", "bob", "--json", "--limit", "2", *after)
+        done = deployment.poste("fetch", "bob", "--json", "--limit", "2", *after)
         page = validated("fetch", done.stdout)
         seen += [m["event"]["data"] for m in page["messages"]]
         if not page["more"]:
@@ -88,67 +92,67 @@ async def test_fetch_pages_by_receipts(scene: Scene) -> None:
     assert seen == ["0", "1", "2", "3", "4"]
 
 
-async def test_a_device_is_fetched_and_acknowledged_for_itself(scene: Scene) -> None:
+async def test_a_device_is_fetched_and_acknowledged_for_itself(deployment: Deployment) -> None:
     """And is listed; a receipt that is kept needs no acknowledgement (G12)."""
-    scene.init(partitions=1)
-    await scene.produce([("bob", b"%d" % n) for n in range(3)])
-    scene.worker()
-    await scene.drained()
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(3)])
+    deployment.worker()
+    await deployment.drained()
 
     def fetched(*options: str) -> Any:
-        return validated("fetch", scene.poste("fetch", "bob", "--json", *options).stdout)
+        return validated("fetch", deployment.poste("fetch", "bob", "--json", *options).stdout)
 
     first = fetched("--device", "phone", "--limit", "2")
-    scene.poste("ack", "bob", first["receipt"], "--device", "phone")
+    deployment.poste("ack", "bob", first["receipt"], "--device", "phone")
     rest = fetched("--device", "phone")
     assert [m["event"]["data"] for m in rest["messages"]] == ["2"]
     assert len(fetched()["messages"]) == 3
     kept = fetched("--limit", "1")["receipt"]
     assert [m["event"]["data"] for m in fetched("--since", kept)["messages"]] == ["1", "2"]
 
-    found = validated("devices", scene.poste("devices", "bob", "--json").stdout)
+    found = validated("devices", deployment.poste("devices", "bob", "--json").stdout)
     assert [each["device"] for each in found["devices"]] == ["phone"]
-    assert "phone" in scene.poste("devices", "bob").stdout
-    refused = scene.poste("ack", "bob", first["receipt"], check=False)
+    assert "phone" in deployment.poste("devices", "bob").stdout
+    refused = deployment.poste("ack", "bob", first["receipt"], check=False)
     assert refused.returncode == 1
     assert "another device" in refused.stderr
 
 
-async def test_progress_shows_every_partition(scene: Scene) -> None:
+async def test_progress_shows_every_partition(deployment: Deployment) -> None:
     """What a script reads, and what a person does (G1)."""
-    scene.init(partitions=2)
-    empty = validated("progress", scene.poste("progress", "--json").stdout)
+    deployment.init(partitions=2)
+    empty = validated("progress", deployment.poste("progress", "--json").stdout)
     assert [p["next"] for p in empty["partitions"]] == [None, None]
 
-    await scene.produce([{"key": "bob", "value": b"x", "partition": 0}] * 3)
-    scene.worker()
-    await scene.drained()
-    found = validated("progress", scene.poste("progress", "--json").stdout)
-    table = scene.poste("progress").stdout
+    await deployment.produce([{"key": "bob", "value": b"x", "partition": 0}] * 3)
+    deployment.worker()
+    await deployment.drained()
+    found = validated("progress", deployment.poste("progress", "--json").stdout)
+    table = deployment.poste("progress").stdout
 
     assert (found["topic"], found["table"], found["group"]) == (
-        scene.topic, scene.table, scene.group,
+        deployment.topic, deployment.table, deployment.group,
     )  # fmt: skip
     first = found["partitions"][0]
     assert (first["next"], first["log_end"], first["lag"], first["group_offset"]) == (3, 3, 0, 3)
     assert first["origin"] == 0
     assert first["written_at"] is not None
-    assert table.splitlines()[0] == f"{scene.topic} -> {scene.table}"
+    assert table.splitlines()[0] == f"{deployment.topic} -> {deployment.table}"
     assert len(table.splitlines()) == 4
 
 
-async def test_a_dry_run_changes_nothing(scene: Scene) -> None:
+async def test_a_dry_run_changes_nothing(deployment: Deployment) -> None:
     """Without `--yes` a move is said and not made; with it, it is made once (G1)."""
-    scene.init(partitions=1)
-    scene.poste("epoch", "--yes")
-    await scene.produce([("bob", b"%d" % n) for n in range(10)])
-    before = scene.progress()
-    said = scene.poste("skip", "--partition", "0", "--to", "end").stdout
-    assert scene.progress() == before
+    deployment.init(partitions=1)
+    deployment.poste("epoch", "--yes")
+    await deployment.produce([("bob", b"%d" % n) for n in range(10)])
+    before = deployment.progress()
+    said = deployment.poste("skip", "--partition", "0", "--to", "end").stdout
+    assert deployment.progress() == before
 
-    done = scene.poste("skip", "--partition", "0", "--to", "end", "--yes").stdout
-    again = scene.poste("skip", "--partition", "0", "--to", "end", "--yes").stdout
-    (after,) = scene.progress()
+    done = deployment.poste("skip", "--partition", "0", "--to", "end", "--yes").stdout
+    again = deployment.poste("skip", "--partition", "0", "--to", "end", "--yes").stdout
+    (after,) = deployment.progress()
 
     move = "partition 0: progress 0 -> 10, and the group's offset; 10 offsets are left out for good"
     assert said == f"would move {move}\nnothing was changed: add --yes to do it\n"
@@ -157,32 +161,32 @@ async def test_a_dry_run_changes_nothing(scene: Scene) -> None:
     assert (after["next"], after["origin"], after["group_offset"]) == (10, 10, 10)
 
 
-async def test_a_rewind_by_minutes_replays_and_shows_nothing_twice(scene: Scene) -> None:
+async def test_a_rewind_by_minutes_replays_and_shows_nothing_twice(deployment: Deployment) -> None:
     """After a restore of the table: progress and group go back, mailboxes stay as they were (G4,
     G5)."""
-    scene.init(partitions=1)
-    await scene.produce([("bob", b"%d" % n) for n in range(10)])
-    worker = scene.worker()
-    await scene.drained()
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(10)])
+    worker = deployment.worker()
+    await deployment.drained()
     worker.signal(signal.SIGTERM)
-    assert await scene.exited(worker) == 0
-    scene.poste("rewind", "--minutes", "10", "--yes")
-    (moved,) = scene.progress()
-    scene.worker()
-    await scene.drained()
+    assert await deployment.exited(worker) == 0
+    deployment.poste("rewind", "--minutes", "10", "--yes")
+    (moved,) = deployment.progress()
+    deployment.worker()
+    await deployment.drained()
 
     assert (moved["next"], moved["group_offset"], moved["lag"]) == (0, 0, 10)
-    assert await scene.bodies("bob") == [b"%d" % n for n in range(10)]
+    assert await deployment.bodies("bob") == [b"%d" % n for n in range(10)]
 
 
-async def test_the_next_epoch_is_opened_by_one_command(scene: Scene) -> None:
+async def test_the_next_epoch_is_opened_by_one_command(deployment: Deployment) -> None:
     """Every partition at the log's start, then the table (G4, G10)."""
-    scene.init(partitions=2)
-    await scene.produce([{"key": "bob", "value": b"x", "partition": 1}])
-    said = scene.poste("epoch").stdout
-    scene.poste("epoch", "--yes")
-    scene.poste("epoch", "--yes")
-    found = validated("progress", scene.poste("progress", "--json").stdout)
+    deployment.init(partitions=2)
+    await deployment.produce([{"key": "bob", "value": b"x", "partition": 1}])
+    said = deployment.poste("epoch").stdout
+    deployment.poste("epoch", "--yes")
+    deployment.poste("epoch", "--yes")
+    found = validated("progress", deployment.poste("progress", "--json").stdout)
 
     assert said.splitlines()[-2:] == [
         "would move the table to epoch 2",
@@ -193,14 +197,14 @@ async def test_the_next_epoch_is_opened_by_one_command(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("command", [["progress"], ["send", "bob", "hello"]])
-def test_ctrl_c_ends_a_command_that_waits(scene: Scene, command: list[str]) -> None:
+def test_ctrl_c_ends_a_command_that_waits(deployment: Deployment, command: list[str]) -> None:
     """With 130 and without a traceback, while a broker takes the connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(COMMAND_S_MAX)
         address = "{}:{}".format(*silent.getsockname())
         program = subprocess.Popen(
             [sys.executable, "-m", "worker", *command],
-            env={**scene.environment, "POSTE_KAFKA__BOOTSTRAP_SERVERS": address},
+            env={**deployment.environment, "POSTE_KAFKA__BOOTSTRAP_SERVERS": address},
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         connection, _ = silent.accept()

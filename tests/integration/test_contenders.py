@@ -2,7 +2,7 @@
 
 from benchmarks.contenders import CONTENDERS, Scenario, all_rounds, least
 from benchmarks.loads import skewed
-from tests.services import Services
+from local import Services
 
 
 def test_each_contender_writes_what_it_commits(services: Services, dynamodb: object) -> None:

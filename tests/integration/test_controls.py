@@ -12,12 +12,12 @@ import pytest
 
 from poste_restante import Mailboxes, StoreUnavailable
 from poste_restante.position import mailbox_key
+from tests.audit.control import Control, control
 from tests.audit.keys import WINDOW_SIZE
 from tests.audit.readers import AuditedMailboxes, mailboxes_at
-from tests.audit.stage import Stage, control
 from tests.audit.verdict import Kind, Verdict
-from tests.endpoint import Call, Fault, assert_met, nth, rates
-from tests.scene import Scene
+from tests.deployment import Deployment
+from tests.fault_proxy import Call, Fault, assert_met, nth, rates
 
 WORKER = Path(__file__).with_name("broken_worker.py")
 WRITES = ("BatchWriteItem",)
@@ -29,49 +29,53 @@ def _bodies(user: str, count: int) -> list[tuple[str, bytes]]:
     return [(user, b"%d" % number) for number in range(count)]
 
 
-async def test_a_commit_before_the_write_is_caught(scene: Scene) -> None:
+async def test_a_commit_before_the_write_is_caught(deployment: Deployment) -> None:
     """While the store throttles every write nothing may be committed; offsets above what is in no
     mailbox are seen at that instant (G1)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        stage.endpoint.use(nth(Fault.THROTTLED, 1, persistent=True, operations=WRITES))
-        await stage.produce(*_bodies("bob", 10), *_bodies("eve", 10))
-        async with stage.auditor.watching(every_s=0.2):
-            stage.worker(WORKER)
-            await stage.scene.until(lambda: stage.endpoint.injected.total() >= 3, "it writes")
-            await _until_seen(stage, lambda seen: seen.committed_past > 0, looks=10)
-            stage.endpoint.use(lambda _: None)
-            await stage.auditor.drained()
-        assert_met(stage.endpoint, [Fault.THROTTLED])
-        return await stage.auditor.verdict()
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        control.endpoint.use(nth(Fault.THROTTLED, 1, persistent=True, operations=WRITES))
+        await control.produce(*_bodies("bob", 10), *_bodies("eve", 10))
+        async with control.auditor.watching(every_s=0.2):
+            control.worker(WORKER)
+            await control.deployment.until(
+                lambda: control.endpoint.injected.total() >= 3, "it writes"
+            )
+            await _until_seen(control, lambda seen: seen.committed_past > 0, looks=10)
+            control.endpoint.use(lambda _: None)
+            await control.auditor.drained()
+        assert_met(control.endpoint, [Fault.THROTTLED])
+        return await control.auditor.verdict()
 
-    await control(scene, "commit_before_write", scenario, Kind.COMMITTED_PAST)
+    await control(deployment, "commit_before_write", scenario, Kind.COMMITTED_PAST)
 
 
-async def _until_seen(stage: Stage, condition: Callable[[Verdict], bool], looks: int) -> None:
+async def _until_seen(control: Control, condition: Callable[[Verdict], bool], looks: int) -> None:
     """Where something is broken it is seen; else for as many looks nothing is."""
-    if stage.broken:
-        await stage.scene.until(lambda: condition(stage.auditor.seen), "the auditor sees it")
+    if control.broken:
+        await control.deployment.until(
+            lambda: condition(control.auditor.seen), "the auditor sees it"
+        )
     else:
-        await stage.looks(looks)
+        await control.looks(looks)
 
 
-async def test_a_dropped_unprocessed_part_is_caught(scene: Scene) -> None:
+async def test_a_dropped_unprocessed_part_is_caught(deployment: Deployment) -> None:
     """What a batch did not take is sent again; a worker that forgets it loses it (G1)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        stage.endpoint.use(rates({Fault.UNPROCESSED: 0.5}, seed=SEED, operations=WRITES))
-        await stage.produce(*((f"user-{n}", b"%d" % n) for n in range(200)))
-        async with stage.auditor.watching(every_s=0.2):
-            stage.worker(WORKER)
-            await stage.auditor.drained()
-            await stage.looks(1)
-        assert_met(stage.endpoint, [Fault.UNPROCESSED])
-        return await stage.auditor.verdict()
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        control.endpoint.use(rates({Fault.UNPROCESSED: 0.5}, seed=SEED, operations=WRITES))
+        await control.produce(*((f"user-{n}", b"%d" % n) for n in range(200)))
+        async with control.auditor.watching(every_s=0.2):
+            control.worker(WORKER)
+            await control.auditor.drained()
+            await control.looks(1)
+        assert_met(control.endpoint, [Fault.UNPROCESSED])
+        return await control.auditor.verdict()
 
-    await control(scene, "unprocessed_dropped", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(deployment, "unprocessed_dropped", scenario, Kind.LOST, Kind.COMMITTED_PAST)
 
 
 def _head(call: Call) -> bool:
@@ -79,49 +83,51 @@ def _head(call: Call) -> bool:
     return any(item["position"]["S"].endswith(f".{0:019}") for item in call.puts())
 
 
-async def test_a_wave_ahead_of_its_time_is_caught(scene: Scene) -> None:
+async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> None:
     """The store holds a mailbox's first bundle back; readers may see nothing of it until it is
     there, and never what is behind it alone (G2)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        stage.endpoint.use(lambda call: Fault.THROTTLED if _head(call) else None)
-        await stage.produce(*_bodies("bob", 60))
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        control.endpoint.use(lambda call: Fault.THROTTLED if _head(call) else None)
+        await control.produce(*_bodies("bob", 60))
         async with (
-            stage.auditor.watching(every_s=0.5),
-            mailboxes_at(stage.auditor.store, stage.scene.table) as opened,
+            control.auditor.watching(every_s=0.5),
+            mailboxes_at(control.auditor.store, control.deployment.table) as opened,
         ):
-            stage.worker(WORKER, POSTE_BUNDLE__MESSAGES_MAX="1")
-            mailboxes = AuditedMailboxes(stage.journal, opened)
-            await stage.scene.until(lambda: stage.endpoint.injected.total() >= 4, "it is held")
+            control.worker(WORKER, POSTE_BUNDLE__MESSAGES_MAX="1")
+            mailboxes = AuditedMailboxes(control.journal, opened)
+            await control.deployment.until(
+                lambda: control.endpoint.injected.total() >= 4, "it is held"
+            )
             for _ in range(5):
                 await mailboxes.read("bob")
-            stage.endpoint.use(lambda _: None)
-            await stage.auditor.drained()
-        return await stage.auditor.verdict()
+            control.endpoint.use(lambda _: None)
+            await control.auditor.drained()
+        return await control.auditor.verdict()
 
-    await control(scene, "waves_together", scenario, Kind.HIDDEN)
+    await control(deployment, "waves_together", scenario, Kind.HIDDEN)
 
 
-async def test_a_flush_after_a_failed_one_is_caught(scene: Scene) -> None:
+async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> None:
     """A flush that failed is the last of its life; one that goes on commits past it (G1)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        stage.endpoint.use(nth(Fault.ACCESS_DENIED, 2, operations=WRITES))
-        await stage.produce(*_bodies("bob", 100))
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        control.endpoint.use(nth(Fault.ACCESS_DENIED, 2, operations=WRITES))
+        await control.produce(*_bodies("bob", 100))
         limits = {"POSTE_BATCH__RECORDS_MAX": "10"}
-        async with stage.auditor.watching(every_s=0.2):
-            worker = stage.worker(WORKER, **limits)
-            if not stage.broken:
-                assert await stage.scene.exited(worker) != 0
-                stage.worker(WORKER, **limits)
-            await stage.auditor.drained()
-            await stage.looks(1)
-        assert_met(stage.endpoint, [Fault.ACCESS_DENIED])
-        return await stage.auditor.verdict()
+        async with control.auditor.watching(every_s=0.2):
+            worker = control.worker(WORKER, **limits)
+            if not control.broken:
+                assert await control.deployment.exited(worker) != 0
+                control.worker(WORKER, **limits)
+            await control.auditor.drained()
+            await control.looks(1)
+        assert_met(control.endpoint, [Fault.ACCESS_DENIED])
+        return await control.auditor.verdict()
 
-    await control(scene, "on_after_a_failure", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(deployment, "on_after_a_failure", scenario, Kind.LOST, Kind.COMMITTED_PAST)
 
 
 class DeletesFirst(Mailboxes):
@@ -131,62 +137,66 @@ class DeletesFirst(Mailboxes):
         assert receipt is not None
         record = await self._watch.record()
         found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
-        covered = {log: reach.covered for log, reach in found.logs.items()}
-        await self._tidying._delete(mailbox_key(user_id), covered)
+        ackable_to = {log: reach.ackable_to for log, reach in found.logs.items()}
+        await self._tidying._delete(mailbox_key(user_id), ackable_to)
         await super().ack(user_id, receipt, device=device)
 
 
-async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(scene: Scene) -> None:
+async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
+    deployment: Deployment,
+) -> None:
     """The store goes away between the two: what was deleted and not acknowledged is lost (G1,
     G6)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        await stage.produce(*_bodies("bob", 10))
-        stage.scene.worker()
-        await stage.auditor.drained()
-        stage.endpoint.use(nth(Fault.UNAVAILABLE, 1, persistent=True, operations=("UpdateItem",)))
-        kind = DeletesFirst if stage.broken else Mailboxes
-        async with mailboxes_at(stage.endpoint.url, stage.scene.table, kind=kind) as opened:
-            mailboxes = AuditedMailboxes(stage.journal, opened)
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        await control.produce(*_bodies("bob", 10))
+        control.deployment.worker()
+        await control.auditor.drained()
+        control.endpoint.use(nth(Fault.UNAVAILABLE, 1, persistent=True, operations=("UpdateItem",)))
+        kind = DeletesFirst if control.broken else Mailboxes
+        async with mailboxes_at(
+            control.endpoint.url, control.deployment.table, kind=kind
+        ) as opened:
+            mailboxes = AuditedMailboxes(control.journal, opened)
             pages = await mailboxes.read("bob")
             with pytest.raises(StoreUnavailable):
                 await mailboxes.ack(pages[-1])
-        assert_met(stage.endpoint, [Fault.UNAVAILABLE])
-        return await stage.auditor.verdict()
+        assert_met(control.endpoint, [Fault.UNAVAILABLE])
+        return await control.auditor.verdict()
 
-    await control(scene, "deletes first", scenario, Kind.LOST)
+    await control(deployment, "deletes first", scenario, Kind.LOST)
 
 
-async def test_a_bundle_across_a_window_border_is_caught(scene: Scene) -> None:
+async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment) -> None:
     """No reader accepts one: it would break the order of keys after a replay (G2)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        await stage.produce(*_bodies("filler", WINDOW_SIZE - 10))
-        await stage.produce(*_bodies("bob", 20))
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        await control.produce(*_bodies("filler", WINDOW_SIZE - 10))
+        await control.produce(*_bodies("bob", 20))
         # No batch ends at the border, as one of the default 5,000 records would.
-        stage.worker(WORKER, POSTE_BATCH__RECORDS_MAX="3000")
-        await stage.auditor.drained()
-        return await stage.auditor.verdict()
+        control.worker(WORKER, POSTE_BATCH__RECORDS_MAX="3000")
+        await control.auditor.drained()
+        return await control.auditor.verdict()
 
-    await control(scene, "bundles_across_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(deployment, "bundles_across_borders", scenario, Kind.HIDDEN, Kind.LOST)
 
 
-async def test_a_start_between_window_borders_is_caught(scene: Scene) -> None:
+async def test_a_start_between_window_borders_is_caught(deployment: Deployment) -> None:
     """A rewind into the middle of a bundle: what is written again from there with other limits
     sorts before it and hides its head, unless the start is rounded down (G2, G10)."""
 
-    async def scenario(stage: Stage) -> Verdict:
-        await stage.init()
-        await stage.produce(*_bodies("bob", 100))
-        worker = stage.worker(WORKER)
-        await stage.auditor.drained()
-        await stage.stopped(worker)
+    async def scenario(control: Control) -> Verdict:
+        await control.init()
+        await control.produce(*_bodies("bob", 100))
+        worker = control.worker(WORKER)
+        await control.auditor.drained()
+        await control.stopped(worker)
         # In a thread: a JVM's start would hold up the scenario beside this one past its limits.
-        await asyncio.to_thread(stage.scene.reset_offsets, "--to-offset", "50")
-        stage.worker(WORKER, POSTE_BUNDLE__MESSAGES_MAX="7")
-        await stage.auditor.drained()
-        return await stage.auditor.verdict()
+        await asyncio.to_thread(control.deployment.reset_offsets, "--to-offset", "50")
+        control.worker(WORKER, POSTE_BUNDLE__MESSAGES_MAX="7")
+        await control.auditor.drained()
+        return await control.auditor.verdict()
 
-    await control(scene, "start_between_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(deployment, "start_between_borders", scenario, Kind.HIDDEN, Kind.LOST)

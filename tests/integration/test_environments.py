@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment import Deployment
 from tests.operations_page import error_rows
-from tests.scene import Scene
 
 #: One of each way to the services: `ack` goes as `fetch` does, moves go as `progress` does.
 COMMANDS = [("init", "--check"), ("fetch", "bob"), ("progress",), ("worker",), ("send", "bob", "x")]
@@ -61,14 +61,14 @@ def _explained(line: str) -> bool:
 
 @pytest.mark.parametrize("cause", [*AWS, *KAFKA])
 async def test_an_environment_is_one_line_for_every_command(
-    cause: str, scene: Scene, tmp_path: Path
+    cause: str, deployment: Deployment, tmp_path: Path
 ) -> None:
     """Without a traceback, with the page's words, whichever command meets it."""
-    scene.init()
+    deployment.init()
     (tmp_path / "aws").write_text(PROFILES)
     changes = {**AWS, **KAFKA}[cause]
     environment: dict[str, str] = {
-        **scene.environment,
+        **deployment.environment,
         "AWS_CONFIG_FILE": str(tmp_path / "aws"),
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -81,7 +81,7 @@ async def test_an_environment_is_one_line_for_every_command(
             environment[name] = value
     if "AWS_PROFILE" in changes and changes.get("AWS_ACCESS_KEY_ID", "") is None:
         environment.pop("AWS_SECRET_ACCESS_KEY", None)
-    scene.environment = environment
+    deployment.environment = environment
 
     for command in COMMANDS:
         if cause in AWS and command[0] == "send":
@@ -92,14 +92,14 @@ async def test_an_environment_is_one_line_for_every_command(
             if command[0] == "worker" and cause == "TLS to a plaintext port":
                 continue  # it waits, saying so: a listener that is being changed closes, too
         if command[0] == "worker":
-            child = scene.worker()
-            status, said = await scene.exited(child), child.output()
+            child = deployment.worker()
+            status, said = await deployment.exited(child), child.output()
             lines = [line for line in said.splitlines() if line]
             assert any(
                 re.search(row.pattern(), line) for line in lines for row in error_rows().values()
             ), f"{command}: {said}"
         else:
-            done = scene.poste(*command, check=False)
+            done = deployment.poste(*command, check=False)
             status, said = done.returncode, done.stderr
             assert said.count("\n") == 1, f"{command}: {said}"
             assert _explained(said.removeprefix("poste: ").rstrip("\n")), f"{command}: {said}"

@@ -16,21 +16,21 @@ import pytest
 from poste_restante.position import BundleKey
 from poste_restante.table import TABLE_SCHEMA
 from tests import certificates
+from tests.deployment import Deployment
 from tests.new_protocol import new_protocol_member
 from tests.operations_page import error_rows
-from tests.scene import Scene
 
 ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
 ELSEWHERE = {
     **{
-        line: "tests/integration/test_group.py, tests/unit/test_group_watch.py"
+        line: "tests/integration/test_group.py, tests/unit/test_group_monitor.py"
         for line, row in ROWS.items()
         if row.section == "The consumer group"
     },
-    "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka.py",
+    "Kafka at … did not answer within 10 s: …": "tests/unit/test_kafka_admin.py",
     "something could not be verified: …": "tests/integration/test_refusals.py",
-    "Kafka at … cannot do that now: …": "tests/unit/test_kafka_faults.py",
+    "Kafka at … cannot do that now: …": "tests/unit/test_kafka_errors.py",
     "Kafka at … names broker …, which cannot be reached from here (…): …":
         "tests/integration/test_refusals.py",
     "cannot write the output: …": "tests/unit/test_cli.py",
@@ -41,7 +41,7 @@ ELSEWHERE = {
     "the store throttles: …": "tests/contract/test_reader_failures.py",
     "the store has a fault: …": "tests/contract/test_reader_failures.py",
     "the store's answer …": "tests/contract/test_reader_failures.py",
-    "DynamoDB answers … without …: …": "tests/unit/test_dynamodb.py",
+    "DynamoDB answers … without …: …": "tests/unit/test_dynamodb_store.py",
     "the table … is not active after … s: look at it": "tests/unit/test_provisioning.py",
     "the table record changed meanwhile: look again": "tests/contract/test_progress.py",
     "the table serves the topic …, not …: …": "tests/unit/test_opening.py",
@@ -71,7 +71,7 @@ class Done:
     said: str
 
 
-Case = Callable[[Scene], Awaitable[Done]]
+Case = Callable[[Deployment], Awaitable[Done]]
 CASES: dict[str, Case] = {}
 
 
@@ -84,19 +84,21 @@ def case(line: str) -> Callable[[Case], Case]:
     return register
 
 
-def poste(scene: Scene, *arguments: str, **env: str) -> Done:
-    done = scene.poste(*arguments, check=False, **env)
+def poste(deployment: Deployment, *arguments: str, **env: str) -> Done:
+    done = deployment.poste(*arguments, check=False, **env)
     return Done(done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("line", ROWS)
-async def test_an_error_is_one_line_that_the_page_explains(line: str, scene: Scene) -> None:
+async def test_an_error_is_one_line_that_the_page_explains(
+    line: str, deployment: Deployment
+) -> None:
     """The program says what the page says, in one line, with the page's exit status, and without
     a traceback; no row is untried (an operator can act)."""
     if line in ELSEWHERE:
         return
     row = ROWS[line]
-    done = await CASES[line](scene)
+    done = await CASES[line](deployment)
 
     assert "Traceback" not in done.said
     if row.line in WORKERS:
@@ -114,10 +116,10 @@ def test_no_case_is_without_a_row() -> None:
 # ---- configuration
 
 
-def _with_file(scene: Scene, text: str) -> Done:
-    path = scene.directory / "poste.toml"
+def _with_file(deployment: Deployment, text: str) -> Done:
+    path = deployment.directory / "poste.toml"
     path.write_text(text)
-    return poste(scene, "--config", str(path), "config", "check")
+    return poste(deployment, "--config", str(path), "config", "check")
 
 
 #: Topics are made; what is wrong is the table.
@@ -125,62 +127,62 @@ INIT = ("init", "--partitions", "1", "--replication-factor", "1")
 
 
 @case("unknown key … in …; …")
-async def _(scene: Scene) -> Done:
-    return _with_file(scene, '[kafka]\ntopik = "x"\n')
+async def _(deployment: Deployment) -> Done:
+    return _with_file(deployment, '[kafka]\ntopik = "x"\n')
 
 
 @case("unknown variable … in the environment; …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", POSTE_KAFKA__TOPIK="x")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", POSTE_KAFKA__TOPIK="x")
 
 
 @case("cannot read …: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", POSTE_CONFIG="/nowhere/poste.toml")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", POSTE_CONFIG="/nowhere/poste.toml")
 
 
 @case("… is not TOML: …")
-async def _(scene: Scene) -> Done:
-    return _with_file(scene, "kafka: topic\n")
+async def _(deployment: Deployment) -> Done:
+    return _with_file(deployment, "kafka: topic\n")
 
 
 @case("kafka.start: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "worker", POSTE_KAFKA__START="yesterday")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "worker", POSTE_KAFKA__START="yesterday")
 
 
 @case("receipt_keys: not a JSON list, such as …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "fetch", "bob", POSTE_RECEIPT_KEYS="secret")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "fetch", "bob", POSTE_RECEIPT_KEYS="secret")
 
 
 @case("kafka.bootstrap_servers: … has no port from 1 to 65535 (…)")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:99999")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:99999")
 
 
 @case("kafka.ssl_cafile: is empty: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "worker", POSTE_KAFKA__SSL_CAFILE="")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "worker", POSTE_KAFKA__SSL_CAFILE="")
 
 
 @case("kafka.ssl_…: cannot use …: …")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     return poste(
-        scene, "config", "check",
+        deployment, "config", "check",
         POSTE_KAFKA__SECURITY_PROTOCOL="SSL", POSTE_KAFKA__SSL_CAFILE="/nowhere/ca.pem",
     )  # fmt: skip
 
 
 @case("memory_mb is … MiB, and a worker needs 128: give it more memory")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "worker", POSTE_MEMORY_MB="64")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "worker", POSTE_MEMORY_MB="64")
 
 
 @case("kafka.ssl_password …: … is encrypted")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     return poste(
-        scene, "config", "check",
+        deployment, "config", "check",
         POSTE_KAFKA__SECURITY_PROTOCOL="SSL",
         POSTE_KAFKA__SSL_CERTFILE=str(certificates.LOCALHOST),
         POSTE_KAFKA__SSL_KEYFILE=str(certificates.LOCALHOST_ENCRYPTED_KEY),
@@ -191,123 +193,123 @@ async def _(scene: Scene) -> Done:
 
 
 @case("no Kafka broker answers at … (…): is it running, …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
 
 
 @case("Kafka at … closes the connection (…): does it speak …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "init", POSTE_KAFKA__SECURITY_PROTOCOL="SSL")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "init", POSTE_KAFKA__SECURITY_PROTOCOL="SSL")
 
 
 @case("Kafka at … refuses: …")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     return poste(
-        scene, "send", "bob", "hello",
+        deployment, "send", "bob", "hello",
         POSTE_KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT",
         POSTE_KAFKA__SASL_PLAIN_USERNAME="bob", POSTE_KAFKA__SASL_PLAIN_PASSWORD="secret",
     )  # fmt: skip
 
 
 @case("there is no topic … at the broker, or no permission to see it: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "send", "bob", "hello")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "send", "bob", "hello")
 
 
 @case("the broker refuses to create the topic …: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "init", "--partitions", "1", "--replication-factor", "99")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "init", "--partitions", "1", "--replication-factor", "99")
 
 
 @case("there is no topic …: say how to make it, as in …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "init", "--partitions", "3")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "init", "--partitions", "3")
 
 
 @case("the topic … has cleanup.policy=…: …")
-async def _(scene: Scene) -> Done:
-    scene.create_topic(1, "cleanup.policy=compact")
-    return poste(scene, "init")
+async def _(deployment: Deployment) -> Done:
+    deployment.create_topic(1, "cleanup.policy=compact")
+    return poste(deployment, "init")
 
 
 @case("the dead-letter topic … accepts … bytes, …")
-async def _(scene: Scene) -> Done:
-    scene.create_topic(1)
-    dead = replace(scene, topic=f"{scene.topic}.dead-letters")
+async def _(deployment: Deployment) -> Done:
+    deployment.create_topic(1)
+    dead = replace(deployment, topic=f"{deployment.topic}.dead-letters")
     dead.create_topic(1, "retention.ms=-1")
-    return poste(scene, "init")
+    return poste(deployment, "init")
 
 
 @case("the dead-letter topic … has retention.ms=…: …")
-async def _(scene: Scene) -> Done:
-    scene.create_topic(1)
-    dead = replace(scene, topic=f"{scene.topic}.dead-letters")
+async def _(deployment: Deployment) -> Done:
+    deployment.create_topic(1)
+    dead = replace(deployment, topic=f"{deployment.topic}.dead-letters")
     dead.create_topic(1, "retention.ms=1000", "max.message.bytes=2000000")
-    return poste(scene, "init")
+    return poste(deployment, "init")
 
 
 @case("a text of … bytes is too large for Kafka")
-async def _(scene: Scene) -> Done:
-    scene.create_topic(1, "max.message.bytes=1000")
-    return poste(scene, "send", "bob", "x" * 2_000)
+async def _(deployment: Deployment) -> Done:
+    deployment.create_topic(1, "max.message.bytes=1000")
+    return poste(deployment, "send", "bob", "x" * 2_000)
 
 
 # ---- DynamoDB
 
 
-def _without(scene: Scene, *names: str) -> Scene:
-    environment = {k: v for k, v in scene.environment.items() if k not in names}
-    return replace(scene, environment={**environment, "AWS_CONFIG_FILE": "/dev/null",
+def _without(deployment: Deployment, *names: str) -> Deployment:
+    environment = {k: v for k, v in deployment.environment.items() if k not in names}
+    return replace(deployment, environment={**environment, "AWS_CONFIG_FILE": "/dev/null",
                                        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
                                        "AWS_EC2_METADATA_DISABLED": "true"})  # fmt: skip
 
 
 @case("DynamoDB does not answer (…): …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
 
 
 @case("no answer from the store: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "fetch", "bob", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "fetch", "bob", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
 
 
 @case("cannot call DynamoDB: no AWS credentials: …")
-async def _(scene: Scene) -> Done:
-    return poste(_without(scene, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "progress")
+async def _(deployment: Deployment) -> Done:
+    return poste(_without(deployment, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "progress")
 
 
 @case("cannot call DynamoDB: …")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     return poste(
-        scene, "progress",
+        deployment, "progress",
         AWS_CA_BUNDLE="/nowhere/ca.pem", AWS_ENDPOINT_URL_DYNAMODB=f"https://{NOWHERE}",
     )  # fmt: skip
 
 
 @case("cannot use DynamoDB: …")
-async def _(scene: Scene) -> Done:
-    return poste(_without(scene, "AWS_REGION", "AWS_DEFAULT_REGION"), "progress")
+async def _(deployment: Deployment) -> Done:
+    return poste(_without(deployment, "AWS_REGION", "AWS_DEFAULT_REGION"), "progress")
 
 
 @case("cannot use the store: …")
-async def _(scene: Scene) -> Done:
-    return poste(_without(scene, "AWS_REGION", "AWS_DEFAULT_REGION"), "fetch", "bob")
+async def _(deployment: Deployment) -> Done:
+    return poste(_without(deployment, "AWS_REGION", "AWS_DEFAULT_REGION"), "fetch", "bob")
 
 
 @case("cannot call the store: …")
-async def _(scene: Scene) -> Done:
-    return poste(_without(scene, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "fetch", "bob")
+async def _(deployment: Deployment) -> Done:
+    return poste(_without(deployment, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "fetch", "bob")
 
 
 @case("DynamoDB refuses …: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress", AWS_ACCESS_KEY_ID="not-a-key")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress", AWS_ACCESS_KEY_ID="not-a-key")
 
 
 @case("the store refuses: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "fetch", "bob", AWS_ACCESS_KEY_ID="not-a-key")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "fetch", "bob", AWS_ACCESS_KEY_ID="not-a-key")
 
 
 # ---- the table
@@ -317,10 +319,10 @@ def _client() -> Any:
     return aioboto3.Session().client("dynamodb")
 
 
-async def _foreign_table(scene: Scene) -> None:
+async def _foreign_table(deployment: Deployment) -> None:
     async with _client() as client:
         await client.create_table(
-            TableName=scene.table,
+            TableName=deployment.table,
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
@@ -328,74 +330,74 @@ async def _foreign_table(scene: Scene) -> None:
 
 
 @case("something is missing: run `poste init`")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "init", "--check")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "init", "--check")
 
 
 @case("the table does not exist (…): …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "progress")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "progress")
 
 
 @case("there is no table …: run `poste init`")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "fetch", "bob")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "fetch", "bob")
 
 
 @case("the table … is not ours yet: run `poste init`")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     async with _client() as client:
-        await client.create_table(TableName=scene.table, **TABLE_SCHEMA)
-    return poste(scene, "fetch", "bob")
+        await client.create_table(TableName=deployment.table, **TABLE_SCHEMA)
+    return poste(deployment, "fetch", "bob")
 
 
 @case("the table … serves the topic …, not …: one table per topic; …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return poste(scene, *INIT, POSTE_KAFKA__TOPIC=f"{scene.topic}-2")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, *INIT, POSTE_KAFKA__TOPIC=f"{deployment.topic}-2")
 
 
 @case("the table … has another key schema than user_id (S), position (S): …")
-async def _(scene: Scene) -> Done:
-    await _foreign_table(scene)
-    return poste(scene, *INIT)
+async def _(deployment: Deployment) -> Done:
+    await _foreign_table(deployment)
+    return poste(deployment, *INIT)
 
 
 @case("the table has another key schema than ours (…): …")
-async def _(scene: Scene) -> Done:
-    await _foreign_table(scene)
-    return poste(scene, "progress")
+async def _(deployment: Deployment) -> Done:
+    await _foreign_table(deployment)
+    return poste(deployment, "progress")
 
 
 @case("the table … has another key schema than ours: …")
-async def _(scene: Scene) -> Done:
-    await _foreign_table(scene)
-    return poste(scene, "fetch", "bob")
+async def _(deployment: Deployment) -> Done:
+    await _foreign_table(deployment)
+    return poste(deployment, "fetch", "bob")
 
 
 @case("the table … expires items by …, not by …: …")
-async def _(scene: Scene) -> Done:
+async def _(deployment: Deployment) -> Done:
     async with _client() as client:
-        await client.create_table(TableName=scene.table, **TABLE_SCHEMA)
+        await client.create_table(TableName=deployment.table, **TABLE_SCHEMA)
         await client.update_time_to_live(
-            TableName=scene.table,
+            TableName=deployment.table,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
         )
-    return poste(scene, *INIT)
+    return poste(deployment, *INIT)
 
 
 @case("cannot use the table …: …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    await _set(scene, "!table", "v", "99")
-    return poste(scene, "progress")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    await _set(deployment, "!table", "v", "99")
+    return poste(deployment, "progress")
 
 
-async def _set(scene: Scene, user_id: str, attribute: str, number: str) -> None:
+async def _set(deployment: Deployment, user_id: str, attribute: str, number: str) -> None:
     """One numeric attribute of a system item."""
     async with _client() as client:
         await client.update_item(
-            TableName=scene.table,
+            TableName=deployment.table,
             Key={"user_id": {"S": user_id}, "position": {"S": "!"}},
             UpdateExpression="SET #name = :number",
             ExpressionAttributeNames={"#name": attribute},
@@ -406,21 +408,21 @@ async def _set(scene: Scene, user_id: str, attribute: str, number: str) -> None:
 # ---- mailboxes
 
 
-async def _receipt(scene: Scene, **env: str) -> str:
+async def _receipt(deployment: Deployment, **env: str) -> str:
     """A real receipt of bob's mailbox."""
-    scene.init()
-    await _bundle(scene)
+    deployment.init()
+    await _bundle(deployment)
     return str(
-        json.loads(scene.poste("fetch", "bob", "--json", check=True, **env).stdout)["receipt"]
+        json.loads(deployment.poste("fetch", "bob", "--json", check=True, **env).stdout)["receipt"]
     )
 
 
-async def _bundle(scene: Scene, version: str = "1") -> None:
+async def _bundle(deployment: Deployment, version: str = "1") -> None:
     """One bundle of bob's with one message, as a worker would write it."""
     message = {"M": {"o": {"N": "0"}, "b": {"B": b"hello"}}}
     async with _client() as client:
         await client.put_item(
-            TableName=scene.table,
+            TableName=deployment.table,
             Item={
                 "user_id": {"S": "bob"},
                 "position": {"S": BundleKey(1, 0, last=0, first=0).encode()},
@@ -431,178 +433,178 @@ async def _bundle(scene: Scene, version: str = "1") -> None:
 
 
 @case("not a receipt…")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return poste(scene, "ack", "bob", "AAAA")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, "ack", "bob", "AAAA")
 
 
 @case("the receipt is damaged: …")
-async def _(scene: Scene) -> Done:
-    receipt = await _receipt(scene)
+async def _(deployment: Deployment) -> Done:
+    receipt = await _receipt(deployment)
     raw = bytearray(base64.urlsafe_b64decode(receipt + "=" * (-len(receipt) % 4)))
     raw[-1] ^= 1
-    return poste(scene, "ack", "bob", base64.urlsafe_b64encode(raw).decode().rstrip("="))
+    return poste(deployment, "ack", "bob", base64.urlsafe_b64encode(raw).decode().rstrip("="))
 
 
 @case("the receipt belongs to another mailbox or table: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "ack", "alice", await _receipt(scene))
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "ack", "alice", await _receipt(deployment))
 
 
 @case("the receipt belongs to another device, not to …: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "ack", "bob", await _receipt(scene), "--device", "phone")
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "ack", "bob", await _receipt(deployment), "--device", "phone")
 
 
 KEYS = '["a key of the gateway"]'
 
 
 @case("the receipt is not signed: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "ack", "bob", await _receipt(scene), POSTE_RECEIPT_KEYS=KEYS)
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "ack", "bob", await _receipt(deployment), POSTE_RECEIPT_KEYS=KEYS)
 
 
 @case("the receipt is signed, and no receipt keys are set here: …")
-async def _(scene: Scene) -> Done:
-    return poste(scene, "ack", "bob", await _receipt(scene, POSTE_RECEIPT_KEYS=KEYS))
+async def _(deployment: Deployment) -> Done:
+    return poste(deployment, "ack", "bob", await _receipt(deployment, POSTE_RECEIPT_KEYS=KEYS))
 
 
 @case("the receipt's signature is not ours: …")
-async def _(scene: Scene) -> Done:
-    receipt = await _receipt(scene, POSTE_RECEIPT_KEYS=KEYS)
-    return poste(scene, "ack", "bob", receipt, POSTE_RECEIPT_KEYS='["another"]')
+async def _(deployment: Deployment) -> Done:
+    receipt = await _receipt(deployment, POSTE_RECEIPT_KEYS=KEYS)
+    return poste(deployment, "ack", "bob", receipt, POSTE_RECEIPT_KEYS='["another"]')
 
 
 @case("cannot read the item at …: …: go past it with …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    await _bundle(scene, version="99")
-    return poste(scene, "fetch", "bob")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    await _bundle(deployment, version="99")
+    return poste(deployment, "fetch", "bob")
 
 
 # ---- deliberate moves
 
 
-async def _begun(scene: Scene, records: int = 0) -> None:
+async def _begun(deployment: Deployment, records: int = 0) -> None:
     """A topic of one partition whose progress stands at its end, without a worker."""
-    scene.init(partitions=1)
-    scene.poste("epoch", "--yes")  # writes progress at the log's start
-    await scene.produce([("bob", b"%d" % n) for n in range(records)])
+    deployment.init(partitions=1)
+    deployment.poste("epoch", "--yes")  # writes progress at the log's start
+    await deployment.produce([("bob", b"%d" % n) for n in range(records)])
     if records:
-        scene.poste("skip", "--partition", "0", "--to", "end", "--yes")
+        deployment.poste("skip", "--partition", "0", "--to", "end", "--yes")
 
 
 @case("… workers of the group … are running: stop them, and try again")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    scene.worker()
-    await scene.said("assigned: partitions")
-    return poste(scene, "skip", "--partition", "0", "--to", "end", "--yes")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    deployment.worker()
+    await deployment.said("assigned: partitions")
+    return poste(deployment, "skip", "--partition", "0", "--to", "end", "--yes")
 
 
 @case("consumers of the group … are running: stop them, and try again")
-async def _(scene: Scene) -> Done:
-    await _begun(scene, records=5)
-    with new_protocol_member(scene):
-        return poste(scene, "rewind", "--to", "0", "--yes")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment, records=5)
+    with new_protocol_member(deployment):
+        return poste(deployment, "rewind", "--to", "0", "--yes")
 
 
 @case("the topic … has no partition …: it has 0 to …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return poste(scene, "skip", "--partition", "9", "--to", "end")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, "skip", "--partition", "9", "--to", "end")
 
 
 @case("partition … has no progress yet: …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return poste(scene, "skip", "--partition", "0", "--to", "end")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, "skip", "--partition", "0", "--to", "end")
 
 
 @case("…: … is below progress …; to go back use `poste rewind`")
-async def _(scene: Scene) -> Done:
-    await _begun(scene, records=5)
-    return poste(scene, "skip", "--partition", "0", "--to", "3")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment, records=5)
+    return poste(deployment, "skip", "--partition", "0", "--to", "3")
 
 
 @case("…: … is above progress …; to go forward use `poste skip`")
-async def _(scene: Scene) -> Done:
-    await _begun(scene, records=5)
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment, records=5)
     # As if a worker had read them: at an origin a rewind to 7 has been made already.
-    await _set(scene, f"!progress/{scene.topic}/0", "origin", "0")
-    return poste(scene, "rewind", "--to", "7")
+    await _set(deployment, f"!progress/{deployment.topic}/0", "origin", "0")
+    return poste(deployment, "rewind", "--to", "7")
 
 
 @case("…: cannot skip to …: the log ends at …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene, records=5)
-    return poste(scene, "skip", "--partition", "0", "--to", "6")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment, records=5)
+    return poste(deployment, "skip", "--partition", "0", "--to", "6")
 
 
 @case("… is neither an offset, nor `end`, nor a time such as …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene)
-    return poste(scene, "skip", "--partition", "0", "--to", "2026-01-31T00:00:00")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    return poste(deployment, "skip", "--partition", "0", "--to", "2026-01-31T00:00:00")
 
 
 # ---- the worker
 
 
-async def _ended(scene: Scene, **env: str) -> Done:
-    worker = scene.worker(**env)
-    return Done(await scene.exited(worker), scene.log())
+async def _ended(deployment: Deployment, **env: str) -> Done:
+    worker = deployment.worker(**env)
+    return Done(await deployment.exited(worker), deployment.log())
 
 
-async def _goes_on(scene: Scene, text: str, **env: str) -> Done:
-    worker = scene.worker(**env)
-    await scene.said(text)
-    return Done(None if worker.alive else worker.wait(), scene.log())
+async def _goes_on(deployment: Deployment, text: str, **env: str) -> Done:
+    worker = deployment.worker(**env)
+    await deployment.said(text)
+    return Done(None if worker.alive else worker.wait(), deployment.log())
 
 
 @case("waiting for Kafka at …: …")
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return await _goes_on(scene, "waiting for", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return await _goes_on(deployment, "waiting for", POSTE_KAFKA__BOOTSTRAP_SERVERS=NOWHERE)
 
 
 @case("waiting for DynamoDB: …")
-async def _(scene: Scene) -> Done:
-    return await _goes_on(scene, "waiting for", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
+async def _(deployment: Deployment) -> Done:
+    return await _goes_on(deployment, "waiting for", AWS_ENDPOINT_URL_DYNAMODB=f"http://{NOWHERE}")
 
 
 @case('…: kafka.start is "group", but the group has no offset there: …')
-async def _(scene: Scene) -> Done:
-    scene.init()
-    return await _ended(scene, POSTE_KAFKA__START="group")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return await _ended(deployment, POSTE_KAFKA__START="group")
 
 
 @case("…: the group's offset … is above progress … and is not followed: …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene)
-    await scene.produce([("bob", b"hello")])
-    scene.reset_offsets("--to-latest")
-    return await _goes_on(scene, "is not followed")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await deployment.produce([("bob", b"hello")])
+    deployment.reset_offsets("--to-latest")
+    return await _goes_on(deployment, "is not followed")
 
 
 @case("…: progress … is above the log's end …: …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene)
-    await _set(scene, f"!progress/{scene.topic}/0", "next", "7")
-    return await _goes_on(scene, "above the log's end")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await _set(deployment, f"!progress/{deployment.topic}/0", "next", "7")
+    return await _goes_on(deployment, "above the log's end")
 
 
 @case("…: its progress is of epoch …, the table's epoch is …: …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene)
-    await _set(scene, f"!progress/{scene.topic}/0", "epoch", "3")
-    return await _goes_on(scene, "the table's epoch")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await _set(deployment, f"!progress/{deployment.topic}/0", "epoch", "3")
+    return await _goes_on(deployment, "the table's epoch")
 
 
 @case("…: … records in a row cannot become messages, …")
-async def _(scene: Scene) -> Done:
-    await _begun(scene)
-    await scene.produce([(None, b"hello")] * 3)
-    return await _ended(scene, POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="2")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await deployment.produce([(None, b"hello")] * 3)
+    return await _ended(deployment, POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="2")
 
 
 #: Lines of a worker's log; it may say more.

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from confluent_kafka import Consumer
 
+from local.child import Child
+from local.ready import free_ports
+from tests.deployment import DEADLINE_S, Deployment
 from tests.integration.conftest import SecuredScene
-from tests.scene import DEADLINE_S, Scene
-from tests.services.child import Child
-from tests.services.ready import free_ports
 
 
 def only_trouble(child: Child) -> str:
@@ -27,12 +27,12 @@ def only_trouble(child: Child) -> str:
 
 
 @contextmanager
-def other_consumer(scene: Scene, **config: str) -> Iterator[None]:
+def other_consumer(deployment: Deployment, **config: str) -> Iterator[None]:
     """A consumer of another library in the scene's group, polling until the end."""
     consumer = Consumer(
         {
-            "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
-            "group.id": scene.group,
+            "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            "group.id": deployment.group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             **config,
@@ -44,7 +44,7 @@ def other_consumer(scene: Scene, **config: str) -> Iterator[None]:
         while not over.is_set():
             consumer.poll(0.1)
 
-    consumer.subscribe([scene.topic], on_assign=lambda *_: assigned.set())
+    consumer.subscribe([deployment.topic], on_assign=lambda *_: assigned.set())
     thread = threading.Thread(target=poll)
     thread.start()
     try:
@@ -68,21 +68,25 @@ async def answer(port: int) -> tuple[int, dict[str, object]]:
         return 0, {}
 
 
-async def test_another_assignment_strategy_in_the_group_ends_the_worker(scene: Scene) -> None:
+async def test_another_assignment_strategy_in_the_group_ends_the_worker(
+    deployment: Deployment,
+) -> None:
     """The broker refuses the join, and goes on doing so."""
-    scene.init()
-    with other_consumer(scene, **{"partition.assignment.strategy": "range"}):
-        child = scene.worker()
-        assert await scene.exited(child) == 1
+    deployment.init()
+    with other_consumer(deployment, **{"partition.assignment.strategy": "range"}):
+        child = deployment.worker()
+        assert await deployment.exited(child) == 1
 
     assert "has another assignment strategy than ours" in only_trouble(child)
 
 
-async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(scene: Scene) -> None:
+async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(
+    deployment: Deployment,
+) -> None:
     """Its limits are the broker's own, and not knowable to `config check`."""
-    scene.init()
-    child = scene.worker(POSTE_KAFKA__SESSION_TIMEOUT_S="4")
-    assert await scene.exited(child) == 1
+    deployment.init()
+    child = deployment.worker(POSTE_KAFKA__SESSION_TIMEOUT_S="4")
+    assert await deployment.exited(child) == 1
 
     assert "does not accept kafka.session_timeout_s = 4:" in only_trouble(child)
 
@@ -90,28 +94,28 @@ async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(scene: 
 # ---- permissions
 
 
-def allow_all(scene: SecuredScene, *without: str) -> None:
+def allow_all(deployment: SecuredScene, *without: str) -> None:
     """What docs/operations.md lists for a worker, without some resources."""
     if "topic" not in without:
-        scene.allow(["Read", "Describe"], "--topic", scene.topic)
-    scene.allow(["Write", "Describe"], "--topic", f"{scene.topic}.dead-letters")
+        deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
+    deployment.allow(["Write", "Describe"], "--topic", f"{deployment.topic}.dead-letters")
     if "group" not in without:
-        scene.allow(["Read", "Describe"], "--group", scene.group)
+        deployment.allow(["Read", "Describe"], "--group", deployment.group)
 
 
 async def test_a_worker_that_may_not_read_its_group_ends(secured_scene: SecuredScene) -> None:
     """At the start, whether it may describe the group or not."""
-    scene = secured_scene
-    scene.init()
-    allow_all(scene, "group")
-    neither = scene.worker(**scene.as_user)
-    assert await scene.exited(neither) == 1
-    scene.allow(["Describe"], "--group", scene.group)
-    described = scene.worker(**scene.as_user)
-    assert await scene.exited(described) == 1
+    deployment = secured_scene
+    deployment.init()
+    allow_all(deployment, "group")
+    neither = deployment.worker(**deployment.as_user)
+    assert await deployment.exited(neither) == 1
+    deployment.allow(["Describe"], "--group", deployment.group)
+    described = deployment.worker(**deployment.as_user)
+    assert await deployment.exited(described) == 1
 
     for child in (neither, described):
-        assert f"denies Read on the group '{scene.group}'" in only_trouble(child)
+        assert f"denies Read on the group '{deployment.group}'" in only_trouble(child)
 
 
 async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
@@ -119,21 +123,21 @@ async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
 ) -> None:
     """The client stops its heartbeats for good; a worker that is started when the permission is
     back reads on."""
-    scene = secured_scene
-    scene.init()
-    allow_all(scene)
-    await scene.produce([("bob", b"before")])
-    child = scene.worker(**scene.as_user)
-    await scene.said("reading from offset")
-    scene.take_back(["Read"], "--group", scene.group)
-    assert await scene.exited(child) == 1
-    await scene.produce([("bob", b"meanwhile")])
-    scene.allow(["Read"], "--group", scene.group)
-    scene.worker(**scene.as_user)
-    await scene.drained()
+    deployment = secured_scene
+    deployment.init()
+    allow_all(deployment)
+    await deployment.produce([("bob", b"before")])
+    child = deployment.worker(**deployment.as_user)
+    await deployment.said("reading from offset")
+    deployment.take_back(["Read"], "--group", deployment.group)
+    assert await deployment.exited(child) == 1
+    await deployment.produce([("bob", b"meanwhile")])
+    deployment.allow(["Read"], "--group", deployment.group)
+    deployment.worker(**deployment.as_user)
+    await deployment.drained()
 
-    assert f"denies Read on the group '{scene.group}'" in only_trouble(child)
-    assert await scene.bodies("bob") == [b"before", b"meanwhile"]
+    assert f"denies Read on the group '{deployment.group}'" in only_trouble(child)
+    assert await deployment.bodies("bob") == [b"before", b"meanwhile"]
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -141,108 +145,110 @@ async def test_a_worker_that_may_not_read_its_topic_ends(
     secured_scene: SecuredScene, begun: bool
 ) -> None:
     """Refused is not unanswered, of a topic without progress and of one with it."""
-    scene = secured_scene
-    scene.init()
-    allow_all(scene, "topic")
-    scene.allow(["Describe"], "--topic", scene.topic)
+    deployment = secured_scene
+    deployment.init()
+    allow_all(deployment, "topic")
+    deployment.allow(["Describe"], "--topic", deployment.topic)
     if begun:
-        await scene.produce([("bob", b"hello"), ("alice", b"hello")])
-        await _read_all(scene)
-    child = scene.worker(**scene.as_user)
-    assert await scene.exited(child) == 1
+        await deployment.produce([("bob", b"hello"), ("alice", b"hello")])
+        await _read_all(deployment)
+    child = deployment.worker(**deployment.as_user)
+    assert await deployment.exited(child) == 1
 
-    assert f"denies Read on the topic '{scene.topic}'" in only_trouble(child)
+    assert f"denies Read on the topic '{deployment.topic}'" in only_trouble(child)
 
 
 async def test_a_topic_that_is_denied_to_a_running_worker_ends_it(
     secured_scene: SecuredScene,
 ) -> None:
     """Whatever notices it first: the fetch, or the commit."""
-    scene = secured_scene
-    scene.init()
-    allow_all(scene)
-    child = scene.worker(**scene.as_user)
-    await scene.said("reading from offset")
-    scene.take_back(["Read"], "--topic", scene.topic)
-    assert await scene.exited(child) == 1
+    deployment = secured_scene
+    deployment.init()
+    allow_all(deployment)
+    child = deployment.worker(**deployment.as_user)
+    await deployment.said("reading from offset")
+    deployment.take_back(["Read"], "--topic", deployment.topic)
+    assert await deployment.exited(child) == 1
 
-    assert f"denies Read on the topic '{scene.topic}'" in only_trouble(child)
+    assert f"denies Read on the topic '{deployment.topic}'" in only_trouble(child)
 
 
-async def _read_all(scene: Scene) -> None:
+async def _read_all(deployment: Deployment) -> None:
     """By a worker that may do everything, and leaves."""
-    child = scene.worker()
-    await scene.drained()
+    child = deployment.worker()
+    await deployment.drained()
     child.signal(signal.SIGTERM)
-    assert await scene.exited(child) == 0
+    assert await deployment.exited(child) == 0
 
 
 # ---- the topic
 
 
-async def test_a_topic_that_is_deleted_is_named_and_the_worker_unready(scene: Scene) -> None:
+async def test_a_topic_that_is_deleted_is_named_and_the_worker_unready(
+    deployment: Deployment,
+) -> None:
     """It goes on, and knows the topic that is made in its place for another one."""
     (port,) = free_ports(1)
-    scene.init()
-    await scene.produce([("bob", b"hello")] * 5)
-    child = scene.worker(POSTE_HTTP__PORT=str(port))
-    await scene.drained()
-    await asyncio.to_thread(scene.delete_topic)
-    await scene.said("is not at the broker any more")
+    deployment.init()
+    await deployment.produce([("bob", b"hello")] * 5)
+    child = deployment.worker(POSTE_HTTP__PORT=str(port))
+    await deployment.drained()
+    await asyncio.to_thread(deployment.delete_topic)
+    await deployment.said("is not at the broker any more")
     status, body = await answer(port)
-    await asyncio.to_thread(scene.create_topic, 2)
-    await scene.said("above the log's end")
+    await asyncio.to_thread(deployment.create_topic, 2)
+    await deployment.said("above the log's end")
     later, _ = await answer(port)
 
     assert child.alive
-    assert "Traceback" not in scene.log()
+    assert "Traceback" not in deployment.log()
     assert status == 503
-    assert any(scene.topic in reason for reason in body["reasons"])  # type: ignore[attr-defined]
+    assert any(deployment.topic in reason for reason in body["reasons"])  # type: ignore[attr-defined]
     assert later == 503
 
 
 # ---- static membership
 
 
-async def test_a_worker_whose_instance_id_is_taken_ends(scene: Scene) -> None:
+async def test_a_worker_whose_instance_id_is_taken_ends(deployment: Deployment) -> None:
     """The older of the two; the newer one has its partitions."""
-    scene.init()
+    deployment.init()
     mine = {"POSTE_KAFKA__GROUP_INSTANCE_ID": "poste-{hostname}"}
-    older = scene.worker(**mine)
-    await scene.until(lambda: older.output().count("reading from offset") == 2, "it reads")
-    newer = scene.worker(**mine)
-    assert await scene.exited(older) == 1
-    await scene.until(lambda: newer.output().count("reading from offset") == 2, "it reads")
-    await scene.produce([("bob", b"hello")])
-    await scene.drained()
+    older = deployment.worker(**mine)
+    await deployment.until(lambda: older.output().count("reading from offset") == 2, "it reads")
+    newer = deployment.worker(**mine)
+    assert await deployment.exited(older) == 1
+    await deployment.until(lambda: newer.output().count("reading from offset") == 2, "it reads")
+    await deployment.produce([("bob", b"hello")])
+    await deployment.drained()
 
     assert "another process has taken this worker's place" in only_trouble(older)
     assert newer.alive
     assert "taken" not in newer.output()
 
 
-async def test_a_static_member_that_is_killed_keeps_its_partitions(scene: Scene) -> None:
+async def test_a_static_member_that_is_killed_keeps_its_partitions(deployment: Deployment) -> None:
     """If it is back within the session time-out the other one is not asked to rejoin. One that
     ends in order leaves, and the other has all at once."""
-    scene.init()
+    deployment.init()
     slow = {"POSTE_KAFKA__SESSION_TIMEOUT_S": str(2 * DEADLINE_S)}
     first = {"POSTE_KAFKA__GROUP_INSTANCE_ID": "first", **slow}
-    second = scene.worker(POSTE_KAFKA__GROUP_INSTANCE_ID="second", **slow)
-    await scene.said("reading from offset")
-    one = scene.worker(**first)
-    await scene.until(lambda: "reading from offset" in one.output(), "both have a partition")
-    await scene.until(lambda: second.output().count("assigned:") == 2, "both have a partition")
-    await scene.produce([(f"user-{n}", b"hello") for n in range(20)])
+    second = deployment.worker(POSTE_KAFKA__GROUP_INSTANCE_ID="second", **slow)
+    await deployment.said("reading from offset")
+    one = deployment.worker(**first)
+    await deployment.until(lambda: "reading from offset" in one.output(), "both have a partition")
+    await deployment.until(lambda: second.output().count("assigned:") == 2, "both have a partition")
+    await deployment.produce([(f"user-{n}", b"hello") for n in range(20)])
     one.signal(signal.SIGKILL)
-    assert await scene.exited(one) == -signal.SIGKILL
-    again = scene.worker(**first)
-    await scene.until(lambda: "reading from offset" in again.output(), "it is back")
-    await scene.drained()
+    assert await deployment.exited(one) == -signal.SIGKILL
+    again = deployment.worker(**first)
+    await deployment.until(lambda: "reading from offset" in again.output(), "it is back")
+    await deployment.drained()
     assert second.output().count("assigned:") == 2
 
     again.signal(signal.SIGTERM)
-    assert await scene.exited(again) == 0
-    await scene.until(lambda: "assigned: partitions [0, 1]" in _last_of(second), "it has all")
+    assert await deployment.exited(again) == 0
+    await deployment.until(lambda: "assigned: partitions [0, 1]" in _last_of(second), "it has all")
 
 
 def _last_of(child: Child) -> str:
@@ -253,15 +259,15 @@ def _last_of(child: Child) -> str:
 # ---- a spare worker
 
 
-async def test_a_worker_without_a_partition_is_ready(scene: Scene) -> None:
+async def test_a_worker_without_a_partition_is_ready(deployment: Deployment) -> None:
     """An empty assignment is one."""
     ports = free_ports(2)
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     for port in ports:
-        scene.worker(POSTE_HTTP__PORT=str(port))
+        deployment.worker(POSTE_HTTP__PORT=str(port))
 
     async def both_ready() -> bool:
         return [(await answer(port))[0] for port in ports] == [200, 200]
 
-    await scene.until(both_ready, "both are ready")
-    assert "assigned: partitions []" in scene.log()
+    await deployment.until(both_ready, "both are ready")
+    assert "assigned: partitions []" in deployment.log()

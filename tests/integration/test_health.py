@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from local import Services
+from local.child import Child
+from local.ready import free_ports
+from tests.deployment import Deployment
 from tests.health import ask_health
-from tests.scene import Scene
-from tests.services import Services
-from tests.services.child import Child
-from tests.services.ready import free_ports
 
 #: Phases in which a start waits, by the variable that leads to nobody.
 WAITS = {
@@ -21,11 +21,11 @@ WAITS = {
 class Served:
     """A worker with an HTTP server."""
 
-    def __init__(self, scene: Scene, **env: str) -> None:
-        self._scene = scene
+    def __init__(self, deployment: Deployment, **env: str) -> None:
+        self._scene = deployment
         (port,) = free_ports(1)
         self.port = port
-        self.worker: Child = scene.worker(POSTE_HTTP__PORT=str(port), **env)
+        self.worker: Child = deployment.worker(POSTE_HTTP__PORT=str(port), **env)
 
     async def ask(self, path: str) -> tuple[int, Any]:
         return await ask_health(f"http://127.0.0.1:{self.port}/{path}")
@@ -46,44 +46,44 @@ class Served:
 @pytest.mark.parametrize("variable", WAITS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_worker_that_waits_is_alive_and_unready_and_ends_with_0(
-    scene: Scene, variable: str, number: signal.Signals
+    deployment: Deployment, variable: str, number: signal.Signals
 ) -> None:
     """A liveness probe must not kill a worker that waits for a service, and a supervisor that stops
     it must not take it for a crash (G8)."""
     phase, address = WAITS[variable]
     (nobody,) = free_ports(1)
-    scene.init(partitions=1)
-    served = Served(scene, **{variable: address.format(nobody)})
+    deployment.init(partitions=1)
+    served = Served(deployment, **{variable: address.format(nobody)})
 
     body = await served.until_ready(503, phase, str(nobody))
     assert (await served.ask("healthz")) == (200, {"alive": True})
     assert (body["ready"], body["phase"], body["partitions"]) == (False, phase, {})
     served.worker.signal(number)
-    assert await scene.exited(served.worker) == 0
+    assert await deployment.exited(served.worker) == 0
     assert "Traceback" not in served.worker.output()
 
 
-async def test_a_wait_is_logged_at_most_twice_a_minute(scene: Scene) -> None:
+async def test_a_wait_is_logged_at_most_twice_a_minute(deployment: Deployment) -> None:
     """The broker is asked every few seconds; its absence is said once, then each half minute
     (G8)."""
     (nobody,) = free_ports(1)
-    scene.init(partitions=1)
-    served = Served(scene, POSTE_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{nobody}")
-    await scene.said("waiting for Kafka at")
+    deployment.init(partitions=1)
+    served = Served(deployment, POSTE_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{nobody}")
+    await deployment.said("waiting for Kafka at")
     since = (await served.until_ready(503, "waiting_for_kafka"))["phase_since"]
-    await scene.produce([])  # a moment in which it has asked again
+    await deployment.produce([])  # a moment in which it has asked again
     assert (await served.until_ready(503, "waiting_for_kafka"))["phase_since"] == since
     assert served.worker.output().count("waiting for Kafka at") == 1
 
 
-async def test_a_second_worker_on_a_taken_port_ends_with_one_line(scene: Scene) -> None:
+async def test_a_second_worker_on_a_taken_port_ends_with_one_line(deployment: Deployment) -> None:
     """It says which port, and which setting (G8)."""
-    scene.init(partitions=1)
-    first = Served(scene)
+    deployment.init(partitions=1)
+    first = Served(deployment)
     await first.until_ready(200)
-    second = scene.worker(POSTE_HTTP__PORT=str(first.port), POSTE_LOG_LEVEL="WARNING")
+    second = deployment.worker(POSTE_HTTP__PORT=str(first.port), POSTE_LOG_LEVEL="WARNING")
 
-    assert await scene.exited(second) == 1
+    assert await deployment.exited(second) == 1
     (line,) = second.output().splitlines()
     assert f"port {first.port}" in line
     assert "POSTE_HTTP__PORT" in line
@@ -91,11 +91,11 @@ async def test_a_second_worker_on_a_taken_port_ends_with_one_line(scene: Scene) 
 
 
 async def test_partitions_above_the_limit_make_a_worker_unready_each_with_its_state(
-    scene: Scene,
+    deployment: Deployment,
 ) -> None:
     """Programs read the states; the worker reads what it may (G8)."""
-    scene.init(partitions=2)
-    served = Served(scene, POSTE_KAFKA__PARTITIONS_MAX="1")
+    deployment.init(partitions=2)
+    served = Served(deployment, POSTE_KAFKA__PARTITIONS_MAX="1")
     body = await served.until_ready(503, "'state': 'reading'", "'state': 'surplus'")
     assert body["phase"] == "joined"
     states = {p: found["state"] for p, found in body["partitions"].items()}
@@ -103,24 +103,24 @@ async def test_partitions_above_the_limit_make_a_worker_unready_each_with_its_st
     assert len(body["reasons"]) == 1
 
 
-async def test_a_hang_up_drains_like_sigterm(scene: Scene) -> None:
+async def test_a_hang_up_drains_like_sigterm(deployment: Deployment) -> None:
     """What was delivered is committed, and the status is 0 (G1)."""
-    scene.init(partitions=1)
-    await scene.produce([("bob", b"%d" % n) for n in range(100)])
-    served = Served(scene, POSTE_KAFKA__COMMIT_INTERVAL_S="3600", POSTE_STALLED_S="3601")
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(100)])
+    served = Served(deployment, POSTE_KAFKA__COMMIT_INTERVAL_S="3600", POSTE_STALLED_S="3601")
     await served.until_ready(200)
-    await scene.until(lambda: _has_all(scene), "all is delivered")
+    await deployment.until(lambda: _has_all(deployment), "all is delivered")
     served.worker.signal(signal.SIGHUP)
-    assert await scene.exited(served.worker) == 0
-    assert scene.progress()[0]["group_offset"] == 100
+    assert await deployment.exited(served.worker) == 0
+    assert deployment.progress()[0]["group_offset"] == 100
 
 
-async def _has_all(scene: Scene) -> bool:
-    return len(await scene.bodies("bob")) == 100
+async def _has_all(deployment: Deployment) -> bool:
+    return len(await deployment.bodies("bob")) == 100
 
 
 async def test_services_that_stop_answering_make_a_worker_unready_until_they_answer(
-    own: Services, own_scene: Scene
+    own: Services, own_scene: Deployment
 ) -> None:
     """Alive all the while, and ready again without a restart (G8, G9)."""
     assert own.kafka is not None

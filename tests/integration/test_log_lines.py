@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from tests.scene import Scene
-from tests.services.child import Child
+from local.child import Child
+from tests.deployment import Deployment
 
 
 def events(worker: Child, name: str = "") -> list[dict[str, Any]]:
@@ -20,15 +20,15 @@ def events(worker: Child, name: str = "") -> list[dict[str, Any]]:
     return [line for line in lines if "event" in line and name in {"", line["event"]}]
 
 
-async def test_a_producer_that_is_half_bad_is_seen(scene: Scene) -> None:
+async def test_a_producer_that_is_half_bad_is_seen(deployment: Deployment) -> None:
     """Counts by reason, partition and offsets in few WARNINGs, all of them counted; neither keys
     nor bodies."""
-    scene.init(partitions=2)
-    worker = scene.worker(POSTE_LOG_FORMAT="json", POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="100000")
+    deployment.init(partitions=2)
+    worker = deployment.worker(POSTE_LOG_FORMAT="json", POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="100000")
     sent: Counter[tuple[int, str]] = Counter()
     ends: dict[int, int] = {}
     for _ in range(10):  # so that there are flushes one after the other
-        placed = await scene.produce(
+        placed = await deployment.produce(
             {"key": f"user-{n}", "value": None if n % 2 else b"private-body"} for n in range(40)
         )
         for n, (partition, offset) in enumerate(placed):
@@ -36,9 +36,9 @@ async def test_a_producer_that_is_half_bad_is_seen(scene: Scene) -> None:
                 sent[partition, "no_body"] += 1
                 ends[partition] = max(ends.get(partition, 0), offset)
         await asyncio.sleep(0.3)
-    await scene.drained()
+    await deployment.drained()
     worker.signal(signal.SIGTERM)
-    assert await scene.exited(worker) == 0
+    assert await deployment.exited(worker) == 0
 
     said: Counter[tuple[int, str]] = Counter()
     lines = events(worker, "dead_letters_sent")
@@ -52,22 +52,26 @@ async def test_a_producer_that_is_half_bad_is_seen(scene: Scene) -> None:
     assert "private-body" not in worker.output()
 
 
-async def test_producers_that_partition_differently_are_noticed_once(scene: Scene) -> None:
+async def test_producers_that_partition_differently_are_noticed_once(
+    deployment: Deployment,
+) -> None:
     """aiokafka's murmur2 and librdkafka's default, CRC32: five of six users are in two of six
     partitions. One WARNING without a key, no error, and nothing is lost."""
-    scene.init(partitions=6)
-    worker = scene.worker(POSTE_LOG_FORMAT="json")
+    deployment.init(partitions=6)
+    worker = deployment.worker(POSTE_LOG_FORMAT="json")
     keys = [f"user-{n}" for n in range(30)]
-    await scene.produce((key, b"murmur2") for key in keys)
-    await scene.drained()
+    await deployment.produce((key, b"murmur2") for key in keys)
+    await deployment.drained()
     assert events(worker, "key_in_two_partitions") == []
 
-    producer = Producer({"bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]})
+    producer = Producer(
+        {"bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]}
+    )
     for _ in range(5):
         for key in keys:
-            producer.produce(scene.topic, key=key, value=b"crc32")
+            producer.produce(deployment.topic, key=key, value=b"crc32")
         await asyncio.to_thread(producer.flush, 30)
-        await scene.drained()
+        await deployment.drained()
 
     (line,) = events(worker, "key_in_two_partitions")
     assert line["level"] == "WARNING"
@@ -75,24 +79,24 @@ async def test_producers_that_partition_differently_are_noticed_once(scene: Scen
     assert "user-" not in worker.output()
     assert worker.alive
     for key in keys:
-        assert sorted(await scene.bodies(key)) == [b"crc32"] * 5 + [b"murmur2"]
+        assert sorted(await deployment.bodies(key)) == [b"crc32"] * 5 + [b"murmur2"]
 
 
-async def test_producers_that_partition_alike_are_not_warned_of(scene: Scene) -> None:
+async def test_producers_that_partition_alike_are_not_warned_of(deployment: Deployment) -> None:
     """librdkafka told to use murmur2."""
-    scene.init(partitions=6)
-    worker = scene.worker(POSTE_LOG_FORMAT="json")
+    deployment.init(partitions=6)
+    worker = deployment.worker(POSTE_LOG_FORMAT="json")
     keys = [f"user-{n}" for n in range(30)]
-    await scene.produce((key, b"murmur2") for key in keys)
+    await deployment.produce((key, b"murmur2") for key in keys)
     producer = Producer({
-        "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
         "partitioner": "murmur2_random",
     })  # fmt: skip
     for _ in range(5):
         for key in keys:
-            producer.produce(scene.topic, key=key, value=b"alike")
+            producer.produce(deployment.topic, key=key, value=b"alike")
         await asyncio.to_thread(producer.flush, 30)
-        await scene.drained()
+        await deployment.drained()
 
     assert events(worker, "key_in_two_partitions") == []
 
@@ -103,23 +107,27 @@ _TEXT_LINE = re.compile(
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-async def test_a_healthy_start_on_a_fresh_broker_has_no_error(own_scene: Scene, form: str) -> None:
+async def test_a_healthy_start_on_a_fresh_broker_has_no_error(
+    own_scene: Deployment, form: str
+) -> None:
     """Start, join, consume, a second worker, SIGTERM. No group has ever been on this broker, so its
     first coordinator is not there yet. Every line has a time with a zone, and in JSON every line
     of ours an event."""
-    scene = own_scene
-    scene.init(partitions=2)
-    first = scene.worker(POSTE_LOG_FORMAT=form)
-    await scene.until(lambda: first.output().count("reading from offset") == 2, "it reads both")
-    second = scene.worker(POSTE_LOG_FORMAT=form)
-    await scene.until(lambda: "reading from offset" in second.output(), "each reads one")
+    deployment = own_scene
+    deployment.init(partitions=2)
+    first = deployment.worker(POSTE_LOG_FORMAT=form)
+    await deployment.until(
+        lambda: first.output().count("reading from offset") == 2, "it reads both"
+    )
+    second = deployment.worker(POSTE_LOG_FORMAT=form)
+    await deployment.until(lambda: "reading from offset" in second.output(), "each reads one")
     workers = [first, second]
-    await scene.produce([("bob", b"1"), ("alice", b"1")])
-    await scene.drained()
+    await deployment.produce([("bob", b"1"), ("alice", b"1")])
+    await deployment.drained()
     for worker in workers:
         worker.signal(signal.SIGTERM)
     for worker in workers:
-        assert await scene.exited(worker) == 0
+        assert await deployment.exited(worker) == 0
 
     for worker in workers:
         lines = worker.output().splitlines()
@@ -142,11 +150,11 @@ async def test_a_healthy_start_on_a_fresh_broker_has_no_error(own_scene: Scene, 
         assert {"partitions_assigned", "partition_opened", "partitions_revoked"} <= set(names)
 
 
-async def test_what_ends_a_worker_is_one_event(scene: Scene) -> None:
+async def test_what_ends_a_worker_is_one_event(deployment: Deployment) -> None:
     """A missing table: one line, an ERROR with its event, and no traceback."""
-    worker = scene.worker(POSTE_LOG_FORMAT="json")
+    worker = deployment.worker(POSTE_LOG_FORMAT="json")
 
-    assert await scene.exited(worker) == 1
+    assert await deployment.exited(worker) == 1
     (line,) = events(worker, "worker_failed")
     assert (line["level"], line["error"]) == ("ERROR", "OperatorError")
     assert "poste init" in line["message"]

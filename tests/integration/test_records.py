@@ -18,15 +18,15 @@ from cloudevents.core.bindings.kafka import (
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
 
-from tests.scene import Scene
+from tests.deployment import Deployment
 
 STARTED_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
 
-async def test_bad_records_become_dead_letters_byte_for_byte(scene: Scene) -> None:
+async def test_bad_records_become_dead_letters_byte_for_byte(deployment: Deployment) -> None:
     """A record that cannot become a message is in the dead-letter topic, with its reason, and the
     good ones around it are delivered (G9)."""
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     bad: list[tuple[dict[str, Any], str]] = [
         ({"key": None, "value": b"nobody"}, "no_user_id"),
         ({"key": b"", "value": b"nobody"}, "no_user_id"),
@@ -41,18 +41,18 @@ async def test_bad_records_become_dead_letters_byte_for_byte(scene: Scene) -> No
         {**record, "timestamp_ms": STARTED_MS + n, "headers": record.get("headers", headers)}
         for n, (record, _) in enumerate(bad)
     ]
-    await scene.produce([("bob", b"before"), *records, ("bob", b"after")])
-    scene.worker(POSTE_RETENTION_DAYS="3650")
-    await scene.drained()
-    letters = await scene.consumed(f"{scene.topic}.dead-letters", len(bad))
+    await deployment.produce([("bob", b"before"), *records, ("bob", b"after")])
+    deployment.worker(POSTE_RETENTION_DAYS="3650")
+    await deployment.drained()
+    letters = await deployment.consumed(f"{deployment.topic}.dead-letters", len(bad))
 
-    assert await scene.bodies("bob") == [b"before", b"after"]
+    assert await deployment.bodies("bob") == [b"before", b"after"]
     letters.sort(key=lambda letter: letter.timestamp)
     for letter, record, (_, reason) in zip(letters, records, bad, strict=True):
         own = len(letter.headers) - 5
         tail = dict(letter.headers[own:])
         assert tail["dead-letter-reason"] == reason.encode()
-        assert tail["dead-letter-topic"] == scene.topic.encode()
+        assert tail["dead-letter-topic"] == deployment.topic.encode()
         assert tail["dead-letter-partition"] == b"0"
         assert len(tail["dead-letter-detail"]) <= 1024
         assert list(letter.headers[:own]) == record["headers"]
@@ -61,44 +61,46 @@ async def test_bad_records_become_dead_letters_byte_for_byte(scene: Scene) -> No
         assert (letter.value, letter.timestamp) == (record["value"], record["timestamp_ms"])
 
 
-async def test_a_record_without_key_and_value_is_a_dead_letter_too(scene: Scene) -> None:
+async def test_a_record_without_key_and_value_is_a_dead_letter_too(deployment: Deployment) -> None:
     """aiokafka's producer refuses such a record, other clients send it; it must not stop the
     partition (G9)."""
-    scene.init(partitions=1)
-    producer = Producer({"bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]})
-    producer.produce(scene.topic, value=None, key=None, headers=[("a", b"b")])
+    deployment.init(partitions=1)
+    producer = Producer(
+        {"bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]}
+    )
+    producer.produce(deployment.topic, value=None, key=None, headers=[("a", b"b")])
     producer.flush(30)
-    await scene.produce([("bob", b"after")])
-    scene.worker()
-    await scene.drained()
-    (letter,) = await scene.consumed(f"{scene.topic}.dead-letters", 1)
+    await deployment.produce([("bob", b"after")])
+    deployment.worker()
+    await deployment.drained()
+    (letter,) = await deployment.consumed(f"{deployment.topic}.dead-letters", 1)
 
     assert (letter.key, letter.value) == (None, None)
     assert letter.headers[0] == ("a", b"b")
-    assert await scene.bodies("bob") == [b"after"]
+    assert await deployment.bodies("bob") == [b"after"]
 
 
-async def test_too_many_dead_letters_in_a_row_stop_the_worker(scene: Scene) -> None:
+async def test_too_many_dead_letters_in_a_row_stop_the_worker(deployment: Deployment) -> None:
     """A bad deploy does not drain the topic: the worker says so and exits with 1, and nothing of
     the batch is produced or committed (G9)."""
-    scene.init(partitions=1)
-    await scene.produce([(None, b"x")] * 12)
-    worker = scene.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="10")
+    deployment.init(partitions=1)
+    await deployment.produce([(None, b"x")] * 12)
+    worker = deployment.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="10")
 
-    assert await scene.exited(worker) == 1
-    assert "11 records in a row cannot become messages" in scene.log()
-    assert "Traceback" not in scene.log()
-    assert scene.progress()[0]["next"] == 0
+    assert await deployment.exited(worker) == 1
+    assert "11 records in a row cannot become messages" in deployment.log()
+    assert "Traceback" not in deployment.log()
+    assert deployment.progress()[0]["next"] == 0
 
-    scene.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="12")
-    await scene.drained()
-    assert len(await scene.consumed(f"{scene.topic}.dead-letters", 12)) == 12
+    deployment.worker(POSTE_DEAD_LETTERS_CONSECUTIVE_MAX="12")
+    await deployment.drained()
+    assert len(await deployment.consumed(f"{deployment.topic}.dead-letters", 12)) == 12
 
 
-async def test_json_that_python_cannot_carry_is_fetched_as_json(scene: Scene) -> None:
+async def test_json_that_python_cannot_carry_is_fetched_as_json(deployment: Deployment) -> None:
     """A structured event that is too deep is a dead letter; everything else that JSON allows is
     shown by `poste fetch --json`, which prints JSON (G9)."""
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     structured = [("content-type", b"application/cloudevents+json")]
     event = b'{"specversion":"1.0","id":"1","source":"/s","type":"t","data":%s}'
     plain = [("content-type", b"application/json")]
@@ -106,13 +108,13 @@ async def test_json_that_python_cannot_carry_is_fetched_as_json(scene: Scene) ->
     bodies = [(event % deep, structured), (event % b"1e400", structured),
               (event % huge, structured), (deep, plain), (b'{"n":1e400}', plain),
               (b'{"n":1.5}', plain)]  # fmt: skip
-    await scene.produce(
+    await deployment.produce(
         {"key": "bob", "value": body, "headers": headers} for body, headers in bodies
     )
-    scene.worker()
-    await scene.drained()
-    (letter,) = await scene.consumed(f"{scene.topic}.dead-letters", 1)
-    printed = scene.poste("fetch", "bob", "--json").stdout
+    deployment.worker()
+    await deployment.drained()
+    (letter,) = await deployment.consumed(f"{deployment.topic}.dead-letters", 1)
+    printed = deployment.poste("fetch", "bob", "--json").stdout
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -123,15 +125,15 @@ async def test_json_that_python_cannot_carry_is_fetched_as_json(scene: Scene) ->
     assert [message["event"]["data"] for message in page["messages"]] == [
         "1e400", huge.decode(), deep.decode(), '{"n":1e400}', {"n": 1.5},
     ]  # fmt: skip
-    assert scene.poste("fetch", "bob").stderr == ""  # for a person, too
+    assert deployment.poste("fetch", "bob").stderr == ""  # for a person, too
 
 
 @pytest.mark.parametrize("mode", [to_binary_event, to_structured_event])
 async def test_the_cloudevents_sdk_is_understood(
-    scene: Scene, mode: Callable[[CloudEvent], Any]
+    deployment: Deployment, mode: Callable[[CloudEvent], Any]
 ) -> None:
     """Both modes of the SDK's Kafka binding: attributes, extensions and data arrive (G1)."""
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     event = CloudEvent(
         attributes={
             "type": "chat.message", "source": "/chat/7", "id": "m-1", "subject": "hi",
@@ -141,12 +143,12 @@ async def test_the_cloudevents_sdk_is_understood(
         data={"text": "grüß dich"},
     )  # fmt: skip
     message = mode(event)
-    await scene.produce(
+    await deployment.produce(
         [{"key": message.key, "value": message.value, "headers": list(message.headers.items())}]
     )
-    scene.worker()
-    await scene.drained()
-    (found,) = await scene.read("bob")
+    deployment.worker()
+    await deployment.drained()
+    (found,) = await deployment.read("bob")
 
     assert (found.id, found.source, found.type) == ("m-1", "/chat/7", "chat.message")
     assert found.time is not None
@@ -162,48 +164,50 @@ async def test_the_cloudevents_sdk_is_understood(
     assert again.get_data() == event.get_data()
 
 
-async def test_kafkas_own_console_producer_is_understood(scene: Scene) -> None:
+async def test_kafkas_own_console_producer_is_understood(deployment: Deployment) -> None:
     """Plain keyed records of a client we did not write (G1)."""
-    scene.init(partitions=2)
-    scene.tool(
-        "org.apache.kafka.tools.ConsoleProducer", "--topic", scene.topic,
+    deployment.init(partitions=2)
+    deployment.tool(
+        "org.apache.kafka.tools.ConsoleProducer", "--topic", deployment.topic,
         "--property", "parse.key=true", "--property", "key.separator=:",
         text="bob:hello\nalice:hi\nbob:again\n",
     )  # fmt: skip
-    scene.worker()
-    await scene.drained()
+    deployment.worker()
+    await deployment.drained()
 
-    assert await scene.bodies("bob") == [b"hello", b"again"]
-    (message,) = await scene.read("alice")
-    assert message.id == message.position.id(scene.topic)
+    assert await deployment.bodies("bob") == [b"hello", b"again"]
+    (message,) = await deployment.read("alice")
+    assert message.id == message.position.id(deployment.topic)
 
 
-async def test_librdkafka_compressed_batches_are_understood(scene: Scene) -> None:
+async def test_librdkafka_compressed_batches_are_understood(deployment: Deployment) -> None:
     """Every compression, as kcat and the other clients of librdkafka send them; values that
     inflate a hundredfold are cut into bounded batches (G1, G8)."""
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     for codec in ("gzip", "snappy", "lz4", "zstd"):
         producer = Producer({
-            "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
             "compression.type": codec, "linger.ms": 200,
         })  # fmt: skip
         for n in range(50):
-            producer.produce(scene.topic, key="bob", value=b"%s %d " % (codec.encode(), n) * 2000)
+            producer.produce(
+                deployment.topic, key="bob", value=b"%s %d " % (codec.encode(), n) * 2000
+            )
         producer.flush(30)
-    scene.worker(POSTE_BATCH__BYTES_MAX="100000")
-    await scene.drained()
+    deployment.worker(POSTE_BATCH__BYTES_MAX="100000")
+    await deployment.drained()
 
-    bodies = await scene.bodies("bob")
+    bodies = await deployment.bodies("bob")
     assert [body.split()[:2] for body in bodies] == [
         [codec, b"%d" % n] for codec in (b"gzip", b"snappy", b"lz4", b"zstd") for n in range(50)
     ]
 
 
-async def _produce_unreadable(scene: Scene) -> None:
+async def _produce_unreadable(deployment: Deployment) -> None:
     """A record of bob whose header name is not UTF-8, as a client of another language might send:
     a batch of version 2, with two bytes and its checksum replaced."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
+        bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
     )
     await producer.start()
     try:
@@ -215,83 +219,87 @@ async def _produce_unreadable(scene: Scene) -> None:
         raw[name : name + 2] = b"\xff\xfe"
         raw[17:21] = calc_crc32c(memoryview(raw)[21:]).to_bytes(4, "big")
         batch._buffer = raw
-        await (await producer.send_batch(batch, scene.topic, partition=0))
+        await (await producer.send_batch(batch, deployment.topic, partition=0))
     finally:
         await producer.stop()
 
 
 async def test_a_header_name_that_the_client_cannot_read_stops_its_partition_alone(
-    scene: Scene,
+    deployment: Deployment,
 ) -> None:
     """aiokafka raises on it and forgets what it had unpacked; what stands before it is delivered,
     the other partitions go on, and the reason names the way past it; in the next worker, which
     looks at the record before it, as in the first (G1, G9)."""
-    scene.init(partitions=2)
-    await scene.produce([{"key": "bob", "value": b"%d" % n, "partition": 0} for n in range(5)])
-    await _produce_unreadable(scene)
-    await scene.produce([{"key": "bob", "value": b"behind", "partition": 0}])
-    await scene.produce([{"key": "alice", "value": b"%d" % n, "partition": 1} for n in range(5)])
-    worker = scene.worker()
-    await scene.said("--partition 0 --to 6`")
+    deployment.init(partitions=2)
+    await deployment.produce([{"key": "bob", "value": b"%d" % n, "partition": 0} for n in range(5)])
+    await _produce_unreadable(deployment)
+    await deployment.produce([{"key": "bob", "value": b"behind", "partition": 0}])
+    await deployment.produce(
+        [{"key": "alice", "value": b"%d" % n, "partition": 1} for n in range(5)]
+    )
+    worker = deployment.worker()
+    await deployment.said("--partition 0 --to 6`")
     alices = [b"%d" % n for n in range(5)]
     for times in (1, 2):
-        await scene.produce([{"key": "alice", "value": b"more", "partition": 1}])
+        await deployment.produce([{"key": "alice", "value": b"more", "partition": 1}])
         alices.append(b"more")
-        await scene.until(
-            lambda: _mailbox_is(scene, "alice", alices), "the other partition goes on"
+        await deployment.until(
+            lambda: _mailbox_is(deployment, "alice", alices), "the other partition goes on"
         )
-        await scene.until(
-            lambda: scene.progress()[0]["group_offset"] == 5, "what is before is committed"
+        await deployment.until(
+            lambda: deployment.progress()[0]["group_offset"] == 5, "what is before is committed"
         )
 
         assert worker.alive
-        assert await scene.bodies("bob") == [b"%d" % n for n in range(5)]
+        assert await deployment.bodies("bob") == [b"%d" % n for n in range(5)]
         worker.signal(signal.SIGTERM)
-        assert await scene.exited(worker) == 0
+        assert await deployment.exited(worker) == 0
         if times == 1:
-            worker = scene.worker()
-            await scene.until(
-                lambda: scene.log().count("--partition 0 --to 6`") == 2, "it says it again"
+            worker = deployment.worker()
+            await deployment.until(
+                lambda: deployment.log().count("--partition 0 --to 6`") == 2, "it says it again"
             )
-    scene.poste("skip", "--partition", "0", "--to", "6", "--yes")
-    scene.worker()
-    await scene.drained()
+    deployment.poste("skip", "--partition", "0", "--to", "6", "--yes")
+    deployment.worker()
+    await deployment.drained()
 
-    assert await scene.bodies("bob") == [*(b"%d" % n for n in range(5)), b"behind"]
-    assert await scene.bodies("alice") == alices
-
-
-async def _mailbox_is(scene: Scene, user: str, wanted: list[bytes]) -> bool:
-    return await scene.bodies(user) == wanted
+    assert await deployment.bodies("bob") == [*(b"%d" % n for n in range(5)), b"behind"]
+    assert await deployment.bodies("alice") == alices
 
 
-async def test_aborted_transactions_are_not_delivered(scene: Scene) -> None:
+async def _mailbox_is(deployment: Deployment, user: str, wanted: list[bytes]) -> bool:
+    return await deployment.bodies(user) == wanted
+
+
+async def test_aborted_transactions_are_not_delivered(deployment: Deployment) -> None:
     """Only committed records are read, and the markers hold up neither progress nor the group
     (G1)."""
-    scene.init(partitions=1)
+    deployment.init(partitions=1)
     producer = Producer({
-        "bootstrap.servers": scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
-        "transactional.id": scene.topic,
+        "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        "transactional.id": deployment.topic,
     })  # fmt: skip
     producer.init_transactions(30)
-    worker = scene.worker()
+    worker = deployment.worker()
     for n in range(6):
         producer.begin_transaction()
-        producer.produce(scene.topic, key="bob", value=b"%d" % n)
+        producer.produce(deployment.topic, key="bob", value=b"%d" % n)
         producer.flush(30)
         if n % 2:
             producer.abort_transaction(30)
         else:
             producer.commit_transaction(30)
-    await scene.until(lambda: _mailbox_is(scene, "bob", [b"0", b"2", b"4"]), "three are there")
+    await deployment.until(
+        lambda: _mailbox_is(deployment, "bob", [b"0", b"2", b"4"]), "three are there"
+    )
 
     assert worker.alive
 
-    scene.worker()  # a rebalance resumes behind the markers
-    await scene.until(
-        lambda: scene.log().count("reading from offset") >= 2, "one of them is assigned again"
+    deployment.worker()  # a rebalance resumes behind the markers
+    await deployment.until(
+        lambda: deployment.log().count("reading from offset") >= 2, "one of them is assigned again"
     )
-    await scene.produce([("bob", b"plain")])
-    await scene.until(
-        lambda: _mailbox_is(scene, "bob", [b"0", b"2", b"4", b"plain"]), "and the next"
+    await deployment.produce([("bob", b"plain")])
+    await deployment.until(
+        lambda: _mailbox_is(deployment, "bob", [b"0", b"2", b"4", b"plain"]), "and the next"
     )

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from local import new_kafka
+from tests.deployment import Deployment
 from tests.integration.conftest import SecuredScene
 from tests.operations_page import error_rows
-from tests.scene import Scene
-from tests.services import new_kafka
 
 
 def _explained(said: str, row: str) -> None:
@@ -27,28 +27,28 @@ async def test_a_user_that_is_refused_ends_a_command_and_a_worker(
     secured_scene: SecuredScene, change: dict[str, str], name: str
 ) -> None:
     """It is no broker that is away: a worker that waited would wait for ever."""
-    scene = secured_scene
-    scene.init()
-    env = {**scene.as_user, **change}
-    done = scene.poste("progress", check=False, **env)
-    worker = scene.worker(**env)
-    status = await scene.exited(worker)
+    deployment = secured_scene
+    deployment.init()
+    env = {**deployment.as_user, **change}
+    done = deployment.poste("progress", check=False, **env)
+    worker = deployment.worker(**env)
+    status = await deployment.exited(worker)
 
     _explained(done.stderr, "Kafka at … refuses: …")
     assert name in done.stderr
     assert "kafka.sasl_" in done.stderr
     assert (done.returncode, status) == (1, 1)
-    assert name in scene.log()
-    assert "Traceback" not in scene.log()
+    assert name in deployment.log()
+    assert "Traceback" not in deployment.log()
 
 
 async def test_no_sasl_to_a_listener_that_wants_it_names_the_protocol(
     secured_scene: SecuredScene,
 ) -> None:
     """The broker closes the connection without a word."""
-    scene = secured_scene
-    plain = {**scene.as_user, "POSTE_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
-    done = scene.poste("progress", check=False, **plain)
+    deployment = secured_scene
+    plain = {**deployment.as_user, "POSTE_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
+    done = deployment.poste("progress", check=False, **plain)
 
     _explained(done.stderr, "Kafka at … closes the connection (…): does it speak …")
     assert done.returncode == 1
@@ -56,10 +56,10 @@ async def test_no_sasl_to_a_listener_that_wants_it_names_the_protocol(
 
 async def test_sending_without_permission_says_so(secured_scene: SecuredScene) -> None:
     """And not the repr of an exception."""
-    scene = secured_scene
-    scene.init()
-    scene.allow(["Describe"], "--topic", scene.topic)
-    done = scene.poste("send", "bob", "hello", check=False, **scene.as_user)
+    deployment = secured_scene
+    deployment.init()
+    deployment.allow(["Describe"], "--topic", deployment.topic)
+    done = deployment.poste("send", "bob", "hello", check=False, **deployment.as_user)
 
     _explained(done.stderr, "not sent: …")
     assert "refuses: " in done.stderr
@@ -71,16 +71,16 @@ async def test_a_configuration_that_may_not_be_read_is_not_vouched_for(
     secured_scene: SecuredScene,
 ) -> None:
     """A compacted topic was "ok" without DescribeConfigs (G1)."""
-    scene = secured_scene
-    scene.init()
-    scene.tool(
+    deployment = secured_scene
+    deployment.init()
+    deployment.tool(
         "kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics",
-        "--entity-name", scene.topic, "--add-config", "cleanup.policy=compact",
+        "--entity-name", deployment.topic, "--add-config", "cleanup.policy=compact",
     )  # fmt: skip
-    for topic in (scene.topic, f"{scene.topic}.dead-letters"):
-        scene.allow(["Describe"], "--topic", topic)
-    checked = scene.poste("init", "--check", check=False, **scene.as_user)
-    made = scene.poste("init", check=False, **scene.as_user)
+    for topic in (deployment.topic, f"{deployment.topic}.dead-letters"):
+        deployment.allow(["Describe"], "--topic", topic)
+    checked = deployment.poste("init", "--check", check=False, **deployment.as_user)
+    made = deployment.poste("init", check=False, **deployment.as_user)
 
     for done, status in ((checked, 1), (made, 0)):
         assert done.returncode == status
@@ -90,7 +90,7 @@ async def test_a_configuration_that_may_not_be_read_is_not_vouched_for(
 
 
 async def test_an_advertised_address_that_does_not_resolve_is_named(
-    scene: Scene, tmp_path: Path
+    deployment: Deployment, tmp_path: Path
 ) -> None:
     """The first connection works, the next one goes where nobody is; a worker waits, saying so."""
     kafka = new_kafka(
@@ -99,11 +99,13 @@ async def test_an_advertised_address_that_does_not_resolve_is_named(
     kafka.start()
     try:
         env = {"POSTE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap}
-        scene.init()
-        done = scene.poste("progress", check=False, **env)
-        sent = scene.poste("send", "bob", "hello", check=False, **env)
-        scene.worker(**env)
-        await scene.said("names broker 1 at kafka.invalid:9092, which cannot be reached from here")
+        deployment.init()
+        done = deployment.poste("progress", check=False, **env)
+        sent = deployment.poste("send", "bob", "hello", check=False, **env)
+        deployment.worker(**env)
+        await deployment.said(
+            "names broker 1 at kafka.invalid:9092, which cannot be reached from here"
+        )
     finally:
         kafka.stop()
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import aioboto3
 import pytest
 
+from local import KAFKA_ADDRESS, Services
+from local.child import Child
+from local.choose import DOCKER, DYNAMODB_ADDRESS, KafkaService, way
+from local.ready import free_ports, wait_until
 from poste_restante.table import TABLE_SCHEMA
-from tests.services import KAFKA_ADDRESS, Services
-from tests.services.child import Child
-from tests.services.choose import DOCKER, DYNAMODB_ADDRESS, KafkaService, way
-from tests.services.ready import free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Seconds until a condition must hold, on a busy machine.
@@ -144,7 +144,7 @@ def running(tmp_path: Path, unique: str) -> Child:
         "POSTE_DYNAMODB__TABLE": f"mailboxes-{unique}",
         "POSTE_HTTP__PORT": str(free_ports(1)[0]),
     }
-    return Child([sys.executable, "-m", "tests.services.run"], log=tmp_path / "run.log",
+    return Child([sys.executable, "-m", "local.run"], log=tmp_path / "run.log",
                  env=environment)  # fmt: skip
 
 

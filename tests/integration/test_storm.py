@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.choose import LOCAL_AWS
-from tests.storm.ground import own_services
+from local.choose import LOCAL_AWS
 from tests.storm.run import Settings, storm
+from tests.storm.services import own_services
 
 #: Its first minute has kills, zombies, rewinds, and outages of both services; any other must do.
 SEED = 138

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint import Fault
-from tests.services import Services
+from local import Services
+from tests.fault_proxy import Fault
 from tests.sweeps.ack_sweep import ack_sweeps
 from tests.sweeps.chains import OrderChain, StoreChain, shuffled
-from tests.sweeps.ground import Ground, open_ground
 from tests.sweeps.kafka_faults import KAFKA_FAULTS
 from tests.sweeps.mail import open_mail
 from tests.sweeps.reading_sweep import DEVICES, reading_sweeps
 from tests.sweeps.reading_sweep import SWEEP as READING
 from tests.sweeps.report import Case, Report
+from tests.sweeps.shared_services import SharedServices, open_shared_services
 from tests.sweeps.steps import ACK_STEPS, FLUSH_STEPS, names
 from tests.sweeps.store_sweep import ALWAYS
 from tests.sweeps.sweep import Sweep, run_all, run_selected
@@ -48,10 +48,10 @@ async def test_any_call_of_a_worker_to_the_store_may_fail(
     """Whatever befalls a call, nothing is lost, echoed or doubled; what throttles or is away is
     waited for, and what is refused ends the process, which says why (G1, G4, G5, G9)."""
     report = Report(sys.stdout)
-    async with open_ground(services, tmp_path) as ground:
+    async with open_shared_services(services, tmp_path) as shared:
         await run_selected(
             [
-                (_chain("store", n, StoreChain(ground, faults, SEED + n)), 1)
+                (_chain("store", n, StoreChain(shared, faults, SEED + n)), 1)
                 for n, faults in enumerate(_shuffled_faults())
             ],
             report, at_a_time=AT_A_TIME,
@@ -75,9 +75,9 @@ async def test_any_commit_and_any_dead_letter_may_fail(
     report = Report(sys.stdout)
     survived = [kind for kind, fault in KAFKA_FAULTS.items() if fault.leaves is None]
     leaving = [kind for kind, fault in KAFKA_FAULTS.items() if fault.leaves is not None]
-    async with open_ground(services, tmp_path) as ground:
+    async with open_shared_services(services, tmp_path) as shared:
         chains = [[",".join(shuffled(survived, seed=SEED))], shuffled(leaving, seed=SEED)]
-        await run_selected(_chained("kafka", ground, chains), report, at_a_time=AT_A_TIME)
+        await run_selected(_chained("kafka", shared, chains), report, at_a_time=AT_A_TIME)
 
     _clean(report)
     assert {kind for run in report.runs for kind in run.injected} == KAFKA_FAULTS.keys()
@@ -91,16 +91,18 @@ async def test_a_worker_may_crash_at_any_step_of_a_flush(
     lost, and what was acknowledged meanwhile does not come back (G1, G2, G4, G5)."""
     report = Report(sys.stdout)
     steps = names(FLUSH_STEPS)
-    async with open_ground(services, tmp_path) as ground:
+    async with open_shared_services(services, tmp_path) as shared:
         chains = [shuffled(steps[n::CHAINS], seed=SEED) for n in range(CHAINS)]
-        await run_selected(_chained("crash", ground, chains), report, at_a_time=AT_A_TIME)
+        await run_selected(_chained("crash", shared, chains), report, at_a_time=AT_A_TIME)
 
     _clean(report)
     assert {step for run in report.runs for step in run.injected} == set(steps)
 
 
-def _chained(sweep: str, ground: Ground, chains: Iterable[list[str]]) -> list[tuple[Sweep, int]]:
-    return [(_chain(sweep, n, OrderChain(ground, o)), 1) for n, o in enumerate(chains)]
+def _chained(
+    sweep: str, shared: SharedServices, chains: Iterable[list[str]]
+) -> list[tuple[Sweep, int]]:
+    return [(_chain(sweep, n, OrderChain(shared, o)), 1) for n, o in enumerate(chains)]
 
 
 def _chain(sweep: str, number: int, run: OrderChain | StoreChain) -> Sweep:
@@ -114,8 +116,8 @@ async def test_any_call_of_a_reader_may_fail(
     step: every message is shown, none after its acknowledgement (G2, G4, G6)."""
     report, rng = Report(sys.stdout), random.Random(SEED)
     async with (
-        open_ground(services, tmp_path) as ground,
-        open_mail(ground, report, small=MAILBOXES) as mail,
+        open_shared_services(services, tmp_path) as shared,
+        open_mail(shared, report, small=MAILBOXES) as mail,
     ):
         reading = list(reading_sweeps(mail, seed=SEED))
         selected = [(sweep, rng.randint(1, 3)) for sweep in ack_sweeps(mail)] + [

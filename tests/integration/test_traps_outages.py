@@ -5,9 +5,9 @@ import time
 from aiokafka import AIOKafkaProducer
 
 from tests.conftest import Address
-from tests.endpoint import FaultyEndpoint
+from tests.deployment import Deployment, expected, signal
+from tests.fault_proxy import FaultyEndpoint
 from tests.integration.trapping import assigned, hold, last, peak_resident_bytes, trapped
-from tests.scene import Scene, expected, signal
 
 #: Seconds that an outage lasts: longer than a scene's session time-out.
 OUTAGE_S = 8.0
@@ -19,7 +19,7 @@ RESIDENT_BYTES_MAX = 200 * 1024 * 1024
 
 
 async def test_a_rebalance_within_an_outage_of_the_store_is_survived(
-    scene: Scene, dynamodb: Address
+    deployment: Deployment, dynamodb: Address
 ) -> None:
     """The store hangs for longer than a session while one of two workers is told to stop: its
     drain is bounded, the other is assigned everything, asks in vain where to begin, and stays a
@@ -28,7 +28,7 @@ async def test_a_rebalance_within_an_outage_of_the_store_is_survived(
 
     Before that the first rebalance of a new group, which has no offset: aiokafka says so to a
     fetch that straddles it, and that is nobody's end (G1)."""
-    scene.init(partitions=2)
+    deployment.init(partitions=2)
     users = [f"user-{n}" for n in range(6)]
     records = [(users[n % 6], b"%d" % n) for n in range(300)]
     with FaultyEndpoint(dynamodb.endpoint) as endpoint:
@@ -37,37 +37,39 @@ async def test_a_rebalance_within_an_outage_of_the_store_is_survived(
             "POSTE_DYNAMODB__TIMEOUT_S": "1",
             "POSTE_DRAIN_S": "2",
         }
-        staying = trapped(scene, "straddle", **env)
-        await scene.said("reading from")
-        leaving = scene.worker(**env)
+        staying = trapped(deployment, "straddle", **env)
+        await deployment.said("reading from")
+        leaving = deployment.worker(**env)
         both = (staying, leaving)
-        await scene.until(lambda: [len(last(w)) for w in both] == [1, 1], "each has a partition")
-        await scene.produce(records[:150])
-        await scene.drained()
+        await deployment.until(
+            lambda: [len(last(w)) for w in both] == [1, 1], "each has a partition"
+        )
+        await deployment.produce(records[:150])
+        await deployment.drained()
         before = len(assigned(staying))
         began_s = time.monotonic()
         endpoint.hang()
-        await scene.produce(records[150:])
-        await scene.until(lambda: "waiting for" in leaving.output(), "a flush hangs")
+        await deployment.produce(records[150:])
+        await deployment.until(lambda: "waiting for" in leaving.output(), "a flush hangs")
         leaving.signal(signal.SIGTERM)
-        await scene.exited(leaving, 30)
-        await scene.until(lambda: assigned(staying)[before:] == [[0, 1]], "all is the other's")
-        await scene.until(lambda: time.monotonic() > began_s + OUTAGE_S, "the outage lasts")
+        await deployment.exited(leaving, 30)
+        await deployment.until(lambda: assigned(staying)[before:] == [[0, 1]], "all is the other's")
+        await deployment.until(lambda: time.monotonic() > began_s + OUTAGE_S, "the outage lasts")
         endpoint.resume()
-        await scene.drained()
+        await deployment.drained()
 
         assert staying.alive
         assert "trap: a fetch straddles" in staying.output()
         assert assigned(staying)[before:] == [[0, 1]]
-        assert "drain ended: the flushes of partitions [" in scene.log()
+        assert "drain ended: the flushes of partitions [" in deployment.log()
         for user in users:
-            assert await scene.bodies(user) == expected(records, user)
+            assert await deployment.bodies(user) == expected(records, user)
 
 
-async def _produce_inflating(scene: Scene, partition: int) -> None:
+async def _produce_inflating(deployment: Deployment, partition: int) -> None:
     """Batches that are a hundred times as long when they are unpacked."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
         compression_type="gzip",
         max_batch_size=VALUE_BYTES * (BATCH_RECORDS + 1),
     )
@@ -78,24 +80,24 @@ async def _produce_inflating(scene: Scene, partition: int) -> None:
             batch = producer.create_batch()
             for _ in range(BATCH_RECORDS):
                 batch.append(key=b"bob", value=bytes(VALUE_BYTES), timestamp=None)
-            sent.append(await producer.send_batch(batch, scene.topic, partition=partition))
+            sent.append(await producer.send_batch(batch, deployment.topic, partition=partition))
         for each in sent:
             await each
     finally:
         await producer.stop()
 
 
-async def test_batches_that_inflate_do_not_fill_the_memory(scene: Scene) -> None:
+async def test_batches_that_inflate_do_not_fill_the_memory(deployment: Deployment) -> None:
     """The fetch size of the protocol counts compressed bytes: 2 MB of it are 400 MB of records.
     While the store hangs, and when it is quick again, a worker holds a bounded part of them
     (G8)."""
-    scene.init(partitions=2)
+    deployment.init(partitions=2)
     gates = []
     for partition in range(2):
-        await _produce_inflating(scene, partition)
-        gates.append(hold(scene, f"write-{partition}"))
-    worker = trapped(scene, "no_store")
-    await scene.until(
+        await _produce_inflating(deployment, partition)
+        gates.append(hold(deployment, f"write-{partition}"))
+    worker = trapped(deployment, "no_store")
+    await deployment.until(
         lambda: worker.output().count("trap: held up by") == 2, "both partitions are in work"
     )
     peaks = [peak_resident_bytes(worker)]
@@ -104,10 +106,10 @@ async def test_batches_that_inflate_do_not_fill_the_memory(scene: Scene) -> None
         peaks.append(peak_resident_bytes(worker))
         return len(peaks) > 10 and peaks[-1] == peaks[-10]
 
-    await scene.until(at_rest, "it has fetched what it may")
+    await deployment.until(at_rest, "it has fetched what it may")
     for gate in gates:
         gate.unlink()
-    await scene.drained()
+    await deployment.drained()
 
     assert peaks[-1] < RESIDENT_BYTES_MAX
     assert peak_resident_bytes(worker) < RESIDENT_BYTES_MAX

@@ -83,8 +83,8 @@ def test_both_packages_carry_their_types(wheel: Path) -> None:
     assert {"poste_restante/py.typed", "worker/py.typed"} <= set(names)
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith("info")} == {"poste_restante", "worker"}
-    schemas = [path.name for path in (ROOT / "worker" / "schemas").glob("*.json")]
-    assert {f"worker/schemas/{name}" for name in schemas} <= set(names)
+    schemas = [path.name for path in (ROOT / "worker" / "cli" / "schemas").glob("*.json")]
+    assert {f"worker/cli/schemas/{name}" for name in schemas} <= set(names)
 
 
 def test_a_gateway_gets_neither_faust_nor_a_kafka_client(gateway: Path) -> None:

@@ -10,19 +10,22 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from faust.types import TP
 
-from worker import app, client_thread, kafka, transport
+from worker import app
+from worker.assignment import Assignment
 from worker.bundles import Bundle
-from worker.configuration import load_settings
+from worker.config_file import load_settings
 from worker.decode import CloudEventsDecoder
+from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.entry import base64
-from worker.lives import Assignment
+from worker.fast_path import FastPath
+from worker.kafka import client_thread, options
+from worker.kafka import consumer as transport
+from worker.mailbox_writer import Rejected
 from worker.opening import Opener
-from worker.plain import PlainRecords
-from worker.writer import DynamoDBWriter, Rejected
 
 TRAPS, FOLDER = os.environ.pop("TRAPS").split(","), Path(os.environ.pop("TRAPS_IN"))
 #: Seconds that anything is held up at most: a test has failed long before.
@@ -60,7 +63,7 @@ async def held_up(name: str) -> None:
 
 def poll_interval(seconds: str) -> None:
     """aiokafka leaves the group when nobody polls for so long; `idle` is said well past it."""
-    kafka.POLL_INTERVAL_S = float(seconds)
+    options.POLL_INTERVAL_S = float(seconds)
 
     async def drain(self: transport.BatchConsumer, fetcher: Any) -> None:
         self.add_future(_say_idle(self, 1.25 * float(seconds)))
@@ -69,20 +72,24 @@ def poll_interval(seconds: str) -> None:
     transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]
 
 
+def consumer_of(thread: client_thread.BatchConsumerThread) -> transport.BatchConsumer:
+    return cast("transport.BatchConsumer", thread.consumer)
+
+
 def late_poll() -> None:
     """Once, with a partition, nobody polls until aiokafka has left the group: a process that was
     stopped."""
     late: list[Assignment] = []
 
-    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
-        begun_in = self.consumer.current
-        if begun_in.lives and not late:
+    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], *limits: Any) -> Any:
+        begun_in = consumer_of(self).current
+        if begun_in.tasks and not late:
             late.append(begun_in)
             async with asyncio.timeout(HELD_S_MAX):
                 while not begun_in.ended:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
             say("late with a poll")
-        return await _fetch(self, tps, timeout)
+        return await _fetch(self, tps, *limits)
 
     client_thread.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
 
@@ -91,19 +98,19 @@ async def _say_idle(consumer: transport.BatchConsumer, seconds: float) -> None:
     state: Any = None
     begin = time.monotonic()
     while not consumer.should_stop:
-        lives = consumer.current.lives.values()
-        now = consumer.current, sum(life.fetched for life in lives)
+        tasks = consumer.current.tasks.values()
+        now = consumer.current, sum(task.fetched for task in tasks)
         if now != state:
             state, begin = now, time.monotonic()
         elif time.monotonic() - begin > seconds:
-            say(f"idle with {len(lives)} partitions")
+            say(f"idle with {len(tasks)} partitions")
             begin = time.monotonic()
         await asyncio.sleep(0.05)
 
 
 def metadata(seconds: str) -> None:
     """A topic's partitions are asked for so often."""
-    kafka.METADATA_S = float(seconds)
+    options.METADATA_S = float(seconds)
 
 
 def request_timeout(seconds: str) -> None:
@@ -152,18 +159,18 @@ def straddle() -> None:
     held: aiokafka has begun to read them where it sees fit."""
     straddled: list[Assignment] = []
 
-    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], timeout: float) -> Any:
-        begun_in = self.consumer.current
-        if not begun_in.lives or straddled:
-            return await _fetch(self, tps, timeout)
+    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], *limits: Any) -> Any:
+        begun_in = consumer_of(self).current
+        if not begun_in.tasks or straddled:
+            return await _fetch(self, tps, *limits)
         straddled.append(begun_in)
         for _ in range(int(HELD_S_MAX / 0.01)):
-            if self.consumer.current is not begun_in:
+            if consumer_of(self).current is not begun_in:
                 break
             await asyncio.sleep(0.01)
         say("a fetch straddles a rebalance")
         # As if it had begun just before the flow was stopped, which it asks for first.
-        return await self._ensure_consumer()._fetcher.fetched_records(tps, timeout, 1)
+        return await self._ensure_consumer()._fetcher.fetched_records(tps, limits[0], 1)
 
     async def late(self: client_thread.BatchConsumerThread, tps: set[TP]) -> None:
         if straddled:
@@ -223,7 +230,7 @@ def decoder() -> None:
         return decode(self, record, epoch)
 
     CloudEventsDecoder.__call__ = decoded  # type: ignore[method-assign]
-    PlainRecords.entry = lambda self, record: None  # type: ignore[method-assign]
+    FastPath.entry = lambda self, record: None  # type: ignore[method-assign]
 
 
 def acks() -> None:

@@ -6,31 +6,31 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.scene import Scene
-from tests.services.child import Child
+from local.child import Child
+from tests.deployment import Deployment
 
 WORKER = Path(__file__).with_name("trapped_worker.py")
 ROOT = Path(__file__).parents[2]
 
 
-def trapped(scene: Scene, *traps: str, **env: str) -> Child:
+def trapped(deployment: Deployment, *traps: str, **env: str) -> Child:
     """Start a worker with these traps set; it is ended with the scene."""
     child = Child(
         [sys.executable, str(WORKER)],
-        log=scene.directory / f"trapped-{len(scene.workers)}.log",
+        log=deployment.directory / f"trapped-{len(deployment.workers)}.log",
         env={
-            **scene.environment, **env, "PYTHONPATH": str(ROOT),
-            "TRAPS": ",".join(traps), "TRAPS_IN": str(scene.directory),
+            **deployment.environment, **env, "PYTHONPATH": str(ROOT),
+            "TRAPS": ",".join(traps), "TRAPS_IN": str(deployment.directory),
         },
     )  # fmt: skip
     child.start()
-    scene.workers.append(child)
+    deployment.workers.append(child)
     return child
 
 
-def hold(scene: Scene, name: str) -> Path:
+def hold(deployment: Deployment, name: str) -> Path:
     """What waits for this file waits until `unlink()`."""
-    file = scene.directory / name
+    file = deployment.directory / name
     file.touch()
     return file
 
@@ -46,22 +46,22 @@ def last(child: Child) -> list[int]:
     return (assigned(child) or [[]])[-1]
 
 
-async def has(scene: Scene, user: str, *bodies: bytes) -> bool:
+async def has(deployment: Deployment, user: str, *bodies: bytes) -> bool:
     """Whether a mailbox holds exactly these."""
-    return await scene.bodies(user) == list(bodies)
+    return await deployment.bodies(user) == list(bodies)
 
 
-async def commit_group(scene: Scene, partition: int, offset: int) -> None:
+async def commit_group(deployment: Deployment, partition: int, offset: int) -> None:
     """Commit any offset for the group, which has no members: Kafka's own tool takes none beyond
     the log's end."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
-        group_id=scene.group,
+        bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+        group_id=deployment.group,
         enable_auto_commit=False,
     )
     await consumer.start()
     try:
-        tp = TopicPartition(scene.topic, partition)
+        tp = TopicPartition(deployment.topic, partition)
         consumer.assign([tp])
         await consumer.commit({tp: offset})
     finally:

@@ -3,9 +3,9 @@
 A world has one table in memory, a topic with one or two partitions, and around it, all at once:
 
 * workers: the real Opener, Assignment, Flusher, writer and progress, with the consumer's own
-  decisions borrowed from `worker.transport`. Two may believe to own a partition; each has its own
-  bundle limits and its own opinion of which records are dead letters (a version decodes badly, a
-  store rejects). Flushes fail half-way, are cut off, or go on when others have taken over
+  decisions borrowed from `worker.kafka.consumer`. Two may believe to own a partition; each has its
+  own bundle limits and its own opinion of which records are dead letters (a version decodes badly,
+  a store rejects). Flushes fail half-way, are cut off, or go on when others have taken over
 * calls of those who are gone, and repeated ones, that take effect at any later time
 * the topic: records, resends, markers, records that expire; retention, at its own pace; a new
   life of the topic. The group's offset: set to anything, or lost

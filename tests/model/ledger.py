@@ -46,7 +46,7 @@ class View:
     cursor: its own; None: a device that has none. effective: what it reads from. passed: what a
     page of its own returned, or need not return. inherited: what the account had acknowledged when
     a page was read from there. visible: ever seen by a full reading. now: the last one.
-    asked: what acknowledgements were asked to cover. lives: how often its cursor came or went.
+    asked: what acknowledgements were asked to cover. generation: how often its cursor came or went.
     """
 
     cursor: Cursor | None = None
@@ -56,7 +56,7 @@ class View:
     visible: set[Place] = field(default_factory=set)
     now: list[Place] = field(default_factory=list)
     asked: list[Cursor] = field(default_factory=list)
-    lives: int = 0
+    generation: int = 0
 
 
 def _views() -> Iterator[tuple[str | None, View]]:

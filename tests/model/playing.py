@@ -13,11 +13,11 @@ from poste_restante.mailboxes import Mailboxes
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
 from tests.model.ledger import DEVICES, Chain, Violation
-from tests.model.life import TABLE, Worker
 from tests.model.profiles import Profile
-from tests.model.stage import Actor, Call, Gate, GatedClient, Outcome, Stage
+from tests.model.scheduler import Actor, Call, Gate, GatedClient, Outcome, Scheduler
 from tests.model.topic import USERS, Topic
 from tests.model.truth import Truth
+from tests.model.worker import TABLE, Worker
 from tests.records import TOPIC
 from worker.errors import OperatorError
 
@@ -32,11 +32,11 @@ class Playing:
     def __init__(self, profile: Profile, random: randomness.Random) -> None:
         self.profile = profile
         self.random = random
-        self.stage = Stage()
+        self.scheduler = Scheduler()
         self.table = InMemoryTable(TABLE, page_bytes=random.choice([200, 600, 2000, 10**6]))
         self.partitions = random.choice(profile.partitions)
         self.window = random.choice(profile.windows)
-        self.topic = Topic(self.stage, self.partitions)
+        self.topic = Topic(self.scheduler, self.partitions)
         self.truth = Truth(self.topic, self.table)
         self.workers: list[Worker] = []
         self.late: list[tuple[str, Call]] = []
@@ -44,7 +44,7 @@ class Playing:
         self.chains = {(user, device): [Chain()] for user in USERS for device in (None, *DEVICES)}
         self.deletes = random.random() < profile.deletes
         self.reader = Mailboxes(
-            GatedClient(self.stage, self.table, self._wrote),
+            GatedClient(self.scheduler, self.table, self._wrote),
             table=TABLE,
             clock=lambda: self.truth.now().timestamp(),
             delete_acknowledged=self.deletes,
@@ -70,7 +70,7 @@ class Playing:
         traceback: TracebackType | None,
     ) -> None:
         self._patches.close()
-        self.stage.close()
+        self.scheduler.close()
 
     # ---- running
 
@@ -83,7 +83,7 @@ class Playing:
 
     def event(self, name: str, random: randomness.Random) -> None:
         """One event, and the checks. Raises Violation, with the history."""
-        self.random = self.stage.random = random
+        self.random = self.scheduler.random = random
         self.truth.step += 1
         try:
             getattr(self, name)()
@@ -113,14 +113,14 @@ class Playing:
     ) -> Actor:
         """It runs on for no call, some, or to its end; others may begin meanwhile."""
         self._note(name)
-        actor = self.stage.spawn(name, work, owner=owner, done=done)
+        actor = self.scheduler.spawn(name, work, owner=owner, done=done)
         self._go_on(actor, self.random.choice(self.profile.calls_at_first))
         return actor
 
     def _go_on(self, actor: Actor, calls: int) -> None:
         """Some next calls of one actor are made, or fail."""
         for _ in range(calls):
-            own = [gate for gate in self.stage.gates if gate.actor is actor]
+            own = [gate for gate in self.scheduler.gates if gate.actor is actor]
             if not own:
                 return
             self._through(self.random.choice(own))
@@ -128,9 +128,9 @@ class Playing:
     def _at_once(self, name: str, work: Coroutine[Any, Any, Any]) -> Any:
         """With nothing in between. Nobody else's gate is opened."""
         self._note(name)
-        actor = self.stage.spawn(name, work)
-        self.stage.finish(actor)
-        self.stage.actors.remove(actor)
+        actor = self.scheduler.spawn(name, work)
+        self.scheduler.finish(actor)
+        self.scheduler.actors.remove(actor)
         error = actor.task.exception()
         if error is not None:
             raise self._finding(actor, error)
@@ -138,7 +138,7 @@ class Playing:
 
     def _reap(self) -> None:
         """Take leave of those who have ended: well, on purpose, or with a finding."""
-        for actor in self.stage.finished():
+        for actor in self.scheduler.finished():
             if actor.task.cancelled():
                 continue
             error = actor.task.exception()
@@ -179,26 +179,26 @@ class Playing:
         if worker in self.workers:
             self.workers.remove(worker)
             self._note(f"{worker.name} is gone")
-        for actor in [actor for actor in self.stage.actors if actor.owner is worker]:
-            for gate in [gate for gate in self.stage.gates if gate.actor is actor]:
+        for actor in [actor for actor in self.scheduler.actors if actor.owner is worker]:
+            for gate in [gate for gate in self.scheduler.gates if gate.actor is actor]:
                 if gate.late is not None and self.random.random() < 0.5:
                     self.late.append((f"{gate.what} of {worker.name}", gate.late))
-            self.stage.cancel(actor)
+            self.scheduler.cancel(actor)
 
     # ---- the calls
 
     def advance(self) -> None:
         """Somebody's calls are made, or fail."""
         for _ in range(self.random.randrange(1, 7)):
-            if not self.stage.gates:
+            if not self.scheduler.gates:
                 return
-            gate = self.random.choice(self.stage.gates)
+            gate = self.random.choice(self.scheduler.gates)
             self._through(gate)
 
     def hurry(self) -> None:
         """One actor's next calls are made, or fail."""
-        if self.stage.actors:
-            self._go_on(self.random.choice(self.stage.actors), self.random.randrange(1, 12))
+        if self.scheduler.actors:
+            self._go_on(self.random.choice(self.scheduler.actors), self.random.randrange(1, 12))
 
     def _through(self, gate: Gate) -> None:
         outcome = Outcome.MADE
@@ -209,7 +209,7 @@ class Playing:
                 self._note(f"    {outcome.name}: {gate.what} of {gate.actor and gate.actor.name}")
         if gate.late is not None and self.random.random() < self.profile.repeats:
             self.late.append((f"{gate.what} again", gate.late))
-        self.stage.open(gate, outcome)
+        self.scheduler.open(gate, outcome)
         self._reap()
         self.truth.check()
 
@@ -233,11 +233,11 @@ class Playing:
 
     def give_up(self) -> None:
         """A request is cut off, a move interrupted, or a flush cancelled by nobody knows whom."""
-        found = [a for a in self.stage.actors if not self._is_opening(a)]
+        found = [a for a in self.scheduler.actors if not self._is_opening(a)]
         if found:
             actor = self.random.choice(found)
             self._note(f"cut off: {actor.name}")
-            self.stage.cancel(actor)
+            self.scheduler.cancel(actor)
 
     def _is_opening(self, actor: Actor) -> bool:
-        return isinstance(actor.owner, Worker) and actor.owner.life is None
+        return isinstance(actor.owner, Worker) and actor.owner.task is None

@@ -40,7 +40,7 @@ class Readers(Playing):
         self._paged(asked, page)
 
     def _free(self) -> bool:
-        return sum(actor.owner is self.reader for actor in self.stage.actors) < READERS_MAX
+        return sum(actor.owner is self.reader for actor in self.scheduler.actors) < READERS_MAX
 
     def _whose(self) -> tuple[str, str | None]:
         """An account, or a device where there are some."""
@@ -83,13 +83,13 @@ class Readers(Playing):
         user, device = self._whose()
         chain = self.random.choice(self.chains[user, device])
         if chain.token is not None and chain.receipt is not None:
-            covered: Cursor = {
-                log: reach.covered
+            ackable_to: Cursor = {
+                log: reach.ackable_to
                 for log, reach in chain.receipt.logs.items()
-                if reach.covered >= 0
+                if reach.ackable_to >= 0
             }
-            self.truth.mailboxes[user].views[device].asked.append(covered)
-            name = f"{user} {device or ''} acknowledges {covered}"
+            self.truth.mailboxes[user].views[device].asked.append(ackable_to)
+            name = f"{user} {device or ''} acknowledges {ackable_to}"
             self._begin(name, self.reader.ack(user, chain.token, device=device), self.reader)
 
     def device(self) -> None:

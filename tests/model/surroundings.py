@@ -4,13 +4,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from poste_restante.position import mailbox_key
-from tests.model.life import TABLE, patient_store
 from tests.model.playing import Playing
-from tests.model.stage import GatedClient
+from tests.model.scheduler import GatedClient
 from tests.model.topic import EXPIRY_S, USERS
+from tests.model.worker import TABLE, patient_store
 from tests.records import NEW_YEAR_MS, TOPIC
-from worker.operations import Office, Plan
-from worker.progress import DynamoDBProgress
+from worker.cli.admin_client import AdminClient, Plan
+from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.settings import Settings
 
 
@@ -62,10 +62,10 @@ class Surroundings(Playing):
     def epoch(self) -> None:
         """The topic is made anew; the opening of an epoch may need more than one attempt."""
         if not self.epoch_is_due:
-            for actor in [a for a in self.stage.actors if a.name.startswith("operator")]:
-                self.stage.cancel(actor)
+            for actor in [a for a in self.scheduler.actors if a.name.startswith("operator")]:
+                self.scheduler.cancel(actor)
             for worker in list(self.workers):
-                if worker.life is None or self.random.random() < 0.7:
+                if worker.task is None or self.random.random() < 0.7:
                     self._end(worker)  # the others go on as zombies with what they have fetched
             self.epoch_is_due = True
             self.topic.epoch += 1
@@ -74,7 +74,7 @@ class Surroundings(Playing):
         self._move(self._epoch)
 
     def _move(self, move: Callable[[int], Coroutine[Any, Any, None]]) -> None:
-        if any(actor.name.startswith("operator") for actor in self.stage.actors):
+        if any(actor.name.startswith("operator") for actor in self.scheduler.actors):
             return
         partition = self.random.randrange(self.partitions)
         if self.epoch_is_due != (move == self._epoch):
@@ -84,40 +84,40 @@ class Surroundings(Playing):
                 self._end(worker)
         self._begin(f"operator: {move.__name__} of {partition}", move(partition))
 
-    async def _office(self) -> Office:
-        store = patient_store(GatedClient(self.stage, self.table, self._wrote))
+    async def _office(self) -> AdminClient:
+        store = patient_store(GatedClient(self.scheduler, self.table, self._wrote))
         progress = DynamoDBProgress(store, TABLE, TOPIC)
-        return Office(
+        return AdminClient(
             settings=Settings(), groups=self.topic, log=self.topic, progress=progress,
             table=await progress.table(), partitions=tuple(range(self.partitions)),
         )  # fmt: skip
 
     async def _rewind(self, partition: int) -> None:
-        office = await self._office()
+        admin = await self._office()
         log = self.topic.current(partition)
         known = self.truth.progress.get(log.id)
         to = self.random.randrange((0 if known is None else known.next) + 1)
-        plan = await office.rewind_to([partition], str(to), 0)
+        plan = await admin.rewind_to([partition], str(to), 0)
         self._say(plan)
         self.truth.reached_again[log.id] = 0
-        await office.make(plan)
+        await admin.make(plan)
 
     async def _skip(self, partition: int) -> None:
-        office = await self._office()
+        admin = await self._office()
         log = self.topic.current(partition)
         known = self.truth.progress.get(log.id)
         begin = 0 if known is None else known.next
         to = min(begin + self.random.randrange(10), log.end)
-        plan = await office.skip(partition, str(to), 0)
+        plan = await admin.skip(partition, str(to), 0)
         self._say(plan)
         self.truth.skipping[log.id] = to
-        await office.make(plan)
+        await admin.make(plan)
 
     async def _epoch(self, partition: int) -> None:
-        office = await self._office()
-        plan = await office.epoch(0)
+        admin = await self._office()
+        plan = await admin.epoch(0)
         self._say(plan)
-        await office.make(plan)
+        await admin.make(plan)
         self.epoch_is_due = False
 
     def _say(self, plan: Plan) -> None:

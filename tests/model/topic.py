@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poste_restante.position import LogId
-from tests.model.stage import Stage
+from tests.model.scheduler import Scheduler
 from tests.records import NEW_YEAR_MS, TOPIC, MadeRecord
 from worker.record import Fingerprint, fingerprint
 from worker.resume import LogState
@@ -62,8 +62,8 @@ class Log:
 class Topic:
     """The broker as the worker's ports see it (`opening.Log`, `operations.Groups`)."""
 
-    def __init__(self, stage: Stage, partitions: int) -> None:
-        self._stage = stage
+    def __init__(self, scheduler: Scheduler, partitions: int) -> None:
+        self._scheduler = scheduler
         self.epoch = 1
         self.logs: dict[LogId, Log] = {}
         self.groups: dict[int, int | None] = dict.fromkeys(range(partitions))
@@ -89,7 +89,7 @@ class Topic:
     # ---- the ports
 
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
-        await self._stage.gate("states")
+        await self._scheduler.gate("states")
         logs = {p: self.current(p) for p in partitions}
         return {p: LogState(log.start, log.end, stable_end=log.end) for p, log in logs.items()}
 
@@ -111,7 +111,7 @@ class Topic:
         """Workers are stopped for a move."""
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        await self._stage.gate("commit")
+        await self._scheduler.gate("commit")
         self.groups.update(offsets)
 
 

@@ -131,7 +131,7 @@ class Truth(Ledger):
         if device is None:
             new = new or {}
         if (new is None) != (view.cursor is None):
-            view.lives += 1
+            view.generation += 1
         if new is not None and view.cursor is None:
             self._created(f"{user} {device}", mailbox, device or "", new)
         elif new is not None and view.cursor is not None:
@@ -150,11 +150,11 @@ class Truth(Ledger):
         if new in mailbox.views[device].asked or ("oldest" in starts and not new):
             return
         seen = set().union(*(view.visible for view in mailbox.views.values()))
-        covered = {log for log, offset in new.items() if (log, offset) in seen}
+        ackable_to = {log for log, offset in new.items() if (log, offset) in seen}
         account = mailbox.account.effective
         if not starts - {"oldest"}:
             raise Violation("CURSOR-PART", f"{name} {new}, {mailbox.views[device].asked}")
-        for log in set(new) - covered:
+        for log in set(new) - ackable_to:
             others = [view.cursor or {} for view in mailbox.views.values()]
             if new[log] > max(other.get(log, -1) for other in [account, *others]):
                 raise Violation("ACK-COVERS-UNRETURNED", f"{name} begins at {log} {new[log]}")
@@ -221,7 +221,9 @@ class Truth(Ledger):
         if before.intersection(places):
             raise Violation("TWICE", f"{asked} {places} after {chain.shown}")
         # A device that was added or removed meanwhile may see again what it had.
-        self._in_order(str(asked), places, asked.floors() if view.lives == asked.lives else {})
+        self._in_order(
+            str(asked), places, asked.floors() if view.generation == asked.generation else {}
+        )
         for log, offset in places:
             if offset < last.get(log, -1) and not asked.since:
                 raise Violation("ORDER", f"{asked} {places} after {chain.shown}")
@@ -243,10 +245,12 @@ class Truth(Ledger):
         mailbox, view = self.mailboxes[asked.user], asked.view
         begin = asked.begin()
         account = mailbox.account.effective
-        reads_account = asked.reads_account or view.cursor is None or view.lives != asked.lives
+        reads_account = (
+            asked.reads_account or view.cursor is None or view.generation != asked.generation
+        )
         for log, reach in end.logs.items():
             own = max(asked.at.get(log, -1), (view.cursor or {}).get(log, -1))
-            for place in self._places(asked.user, log, begin.get(log, -1) + 1, reach.passed + 1):
+            for place in self._places(asked.user, log, begin.get(log, -1) + 1, reach.read_to + 1):
                 if (
                     place in places
                     or self._identity(place) in identities
@@ -323,12 +327,12 @@ class Asked:
     view: View
     at: Cursor = field(default_factory=dict)
     reads_account: bool = False
-    lives: int = 0
+    generation: int = 0
 
     def __post_init__(self) -> None:
         self.at = dict(self.view.effective)
         self.reads_account = self.view.cursor is None
-        self.lives = self.view.lives
+        self.generation = self.view.generation
 
     def __str__(self) -> str:
         return f"{self.user} {self.device or ''}{' since' if self.since else ''}"
@@ -337,7 +341,7 @@ class Asked:
         """Per log, up to where the receipt has it."""
         receipt = self.chain.receipt
         logs = {} if receipt is None else receipt.logs
-        return {log: r.covered if self.since else r.passed for log, r in logs.items()}
+        return {log: r.ackable_to if self.since else r.read_to for log, r in logs.items()}
 
     def floors(self) -> Cursor:
         """At or below which nothing may be shown."""

@@ -1,43 +1,47 @@
 """The rules of progress and of where a life begins, each left out once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from poste_restante import position
 from tests.model import profiles
+from tests.model import worker as model_worker
 from tests.model.variants import variant
-from worker import opening, operations, resume
-from worker.lives import Life
-from worker.progress import DynamoDBProgress, Progress
+from worker import opening, resume
+from worker.assignment import Assignment, PartitionTask
+from worker.cli import admin_client as operations
+from worker.committer import Committer
+from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.opening import Log
+from worker.progress import Progress
 from worker.resume import LogState, Opening
-from worker.transport import BatchConsumer
 
 # ---- progress
 
 
 @variant(profiles.EVERYTHING, 3, "LOST")
 def progress_of_what_is_not_durable() -> Iterator[None]:
-    progress = Life.progress
+    progress = PartitionTask.progress
 
-    def ahead(life: Life, now_ms: int) -> Progress:
-        return replace(progress(life, now_ms), next=life.fetched)
+    def ahead(task: PartitionTask, now_ms: int) -> Progress:
+        return replace(progress(task, now_ms), next=task.fetched)
 
-    with patch.object(Life, "progress", ahead):
+    with patch.object(PartitionTask, "progress", ahead):
         yield
 
 
 @variant(profiles.EVERYTHING, 0, "COMMITTED-UNWRITTEN")
 def the_group_is_committed_up_to_what_was_fetched() -> Iterator[None]:
-    commit = BatchConsumer.force_commit
+    commit = Committer.commit
 
-    async def force_commit(consumer: Any) -> bool:
-        for life in consumer.current.to_commit():
-            await consumer._commit({consumer._tp(life.partition): life.fetched})
-        return await commit(consumer)
+    async def commit_fetched(committer: Committer, current: Callable[[], Assignment]) -> bool:
+        for task in current().to_commit():
+            await committer.commit_offsets({task.partition: task.fetched})
+        return await commit(committer, current)
 
-    with patch.object(BatchConsumer, "force_commit", force_commit):
+    with patch.object(Committer, "commit", commit_fetched):
         yield
 
 
@@ -192,8 +196,8 @@ def a_first_start_overwrites_another() -> Iterator[None]:
 
 @variant(profiles.RETENTION, 20, "LOST", "HOLE")
 def a_jump_over_retention_is_gone_on_from() -> Iterator[None]:
-    async def follows(consumer: Any, life: Life, records: Sequence[Any]) -> bool:
+    async def follows(task: PartitionTask, records: Sequence[Any], log: Log) -> bool:
         return True
 
-    with patch.object(BatchConsumer, "_follows", follows):
+    with patch.object(model_worker, "follows", follows):
         yield

@@ -79,9 +79,9 @@ def what_was_passed_is_not_dropped() -> Iterator[None]:
 
     def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
         before = page._logs.get(log)
-        page._logs[log] = replace(reach(page, log), passed=-1)
+        page._logs[log] = replace(reach(page, log), read_to=-1)
         done = take(page, messages, log)
-        if before is not None and before.passed > page._logs[log].passed:
+        if before is not None and before.read_to > page._logs[log].read_to:
             page._logs[log] = before
         return done
 
@@ -131,12 +131,12 @@ def a_devices_cursor_does_not_count_alone() -> Iterator[None]:
     """What the account has acknowledged is hidden from it."""
     init = Mailboxes.__init__
 
-    def initialised(office: Mailboxes, *args: Any, **kwargs: Any) -> None:
-        init(office, *args, **kwargs)
-        fetch = office._fetch
+    def initialised(mailbox_table: Mailboxes, *args: Any, **kwargs: Any) -> None:
+        init(mailbox_table, *args, **kwargs)
+        fetch = mailbox_table._fetch
 
         async def fetched(wanted: Any, *, keep: bool) -> Page:
-            account = await office._cursors.read(wanted.key, None)
+            account = await mailbox_table._cursors.read(wanted.key, None)
 
             def both(*args: Any, **kwargs: Any) -> Reading:
                 for log, offset in account.items():
@@ -146,7 +146,7 @@ def a_devices_cursor_does_not_count_alone() -> Iterator[None]:
             with patch.object(mailboxes, "Reading", both):
                 return await fetch(wanted, keep=keep)
 
-        office._fetch = fetched  # type: ignore[method-assign]
+        mailbox_table._fetch = fetched  # type: ignore[method-assign]
 
     with patch.object(Mailboxes, "__init__", initialised):
         yield
@@ -370,7 +370,7 @@ def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
         cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
     ) -> None:
         deleting = Tidying(cursors._store, cursors)
-        await deleting._delete(key, {log: reach.covered for log, reach in logs.items()})
+        await deleting._delete(key, {log: reach.ackable_to for log, reach in logs.items()})
         await raise_to(cursors, key, device, logs)
 
     with patch.object(Cursors, "raise_to", before):
@@ -386,7 +386,7 @@ def bundles_are_deleted_though_the_cursor_was_not_raised() -> Iterator[None]:
         cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
     ) -> None:
         if device is None:
-            wanted[key] = {log: reach.covered for log, reach in logs.items()}
+            wanted[key] = {log: reach.ackable_to for log, reach in logs.items()}
         with suppress(MailboxError):
             await raised(cursors, key, device, logs)
 

@@ -8,10 +8,10 @@ from poste_restante.position import OFFSET_MAX, BundleKey
 from tests.model import profiles
 from tests.model.variants import variant
 from worker import bundles, flush
+from worker.assignment import Assignment, PartitionTask, RecordBatch
 from worker.bundles import Bundle
 from worker.entry import Entry
 from worker.flush import Flusher
-from worker.lives import Assignment, Life, RecordBatch
 
 # ---- bundles and their keys
 
@@ -30,7 +30,7 @@ def bundles_cross_window_borders() -> Iterator[None]:
 
 @variant(profiles.BEGINNINGS, 2, "FOREIGN", "LOST", "HOLE", "HIDDEN")
 def keys_do_not_tell_the_epoch() -> Iterator[None]:
-    with patch.object(Life, "epoch", property(lambda _: 1)):
+    with patch.object(PartitionTask, "epoch", property(lambda _: 1)):
         yield
 
 
@@ -104,30 +104,30 @@ def dead_letters_after_the_messages() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 0, "HOLE", "LOST")
 def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
-    settle = Life.settle
-    whenever_something_waits = property(lambda life: bool(life.waiting))
+    settle = PartitionTask.finish_flush
+    whenever_something_waits = property(lambda task: bool(task.waiting))
 
-    def settled(life: Life, batch: RecordBatch) -> None:
-        life.in_work = batch
-        settle(life, batch)
+    def settled(task: PartitionTask, batch: RecordBatch) -> None:
+        task.in_work = batch
+        settle(task, batch)
 
     with (
-        patch.object(Life, "is_ready", whenever_something_waits),
-        patch.object(Life, "settle", settled),
+        patch.object(PartitionTask, "is_ready", whenever_something_waits),
+        patch.object(PartitionTask, "finish_flush", settled),
     ):
         yield
 
 
 @variant(profiles.FAILURES, 1, "HOLE", "LOST")
 def a_life_goes_on_after_a_failed_flush() -> Iterator[None]:
-    settled = Assignment.settled
+    settled = Assignment.flush_finished
 
     def forgiven(assignment: Assignment, batch: RecordBatch, cause: Any) -> None:
         if cause is not None and not assignment.ended:
-            batch.life.in_work = None
-            del assignment._tasks[batch]
+            batch.task.in_work = None
+            del assignment._flushes[batch]
             return
         settled(assignment, batch, cause)
 
-    with patch.object(Assignment, "settled", forgiven):
+    with patch.object(Assignment, "flush_finished", forgiven):
         yield

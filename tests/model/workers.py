@@ -3,8 +3,8 @@
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from tests.model.life import Traits, Worker
 from tests.model.playing import Playing
+from tests.model.worker import Traits, Worker
 from worker.resume import Beginning, Start
 
 
@@ -30,7 +30,7 @@ class Workers(Playing):
 
         worker: Worker = Worker(
             f"w{self.truth.step}", partition, Traits.draw(self.random, start, self.profile.bundles),
-            stage=self.stage, table=self.table, topic=self.topic, random=self.random,
+            scheduler=self.scheduler, table=self.table, topic=self.topic, random=self.random,
             born=self.truth.step,
             wrote=wrote,
             committed=self.truth.committed,
@@ -38,11 +38,11 @@ class Workers(Playing):
         self.workers.append(worker)
 
         def opened(is_open: bool) -> None:
-            if not is_open or worker.life is None:
+            if not is_open or worker.task is None:
                 self._end(worker)
                 return
-            self._note(f"{worker.name} begins at {worker.life.fetched}")
-            self.truth.first_start(worker.log.id, worker.life.stored.origin)
+            self._note(f"{worker.name} begins at {worker.task.fetched}")
+            self.truth.first_start(worker.log.id, worker.task.stored.origin)
             for other in self.workers:
                 if other.partition == partition:
                     other.owns_group = other is worker
@@ -51,7 +51,7 @@ class Workers(Playing):
         self._begin(f"{worker.name} opens {partition}", worker.open(), worker, opened)
 
     def _some(self) -> Worker | None:
-        found = [worker for worker in self.workers if worker.life is not None]
+        found = [worker for worker in self.workers if worker.task is not None]
         return self.random.choice(found) if found else None
 
     def work(self) -> None:
@@ -73,7 +73,7 @@ class Workers(Playing):
         self, worker: Worker, what: str, work: Callable[[], Coroutine[Any, Any, None]], most: int
     ) -> None:
         kind = f"{worker.name} {what[:4]}"
-        at_it = [actor for actor in self.stage.actors if actor.name.startswith(kind)]
+        at_it = [actor for actor in self.scheduler.actors if actor.name.startswith(kind)]
         if len(at_it) < most:
             self._begin(f"{worker.name} {what}", work(), worker)
         else:

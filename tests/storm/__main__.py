@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.services.choose import LOCAL_AWS
-from tests.services.interrupts import exit_status
-from tests.storm.ground import own_services
+from local.choose import LOCAL_AWS
+from local.interrupts import exit_status
 from tests.storm.run import Settings, storm
+from tests.storm.services import own_services
 
 #: Seeds that are drawn where none is given.
 _SEEDS = 1_000_000

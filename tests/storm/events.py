@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.endpoint import FaultyEndpoint
-from tests.scene import Scene
-from tests.services import KafkaService
+from local import KafkaService
+from tests.deployment import Deployment
+from tests.fault_proxy import FaultyEndpoint
+from tests.storm.fault_rates import refusing, workers_weather
 from tests.storm.group import rewind, until_empty
 from tests.storm.script import REWINDS, Event, Kind
 from tests.storm.supervisor import Slot, Supervisor
-from tests.storm.weather import refusing, workers_weather
 
 #: What an event has to itself while it lasts. The others overlap as they come.
 _TAKES: dict[Kind, frozenset[str]] = {
@@ -44,7 +44,7 @@ _READS_SHARE = 0.8
 class Events:
     """Makes the events. records: how many the topic has, about. say: prints one line."""
 
-    scene: Scene
+    deployment: Deployment
     kafka: KafkaService
     workers_store: FaultyEndpoint
     readers_store: FaultyEndpoint
@@ -194,9 +194,9 @@ class Events:
                     asleep.append(slot)
                 case _:
                     supervisor.terminate(slot)
-        await until_empty(self.scene)
+        await until_empty(self.deployment)
         how = await rewind(
-            self.scene, event.kind, draws, partitions=self.partitions, records=self.records()
+            self.deployment, event.kind, draws, partitions=self.partitions, records=self.records()
         )
         self.say(f"event {event.number}: {how}")
         supervisor.may_start.set()

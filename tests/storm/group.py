@@ -10,10 +10,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from confluent_kafka import Producer
 
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from tests.audit.keys import WINDOW_SIZE
 from tests.audit.observer import AWAY, GroupOffsets, raw_table
-from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from tests.deployment import Deployment
 from tests.storm.script import Kind
 
 #: Seconds until a group has no members: a killed worker's session, and a broker that is busy.
@@ -32,27 +32,27 @@ BACK_MAX = 12_000
 EARLIEST_RECORDS_MAX = 150_000
 
 
-async def members(scene: Scene) -> int:
+async def members(deployment: Deployment) -> int:
     """How many the broker counts. Raises KafkaError while it is away."""
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
+        bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
     )
     try:
         await admin.start()
-        (answer,) = await admin.describe_consumer_groups([scene.group])
+        (answer,) = await admin.describe_consumer_groups([deployment.group])
         (group,) = answer.to_object()["groups"]
         return len(group["members"])
     finally:
         await admin.close()
 
 
-async def until_empty(scene: Scene) -> None:
+async def until_empty(deployment: Deployment) -> None:
     """Wait until nobody is in the group, in the broker's eyes. Raises TimeoutError."""
     deadline = time.monotonic() + EMPTY_S_MAX
     while True:
         try:
             async with asyncio.timeout(EMPTY_S_MAX):
-                if await members(scene) == 0:
+                if await members(deployment) == 0:
                     return
         except (KafkaError, OSError):
             pass  # away: asked again
@@ -62,86 +62,90 @@ async def until_empty(scene: Scene) -> None:
 
 
 async def rewind(
-    scene: Scene, kind: Kind, draws: random.Random, *, partitions: int, records: int
+    deployment: Deployment, kind: Kind, draws: random.Random, *, partitions: int, records: int
 ) -> str:
     """Make it; says what was done. records: of the topic, so far.
 
     A target is below progress, so below what is durable: a group moved forward would look to
     the auditor like one that was committed past it.
     """
-    nexts = await _patiently(lambda: _nexts(scene, partitions))
-    committed = await _patiently(lambda: _committed(scene, partitions))
+    nexts = await _patiently(lambda: _nexts(deployment, partitions))
+    committed = await _patiently(lambda: _committed(deployment, partitions))
     partition = draws.choice([*nexts])
     back = draws.randint(1, draws.choice((1_000, BACK_MAX)))
     to = max(0, nexts[partition] - back)
     if kind is Kind.POSTE_REWIND:
         how = ["rewind", "--partition", str(partition), "--to", str(to), "--yes"]
-        await _patiently(lambda: asyncio.to_thread(_poste, scene, how))
+        await _patiently(lambda: asyncio.to_thread(_poste, deployment, how))
         return " ".join(["poste", *how])
     if kind is Kind.REWIND_TO_OFFSET:
-        how = ["--topic", f"{scene.topic}:{partition}", "--to-offset", str(to)]
+        how = ["--topic", f"{deployment.topic}:{partition}", "--to-offset", str(to)]
     elif committed and (kind is Kind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX):
         # The tool refuses to shift what it does not find.
-        shifted = f"{scene.topic}:{','.join(map(str, committed))}"
+        shifted = f"{deployment.topic}:{','.join(map(str, committed))}"
         how = ["--topic", shifted, "--shift-by", str(-back)]
     else:
-        how = ["--topic", scene.topic, "--to-earliest"]
-    await _patiently(lambda: asyncio.to_thread(_reset, scene, how))
+        how = ["--topic", deployment.topic, "--to-earliest"]
+    await _patiently(lambda: asyncio.to_thread(_reset, deployment, how))
     return " ".join(how)
 
 
-def take_over(scene: Scene, draws: random.Random, partitions: int) -> dict[int, int]:
+def take_over(deployment: Deployment, draws: random.Random, partitions: int) -> dict[int, int]:
     """A consumer was there before us: the group stands just below the first window's border, in
     every partition, and workers begin there (`kafka.start` is "group"). A storm of a minute then
     crosses borders. The origin of each partition, below which no message is ours.
     """
     origins = {p: WINDOW_SIZE - draws.randint(*BELOW_BORDER) for p in range(partitions)}
-    producer = Producer({"bootstrap.servers": scene.environment[KAFKA_ADDRESS], "linger.ms": 50})
+    producer = Producer(
+        {"bootstrap.servers": deployment.environment[KAFKA_ADDRESS], "linger.ms": 50}
+    )
     for partition, count in origins.items():
         for _ in range(count):
-            producer.produce(scene.topic, b"", key=b"before", partition=partition)
+            producer.produce(deployment.topic, b"", key=b"before", partition=partition)
             producer.poll(0)
     left = producer.flush(FILLED_S_MAX)
     assert left == 0, f"{left} records were not acknowledged in {FILLED_S_MAX:.0f} s"
-    _reset(scene, ["--topic", scene.topic, "--to-latest"])
+    _reset(deployment, ["--topic", deployment.topic, "--to-latest"])
     return origins
 
 
-async def begun(scene: Scene, partitions: int) -> None:
+async def begun(deployment: Deployment, partitions: int) -> None:
     """Returns when every partition has progress. Raises TimeoutError."""
     async with asyncio.timeout(BEGUN_S_MAX):
-        while min((await _nexts(scene, partitions)).values()) == 0:  # noqa: ASYNC110 - the store's
+        while min((await _nexts(deployment, partitions)).values()) == 0:  # noqa: ASYNC110 - the store's
             await asyncio.sleep(_LOOK_S)
 
 
-async def _nexts(scene: Scene, partitions: int) -> dict[int, int]:
+async def _nexts(deployment: Deployment, partitions: int) -> dict[int, int]:
     """Progress of each partition, straight from the store; 0 where there is none."""
-    async with raw_table(scene.environment[DYNAMODB_ADDRESS], scene.table) as table:
-        found = await table.progress(scene.topic, range(partitions))
+    async with raw_table(deployment.environment[DYNAMODB_ADDRESS], deployment.table) as table:
+        found = await table.progress(deployment.topic, range(partitions))
     return {p: found[p].next if p in found else 0 for p in range(partitions)}
 
 
-async def _committed(scene: Scene, partitions: int) -> list[int]:
+async def _committed(deployment: Deployment, partitions: int) -> list[int]:
     """The partitions of which the group has an offset."""
-    offsets = GroupOffsets(scene.environment[KAFKA_ADDRESS], scene.group, scene.topic)
+    offsets = GroupOffsets(
+        deployment.environment[KAFKA_ADDRESS], deployment.group, deployment.topic
+    )
     try:
         return sorted(await offsets.committed(range(partitions)))
     finally:
         await offsets.stop()
 
 
-def _reset(scene: Scene, how: list[str]) -> None:
+def _reset(deployment: Deployment, how: list[str]) -> None:
     """Raises RuntimeError where the tool did not move the group: it says so, with status 0."""
-    said = scene.tool(
+    said = deployment.tool(
         "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        "--group", scene.group, "--reset-offsets", *how, "--execute",
+        "--group", deployment.group, "--reset-offsets", *how, "--execute",
     )  # fmt: skip
     if "NEW-OFFSET" not in said or "Error" in said:
         raise RuntimeError(f"the group was not moved: {said[-500:]}")
 
 
-def _poste(scene: Scene, arguments: list[str]) -> None:
-    done = scene.poste(*arguments, check=False)
+def _poste(deployment: Deployment, arguments: list[str]) -> None:
+    done = deployment.poste(*arguments, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"poste {arguments}: {done.stderr[-500:]}")
 

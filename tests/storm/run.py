@@ -10,6 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService
 from poste_restante import Mailboxes
 from tests.audit import (
     AuditedProducer,
@@ -19,23 +20,22 @@ from tests.audit import (
     Verdict,
     mailboxes_at,
 )
-from tests.endpoint import FaultyEndpoint, calm
-from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, KafkaService
+from tests.deployment import Deployment
+from tests.fault_proxy import FaultyEndpoint, calm
 from tests.storm.events import Events
-from tests.storm.ground import storm_scene
-from tests.storm.group import begun, take_over
-from tests.storm.report import Report, acknowledged, never_met
-from tests.storm.script import script
-from tests.storm.supervisor import Supervisor
-from tests.storm.traffic import Traffic, users
-from tests.storm.weather import (
+from tests.storm.fault_rates import (
     READERS_FAULTS,
     WORKERS_FAULTS,
     poisonous,
     readers_weather,
     workers_weather,
 )
+from tests.storm.group import begun, take_over
+from tests.storm.report import Report, acknowledged, never_met
+from tests.storm.script import script
+from tests.storm.services import storm_scene
+from tests.storm.supervisor import Supervisor
+from tests.storm.traffic import Traffic, users
 
 #: Records a second, of all producers together: two cores are not busy all the time with it.
 RECORDS_PER_S = 250
@@ -71,12 +71,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Scheduler:
     """Everything that a storm plays with."""
 
     settings: Settings
     say: Callable[[str], None]
-    scene: Scene
+    deployment: Deployment
     workers_store: FaultyEndpoint
     readers_store: FaultyEndpoint
     journal: Journal
@@ -96,47 +96,47 @@ async def storm(
     Raises what fails in the harness; what the product does wrong is in the report.
     """
     async with AsyncExitStack() as stack:
-        stage = await _stage(settings, directory, say, services, stack)
+        scheduler = await _scheduler(settings, directory, say, services, stack)
         began_s = time.monotonic()
         async with (
-            _readers(stage), stage.auditor.watching(every_s=WATCH_S),
-            _meanwhile(stage.supervisor.run()),
+            _readers(scheduler), scheduler.auditor.watching(every_s=WATCH_S),
+            _meanwhile(scheduler.supervisor.run()),
         ):  # fmt: skip
-            async with _producing(stage):
-                await _play(stage)
+            async with _producing(scheduler):
+                await _play(scheduler)
             say("quiet")
             await asyncio.sleep(QUIET_S)
             seconds = time.monotonic() - began_s
             say("drain")
-            drained = await _drain(stage)
+            drained = await _drain(scheduler)
         say("verdict")
-        verdict = await stage.auditor.verdict()
-        return _report(stage, seconds, verdict, drained=drained)
+        verdict = await scheduler.auditor.verdict()
+        return _report(scheduler, seconds, verdict, drained=drained)
 
 
-async def _stage(
+async def _scheduler(
     settings: Settings,
     directory: Path,
     say: Callable[[str], None],
     services: tuple[KafkaService, str],
     stack: AsyncExitStack,
-) -> Stage:
+) -> Scheduler:
     seed = settings.seed
     draws = random.Random(f"storm {seed}")
     kafka, upstream = services
     workers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed))
     readers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed + 1))
-    scene = storm_scene(directory, kafka, upstream)
+    deployment = storm_scene(directory, kafka, upstream)
     partitions = draws.randint(*PARTITIONS)
-    await asyncio.to_thread(scene.init, partitions)
-    origins = await asyncio.to_thread(take_over, scene, draws, partitions)
+    await asyncio.to_thread(deployment.init, partitions)
+    origins = await asyncio.to_thread(take_over, deployment, draws, partitions)
     say(f"{partitions} partitions; what is left of the storm is in {directory}")
     workers_store.poison(poisonous)
     workers_store.use(workers_weather(seed))
     readers_store.use(readers_weather(seed))
     supervisor = Supervisor(
         {
-            **scene.environment, DYNAMODB_ADDRESS: workers_store.url,
+            **deployment.environment, DYNAMODB_ADDRESS: workers_store.url,
             "POSTE_DYNAMODB__TIMEOUT_S": str(TIMEOUT_S), "POSTE_KAFKA__START": "group",
         },
         directory, draws, say,
@@ -145,95 +145,108 @@ async def _stage(
     journal = Journal()
     auditor = Auditor(
         journal,
-        scene.environment,
-        topic=scene.topic,
-        table=scene.table,
-        group=scene.group,
+        deployment.environment,
+        topic=deployment.topic,
+        table=deployment.table,
+        group=deployment.group,
         origins=origins,
     )
     events = Events(
-        scene, kafka, workers_store, readers_store, supervisor, seed,
+        deployment, kafka, workers_store, readers_store, supervisor, seed,
         partitions, lambda: len(journal.produced), say,
     )  # fmt: skip
-    return Stage(
-        settings, say, scene, workers_store, readers_store, journal, supervisor, auditor, events
+    return Scheduler(
+        settings,
+        say,
+        deployment,
+        workers_store,
+        readers_store,
+        journal,
+        supervisor,
+        auditor,
+        events,
     )
 
 
-async def _play(stage: Stage) -> None:
+async def _play(scheduler: Scheduler) -> None:
     """The events, for as long as the storm lasts."""
     for _ in range(2):
-        stage.supervisor.join()
+        scheduler.supervisor.join()
     # A group that is moved before its partitions have begun would move their beginnings.
-    await begun(stage.scene, stage.events.partitions)
-    end_s = time.monotonic() + stage.settings.seconds
-    for event in script(stage.settings.seed):
+    await begun(scheduler.deployment, scheduler.events.partitions)
+    end_s = time.monotonic() + scheduler.settings.seconds
+    for event in script(scheduler.settings.seed):
         if time.monotonic() + event.after_s > end_s:
             break
         await asyncio.sleep(event.after_s)
-        await stage.events.begin(event)
+        await scheduler.events.begin(event)
     await asyncio.sleep(max(0.0, end_s - time.monotonic()))
-    await stage.events.end()
+    await scheduler.events.end()
 
 
-async def _drain(stage: Stage) -> bool:
+async def _drain(scheduler: Scheduler) -> bool:
     """All is well, everybody is new: whether everything becomes durable and committed."""
-    stage.workers_store.use(calm())
-    stage.readers_store.use(calm())
-    supervisor = stage.supervisor
+    scheduler.workers_store.use(calm())
+    scheduler.readers_store.use(calm())
+    supervisor = scheduler.supervisor
     supervisor.calm = True
     for slot in supervisor.slots:
         supervisor.terminate(slot)
     if not supervisor.wanted():
         supervisor.join()
     try:
-        await stage.auditor.drained(DRAIN_S_MAX)
+        await scheduler.auditor.drained(DRAIN_S_MAX)
     except AssertionError as error:
-        stage.say(str(error))
+        scheduler.say(str(error))
         return False
     finally:
         await supervisor.leave()
     return True
 
 
-def _readers(stage: Stage) -> AuditedReaders:
+def _readers(scheduler: Scheduler) -> AuditedReaders:
     """Over all mailboxes, through their own endpoint, all the time. Every other one deletes what it
     has acknowledged."""
     deletes = cycle((False, True))
 
     def opened() -> AbstractAsyncContextManager[Mailboxes]:
         return mailboxes_at(
-            stage.readers_store.url, stage.scene.table,
+            scheduler.readers_store.url, scheduler.deployment.table,
             timeout_s=READERS_TIMEOUT_S, attempts=READERS_ATTEMPTS,
             delete_acknowledged=next(deletes),
         )  # fmt: skip
 
     return AuditedReaders(
-        stage.journal, opened, users(), seed=stage.settings.seed, readers=READERS, rest_s=REST_S
+        scheduler.journal,
+        opened,
+        users(),
+        seed=scheduler.settings.seed,
+        readers=READERS,
+        rest_s=REST_S,
     )
 
 
 @asynccontextmanager
-async def _producing(stage: Stage) -> AsyncIterator[None]:
+async def _producing(scheduler: Scheduler) -> AsyncIterator[None]:
     """Producers at work while the block runs. They are asked to end, not cancelled: wait_for may
     swallow that (cpython #86296), and a producer would go on for ever."""
     ending = asyncio.Event()
     async with asyncio.TaskGroup() as producers:
         for compression in COMPRESSIONS:
-            producers.create_task(_produce(stage, compression, ending))
+            producers.create_task(_produce(scheduler, compression, ending))
         try:
             yield
         finally:
             ending.set()
 
 
-async def _produce(stage: Stage, compression: str | None, ending: asyncio.Event) -> None:
+async def _produce(scheduler: Scheduler, compression: str | None, ending: asyncio.Event) -> None:
     """Until it is told to end. A broker that is away is a pause; nothing is made up for."""
-    batches = Traffic(stage.settings.seed, str(compression)).batches(BATCH_RECORDS)
+    batches = Traffic(scheduler.settings.seed, str(compression)).batches(BATCH_RECORDS)
     pause_s = BATCH_RECORDS * len(COMPRESSIONS) / RECORDS_PER_S
-    bootstrap = stage.scene.environment[KAFKA_ADDRESS]
+    bootstrap = scheduler.deployment.environment[KAFKA_ADDRESS]
     async with AuditedProducer(
-        stage.journal, bootstrap, stage.scene.topic, compression_type=compression
+        scheduler.journal, bootstrap, scheduler.deployment.topic, compression_type=compression
     ) as producer:
         for batch in batches:
             if ending.is_set():
@@ -243,16 +256,17 @@ async def _produce(stage: Stage, compression: str | None, ending: asyncio.Event)
             await asyncio.sleep(UNACKNOWLEDGED_S if away else pause_s)
 
 
-def _report(stage: Stage, seconds: float, verdict: Verdict, *, drained: bool) -> Report:
+def _report(scheduler: Scheduler, seconds: float, verdict: Verdict, *, drained: bool) -> Report:
     faults = {
-        "workers": stage.workers_store.by_fault(), "readers": stage.readers_store.by_fault(),
+        "workers": scheduler.workers_store.by_fault(),
+        "readers": scheduler.readers_store.by_fault(),
     }  # fmt: skip
     wanted = {"workers": WORKERS_FAULTS, "readers": READERS_FAULTS}
-    events, supervisor = stage.events.done, stage.supervisor
+    events, supervisor = scheduler.events.done, scheduler.supervisor
     return Report(
-        seed=stage.settings.seed, seconds=seconds, verdict=verdict,
-        records=verdict.records - sum(stage.auditor.origins.values()),
-        acknowledged=acknowledged(stage.journal),
+        seed=scheduler.settings.seed, seconds=seconds, verdict=verdict,
+        records=verdict.records - sum(scheduler.auditor.origins.values()),
+        acknowledged=acknowledged(scheduler.journal),
         events=events, faults=faults, restarts=supervisor.restarts, exits=supervisor.left,
         overstayed=len(supervisor.overstayed), drained=drained,
         missing=never_met(events, faults, wanted),

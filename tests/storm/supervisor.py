@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.services.child import Child
+from local.child import Child
 
 #: Workers at the same time.
 WORKERS_MAX = 4
@@ -51,7 +51,7 @@ class Slot:
     child: Child | None = None
     wanted: bool = True
     frozen: bool = False
-    lives: int = 0
+    tasks: int = 0
     started_s: float = 0.0
     start_at_s: float = 0.0
     backoff_s: float = BACKOFF_S_MIN
@@ -136,16 +136,16 @@ class Supervisor:
         slot.start_at_s = now_s + slot.backoff_s
 
     def _start(self, slot: Slot, now_s: float) -> None:
-        slot.lives += 1
-        self.restarts += slot.lives > 1
+        slot.tasks += 1
+        self.restarts += slot.tasks > 1
         limits = LIMITS[0] if self.calm else self.draws.choice(LIMITS)
         slot.child = Child(
             [sys.executable, "-m", "tests.storm.worker"],
-            log=self.directory / f"worker-{slot.number}-{slot.lives}.log",
+            log=self.directory / f"worker-{slot.number}-{slot.tasks}.log",
             env={
                 **self.environment, **limits_environment(*limits),
                 "POSTE_DRAIN_S": str(DRAIN_S), "POSTE_LEAVE_S": str(LEAVE_S),
-                "POSTE_KAFKA__CLIENT_ID": f"worker-{slot.number}-{slot.lives}",
+                "POSTE_KAFKA__CLIENT_ID": f"worker-{slot.number}-{slot.tasks}",
             },
         )  # fmt: skip
         slot.child.start()

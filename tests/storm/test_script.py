@@ -5,10 +5,10 @@ from collections import Counter
 from itertools import islice
 
 from tests.audit import Verdict
+from tests.storm.fault_rates import poisonous
 from tests.storm.report import Report, never_met
 from tests.storm.script import DECK, SESSION_S, Kind, script
 from tests.storm.traffic import BAD, POISONOUS, Traffic
-from tests.storm.weather import poisonous
 
 
 def test_a_seed_is_a_storm() -> None:

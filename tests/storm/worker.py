@@ -12,9 +12,9 @@ from poste_restante.message import Message
 from tests.storm.traffic import UNDECODABLE
 from worker import app
 from worker.cloudevents import CloudEventsDecoder
-from worker.configuration import load_settings
+from worker.config_file import load_settings
 from worker.entry import Entry
-from worker.plain import PlainRecords
+from worker.fast_path import FastPath
 from worker.record import Record
 
 
@@ -35,11 +35,11 @@ class FailingDecoder:
             raise ZeroDivisionError("a decoder with a fault")
         return self._decode(record, epoch)
 
-    def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+    def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
         return _Unmarked(topic, epoch, partition, self._retention)
 
 
-class _Unmarked(PlainRecords):
+class _Unmarked(FastPath):
     def entry(self, record: Record) -> Entry | None:
         return None if _is_marked(record) else super().entry(record)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import click
 
-from tests.services import Services, start_services
-from tests.services.choose import LOCAL_AWS
-from tests.services.interrupts import exit_status
+from local import Services, start_services
+from local.choose import LOCAL_AWS
+from local.interrupts import exit_status
 from tests.sweeps.ack_sweep import ack_sweeps
 from tests.sweeps.crash_sweep import crash_sweeps
-from tests.sweeps.ground import open_ground
 from tests.sweeps.kafka_sweep import kafka_sweeps
 from tests.sweeps.mail import open_mail
 from tests.sweeps.reading_sweep import reading_sweeps
 from tests.sweeps.report import Report
+from tests.sweeps.shared_services import open_shared_services
 from tests.sweeps.store_sweep import store_sweeps
 from tests.sweeps.sweep import Sweep, run_all
 
@@ -51,17 +51,17 @@ def sweep(seed: int, only: tuple[str, ...], workers: int) -> int:
 async def _run(
     services: Services, report: Report, *, seed: int, only: tuple[str, ...], at_a_time: int
 ) -> None:
-    async with open_ground(services, Path(services.directory) / "runs") as ground:
+    async with open_shared_services(services, Path(services.directory) / "runs") as shared:
 
         def chosen(sweeps: Iterable[Sweep]) -> list[Sweep]:
             return [s for s in sweeps if not only or s.case.name.startswith(only)]
 
         if not only or any(name.startswith(MAILBOXES) for name in only):
-            async with open_mail(ground, report) as mail:
+            async with open_mail(shared, report) as mail:
                 sweeps = chosen([*reading_sweeps(mail, seed=seed), *ack_sweeps(mail)])
                 await run_all(sweeps, report, at_a_time=at_a_time)
         sweeps = chosen([
-            *crash_sweeps(ground), *kafka_sweeps(ground), *store_sweeps(ground, seed=seed)
+            *crash_sweeps(shared), *kafka_sweeps(shared), *store_sweeps(shared, seed=seed)
         ])  # fmt: skip
         await run_all(sweeps, report, at_a_time=at_a_time)
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from local.child import Child
 from tests.audit import AuditedMailboxes, mailboxes_at
 from tests.audit.journal import Ack, Addition, Fetch, Outcome
 from tests.audit.keys import Log
-from tests.services.child import Child
 from tests.sweeps.acking_reader import ADDED, NOT_ADDED
 from tests.sweeps.mail import Mail
 from tests.sweeps.orders import CRASHED, Order
@@ -41,14 +41,21 @@ class AckRun:
 
     async def __call__(self, case: Case, number: int) -> Run:
         mail, user = self._mail, next(self._users)
-        directory = mail.scene.directory / user
+        directory = mail.deployment.directory / user
         directory.mkdir()
         order = Order(case.kind, number, persistent=False, directory=str(directory))
-        endpoint = mail.ground.services.endpoint
+        endpoint = mail.shared.services.endpoint
         child = Child(
-            [sys.executable, "-m", "tests.sweeps.acking_reader", endpoint, mail.scene.table, user],
+            [
+                sys.executable,
+                "-m",
+                "tests.sweeps.acking_reader",
+                endpoint,
+                mail.deployment.table,
+                user,
+            ],
             log=Path(directory) / "reader.log",
-            env={**mail.scene.environment, **order.environment()},
+            env={**mail.deployment.environment, **order.environment()},
         )
         child.start()
         try:
@@ -57,7 +64,7 @@ class AckRun:
             child.kill()
         self._journal(user, child.output())
         wrong = "" if status == CRASHED else f"status {status}: {child.tail()}"
-        async with mailboxes_at(endpoint, mail.scene.table) as opened:
+        async with mailboxes_at(endpoint, mail.deployment.table) as opened:
             mailboxes = AuditedMailboxes(mail.journal, opened)
             for device in (ADDED, NOT_ADDED, None):
                 await mailboxes.ack((await mailboxes.read(user, device=device))[-1])

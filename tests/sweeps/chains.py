@@ -9,18 +9,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.endpoint import Call, Fault, FaultyEndpoint
-from tests.endpoint.plans import can_befall
-from tests.services import DYNAMODB_ADDRESS
-from tests.services.child import Child
+from local import DYNAMODB_ADDRESS
+from local.child import Child
+from tests.fault_proxy import Call, Fault, FaultyEndpoint
+from tests.fault_proxy.plans import can_apply
 from tests.sweeps.crash_sweep import is_poisoned, patched_worker
-from tests.sweeps.ground import Ground
 from tests.sweeps.kafka_faults import KAFKA_FAULTS
 from tests.sweeps.kafka_sweep import kafka_left_wrongly
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.store_sweep import left_wrongly
 
 #: Calls to the store that are left alone between two faults, so that some of each go well.
@@ -38,35 +38,35 @@ class OrderChain:
     """One run of patched workers, each ordered what is next in `orders`; the last is ordered
     nothing. An order of several kinds, separated by commas, is one that the worker survives."""
 
-    ground: Ground
+    shared: SharedServices
     orders: Sequence[str]
     given: list[Order] = field(default_factory=list)
     #: Whether the worker runs that is ordered nothing: all before it have left.
     last_runs: bool = False
 
     async def __call__(self, case: Case, number: int) -> Run:
-        scene = await self.ground.scene(f"{case.sweep}-chain", partitions=PARTITIONS)
+        deployment = await self.shared.deployment(f"{case.sweep}-chain", partitions=PARTITIONS)
         wanted = {kind for order in self.orders for kind in order.split(",")}
         survived = "," in self.orders[-1]
-        with FaultyEndpoint(self.ground.services.endpoint) as endpoint:
+        with FaultyEndpoint(self.shared.services.endpoint) as endpoint:
             endpoint.poison(is_poisoned)
             address = {DYNAMODB_ADDRESS: endpoint.url}
 
             def start() -> Child:
                 if len(self.given) == len(self.orders):
                     self.last_runs = True
-                    return scene.worker(**address)
-                directory = scene.directory / f"order-{len(self.given)}"
+                    return deployment.worker(**address)
+                directory = deployment.directory / f"order-{len(self.given)}"
                 directory.mkdir()
                 what = self.orders[len(self.given)]
                 order = Order(what, number, persistent=False, directory=str(directory))
                 self.given.append(order)
-                return patched_worker(scene, order, **address)
+                return patched_worker(deployment, order, **address)
 
             play = Play(
-                self.ground, scene,
+                self.shared, deployment,
                 # A chain is healed by its own end.
-                Faults(met=lambda: 0, heal=lambda: None, may_leave=self._left_wrongly),
+                Faults(met=lambda: 0, clear_faults=lambda: None, may_leave=self._left_wrongly),
                 first=start, again=start, poisoned=True,
                 done=lambda: self.last_runs or (survived and wanted <= self.met().keys()),
                 starts_max=len(self.orders) + 1,
@@ -92,28 +92,28 @@ class OrderChain:
 class StoreChain:
     """One run in which calls to the store are befallen by one fault after the other."""
 
-    ground: Ground
+    shared: SharedServices
     faults: Sequence[Fault]
     seed: int
 
     async def __call__(self, case: Case, number: int) -> Run:
-        scene = await self.ground.scene(f"{case.sweep}-chain", partitions=PARTITIONS)
+        deployment = await self.shared.deployment(f"{case.sweep}-chain", partitions=PARTITIONS)
         left, calm = list(self.faults), CALM_CALLS
 
         def plan(call: Call) -> Fault | None:
             nonlocal calm
             calm -= 1
-            possible = [fault for fault in left if can_befall(fault, call.operation)]
+            possible = [fault for fault in left if can_apply(fault, call.operation)]
             if calm >= 0 or not possible:
                 return None
             calm = CALM_CALLS
             left.remove(possible[0])
             return possible[0]
 
-        with FaultyEndpoint(self.ground.services.endpoint, plan=plan, seed=self.seed) as endpoint:
+        with FaultyEndpoint(self.shared.services.endpoint, plan=plan, seed=self.seed) as endpoint:
 
             def start() -> Child:
-                return scene.worker(**{DYNAMODB_ADDRESS: endpoint.url})
+                return deployment.worker(**{DYNAMODB_ADDRESS: endpoint.url})
 
             def may_leave(status: int, log: str) -> str:
                 # Of the latest faults one is the cause; a call beside it may have met another.
@@ -122,8 +122,8 @@ class StoreChain:
                 return min(said, key=len)
 
             play = Play(
-                self.ground, scene,
-                Faults(met=lambda: 0, heal=lambda: None, may_leave=may_leave),
+                self.shared, deployment,
+                Faults(met=lambda: 0, clear_faults=lambda: None, may_leave=may_leave),
                 first=start, again=start, rejecting=True,
                 done=lambda: not left, starts_max=len(self.faults) + 1,
             )  # fmt: skip

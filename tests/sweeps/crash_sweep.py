@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.endpoint import FaultyEndpoint
-from tests.scene import Scene
-from tests.services import DYNAMODB_ADDRESS
-from tests.services.child import Child
-from tests.sweeps.ground import Ground
+from local import DYNAMODB_ADDRESS
+from local.child import Child
+from tests.deployment import Deployment
+from tests.fault_proxy import FaultyEndpoint
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS, PARTS, POISON
+from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.steps import FLUSH_STEPS, names
 from tests.sweeps.sweep import Sweep
 
 SWEEP = "crash"
 
 
-def crash_sweeps(ground: Ground) -> Iterator[Sweep]:
+def crash_sweeps(shared: SharedServices) -> Iterator[Sweep]:
     """Each step of the flush, until it was passed three times (a first start: once a partition)."""
-    run = CrashRun(ground)
+    run = CrashRun(shared)
     for step in names(FLUSH_STEPS):
         last = PARTITIONS if step.startswith("0-") else PARTS
         yield Sweep(Case(SWEEP, step), run, last=last)
@@ -32,28 +32,29 @@ def crash_sweeps(ground: Ground) -> Iterator[Sweep]:
 class CrashRun:
     """Makes runs."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, shared: SharedServices) -> None:
+        self._shared = shared
 
     async def __call__(self, case: Case, number: int) -> Run:
-        scene = await self._ground.scene(SWEEP, partitions=PARTITIONS)
-        order = Order(case.kind, number, persistent=False, directory=str(scene.directory))
-        with FaultyEndpoint(self._ground.services.endpoint) as endpoint:
+        deployment = await self._shared.deployment(SWEEP, partitions=PARTITIONS)
+        order = Order(case.kind, number, persistent=False, directory=str(deployment.directory))
+        with FaultyEndpoint(self._shared.services.endpoint) as endpoint:
             endpoint.poison(is_poisoned)
             address = {DYNAMODB_ADDRESS: endpoint.url}
             play = Play(
-                self._ground, scene,
+                self._shared, deployment,
                 Faults(
-                    met=lambda: order.met().total(), heal=order.heal, may_leave=_crashed,
+                    met=lambda: order.met().total(), clear_faults=order.clear_faults,
+                    may_leave=_crashed,
                 ),
-                first=lambda: patched_worker(scene, order, **address),
-                again=lambda: scene.worker(**address),
+                first=lambda: patched_worker(deployment, order, **address),
+                again=lambda: deployment.worker(**address),
                 poisoned=True,
             )  # fmt: skip
             audit = await play.to_the_end()
         run = Run(case, number, order.met(), tuple(play.exits), "; ".join(play.wrong), audit)
         if run.clean:
-            await self._ground.clear(scene)
+            await self._shared.clear(deployment)
         return run
 
 
@@ -67,13 +68,13 @@ def is_poisoned(item: dict[str, Any]) -> bool:
     return any(POISON in base64.b64decode(message["M"]["b"]["B"]) for message in messages)
 
 
-def patched_worker(scene: Scene, order: Order, **env: str) -> Child:
+def patched_worker(deployment: Deployment, order: Order, **env: str) -> Child:
     """A worker that does as it is ordered; it is ended with the scene."""
     child = Child(
         [sys.executable, "-m", "tests.sweeps.patched_worker"],
-        log=Path(scene.directory) / f"worker-{len(scene.workers)}.log",
-        env={**scene.environment, **order.environment(), **env},
+        log=Path(deployment.directory) / f"worker-{len(deployment.workers)}.log",
+        env={**deployment.environment, **order.environment(), **env},
     )
     child.start()
-    scene.workers.append(child)
+    deployment.workers.append(child)
     return child

@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 
 from tests.sweeps.crash_sweep import patched_worker
-from tests.sweeps.ground import Ground
 from tests.sweeps.kafka_faults import KAFKA_FAULTS, KafkaFault
 from tests.sweeps.orders import Order
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.sweep import Sweep
 
 SWEEP = "kafka"
 
 
-def kafka_sweeps(ground: Ground) -> Iterator[Sweep]:
+def kafka_sweeps(shared: SharedServices) -> Iterator[Sweep]:
     """Each kind of failure, transient and persistent."""
-    run = KafkaRun(ground)
+    run = KafkaRun(shared)
     for name in KAFKA_FAULTS:
         for persistent in (False, True):
             yield Sweep(Case(SWEEP, name, persistent), run)
@@ -25,27 +25,29 @@ def kafka_sweeps(ground: Ground) -> Iterator[Sweep]:
 class KafkaRun:
     """Makes runs."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, shared: SharedServices) -> None:
+        self._shared = shared
 
     async def __call__(self, case: Case, number: int) -> Run:
         fault = KAFKA_FAULTS[case.kind]
-        scene = await self._ground.scene(SWEEP, partitions=PARTITIONS)
-        order = Order(case.kind, number, persistent=case.persistent, directory=str(scene.directory))
+        deployment = await self._shared.deployment(SWEEP, partitions=PARTITIONS)
+        order = Order(
+            case.kind, number, persistent=case.persistent, directory=str(deployment.directory)
+        )
         play = Play(
-            self._ground, scene,
+            self._shared, deployment,
             Faults(
-                met=lambda: order.met().total(), heal=order.heal,
+                met=lambda: order.met().total(), clear_faults=order.clear_faults,
                 may_leave=lambda status, log: kafka_left_wrongly(fault, status, log),
             ),
-            first=lambda: patched_worker(scene, order), again=scene.worker,
+            first=lambda: patched_worker(deployment, order), again=deployment.worker,
         )  # fmt: skip
         audit = await play.to_the_end()
         if order.met() and fault.leaves is not None and not any(play.exits):
             play.wrong.append("the worker went on")
         run = Run(case, number, order.met(), tuple(play.exits), "; ".join(play.wrong), audit)
         if run.clean:
-            await self._ground.clear(scene)
+            await self._shared.clear(deployment)
         return run
 
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tests.audit import AuditedProducer, Auditor, Journal, Outgoing
-from tests.scene import Scene
-from tests.sweeps.ground import Ground, until
+from tests.deployment import Deployment
 from tests.sweeps.play import LEAVE_S_MAX, PART_S_MAX, ends_of
 from tests.sweeps.report import Report
 from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.shared_services import SharedServices, until
 
 #: Mailboxes, and messages of each: small ones for reading, four bundles of two messages each;
 #: large ones for acknowledgements that delete by more than one call, of 25 bundles.
@@ -24,38 +24,42 @@ LARGE, LARGE_MESSAGES = 60, 80
 class Mail:
     """Filled mailboxes. Their messages stand in two partitions: acknowledging raises two."""
 
-    ground: Ground
-    scene: Scene
+    shared: SharedServices
+    deployment: Deployment
     journal: Journal
     small: list[str]
     large: list[str]
 
 
 @asynccontextmanager
-async def open_mail(ground: Ground, report: Report, *, small: int = SMALL) -> AsyncIterator[Mail]:
+async def open_mail(
+    shared: SharedServices, report: Report, *, small: int = SMALL
+) -> AsyncIterator[Mail]:
     """Filled by a real worker, which has left; audited on leaving, when all runs are over."""
-    scene = await ground.scene("reading", partitions=PARTITIONS)
+    deployment = await shared.deployment("reading", partitions=PARTITIONS)
     mail = Mail(
-        ground, scene, Journal(),
+        shared, deployment, Journal(),
         [f"small-{n}" for n in range(small)], [f"large-{n}" for n in range(LARGE)],
     )  # fmt: skip
     try:
         await _fill(mail)
         yield mail
         auditor = Auditor(
-            mail.journal, scene.environment,
-            topic=scene.topic, table=scene.table, group=scene.group,
+            mail.journal, deployment.environment,
+            topic=deployment.topic, table=deployment.table, group=deployment.group,
         )  # fmt: skip
         report.audit("reading", json.loads((await auditor.verdict()).line()))
     finally:
-        scene.end()
+        deployment.end()
 
 
 async def _fill(mail: Mail) -> None:
-    ground, scene = mail.ground, mail.scene
+    shared, deployment = mail.shared, mail.deployment
     sizes = dict.fromkeys(mail.small, SMALL_MESSAGES) | dict.fromkeys(mail.large, LARGE_MESSAGES)
-    worker = scene.worker()
-    async with AuditedProducer(mail.journal, ground.services.bootstrap, scene.topic) as producer:
+    worker = deployment.worker()
+    async with AuditedProducer(
+        mail.journal, shared.services.bootstrap, deployment.topic
+    ) as producer:
         produced = await producer.produce(
             *(
                 Outgoing(key=user.encode(), value=b"%d" % number, partition=number % PARTITIONS)
@@ -65,7 +69,7 @@ async def _fill(mail: Mail) -> None:
         )
 
     async def committed() -> bool:
-        return await ground.committed(scene) == ends_of(produced)
+        return await shared.committed(deployment) == ends_of(produced)
 
     await until(committed, "the mailboxes are filled", PART_S_MAX)
     worker.signal(signal.SIGTERM)

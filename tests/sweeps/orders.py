@@ -47,7 +47,7 @@ class Order:
     def _healed(self) -> Path:
         return Path(self.directory) / "healed"
 
-    def heal(self) -> None:
+    def clear_faults(self) -> None:
         self._healed.touch()
 
     def is_due(self, time: int) -> bool:

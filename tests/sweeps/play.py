@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.child import Child
 from tests.audit import AuditedMailboxes, AuditedProducer, Auditor, Journal, mailboxes_at
 from tests.audit.journal import Produced
 from tests.audit.observer import RawTable
-from tests.scene import Scene
-from tests.services.child import Child
-from tests.sweeps.ground import Ground, until
+from tests.deployment import Deployment
 from tests.sweeps.scenario import PARTS, part, users
+from tests.sweeps.shared_services import SharedServices, until
 
 #: Injections of a persistent fault after which it is healed: more than one attempt has met it.
 MET_UNTIL_HEALED = 3
@@ -40,7 +40,7 @@ class Faults:
     """
 
     met: Callable[[], int]
-    heal: Callable[[], None]
+    clear_faults: Callable[[], None]
     may_leave: Callable[[int, str], str]
 
 
@@ -49,8 +49,8 @@ class Play:
     """One run. first, again: start a worker, the first one and those after it. done: whether
     the usual parts are enough, or further ones are produced."""
 
-    ground: Ground
-    scene: Scene
+    shared: SharedServices
+    deployment: Deployment
     faults: Faults
     first: Callable[[], Child]
     again: Callable[[], Child]
@@ -65,25 +65,25 @@ class Play:
     async def to_the_end(self) -> dict[str, Any]:
         """The verdict, as its line says it. What was wrong besides is in `wrong`."""
         auditor = Auditor(
-            self.journal, self.scene.environment,
-            topic=self.scene.topic, table=self.scene.table, group=self.scene.group,
+            self.journal, self.deployment.environment,
+            topic=self.deployment.topic, table=self.deployment.table, group=self.deployment.group,
         )  # fmt: skip
-        healing = asyncio.ensure_future(self._heal_in_time())
+        healing = asyncio.ensure_future(self._clear_faults_in_time())
         try:
             async with auditor.watching(every_s=_WATCH_S):
                 await self._parts()
             verdict: dict[str, Any] = json.loads((await auditor.verdict()).line())
         finally:
             healing.cancel()
-            self.scene.end()
+            self.deployment.end()
         return verdict
 
     async def _parts(self) -> None:
-        bootstrap = self.ground.services.bootstrap
+        bootstrap = self.shared.services.bootstrap
         worker = self.first()
         async with (
-            AuditedProducer(self.journal, bootstrap, self.scene.topic) as producer,
-            mailboxes_at(self.ground.services.endpoint, self.scene.table) as mailboxes,
+            AuditedProducer(self.journal, bootstrap, self.deployment.topic) as producer,
+            mailboxes_at(self.shared.services.endpoint, self.deployment.table) as mailboxes,
         ):
             readers = AuditedMailboxes(self.journal, mailboxes)
             number = 0
@@ -97,7 +97,7 @@ class Play:
                 if number % PARTS != PARTS - 1:
                     await self._acknowledge(readers, number)
                 number += 1
-        self.faults.heal()
+        self.faults.clear_faults()
         worker.signal(signal.SIGTERM)
         status = await asyncio.to_thread(worker.wait, LEAVE_S_MAX)
         self.exits.append(status)
@@ -127,32 +127,32 @@ class Play:
             try:
                 await until(settled, "all is materialized and committed", PART_S_MAX)
             except TimeoutError as error:
-                raise TimeoutError(f"{error}: {ends}\n{self.scene.log()[-3000:]}") from None
+                raise TimeoutError(f"{error}: {ends}\n{self.deployment.log()[-3000:]}") from None
             if not left.is_set():
                 return worker
             status = worker.wait()
             self.exits.append(status)
             if wrong := self.faults.may_leave(status, worker.output()):
                 self.wrong.append(wrong)
-            self.faults.heal()
-            await self.ground.bury(self.scene)
+            self.faults.clear_faults()
+            await self.shared.evict_members(self.deployment)
             worker = self.again()
-        raise RuntimeError(f"{self.starts_max} starts: {self.scene.log()[-3000:]}")
+        raise RuntimeError(f"{self.starts_max} starts: {self.deployment.log()[-3000:]}")
 
     async def _has_come_to(self, ends: Mapping[int, int]) -> bool:
         """Progress stands there, and the group's offset: also where a worker left between the two
         and nothing comes any more, for the next one's opening brings it up."""
-        table = RawTable(self.ground.client, self.scene.table)
-        progress = await table.progress(self.scene.topic, ends)
+        table = RawTable(self.shared.client, self.deployment.table)
+        progress = await table.progress(self.deployment.topic, ends)
         if {partition: found.next for partition, found in progress.items()} != ends:
             return False
-        return await self.ground.committed(self.scene) == ends
+        return await self.shared.committed(self.deployment) == ends
 
-    async def _heal_in_time(self) -> None:
+    async def _clear_faults_in_time(self) -> None:
         # Counted by another process, or by the endpoint's thread.
         while self.faults.met() < MET_UNTIL_HEALED:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
-        self.faults.heal()
+        self.faults.clear_faults()
 
 
 def ends_of(produced: Iterable[Produced]) -> dict[int, int]:

@@ -11,7 +11,7 @@ from poste_restante import Mailboxes, StoreUnavailable
 from poste_restante.errors import MailboxError, TableMismatch
 from tests.audit import AuditedMailboxes
 from tests.audit.readers import Fetched
-from tests.endpoint import Fault, FaultyEndpoint, calm, nth
+from tests.fault_proxy import Fault, FaultyEndpoint, calm, nth
 from tests.sweeps.mail import SMALL_MESSAGES, Mail
 from tests.sweeps.play import MET_UNTIL_HEALED
 from tests.sweeps.report import Case, Run
@@ -58,7 +58,7 @@ class ReadingRun:
         self._users = iter(mail.small)
 
     async def __call__(self, case: Case, number: int) -> Run:
-        fault, ground = Fault(case.kind), self._mail.ground
+        fault, shared = Fault(case.kind), self._mail.shared
         operations = {"BatchWriteItem"} if fault is Fault.UNPROCESSED else None
         plan = nth(fault, number, persistent=case.persistent, operations=operations)
         config = AioConfig(
@@ -66,17 +66,17 @@ class ReadingRun:
             retries={"total_max_attempts": 1},  # the SDK's own would hide the n-th failure
         )  # fmt: skip
         seed = self._seed * 1_000 + number
-        with FaultyEndpoint(ground.services.endpoint, plan=plan, seed=seed) as endpoint:
-            async with ground.session.client(
+        with FaultyEndpoint(shared.services.endpoint, plan=plan, seed=seed) as endpoint:
+            async with shared.session.client(
                 "dynamodb", endpoint_url=endpoint.url, config=config
             ) as client:
                 deletes = case.persistent or fault is Fault.UNPROCESSED
                 mailboxes = Mailboxes(
-                    client, table=self._mail.scene.table, delete_acknowledged=deletes
+                    client, table=self._mail.deployment.table, delete_acknowledged=deletes
                 )
                 reading = Reading(
                     AuditedMailboxes(self._mail.journal, mailboxes), next(self._users), fault,
-                    heal=lambda: _heal(endpoint),
+                    clear_faults=lambda: _heal(endpoint),
                 )  # fmt: skip
                 await (reading.of_devices() if case.sweep == DEVICES else reading.of_account())
         injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
@@ -96,7 +96,7 @@ class Reading:
     mailboxes: AuditedMailboxes
     user: str
     fault: Fault
-    heal: Callable[[], None]
+    clear_faults: Callable[[], None]
     attempts: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -164,6 +164,6 @@ class Reading:
             except MailboxError as error:
                 if not isinstance(error, (StoreUnavailable, *RAISES.get(self.fault, ()))):
                     self.wrong.append(repr(error))
-                self.heal()
+                self.clear_faults()
                 await asyncio.sleep(REST_S)
         raise AssertionError(f"{ATTEMPTS_MAX} attempts: {self.wrong}")

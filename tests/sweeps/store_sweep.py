@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from tests.endpoint import Fault, FaultyEndpoint, calm, nth
-from tests.services import DYNAMODB_ADDRESS
-from tests.services.child import Child
-from tests.sweeps.ground import Ground
+from local import DYNAMODB_ADDRESS
+from local.child import Child
+from tests.fault_proxy import Fault, FaultyEndpoint, calm, nth
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.sweep import Sweep
 
 SWEEP = "store"
@@ -30,9 +30,9 @@ LEAVES = {
 ALWAYS = frozenset({Fault.NO_TABLE, Fault.ACCESS_DENIED})
 
 
-def store_sweeps(ground: Ground, *, seed: int) -> Iterator[Sweep]:
+def store_sweeps(shared: SharedServices, *, seed: int) -> Iterator[Sweep]:
     """Each kind of fault, transient and persistent."""
-    run = StoreRun(ground, seed)
+    run = StoreRun(shared, seed)
     for fault in Fault:
         for persistent in (False, True):
             yield Sweep(Case(SWEEP, fault.value, persistent), run)
@@ -41,26 +41,26 @@ def store_sweeps(ground: Ground, *, seed: int) -> Iterator[Sweep]:
 class StoreRun:
     """Makes runs. seed: of what a fault leaves open."""
 
-    def __init__(self, ground: Ground, seed: int) -> None:
-        self._ground = ground
+    def __init__(self, shared: SharedServices, seed: int) -> None:
+        self._shared = shared
         self._seed = seed
 
     async def __call__(self, case: Case, number: int) -> Run:
         fault = Fault(case.kind)
-        scene = await self._ground.scene(SWEEP, partitions=PARTITIONS)
+        deployment = await self._shared.deployment(SWEEP, partitions=PARTITIONS)
         operations = _BATCHES if fault is Fault.UNPROCESSED else None
         plan = nth(fault, number, persistent=case.persistent, operations=operations)
         seed = self._seed * 1_000 + number
-        with FaultyEndpoint(self._ground.services.endpoint, plan=plan, seed=seed) as endpoint:
+        with FaultyEndpoint(self._shared.services.endpoint, plan=plan, seed=seed) as endpoint:
 
             def start() -> Child:
-                return scene.worker(**{DYNAMODB_ADDRESS: endpoint.url})
+                return deployment.worker(**{DYNAMODB_ADDRESS: endpoint.url})
 
             play = Play(
-                self._ground, scene,
+                self._shared, deployment,
                 Faults(
                     met=endpoint.injected.total,
-                    heal=lambda: endpoint.use(calm()),
+                    clear_faults=lambda: endpoint.use(calm()),
                     may_leave=lambda status, log: left_wrongly(fault, status, log),
                 ),
                 first=start, again=start, rejecting=fault is Fault.REJECTED_ITEM,
@@ -71,7 +71,7 @@ class StoreRun:
             play.wrong.append("the worker went on")
         run = Run(case, number, injected, tuple(play.exits), "; ".join(play.wrong), audit)
         if run.clean:
-            await self._ground.clear(scene)
+            await self._shared.clear(deployment)
         return run
 
 

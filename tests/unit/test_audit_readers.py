@@ -31,7 +31,7 @@ FETCHES, RUN_S_MAX = 400, 60.0
 DELIVERED = 2
 
 
-class Office:
+class AdminClient:
     """Mailboxes in memory, and the log that they were delivered from."""
 
     def __init__(self, *, delete_acknowledged: bool = False) -> None:
@@ -58,38 +58,38 @@ class Office:
 async def test_readers_do_everything_and_are_clean() -> None:
     """Whole and partial acknowledgements, late, twice, cancelled and failed ones, of pages small
     and large, of accounts and devices: all in the journal, and nothing wrong (G2 to G6, G12)."""
-    office, rng = Office(), random.Random(SEED)
-    readers = AuditedReaders(office.journal, office.opened, USERS, seed=SEED, rest_s=0.0)
+    admin, rng = AdminClient(), random.Random(SEED)
+    readers = AuditedReaders(admin.journal, admin.opened, USERS, seed=SEED, rest_s=0.0)
     async with asyncio.timeout(RUN_S_MAX), readers:
         delivered = 0
-        while len(office.journal.fetches) < FETCHES:
+        while len(admin.journal.fetches) < FETCHES:
             await asyncio.sleep(0)
-            while delivered < DELIVERED * (1 + len(office.journal.fetches)):
-                office.deliver(rng.choice(USERS), b"%d" % delivered)
+            while delivered < DELIVERED * (1 + len(admin.journal.fetches)):
+                admin.deliver(rng.choice(USERS), b"%d" % delivered)
                 delivered += 1
                 if rng.random() < 0.02:
                     operation = rng.choice(("Query", "UpdateItem"))
-                    office.mailboxes.fail_next(StoreUnavailable("away"), operation=operation)
-    verdict = judge_readings(office.journal, office.truth)
+                    admin.mailboxes.fail_next(StoreUnavailable("away"), operation=operation)
+    verdict = judge_readings(admin.journal, admin.truth)
 
     assert not verdict.counts, f"seed {SEED}: {verdict.line()}"
-    outcomes = {ack.outcome for ack in office.journal.acks}
+    outcomes = {ack.outcome for ack in admin.journal.acks}
     assert outcomes == {Outcome.CONFIRMED, Outcome.UNKNOWN}
     assert verdict.unanswered > 0
-    assert any(fetch.after is not None for fetch in office.journal.fetches)
-    assert any(fetch.since for fetch in office.journal.fetches)
-    assert {"desk", "phone"} <= {ack.of.device for ack in office.journal.acks}
-    assert any(device.startswith("guest") for _, device in office.journal.removed)
-    assert all(fetch.ended is not None for fetch in office.journal.fetches)
+    assert any(fetch.after is not None for fetch in admin.journal.fetches)
+    assert any(fetch.since for fetch in admin.journal.fetches)
+    assert {"desk", "phone"} <= {ack.of.device for ack in admin.journal.acks}
+    assert any(device.startswith("guest") for _, device in admin.journal.removed)
+    assert all(fetch.ended is not None for fetch in admin.journal.fetches)
 
 
 async def test_an_unexpected_error_ends_the_readers_and_is_raised() -> None:
     """A fault of ours, or of the product, is not taken for a store that is away."""
-    office = Office()
-    office.mailboxes.fail_next(ZeroDivisionError("ours"), operation="Query")
+    admin = AdminClient()
+    admin.mailboxes.fail_next(ZeroDivisionError("ours"), operation="Query")
 
     async def run() -> None:
-        async with AuditedReaders(office.journal, office.opened, USERS, seed=SEED):
+        async with AuditedReaders(admin.journal, admin.opened, USERS, seed=SEED):
             await asyncio.sleep(0)
 
     with pytest.raises(ZeroDivisionError):
@@ -98,41 +98,41 @@ async def test_an_unexpected_error_ends_the_readers_and_is_raised() -> None:
 
 async def test_a_page_of_nothing_has_nothing_to_acknowledge() -> None:
     """And what follows it is a reading of its own (G6)."""
-    office = Office()
-    mailboxes = AuditedMailboxes(office.journal, office.mailboxes)
+    admin = AdminClient()
+    mailboxes = AuditedMailboxes(admin.journal, admin.mailboxes)
     nothing = await mailboxes.fetch("bob")
     await mailboxes.ack(nothing)
-    office.deliver("bob", b"x")
+    admin.deliver("bob", b"x")
     page = await mailboxes.fetch("bob", after=nothing)
 
-    assert office.journal.acks == []
+    assert admin.journal.acks == []
     assert page.fetch.after is None
     assert list(page.fetch.offsets[Log(1, 0)]) == [0]
 
 
 async def test_a_reader_that_forgets_the_cursor_is_seen() -> None:
     """The store loses an acknowledged cursor, and what it covered is shown again (G4)."""
-    office = Office()
+    admin = AdminClient()
     for body in (b"1", b"2"):
-        office.deliver("bob", body)
-    mailboxes = AuditedMailboxes(office.journal, office.mailboxes)
+        admin.deliver("bob", body)
+    mailboxes = AuditedMailboxes(admin.journal, admin.mailboxes)
     (page,) = await mailboxes.read("bob")
-    before = dict(office.mailboxes.memory.items)
+    before = dict(admin.mailboxes.memory.items)
     await mailboxes.ack(page)
-    office.mailboxes.memory.items.update(before)  # the bundles come back, as after a replay
+    admin.mailboxes.memory.items.update(before)  # the bundles come back, as after a replay
     await mailboxes.read("bob")
-    assert not judge_readings(office.journal, office.truth).counts
-    office.mailboxes.memory.items = before  # and now without the cursor
+    assert not judge_readings(admin.journal, admin.truth).counts
+    admin.mailboxes.memory.items = before  # and now without the cursor
     await mailboxes.read("bob")
 
-    assert judge_readings(office.journal, office.truth).counts[Kind.ECHOED] == 1
+    assert judge_readings(admin.journal, admin.truth).counts[Kind.ECHOED] == 1
 
 
-async def desk_and_keeper(office: Office) -> Verdict:
+async def desk_and_keeper(admin: AdminClient) -> Verdict:
     """A device acknowledges a part beside the account, and another one keeps its receipt."""
     for number in range(4):
-        office.deliver("bob", b"%d" % number)
-    mailboxes = AuditedMailboxes(office.journal, office.mailboxes)
+        admin.deliver("bob", b"%d" % number)
+    mailboxes = AuditedMailboxes(admin.journal, admin.mailboxes)
     for device in ("desk", "keeper"):
         await mailboxes.add_device("bob", device)
     await mailboxes.ack(await mailboxes.fetch("bob", limit=2, device="desk"))
@@ -144,14 +144,14 @@ async def desk_and_keeper(office: Office) -> Verdict:
         "keeper": since[-1].fetch,
     }
     raw = Mailbox()
-    raw.add(i for (user, _), i in sorted(office.mailboxes.memory.items.items()) if user == "bob")
+    raw.add(i for (user, _), i in sorted(admin.mailboxes.memory.items.items()) if user == "bob")
     final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
-    return judge(office.journal, office.truth, {"bob": final})
+    return judge(admin.journal, admin.truth, {"bob": final})
 
 
 async def test_devices_that_see_what_their_own_cursor_leaves_are_clean() -> None:
     """Each is a reader of its own (G12)."""
-    assert not (await desk_and_keeper(Office())).counts
+    assert not (await desk_and_keeper(AdminClient())).counts
 
 
 def acks_for_the_account(patch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def skips_one_more_since(patch: pytest.MonkeyPatch) -> None:
     def wrong(**arguments: Any) -> Reading:
         since = arguments["since"]
         if since is not None:
-            logs = {log: replace(r, covered=r.covered + 1) for log, r in since.logs.items()}
+            logs = {log: replace(r, ackable_to=r.ackable_to + 1) for log, r in since.logs.items()}
             arguments["since"] = replace(since, logs=logs)
         return Reading(**arguments)
 
@@ -226,6 +226,6 @@ async def test_a_broken_rule_of_devices_is_seen(
     """Whatever one device does that another one notices (G12), and a receipt that does not count
     for what it covers (G2, G4)."""
     breach(monkeypatch)
-    verdict = await desk_and_keeper(Office(delete_acknowledged=True))
+    verdict = await desk_and_keeper(AdminClient(delete_acknowledged=True))
 
     assert {kind for kind in Kind if verdict.counts[kind]} >= seen, verdict.line()

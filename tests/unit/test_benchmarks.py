@@ -152,19 +152,19 @@ def test_contender_that_did_not_write_what_it_committed_fails_the_run(written: i
     require_delivery("plain", Recorder(readable_ns=dict.fromkeys(range(1_000), 1)), 1_000)
 
 
-def run_of(resident_mb: float) -> Run:
+def prefetched(resident_mb: float) -> Run:
     return Run(cpu_s=1.0, resident_mb=resident_mb, recorded=Recorder())
 
 
 def test_memory_that_grows_with_the_backlog_fails_the_run() -> None:
     """Bounded memory is a guarantee (G8)."""
     limit = contenders.RESIDENT_MB_MAX
-    require_bounded(run_of(limit), run_of(limit))
+    require_bounded(prefetched(limit), prefetched(limit))
     with pytest.raises(RuntimeError, match="301 MB: the limit is 300"):
-        require_bounded(run_of(limit + 1), run_of(limit))
-    require_bounded(run_of(114), run_of(100))
+        require_bounded(prefetched(limit + 1), prefetched(limit))
+    require_bounded(prefetched(114), prefetched(100))
     with pytest.raises(RuntimeError, match="116 MB: the limit is 115"):
-        require_bounded(run_of(116), run_of(100))
+        require_bounded(prefetched(116), prefetched(100))
 
 
 def test_scenario_differs_from_the_base_in_one_thing() -> None:

@@ -13,11 +13,11 @@ from tests.bundles import bundle_of
 from tests.faults import refusal
 from tests.records import message
 from worker.app import budget_of
-from worker.backoff import Waiters
-from worker.budget import SAVED_S_MAX, Bucket, WriteBudget, consumed_units
-from worker.dynamodb import Store
+from worker.backoff import WaitTracker
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.budget import SAVED_S_MAX, Bucket, WriteBudget, consumed_units
+from worker.dynamodb.store import Store
 from worker.settings import DynamoDBSettings, Settings
-from worker.writer import DynamoDBWriter
 
 UNITS_PER_S = 100.0
 
@@ -94,7 +94,7 @@ async def test_calls_begin_in_the_order_they_came_and_count_as_waiting() -> None
     """What waits for the budget is no standstill; one who is cancelled spends nothing (G8)."""
     begun: list[int] = []
     waiting, opened = asyncio.Event(), asyncio.Event()
-    waiters = Waiters()
+    wait_tracker = WaitTracker()
     now_s = 0.0
 
     async def sleep(delay_s: float) -> None:
@@ -103,7 +103,7 @@ async def test_calls_begin_in_the_order_they_came_and_count_as_waiting() -> None
         await opened.wait()
         now_s += delay_s
 
-    units = WriteBudget(UNITS_PER_S, waiters=waiters, clock=lambda: now_s, sleep=sleep)
+    units = WriteBudget(UNITS_PER_S, wait_tracker=wait_tracker, clock=lambda: now_s, sleep=sleep)
 
     async def call(number: int) -> None:
         await units.reserve(200)
@@ -112,7 +112,7 @@ async def test_calls_begin_in_the_order_they_came_and_count_as_waiting() -> None
     calls = [asyncio.create_task(call(number)) for number in range(4)]
     async with asyncio.timeout(30):
         await waiting.wait()
-    assert waiters.any
+    assert wait_tracker.any
     calls[1].cancel()
     opened.set()
     await asyncio.wait(calls)
@@ -132,7 +132,7 @@ async def test_progress_is_not_held_up() -> None:
 
     table = InMemoryTable()
     store = Store(table, calls_in_flight_max=1)
-    units = WriteBudget(1, waiters=store.waiters, clock=lambda: 0.0, sleep=sleep)
+    units = WriteBudget(1, wait_tracker=store.wait_tracker, clock=lambda: 0.0, sleep=sleep)
     backlog = [bundle_of(message(n, f"user-{n}")) for n in range(50)]
     flush = asyncio.create_task(DynamoDBWriter(store, "mailboxes", units).write(backlog))
     async with asyncio.timeout(30):
@@ -141,10 +141,10 @@ async def test_progress_is_not_held_up() -> None:
         await store.call("put_item", TableName="mailboxes", Item=progress)
 
     assert len(table.items) == 25 + 1
-    assert store.waiters.any
+    assert store.wait_tracker.any
     flush.cancel()
     await asyncio.wait({flush})
-    assert not store.waiters.any
+    assert not store.wait_tracker.any
 
 
 async def test_a_worker_that_is_held_to_its_budget_says_so(
@@ -244,8 +244,8 @@ async def test_without_the_setting_there_is_no_budget() -> None:
     """And no answer is asked for its capacity (G8)."""
     held = Settings(dynamodb=DynamoDBSettings(write_units_per_s_max=5))
 
-    assert budget_of(Settings(), Waiters()) is None
-    assert isinstance(budget_of(held, Waiters()), WriteBudget)
+    assert budget_of(Settings(), WaitTracker()) is None
+    assert isinstance(budget_of(held, WaitTracker()), WriteBudget)
 
 
 def test_what_is_given_back_is_saved_no_further_than_what_is_earned() -> None:

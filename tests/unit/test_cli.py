@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from poste_restante import Device, Page
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position
-from worker import cli, rendering
-from worker.cli import poste
+from worker import cli
+from worker.cli import poste, rendering
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
             "epoch", "config"]  # fmt: skip
@@ -27,7 +27,7 @@ COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "sk
 
 def schema(name: str) -> Any:
     """A JSON Schema as it is packaged."""
-    found = json.loads(files("worker").joinpath("schemas", f"{name}.json").read_text())
+    found = json.loads(files("worker.cli").joinpath("schemas", f"{name}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(found)
     return found
 

@@ -17,12 +17,12 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from faust.types import TP
 
-import worker.client_thread
+import worker.kafka.client_thread
 from tests.unit.test_consumer import Stage
 from tests.unit.test_opening import progress
-from worker.client_thread import BatchConsumerThread, FencedError
 from worker.group_errors import Code
-from worker.group_watch import Look, TopicSeen
+from worker.kafka.client_thread import BatchConsumerThread, FencedError
+from worker.kafka.group_monitor import Look, TopicSeen
 
 TOPIC = "undelivered"
 
@@ -250,7 +250,7 @@ async def test_a_commit_without_an_answer_ends(
     thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hold one of the two places in the thread's queue of calls."""
-    monkeypatch.setattr(worker.client_thread, "COMMIT_ANSWER_S_MAX", 0.01)
+    monkeypatch.setattr(worker.kafka.client_thread, "COMMIT_ANSWER_S_MAX", 0.01)
     client: Any = use(thread, Coordinator())
     client.hangs = True
 

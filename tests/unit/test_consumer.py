@@ -11,17 +11,18 @@ from aiokafka import TopicPartition
 from tests.records import MadeRecord
 from tests.unit.test_opening import FakeLog, Store, progress
 from worker.app import create_app
-from worker.backoff import Waiters
-from worker.client_thread import NOTHING, Fetched
-from worker.configuration import load_settings
+from worker.assignment import Assignment, BatchLimits, PartitionTask
+from worker.backoff import WaitTracker
+from worker.config_file import load_settings
+from worker.continuity import follows
 from worker.errors import OperatorError, TableReplaced
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.lives import Assignment, BatchLimits, Life
+from worker.kafka.client_thread import NOTHING, Fetched
+from worker.kafka.consumer import DRAIN_LOOK_S, FETCH_PAUSE_S, BatchConsumer, Rules
 from worker.opening import Opener
 from worker.progress import Progress
-from worker.transport import DRAIN_LOOK_S, FETCH_PAUSE_S, BatchConsumer, Rules
 
 
 class Saved(Store):
@@ -52,7 +53,8 @@ class Stage:
         self.log = FakeLog(*([None] * len(stored)))
         app.transport.rules = Rules(
             member=Member("undelivered", "group"),
-            topic="undelivered", consumer_options={}, progress=self.store, drain_s=0.05,
+            topic="undelivered", consumer_options={}, progress=self.store, log=self.log,
+            drain_s=0.05,
             limits=BatchLimits(linger_s=0.0),
             opener=Opener(topic="undelivered", start=None, progress=self.store, log=self.log),  # type: ignore[arg-type]
         )  # fmt: skip
@@ -69,7 +71,7 @@ class Stage:
     async def _move(self, positions: Mapping[Any, int]) -> None:
         self.moved.append(positions)
 
-    def assign(self, *positions: int) -> list[Life]:
+    def assign(self, *positions: int) -> list[PartitionTask]:
         assignment = self.consumer.current = Assignment(range(len(positions)))
         return [
             assignment.open(partition, position, self.store.stored[partition])  # type: ignore[arg-type]
@@ -84,34 +86,34 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made.consumer._thread.thread_loop.close()
 
 
-def flushed(life: Life, *offsets: int) -> None:
+def flushed(task: PartitionTask, *offsets: int) -> None:
     """Records of a life, made durable."""
-    life.assignment.add(
-        life.partition, [MadeRecord(offset=offset) for offset in offsets], caught_up=True
+    task.assignment.add(
+        task.partition, [MadeRecord(offset=offset) for offset in offsets], caught_up=True
     )
-    for batch in life.assignment.cut():
+    for batch in task.assignment.cut():
         with batch:
             pass
 
 
 async def test_progress_is_written_before_the_groups_offset(stage: Stage) -> None:
     """A crash between the two replays; the other way round it would lose (G1)."""
-    lives = stage.assign(40, 50)
-    flushed(lives[0], 40, 41)
-    flushed(lives[1], 50)
+    tasks = stage.assign(40, 50)
+    flushed(tasks[0], 40, 41)
+    flushed(tasks[1], 50)
 
     assert await stage.consumer.force_commit()
     saved, committed = stage.order[:2], stage.order[2:]
     assert sorted(saved) == [("progress", 0, 42), ("progress", 1, 51)]
     assert sorted(committed) == [("group", 0, 42), ("group", 1, 51)]
     assert not await stage.consumer.force_commit()
-    assert lives[0].progress(1).group == 42
+    assert tasks[0].progress(1).group == 42
 
 
 async def test_a_replay_commits_what_it_made_durable_not_stored_progress(stage: Stage) -> None:
     """The group's offset of a replay is below progress, or a crash would end the replay (G1)."""
-    (life, _) = stage.assign(10, 50)
-    flushed(life, 10, 11)
+    (task, _) = stage.assign(10, 50)
+    flushed(task, 10, 11)
 
     assert await stage.consumer.force_commit()
     assert stage.order == [("progress", 0, 12), ("group", 0, 12)]
@@ -130,8 +132,8 @@ async def test_a_group_behind_is_brought_to_progress_without_a_record(stage: Sta
 
 async def test_a_replaced_table_stops_the_commit(stage: Stage) -> None:
     """Nothing is committed for a table that is not the one that was written (G1)."""
-    (life, _) = stage.assign(40, 50)
-    flushed(life, 40)
+    (task, _) = stage.assign(40, 50)
+    flushed(task, 40)
     stage.store.stored[0] = progress(40, table_id="another")
 
     with pytest.raises(ExceptionGroup):
@@ -144,8 +146,8 @@ async def test_an_assignment_that_ended_meanwhile_commits_nothing(
 ) -> None:
     """A partition that went to another worker while its progress was written is not committed;
     neither is anything after a failed flush (G1)."""
-    (life, _) = stage.assign(40, 50)
-    flushed(life, 40)
+    (task, _) = stage.assign(40, 50)
+    flushed(task, 40)
     advance = stage.store.advance
 
     async def revoked_meanwhile(partition: int, seen: Progress, new: Progress) -> Progress:
@@ -156,22 +158,22 @@ async def test_an_assignment_that_ended_meanwhile_commits_nothing(
     assert not await stage.consumer.force_commit()
     assert stage.order == [("progress", 0, 41)]
 
-    (life, _) = stage.assign(41, 50)
-    flushed(life, 41)
-    life.assignment.broken = ValueError("a flush failed")
+    (task, _) = stage.assign(41, 50)
+    flushed(task, 41)
+    task.assignment.broken = ValueError("a flush failed")
     assert not await stage.consumer.force_commit()
     assert stage.order == [("progress", 0, 41)]
 
 
 async def test_a_commit_that_the_group_refused_is_not_confirmed(stage: Stage) -> None:
     """What the group has not taken is committed again, and not stored as confirmed (G1)."""
-    (life, _) = stage.assign(40, 50)
-    flushed(life, 40)
+    (task, _) = stage.assign(40, 50)
+    flushed(task, 40)
     stage.commits = False
 
     assert not await stage.consumer.force_commit()
-    assert life.progress(1).group is None
-    assert life.assignment.to_commit() == [life]
+    assert task.progress(1).group is None
+    assert task.assignment.to_commit() == [task]
 
 
 async def test_a_fetch_of_an_older_assignment_is_undone(
@@ -180,15 +182,15 @@ async def test_a_fetch_of_an_older_assignment_is_undone(
     """Its records are not taken, and the positions that it moved are set back (G1)."""
     stage.assign(40, 50)
 
-    async def straddling(tps: Any, timeout: float) -> Any:
+    async def straddling(tps: Any, **limits: Any) -> Any:
         stage.assign(45, 50)
         return {stage.consumer._tp(0): Fetched([MadeRecord(offset=45)], caught_up=True)}
 
-    monkeypatch.setattr(stage.consumer, "_getmany", straddling)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", straddling)
     await stage.consumer._fetch_next()
 
     assert stage.moved == [{stage.consumer._tp(0): 45}]
-    assert not stage.consumer.current.lives[0].waiting
+    assert not stage.consumer.current.tasks[0].waiting
 
 
 async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
@@ -209,7 +211,7 @@ async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
     ]
     order: list[Any] = []
 
-    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
+    async def fetch(tps: set[Any], **limits: Any) -> dict[Any, Fetched]:
         fetched = fetches.pop(0)
         order.append([records[0].offset for records, *_ in fetched.values()])
         return fetched
@@ -217,8 +219,8 @@ async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
     async def sleep(seconds: float) -> None:
         order.append(seconds)
 
-    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
-    monkeypatch.setattr("worker.transport.asyncio.sleep", sleep)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
+    monkeypatch.setattr("worker.kafka.consumer.asyncio.sleep", sleep)
     while fetches:
         await stage.consumer._fetch_next()
 
@@ -239,22 +241,22 @@ async def test_partitions_read_to_their_end_linger_together(
     first, second, third = (stage.consumer._tp(partition) for partition in range(3))
     asked: list[float] = []
 
-    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
-        asked.append(timeout)
+    async def fetch(tps: set[Any], *, timeout_s: float, **limits: Any) -> dict[Any, Fetched]:
+        asked.append(timeout_s)
         return {
             first: Fetched([MadeRecord(offset=40)], caught_up=True, lingers=True),
             second: Fetched((), caught_up=True, lingers=True),
             third: Fetched([MadeRecord(offset=60)], caught_up=False),
         }
 
-    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
-    monkeypatch.setattr("worker.transport.time.monotonic", lambda: 100.0)
-    monkeypatch.setattr("worker.transport.FETCH_PAUSE_S", 1e6)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
+    monkeypatch.setattr("worker.kafka.consumer.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("worker.kafka.consumer.FETCH_PAUSE_S", 1e6)
     await stage.consumer._fetch_next()
 
-    assert assignment.hungry(100.19) == {2}
-    assert assignment.hungry(100.2) == {0, 1, 2}
-    assert [len(life.waiting) for life in assignment.lives.values()] == [1, 0, 1]
+    assert assignment.partitions_to_fetch(100.19) == {2}
+    assert assignment.partitions_to_fetch(100.2) == {0, 1, 2}
+    assert [len(task.waiting) for task in assignment.tasks.values()] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -272,15 +274,15 @@ async def test_a_batch_must_follow_the_one_before(
 ) -> None:
     """Going back, or over a gap that retention made, ends the process: it resumes by the rules
     (G1, G2)."""
-    (life, _) = stage.assign(40, 50)
+    (task, _) = stage.assign(40, 50)
     stage.log.start = log_start
     records = [MadeRecord(offset=begin)]
 
     if error is None:
-        assert await stage.consumer._follows(life, records)
+        assert await follows(task, records, stage.log)
     else:
         with pytest.raises(error):
-            await stage.consumer._follows(life, records)
+            await follows(task, records, stage.log)
 
 
 async def test_a_jump_is_fetched_again_while_the_broker_is_away(
@@ -288,20 +290,20 @@ async def test_a_jump_is_fetched_again_while_the_broker_is_away(
 ) -> None:
     """Whether retention made it cannot be told then. The records are not taken, and the position
     is set back: no worker ends for a broker that is away (G1, G8)."""
-    (life, _) = stage.assign(40, 50)
+    (task, _) = stage.assign(40, 50)
     first = stage.consumer._tp(0)
 
-    async def jumping(tps: Any, timeout: float) -> Any:
+    async def jumping(tps: Any, **limits: Any) -> Any:
         return {first: Fetched([MadeRecord(offset=43)], caught_up=True)}
 
-    monkeypatch.setattr(stage.consumer, "_getmany", jumping)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", jumping)
     stage.log.away = True
     await stage.consumer._fetch_next()
-    assert (life.fetched, stage.moved) == (40, [{first: 40}])
+    assert (task.fetched, stage.moved) == (40, [{first: 40}])
 
     stage.log.away = False
     await stage.consumer._fetch_next()
-    assert (life.fetched, len(stage.moved)) == (44, 1)
+    assert (task.fetched, len(stage.moved)) == (44, 1)
 
 
 async def test_one_unreadable_record_costs_its_neighbours_one_look(
@@ -310,16 +312,17 @@ async def test_one_unreadable_record_costs_its_neighbours_one_look(
     """Of 64 partitions in a fetch one cannot be unpacked: all are set back at once, each is asked
     once for what is there, without waiting, and the bad one alone record by record (G8, G9)."""
     stage.store.stored = {partition: progress(40) for partition in range(64)}
-    lives = stage.assign(*[40] * 64)
+    tasks = stage.assign(*[40] * 64)
     bad, idle = 63, 7
     asked: list[tuple[list[int], float, int]] = []
     held: list[Any] = []
 
-    async def getmany(tps: set[Any], timeout: float) -> dict[Any, Fetched]:
-        wanted = stage.consumer.current.records_max
+    async def fetch(
+        tps: set[Any], *, timeout_s: float, records_max: int, lingers: bool
+    ) -> dict[Any, Fetched]:
         partitions = sorted(tp.partition for tp in tps)
-        asked.append((partitions, timeout, wanted or 0))
-        if bad in partitions and (wanted is None or lives[bad].fetched == 41):
+        asked.append((partitions, timeout_s, records_max))
+        if bad in partitions and (records_max > 1 or tasks[bad].fetched == 41):
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header name")
         return {
             tp: Fetched([MadeRecord(offset=40)], caught_up=False)
@@ -330,18 +333,19 @@ async def test_one_unreadable_record_costs_its_neighbours_one_look(
     async def hold(tps: Any) -> None:
         held.append(tps)
 
-    monkeypatch.setattr(stage.consumer, "_getmany", getmany)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
     monkeypatch.setattr(stage.consumer._thread, "hold", hold)
-    monkeypatch.setattr("worker.transport.REFETCH_S", 0.01)
+    monkeypatch.setattr("worker.kafka.consumer.REFETCH_S", 0.01)
     await stage.consumer._fetch_next()
 
-    alone = [([partition], 0.0, 0) for partition in range(64)]
+    alone = [([partition], 0.0, asked[n][2]) for n, partition in enumerate(range(64), 1)]
+    assert all(records_max > 1 for _, _, records_max in asked[:65])
     assert asked[1:] == [*alone, ([bad], 0.01, 1), ([bad], 0.01, 1)]
     assert stage.moved == [
         {stage.consumer._tp(p): 40 for p in range(64)},
         {stage.consumer._tp(bad): 40},
     ]
-    assert [life.fetched for life in lives] == [40 if p == idle else 41 for p in range(64)]
+    assert [task.fetched for task in tasks] == [40 if p == idle else 41 for p in range(64)]
     assert held == [{stage.consumer._tp(bad)}]
     assert "--partition 63 --to 42" in stage.consumer.current.stuck[bad]
     assert stage.consumer.turns == 64
@@ -349,8 +353,8 @@ async def test_one_unreadable_record_costs_its_neighbours_one_look(
 
 async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None:
     """What is in work becomes durable within the limit and is committed (G1)."""
-    (life, _) = stage.assign(40, 50)
-    assignment = life.assignment
+    (task, _) = stage.assign(40, 50)
+    assignment = task.assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
     (batch,) = assignment.cut()
 
@@ -358,19 +362,19 @@ async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None
         with batch:
             await asyncio.sleep(0)
 
-    task = asyncio.create_task(flush())
+    flushing = asyncio.create_task(flush())
     await asyncio.sleep(0)
     await stage.consumer.wait_empty()
 
-    assert task.done()
+    assert flushing.done()
     assert stage.order == [("progress", 0, 41), ("group", 0, 41)]
     assert assignment.ended
 
 
 async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage: Stage) -> None:
     """A hung store holds up neither a rebalance nor the shutdown (G1, G8)."""
-    (life, _) = stage.assign(40, 50)
-    assignment = life.assignment
+    (task, _) = stage.assign(40, 50)
+    assignment = task.assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
     (batch,) = assignment.cut()
 
@@ -378,12 +382,12 @@ async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage
         with batch:
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(flush())
+    flushing = asyncio.create_task(flush())
     await asyncio.sleep(0)
     await stage.consumer.wait_empty()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([flushing], timeout=5)
 
-    assert task.cancelled()
+    assert flushing.cancelled()
     assert stage.order == []
     assert assignment.broken is None
 
@@ -402,7 +406,7 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     answered = asyncio.Event()
 
     async def refused() -> None:
-        with hot, hot.waits.counting(), Waiters().one_more():
+        with hot, hot.waits.counting(), WaitTracker().one_more():
             await asyncio.Event().wait()
 
     async def flushed_slowly() -> None:
@@ -430,9 +434,9 @@ async def test_a_commit_that_hangs_holds_up_no_revoke(
 ) -> None:
     """The store went away within a commit: the drain's own commit gives up at its limit, though it
     waits for that one (G8)."""
-    monkeypatch.setattr("worker.transport.COMMIT_S_MAX", 0.05)
-    (life, _) = stage.assign(40, 50)
-    flushed(life, 40)
+    monkeypatch.setattr("worker.kafka.consumer.COMMIT_S_MAX", 0.05)
+    (task, _) = stage.assign(40, 50)
+    flushed(task, 40)
 
     async def away(partition: int, seen: Progress, new: Progress) -> Progress:
         return await asyncio.Future()
@@ -444,7 +448,7 @@ async def test_a_commit_that_hangs_holds_up_no_revoke(
     await asyncio.wait([drained], timeout=10)
 
     assert drained.done()
-    assert life.assignment.ended
+    assert task.assignment.ended
     hanging.cancel()
 
 
@@ -454,8 +458,8 @@ async def test_a_revoke_commits_what_became_durable_during_a_commit(
     """A commit is under way, of what was durable when it began: the drain's own one follows (G1).
 
     Else it is replayed: nothing is lost, and much is written twice."""
-    (life, _) = stage.assign(40, 50)
-    flushed(life, 40)
+    (task, _) = stage.assign(40, 50)
+    flushed(task, 40)
     answer, advance = asyncio.Event(), stage.store.advance
 
     async def slow(partition: int, seen: Progress, new: Progress) -> Progress:
@@ -465,7 +469,7 @@ async def test_a_revoke_commits_what_became_durable_during_a_commit(
     monkeypatch.setattr(stage.store, "advance", slow)
     first = asyncio.create_task(stage.consumer.commit())
     await asyncio.sleep(0)
-    flushed(life, 41, 42)
+    flushed(task, 41, 42)
     drained = asyncio.create_task(stage.consumer.wait_empty())
     for _ in range(20):  # long enough for it to begin one of its own beside the first
         await asyncio.sleep(0)
@@ -485,15 +489,15 @@ async def test_a_flush_says_to_its_batch_how_far_it_is(
         async def flush(self, records: Any, *, on_wave: Callable[[], None], **_: Any) -> Flushed:
             on_wave()
             on_wave()
-            return Flushed(messages=1, dead_letters=0, dead_in_a_row=7)
+            return Flushed(messages=1, dead_letters=0, consecutive_dead_letters=7)
 
     monkeypatch.setattr(stage.app.resources, "flusher", Waves())
-    (life, _) = stage.assign(40, 50)
-    life.assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
-    (batch,) = life.assignment.cut()
+    (task, _) = stage.assign(40, 50)
+    task.assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+    (batch,) = task.assignment.cut()
     await stage.app.resources.flush(batch)
 
-    assert (batch.waves, life.dead_in_a_row, life.durable) == (2, 7, 41)
+    assert (batch.waves, task.consecutive_dead_letters, task.durable) == (2, 7, 41)
 
 
 async def test_a_cancelled_flush_ends_the_process(
@@ -552,15 +556,15 @@ async def test_nothing_is_prefetched_of_a_partition_of_which_nothing_is_wanted(
     monkeypatch.setattr(thread, "_fetch_records", client.getmany)
     tps = [stage.consumer._tp(n) for n in range(4)]
     await thread._move(dict.fromkeys(tps[:3], 0))
-    await thread._fetch(set(tps[:3]), 0.0)
-    await thread._fetch({tps[0]}, 0.0)
-    await thread._fetch(NOTHING, 0.0)
-    await thread._fetch({tps[1], tps[2]}, 0.0)
+    await thread._fetch(set(tps[:3]), 0.0, 5_000, lingers=False)
+    await thread._fetch({tps[0]}, 0.0, 5_000, lingers=False)
+    await thread._fetch(NOTHING, 0.0, 5_000, lingers=False)
+    await thread._fetch({tps[1], tps[2]}, 0.0, 5_000, lingers=False)
     await thread._hold({tps[1]})
-    await thread._fetch({tps[1], tps[2]}, 0.0)
+    await thread._fetch({tps[1], tps[2]}, 0.0, 5_000, lingers=False)
     client.all.discard(TopicPartition("undelivered", 2))  # revoked just now
-    await thread._fetch({tps[0]}, 0.0)
+    await thread._fetch({tps[0]}, 0.0, 5_000, lingers=False)
     await thread._move({tps[1]: 5})
-    await thread._fetch({tps[1]}, 0.0)
+    await thread._fetch({tps[1]}, 0.0, 5_000, lingers=False)
 
     assert client.fetched == [{0, 1, 2}, {0}, set(), {1, 2}, {2}, {0}, {1}]

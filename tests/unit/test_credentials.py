@@ -11,13 +11,13 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSL
 
 from poste_restante import MailboxError, StoreUnavailable, open_mailboxes
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.faults import UNSIGNED
+from poste_restante.retryable_errors import UNSIGNED
 from poste_restante.store import translated
 from tests.faults import refusal
-from worker.dynamodb import REFUSALS_MAX, Store, open_store
-from worker.dynamodb_faults import Limit, meaning
+from worker.cli.deadline_store import DeadlineStore
+from worker.dynamodb.errors import Limit, meaning
+from worker.dynamodb.store import REFUSALS_MAX, Store, open_store
 from worker.errors import OperatorError
-from worker.patience import ImpatientStore
 
 CONFIGURATION, FAILED, UNANSWERED = (
     CredentialsFault.CONFIGURATION, CredentialsFault.FAILED, CredentialsFault.UNANSWERED,
@@ -116,12 +116,12 @@ async def test_every_error_of_the_sdk_has_a_meaning() -> None:
         except OperatorError as raised:
             assert "cannot call DynamoDB: " in str(raised)  # noqa: PT017
         else:
-            assert wait.limit is not Limit.STRANGE or kind is HTTPClientError
+            assert wait.limit is not Limit.UNEXPECTED or kind is HTTPClientError
         with pytest.raises(MailboxError):
             await _translated(error)
 
 
-@pytest.mark.parametrize("kind", [Store, ImpatientStore])
+@pytest.mark.parametrize("kind", [Store, DeadlineStore])
 async def test_one_failing_answer_is_asked_again(kind: type[Store]) -> None:
     """By a worker and by a command: an agent that answers badly once ends nothing (G1)."""
     store = kind(Signed(FAILING, None, FAILING), sleep=at_once)
@@ -129,7 +129,7 @@ async def test_one_failing_answer_is_asked_again(kind: type[Store]) -> None:
     assert await store.call("get_item") == {"Item": {"S": "frozen"}}
 
 
-@pytest.mark.parametrize("kind", [Store, ImpatientStore])
+@pytest.mark.parametrize("kind", [Store, DeadlineStore])
 async def test_a_source_that_goes_on_failing_is_the_operators(kind: type[Store]) -> None:
     """After a named number of answers, with the source's own words (G8)."""
     client = Signed(*[FAILING] * 100)
@@ -173,9 +173,9 @@ async def test_a_signature_that_has_just_expired_is_made_again(code: str) -> Non
     """A pause, a clock that is being set, credentials that were renewed: all pass (G1); what does
     not pass is a refusal, and is said as one (G8)."""
     assert await Store(Refusing(code, REFUSALS_MAX - 1), sleep=at_once).call("get_item")
-    assert await ImpatientStore(Refusing(code, 1), sleep=at_once).call("get_item")
+    assert await DeadlineStore(Refusing(code, 1), sleep=at_once).call("get_item")
 
-    for kind in (Store, ImpatientStore):
+    for kind in (Store, DeadlineStore):
         with pytest.raises(OperatorError, match=f"DynamoDB refuses get_item: {code}: Signature"):
             await kind(Refusing(code, 100), sleep=at_once).call("get_item")
 
@@ -192,7 +192,7 @@ async def test_a_refusal_that_cannot_pass_is_not_asked_again() -> None:
 async def test_a_refusal_is_no_silence_to_a_command() -> None:
     """Where its time is over between two attempts it says what it was told, not that nobody
     answers."""
-    store = ImpatientStore(Refusing("ExpiredTokenException", 10_000))
+    store = DeadlineStore(Refusing("ExpiredTokenException", 10_000))
     store.answer_s_max, store.refusals_max = 0.05, 10_000
     with pytest.raises(OperatorError, match="DynamoDB refuses get_item: ExpiredTokenException"):
         await store.call("get_item")
@@ -267,7 +267,7 @@ async def test_a_profile_without_credentials_is_one_line(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_PROFILE", name)
     with pytest.raises(OperatorError, match="cannot call DynamoDB: no AWS credentials: ") as caught:
-        async with open_store(kind=ImpatientStore):
+        async with open_store(kind=DeadlineStore):
             pass
     with pytest.raises(MailboxError, match="cannot call the store: no AWS credentials: ") as read:
         async with open_mailboxes():

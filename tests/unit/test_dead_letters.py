@@ -9,15 +9,10 @@ import pytest
 from aiokafka import errors
 
 from tests.records import MadeRecord
-from worker.backoff import Waiters
-from worker.dead_letters import (
-    DETAIL_BYTES_MAX,
-    DeadLetter,
-    KafkaDeadLetters,
-    dead_letter_headers,
-    make_producer,
-)
+from worker.backoff import WaitTracker
+from worker.dead_letters import DETAIL_BYTES_MAX, DeadLetter, dead_letter_headers
 from worker.errors import OperatorError, Reason
+from worker.kafka.dead_letter_producer import KafkaDeadLetters, make_producer
 
 
 def letter(detail: str = "wrong", **fields: Any) -> DeadLetter:
@@ -251,18 +246,18 @@ async def test_a_producer_that_was_stopped_holds_up_nobody_who_is_sending() -> N
 
 async def test_a_silent_broker_is_spoken_of(caplog: pytest.LogCaptureFixture) -> None:
     """aiokafka retries by itself, so we say that we wait, and say it again (G9)."""
-    waiters = Waiters()
+    wait_tracker = WaitTracker()
     dead_letters = KafkaDeadLetters(
         "chat.dead-letters", {}, producer=lambda _: Sent(unanswered=True), log_every_s=0.001,
-        waiters=waiters,
+        wait_tracker=wait_tracker,
     )  # fmt: skip
     sending = asyncio.create_task(dead_letters.send([letter(value=b"secret", key=None)]))
     await until(lambda: len(caplog.records) >= 2)
-    seen = [waiters.any]
+    seen = [wait_tracker.any]
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    seen.append(waiters.any)
+    seen.append(wait_tracker.any)
 
     assert seen == [True, False]  # no standstill of ours
 

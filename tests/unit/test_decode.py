@@ -18,7 +18,7 @@ from worker.bundles import Bundle
 from worker.cloudevents import CloudEventsDecoder, parse_time
 from worker.decode import Decoded, decode_batch
 from worker.errors import BadRecord, Reason
-from worker.plain import PlainRecords
+from worker.fast_path import FastPath
 from worker.record import Record, RecordHeader
 
 RETENTION = timedelta(days=30)
@@ -416,7 +416,7 @@ def test_plain_records_take_the_quick_way_of_their_log() -> None:
         def __call__(self, record: Record, epoch: int) -> Sequence[Message]:
             raise AssertionError
 
-        def plain(self, topic: str, epoch: int, partition: int) -> PlainRecords:
+        def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
             asked.append((topic, epoch, partition))
             return decode.plain(topic, epoch, partition)
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
-from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
-from worker.configuration import load_settings
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
+from worker.config_file import load_settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -191,7 +191,7 @@ def test_a_broker_is_healthy_when_it_answers_and_counts_itself(
         done = subprocess.run(["bash", "-c", script], check=False, timeout=DEADLINE_S)
 
     assert (done.returncode == 0) is healthy
-    # As tests/services/ready.py asks: size, Metadata, version 1, correlation id, no client id, [].
+    # As local/ready.py asks: size, Metadata, version 1, correlation id, no client id, [].
     assert asked == [b"\0\0\0\x0e\0\x03\0\x01post\xff\xff\0\0\0\0"]
 
 

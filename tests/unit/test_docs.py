@@ -107,8 +107,8 @@ def test_every_guarantee_names_its_tests() -> None:
 def test_every_module_has_its_place() -> None:
     """Architecture names all of them: what is new is put somewhere."""
     text = page("architecture")
-    modules = [p for d in ("worker", "poste_restante") for p in sorted((ROOT / d).glob("*.py"))]
-    names = [f"{path.parent.name}/{path.name}" for path in modules if path.stem[:2] != "__"]
+    modules = [p for d in ("worker", "poste_restante") for p in sorted((ROOT / d).rglob("*.py"))]
+    names = [str(path.relative_to(ROOT)) for path in modules if path.stem[:2] != "__"]
 
     assert [name for name in names if name not in text] == []
 
@@ -125,8 +125,11 @@ def test_the_ports_are_what_the_page_says() -> None:
         ), adapter
 
 
-_WORKER_MODULES = [f"worker.{path.stem}" for path in sorted((ROOT / "worker").glob("*.py"))
-                   if path.stem[:2] != "__"]  # fmt: skip
+_WORKER_MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "worker").rglob("*.py"))
+    if path.stem[:2] != "__"
+]
 
 
 def test_the_limits_are_what_the_page_says() -> None:
@@ -139,7 +142,7 @@ def test_the_limits_are_what_the_page_says() -> None:
 def _said() -> set[str]:
     """Every text of the worker's source, `…` standing for what is put in."""
     said: set[str] = set()
-    for path in (ROOT / "worker").glob("*.py"):
+    for path in (ROOT / "worker").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]

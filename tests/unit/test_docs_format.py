@@ -269,11 +269,11 @@ def test_permissions_are_the_operations_that_are_called() -> None:
     rows = table(DYNAMODB, "who", "actions")
     said = {row[0]: {code(part) for part in row[1].split(",") if "`" in part} for row in rows}
     gateway = _operations("poste_restante/store.py")
-    progress = _operations("worker/progress.py")
+    progress = _operations("worker/dynamodb/progress_store.py")
 
     assert said["a gateway"] == gateway
-    assert said["`poste worker`"] == progress | _operations("worker/writer.py")
-    assert said["`poste init`"] == _operations("worker/provisioning.py")
+    assert said["`poste worker`"] == progress | _operations("worker/dynamodb/batch_write.py")
+    assert said["`poste init`"] == _operations("worker/cli/provisioning.py")
     assert said["`poste progress`"] <= said["`poste skip`, `poste rewind`, `poste epoch`"]
     assert said["`poste skip`, `poste rewind`, `poste epoch`"] < progress
     (statement,) = json.loads(DYNAMODB.partition("```json\n")[2].partition("```")[0])["Statement"]

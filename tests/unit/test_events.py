@@ -103,7 +103,7 @@ def _row(event: Event) -> tuple[str, str, str]:
 
 def test_the_page_of_operations_lists_every_event() -> None:
     """Name, level and fields, in alphabetical order, and what to do about each."""
-    failed = Event(WORKER_FAILED, "ERROR", frozenset({"error"}), "worker/logs.py")
+    failed = Event(WORKER_FAILED, "ERROR", frozenset({"error"}), "worker/logging_config.py")
     wanted = sorted({_row(event) for event in [*events(), failed]})
     rows = table(page("operations"), "event", "level", "fields", "what to do")
     listed = [(code(row[0]), row[1], row[2]) for row in rows]

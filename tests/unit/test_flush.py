@@ -16,7 +16,7 @@ from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
 from worker.errors import OperatorError, Reason, TooManyDeadLetters
 from worker.flush import Flushed, Flusher
-from worker.writer import Rejected
+from worker.mailbox_writer import Rejected
 
 Event = tuple[str, tuple[int, ...]]
 
@@ -76,7 +76,7 @@ async def flush(
     *,
     messages_max: int = 100,
     dead_max: int = 1000,
-    dead_in_a_row: int = 0,
+    consecutive_dead_letters: int = 0,
     on_wave: Callable[[], None] = lambda: None,
     on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda _: None,
 ) -> Flushed:
@@ -89,7 +89,9 @@ async def flush(
         dead_letters_consecutive_max=dead_max,
         on_dead_letters=on_dead_letters,
     )
-    return await flusher.flush(records, epoch=1, dead_in_a_row=dead_in_a_row, on_wave=on_wave)
+    return await flusher.flush(
+        records, epoch=1, consecutive_dead_letters=consecutive_dead_letters, on_wave=on_wave
+    )
 
 
 async def test_a_batch_is_made_durable() -> None:
@@ -97,7 +99,7 @@ async def test_a_batch_is_made_durable() -> None:
     journal = Journal()
     flushed = await flush(journal, log("ann", "bob", "-", "ann"))
 
-    assert flushed == Flushed(messages=3, dead_letters=1, dead_in_a_row=0)
+    assert flushed == Flushed(messages=3, dead_letters=1, consecutive_dead_letters=0)
     assert journal.durable == [("dead", (2,)), ("ann", (0, 3)), ("bob", (1,))]
 
 
@@ -146,7 +148,7 @@ async def test_a_rejected_bundle_is_split_until_one_message_stands_alone() -> No
     behind = [event for event in journal.durable if event[1][0] > 3]
     assert journal.durable == [*before, ("dead", (3,)), *behind]
     assert [offset for event in journal.durable for offset in event[1]] == [*range(6)]
-    assert flushed == Flushed(messages=5, dead_letters=1, dead_in_a_row=0)
+    assert flushed == Flushed(messages=5, dead_letters=1, consecutive_dead_letters=0)
     assert journal.letters[0].reason is Reason.REJECTED_BY_STORE
     assert journal.letters[0].detail == "number overflow"
 
@@ -163,9 +165,9 @@ async def test_a_split_is_over_before_the_next_wave() -> None:
 async def test_a_run_of_dead_letters_may_be_as_long_as_allowed(before: int, count: int) -> None:
     """The run is carried over batches, and the last one allowed is still produced (G9)."""
     journal = Journal()
-    flushed = await flush(journal, log(*["-"] * count), dead_max=3, dead_in_a_row=before)
+    flushed = await flush(journal, log(*["-"] * count), dead_max=3, consecutive_dead_letters=before)
 
-    assert flushed.dead_in_a_row == 3
+    assert flushed.consecutive_dead_letters == 3
     assert len(journal.letters) == count
 
 
@@ -179,7 +181,7 @@ async def test_a_longer_run_stops_the_worker_before_anything_is_produced(
     """A bad deploy must not drain the topic into the dead letters (G9)."""
     journal = Journal()
     with pytest.raises(TooManyDeadLetters, match=r"undelivered-messages-3: 4 records in a row"):
-        await flush(journal, log(*keys), dead_max=3, dead_in_a_row=before)
+        await flush(journal, log(*keys), dead_max=3, consecutive_dead_letters=before)
 
     assert journal.durable == []
 
@@ -188,10 +190,10 @@ async def test_a_message_ends_the_run() -> None:
     """Only records in a row count, whatever their total (G9)."""
     journal = Journal()
     flushed = await flush(
-        journal, log("-", "bob", "-", "-", "bob", "-"), dead_max=2, dead_in_a_row=1
+        journal, log("-", "bob", "-", "-", "bob", "-"), dead_max=2, consecutive_dead_letters=1
     )
 
-    assert flushed == Flushed(messages=2, dead_letters=4, dead_in_a_row=1)
+    assert flushed == Flushed(messages=2, dead_letters=4, consecutive_dead_letters=1)
 
 
 async def test_a_rejected_message_counts_to_the_run_before_it_is_produced() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from tests.bundles import bundle_of
 from tests.records import message
-from worker.backoff import BACKOFF_FIRST_S, Waiters
-from worker.budget import WriteBudget
-from worker.dynamodb import Store
+from worker.backoff import BACKOFF_FIRST_S, WaitTracker
+from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb.budget import WriteBudget
+from worker.dynamodb.store import Store
 from worker.flush_waits import REFUSED_S_MAX, FlushWaits
-from worker.writer import DynamoDBWriter
 
 
 class Clock:
@@ -57,11 +57,11 @@ def test_a_wait_whose_end_is_known_counts_only_beyond_the_deadline() -> None:
 
 async def test_each_flush_has_its_own_waits() -> None:
     """In its task and in those that it starts; whoever waits for no flush counts for none (G8)."""
-    clock, waiters, opened = Clock(), Waiters(), asyncio.Event()
+    clock, wait_tracker, opened = Clock(), WaitTracker(), asyncio.Event()
     throttled, other = FlushWaits(clock), FlushWaits(clock)
 
     async def wait() -> None:
-        with waiters.one_more():
+        with wait_tracker.one_more():
             await opened.wait()
 
     async def flush(waits: FlushWaits, *, waiting: bool) -> None:
@@ -83,7 +83,7 @@ async def test_each_flush_has_its_own_waits() -> None:
     opened.set()
     await asyncio.gather(*tasks)
     assert throttled.can_end(clock.now_s, clock.now_s + 20)
-    assert not waiters.any
+    assert not wait_tracker.any
 
 
 @pytest.mark.parametrize("takes", [True, False])

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from worker.assignment import Assignment
 from worker.errors import OperatorError
 from worker.health import Health, LastWait, ServiceCheck
-from worker.lives import Assignment
 from worker.readiness import Note
 from worker.status import Phase, WorkerStatus
 

@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.services.ready import free_ports
+from local.ready import free_ports
+from worker.assignment import Assignment
 from worker.errors import OperatorError
 from worker.http_server import serve_health
-from worker.lives import Assignment
 from worker.readiness import Readiness, readiness
 from worker.settings import HttpSettings
 from worker.status import Phase, WorkerStatus

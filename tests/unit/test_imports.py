@@ -10,10 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("poste_restante", "worker")
+#: What talks to one outside system, and what may know everything.
+ADAPTERS, TOP = ("worker.kafka", "worker.dynamodb"), ("worker.cli", "worker.app", "worker.__main__")
 #: What a gateway must not need.
 HEAVY = frozenset({"aiokafka", "click", "faust", "mode", "pydantic", "pydantic_settings", "rich"})
 #: All that leans on Faust, and the wiring.
-FAUST_ONLY_IN = frozenset({"worker/app.py", "worker/client_thread.py", "worker/transport.py"})
+FAUST_ONLY_IN = frozenset(
+    {"worker/app.py", "worker/kafka/client_thread.py", "worker/kafka/consumer.py"}
+)
 
 
 def files(package: str) -> list[Path]:
@@ -42,6 +46,60 @@ def test_there_is_something_to_look_at(package: str) -> None:
     """The tests below look at every file of both packages (G8)."""
     assert len(files(package)) > 8
     assert {"poste_restante", package} & set().union(*map(tops, files(package)))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_in(module: str, *packages: str) -> bool:
+    return any(module == each or module.startswith(f"{each}.") for each in packages)
+
+
+def imports_of_names(path: Path) -> Iterator[str]:
+    """As `imports`, and of `from package import name` also `package.name`."""
+    yield from imports(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def forbidden(module: str, imported: str) -> bool:
+    """Whether a module of the worker may not import another one of it."""
+    if is_in(module, *TOP):
+        return False
+    if is_in(module, *ADAPTERS):
+        others = [each for each in ADAPTERS if not is_in(module, each)]
+        return is_in(imported, *TOP, *others)
+    return is_in(imported, *TOP, *ADAPTERS)
+
+
+def test_the_pipeline_imports_no_adapter_and_adapters_not_each_other() -> None:
+    """Kafka and DynamoDB stand in folders of their own, which only the wiring and the commands
+    know; the rules between them are pure (G8)."""
+    modules = {module_of(path): path for path in files("worker")}
+    assert {"worker.flush", "worker.kafka.consumer", "worker.cli.arguments"} <= modules.keys()
+    assert [
+        f"{module} imports {imported}"
+        for module, path in modules.items()
+        for imported in imports_of_names(path)
+        if forbidden(module, imported)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("worker.flush", "worker.dynamodb.store"),
+        ("worker.opening", "worker.kafka"),
+        ("worker.kafka.consumer", "worker.dynamodb.store"),
+        ("worker.kafka.tls", "worker.app"),
+        ("worker.dynamodb.budget", "worker.cli"),
+    ],
+)
+def test_an_import_in_the_wrong_direction_is_forbidden(module: str, imported: str) -> None:
+    """The rule of the test above (G8)."""
+    assert forbidden(module, imported)
 
 
 def test_imports_go_from_the_worker_to_the_read_module_and_never_back() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS
-from tests.services.child import Child
-from tests.services.choose import FORCED
-from tests.services.ready import wait_until
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
+from local.child import Child
+from local.choose import FORCED
+from local.ready import wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Seconds until a condition must hold, on a busy machine.
@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 #: A command in `asyncio.run` whose children are ended by a `finally`, once it may await again.
 COMMAND = """\
 import asyncio, signal, sys
-from tests.services.interrupts import exit_status
+from local.interrupts import exit_status
 
 async def work():
     print("at work", flush=True)
@@ -42,7 +42,7 @@ COMMANDS = {
     "make memory": ["benchmarks.memory"],
     "make sweep": ["tests.sweeps"],
     "make storm": ["tests.storm", "--seconds", "10", "--seed", "1"],
-    "make run": ["tests.services.run"],
+    "make run": ["local.run"],
 }
 
 
@@ -93,7 +93,9 @@ def _environ(path: Path) -> dict[str, str]:
 def test_every_command_of_the_makefile_that_starts_services_is_here() -> None:
     """The capacity page is arithmetic, and mutants run unit tests."""
     without = {"benchmarks.capacity_page", "tests.mutation"}
-    recipes = re.findall(r"/python -m ((?:benchmarks|tests)\S*)", (ROOT / "Makefile").read_text())
+    recipes = re.findall(
+        r"/python -m ((?:benchmarks|local|tests)\S*)", (ROOT / "Makefile").read_text()
+    )
 
     assert {module for module, *_ in COMMANDS.values()} == {*recipes} - without
 

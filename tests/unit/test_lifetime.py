@@ -9,8 +9,8 @@ import pytest
 from poste_restante import Mailboxes, StoreUnavailable, lifetime, open_mailboxes
 from poste_restante.memory import InMemoryTable
 from poste_restante.testing import InMemoryMailboxes
-from tests.endpoint.wire import Answer, read_request
-from tests.unit.test_reader_direct import RECORD, page
+from tests.fault_proxy.wire import Answer, read_request
+from tests.unit.test_signed_client import RECORD, page
 
 #: Fetches under way at the end, and more than the connections that they share.
 FETCHES, CONNECTIONS = 300, 40

@@ -1,7 +1,6 @@
 """What the client's thread leaves paused while partitions linger, and whom a fetch waits for."""
 
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +8,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from tests.records import MadeRecord
-from worker import lingering
-from worker.client_thread import BatchConsumerThread, Fetched
+from worker.kafka import lingering
+from worker.kafka.client_thread import BatchConsumerThread, Fetched
 
 FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -69,13 +68,11 @@ class Client:
         return taken
 
 
-def thread_of(client: Client, *, lingers: bool = True) -> BatchConsumerThread:
+def thread_of(client: Client) -> BatchConsumerThread:
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread._opened, thread._paused = {FIRST, SECOND}, set()
     thread._ensure_consumer = lambda: client
     thread._fetch_records = client.take
-    current = SimpleNamespace(records_wanted=lambda: 5_000)
-    thread.consumer = SimpleNamespace(current=current, lingers=lingers)
     return thread
 
 
@@ -90,12 +87,12 @@ async def test_partitions_read_to_their_end_are_paused_until_they_are_asked_for(
     client.ends[FIRST] = 42
     thread = thread_of(client)
 
-    found = await thread._fetch({FIRST, SECOND}, 1.0)
+    found = await thread._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
     assert offsets(found) == {FIRST: [40, 41], SECOND: []}
     assert all(each.caught_up and each.lingers for each in found.values())
     assert client.paused == {FIRST, SECOND}
 
-    await thread._fetch({FIRST, SECOND}, 1.0)
+    await thread._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
     assert client.asked[1] == ({FIRST, SECOND}, set())
 
 
@@ -103,7 +100,7 @@ async def test_a_backlog_is_neither_paused_nor_waits_for_other_brokers() -> None
     """Only what was read to its end lingers (G8)."""
     client = Client({FIRST: 2, SECOND: 0})
     client.ends[FIRST] = 100
-    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0)
+    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
 
     assert client.paused == {SECOND}
     assert not found[FIRST].lingers
@@ -117,7 +114,7 @@ async def test_a_fetch_takes_what_other_brokers_answer_a_moment_later() -> None:
     followed by what has gathered behind it."""
     client = Client({FIRST: 1}, {SECOND: 1})
     client.ends |= {FIRST: 41, SECOND: 51}
-    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0)
+    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
 
     assert offsets(found) == {FIRST: [40], SECOND: [50]}
     assert [tps for tps, _ in client.asked] == [{FIRST, SECOND}, {SECOND}]
@@ -130,7 +127,7 @@ async def test_a_broker_that_does_not_answer_is_waited_for_only_a_moment(
     monkeypatch.setattr(lingering, "OTHER_BROKERS_S", 0.001)
     client = Client({FIRST: 1})
     client.ends[FIRST] = 41
-    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0)
+    found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
 
     assert offsets(found) == {FIRST: [40]}
     assert client.paused == {FIRST}
@@ -144,7 +141,7 @@ async def test_a_record_that_the_client_held_does_not_make_its_partition_linger(
     client = Client({FIRST: 1})
     client.ends[FIRST] = 41
     client.held = True
-    found = await thread_of(client)._fetch({FIRST}, 1.0)
+    found = await thread_of(client)._fetch({FIRST}, 1.0, 5_000, lingers=True)
 
     assert offsets(found) == {FIRST: [40]}
     assert not found[FIRST].lingers
@@ -154,12 +151,12 @@ async def test_a_record_that_the_client_held_does_not_make_its_partition_linger(
 async def test_nothing_is_paused_after_a_silence_nor_without_a_linger() -> None:
     """The first record after a silence waits for nothing."""
     silent = Client({FIRST: 0, SECOND: 0})
-    assert await thread_of(silent)._fetch({FIRST, SECOND}, 1.0) == {}
+    assert await thread_of(silent)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True) == {}
     assert silent.paused == set()
 
     prompt = Client({FIRST: 1})
     prompt.ends[FIRST] = 41
-    found = await thread_of(prompt, lingers=False)._fetch({FIRST, SECOND}, 1.0)
+    found = await thread_of(prompt)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=False)
     assert offsets(found) == {FIRST: [40]}
     assert prompt.paused == set()
 
@@ -169,9 +166,9 @@ async def test_a_held_partition_is_not_resumed_by_a_fetch() -> None:
     client = Client({FIRST: 1, SECOND: 0})
     client.ends[FIRST] = 41
     thread = thread_of(client)
-    await thread._fetch({FIRST, SECOND}, 1.0)
+    await thread._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
     await thread._hold({FIRST})
-    await thread._fetch({FIRST, SECOND}, 1.0)
+    await thread._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
 
     assert client.asked[-1] == ({FIRST, SECOND}, {FIRST})
 
@@ -179,7 +176,7 @@ async def test_a_held_partition_is_not_resumed_by_a_fetch() -> None:
 async def test_a_revoke_meanwhile_is_no_error() -> None:
     client = Client({FIRST: 1})
     client.revoked = True
-    found = await thread_of(client)._fetch({FIRST}, 1.0)
+    found = await thread_of(client)._fetch({FIRST}, 1.0, 5_000, lingers=True)
 
     assert offsets(found) == {FIRST: [40]}
     assert client.paused == set()

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from tests.records import MadeRecord
-from worker.log import UNREADABLE, KafkaLog
+from worker.kafka.log_client import UNREADABLE, KafkaLogClient
 from worker.record import fingerprint
 
 
@@ -46,8 +46,8 @@ class Peeked:
         return found
 
 
-def log(monkeypatch: pytest.MonkeyPatch, *unreadable: tuple[int, int]) -> KafkaLog:
-    made = KafkaLog(topic="undelivered", group="g", client_options={})
+def log(monkeypatch: pytest.MonkeyPatch, *unreadable: tuple[int, int]) -> KafkaLogClient:
+    made = KafkaLogClient(topic="undelivered", group="g", client_options={})
     reader: Any = Peeked({0: range(10), 1: range(10)}, set(unreadable))
     monkeypatch.setattr(made, "_reader", lambda: reader)
     return made

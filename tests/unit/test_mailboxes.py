@@ -24,34 +24,36 @@ from poste_restante.position import TABLE_RECORD_KEY, BundleKey, LogId
 from poste_restante.scan import FIRST_ITEMS
 from poste_restante.store import QUERY_ITEMS_MAX, translated
 from poste_restante.table import TableRecord
-from poste_restante.watch import TABLE_CHECK_S
+from poste_restante.table_check import TABLE_CHECK_S
 from tests.faults import Answer, Fault, not_reached, refusal
-from tests.postoffice import PostOffice, offsets
+from tests.mailbox_table import MailboxTable, offsets
 from tests.records import TOPIC, message
 
 
 @pytest.fixture
-async def office() -> PostOffice:
-    office = PostOffice(InMemoryTable(), "mailboxes")
-    await office.open()
-    return office
+async def mailbox_table() -> MailboxTable:
+    mailbox_table = MailboxTable(InMemoryTable(), "mailboxes")
+    await mailbox_table.open()
+    return mailbox_table
 
 
-def looks(office: PostOffice) -> int:
+def looks(mailbox_table: MailboxTable) -> int:
     """How often the table record was asked for."""
     return sum(
         arguments["ExpressionAttributeValues"][":user"] == {"S": "!table"}
-        for operation, arguments in office.client.calls
+        for operation, arguments in mailbox_table.client.calls
         if operation == "query"
     )
 
 
 @pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": -1}, {"max_bytes": 0}])
-async def test_a_limit_below_one_is_refused(office: PostOffice, arguments: dict[str, Any]) -> None:
+async def test_a_limit_below_one_is_refused(
+    mailbox_table: MailboxTable, arguments: dict[str, Any]
+) -> None:
     """A page has at least one message, if one waits (G8)."""
     with pytest.raises(ValueError, match="at least 1"):
-        await office.mailboxes.fetch("bob", **arguments)
-    assert office.client.calls == []
+        await mailbox_table.mailboxes.fetch("bob", **arguments)
+    assert mailbox_table.client.calls == []
 
 
 @pytest.mark.parametrize(
@@ -71,23 +73,28 @@ async def test_a_limit_below_one_is_refused(office: PostOffice, arguments: dict[
     ],
 )
 async def test_a_wrong_argument_is_named_before_anything_is_called(
-    office: PostOffice, call: Callable[[Any], Awaitable[object]], error: type[Exception], says: str
+    mailbox_table: MailboxTable,
+    call: Callable[[Any], Awaitable[object]],
+    error: type[Exception],
+    says: str,
 ) -> None:
     """In one line, not as whatever breaks behind it (G9)."""
     with pytest.raises(error, match=says):
-        await call(office.mailboxes)
-    assert office.client.calls == []
+        await call(mailbox_table.mailboxes)
+    assert mailbox_table.client.calls == []
 
 
 @pytest.mark.parametrize("receipt", [7, b"bytes", ["list"], 1.5])
-async def test_a_receipt_that_is_no_text_is_no_receipt(office: PostOffice, receipt: Any) -> None:
+async def test_a_receipt_that_is_no_text_is_no_receipt(
+    mailbox_table: MailboxTable, receipt: Any
+) -> None:
     """It comes from a client, as JSON says: no error of the gateway's code (G6)."""
     with pytest.raises(InvalidReceipt, match="which is a str"):
-        await office.mailboxes.fetch("bob", after=receipt)
+        await mailbox_table.mailboxes.fetch("bob", after=receipt)
     with pytest.raises(InvalidReceipt, match="which is a str"):
-        await office.mailboxes.fetch("bob", since=receipt)
+        await mailbox_table.mailboxes.fetch("bob", since=receipt)
     with pytest.raises(InvalidReceipt, match="which is a str"):
-        await office.mailboxes.ack("bob", receipt)
+        await mailbox_table.mailboxes.ack("bob", receipt)
 
 
 @pytest.mark.parametrize(
@@ -117,51 +124,60 @@ async def test_a_wrong_setting_is_named_at_opening(
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 1025, "\ud800"])
-async def test_an_id_that_has_no_mailbox_is_refused(office: PostOffice, user_id: str) -> None:
+async def test_an_id_that_has_no_mailbox_is_refused(
+    mailbox_table: MailboxTable, user_id: str
+) -> None:
     """Before anything is called (G9)."""
-    for work in (office.mailboxes.fetch(user_id), office.mailboxes.ack(user_id, None)):
+    for work in (
+        mailbox_table.mailboxes.fetch(user_id),
+        mailbox_table.mailboxes.ack(user_id, None),
+    ):
         with pytest.raises(ValueError, match=r"user id|surrogates"):
             await work
-    assert office.client.calls == []
+    assert mailbox_table.client.calls == []
 
 
-async def test_any_limit_is_within_what_a_query_takes(office: PostOffice) -> None:
+async def test_any_limit_is_within_what_a_query_takes(mailbox_table: MailboxTable) -> None:
     """DynamoDB's own is a 32-bit number (G8)."""
-    await office.deliver_offsets(1)
+    await mailbox_table.deliver_offsets(1)
 
-    assert offsets(await office.mailboxes.fetch("bob", limit=10**12)) == [1]
-    asked = [arguments["Limit"] for _, arguments in office.client.calls if "Limit" in arguments]
+    assert offsets(await mailbox_table.mailboxes.fetch("bob", limit=10**12)) == [1]
+    asked = [
+        arguments["Limit"] for _, arguments in mailbox_table.client.calls if "Limit" in arguments
+    ]
     assert asked == [FIRST_ITEMS]
-    await office.deliver_offsets(2)
-    await office.deliver_offsets(3)
-    office.client.calls.clear()
+    await mailbox_table.deliver_offsets(2)
+    await mailbox_table.deliver_offsets(3)
+    mailbox_table.client.calls.clear()
 
-    assert offsets(await office.mailboxes.fetch("bob", limit=10**12)) == [1, 2, 3]
-    asked = [arguments["Limit"] for _, arguments in office.client.calls if "Limit" in arguments]
+    assert offsets(await mailbox_table.mailboxes.fetch("bob", limit=10**12)) == [1, 2, 3]
+    asked = [
+        arguments["Limit"] for _, arguments in mailbox_table.client.calls if "Limit" in arguments
+    ]
     assert asked == [FIRST_ITEMS, QUERY_ITEMS_MAX]
 
 
-async def test_a_limit_is_the_querys(office: PostOffice) -> None:
+async def test_a_limit_is_the_querys(mailbox_table: MailboxTable) -> None:
     """And one, which says whether there is more: beyond it nothing is read (G7, G8)."""
-    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(100)))
-    await office.mailboxes.ack("bob", await office.receipt(limit=1))
-    reader = office.reader()  # another gateway, which has read nothing ahead
+    await mailbox_table.put(*(encode_bundle([message(n)], TOPIC) for n in range(100)))
+    await mailbox_table.mailboxes.ack("bob", await mailbox_table.receipt(limit=1))
+    reader = mailbox_table.reader()  # another gateway, which has read nothing ahead
     await reader.fetch("ann")
-    office.client.calls.clear()
+    mailbox_table.client.calls.clear()
     page = await reader.fetch("bob", limit=10)
 
     assert (offsets(page), page.more) == (list(range(1, 11)), True)
-    assert [arguments["Limit"] for _, arguments in office.client.calls] == [FIRST_ITEMS, 11]
+    assert [arguments["Limit"] for _, arguments in mailbox_table.client.calls] == [FIRST_ITEMS, 11]
 
 
 async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
-    office: PostOffice,
+    mailbox_table: MailboxTable,
 ) -> None:
     """The second one goes on behind it; where the cursor hides the last, above the cursor (G7)."""
-    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
-    await office.mailboxes.fetch("ann")
-    office.client.calls.clear()
-    first, second = (arguments for _, arguments in await calls_of_a_fetch(office))
+    await mailbox_table.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
+    await mailbox_table.mailboxes.fetch("ann")
+    mailbox_table.client.calls.clear()
+    first, second = (arguments for _, arguments in await calls_of_a_fetch(mailbox_table))
     assert first["Limit"] == FIRST_ITEMS
     assert (
         second["ExclusiveStartKey"]["position"]["S"]
@@ -169,51 +185,53 @@ async def test_unread_mail_that_the_first_query_brought_is_not_read_again(
     )
     assert "Limit" not in second
 
-    await office.mailboxes.ack("bob", await office.receipt(limit=5))
-    first, second = (arguments for _, arguments in await calls_of_a_fetch(office))
+    await mailbox_table.mailboxes.ack("bob", await mailbox_table.receipt(limit=5))
+    first, second = (arguments for _, arguments in await calls_of_a_fetch(mailbox_table))
     assert "ExclusiveStartKey" not in second
     assert second["ExpressionAttributeValues"][":key"] == {"S": LogId(1, 3).after(4)}
 
 
 @pytest.mark.parametrize("limit", [None, 1, 10])
 async def test_a_device_reads_past_the_cursors_of_two_others_in_two_queries(
-    office: PostOffice, limit: int | None
+    mailbox_table: MailboxTable, limit: int | None
 ) -> None:
     """They stand between its own and the bundles (G7)."""
-    await office.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
-    receipt = (await office.mailboxes.fetch("bob")).receipt
-    await office.mailboxes.ack("bob", receipt)
+    await mailbox_table.put(*(encode_bundle([message(n)], TOPIC) for n in range(10)))
+    receipt = (await mailbox_table.mailboxes.fetch("bob")).receipt
+    await mailbox_table.mailboxes.ack("bob", receipt)
     for device in ("desk", "pad", "phone"):
-        await office.mailboxes.add_device("bob", device)
-    await office.deliver_offsets(10)
-    office.client.calls.clear()
-    page = await office.mailboxes.fetch("bob", device="desk", limit=limit)
+        await mailbox_table.mailboxes.add_device("bob", device)
+    await mailbox_table.deliver_offsets(10)
+    mailbox_table.client.calls.clear()
+    page = await mailbox_table.mailboxes.fetch("bob", device="desk", limit=limit)
 
     assert offsets(page) == [10]
-    assert [name for name, _ in office.client.calls] == ["query", "query"]
+    assert [name for name, _ in mailbox_table.client.calls] == ["query", "query"]
 
 
-async def calls_of_a_fetch(office: PostOffice) -> list[tuple[str, Answer]]:
+async def calls_of_a_fetch(mailbox_table: MailboxTable) -> list[tuple[str, Answer]]:
     """By a gateway that has read nothing ahead."""
-    reader = office.reader()
+    reader = mailbox_table.reader()
     await reader.fetch("ann")
-    office.client.calls.clear()
+    mailbox_table.client.calls.clear()
     assert not (await reader.fetch("bob")).more
-    return list(office.client.calls)
+    return list(mailbox_table.client.calls)
 
 
-async def test_many_fetches_at_a_time_look_at_the_table_record_once(office: PostOffice) -> None:
+async def test_many_fetches_at_a_time_look_at_the_table_record_once(
+    mailbox_table: MailboxTable,
+) -> None:
     """It is one item, which all of a gateway's users share (G7)."""
-    await office.deliver_offsets(1)
+    await mailbox_table.deliver_offsets(1)
     for wanted in (1, 2):
-        pages = await asyncio.gather(*(office.mailboxes.fetch("bob") for _ in range(50)))
+        pages = await asyncio.gather(*(mailbox_table.mailboxes.fetch("bob") for _ in range(50)))
         assert [offsets(page) for page in pages] == [[1]] * 50
-        assert looks(office) == wanted
-        office.now_s += TABLE_CHECK_S
-    office.now_s -= 1000  # a clock that was set back
+        assert looks(mailbox_table) == wanted
+        mailbox_table.now_s += TABLE_CHECK_S
+    mailbox_table.now_s -= 1000  # a clock that was set back
 
-    await office.mailboxes.fetch("bob")
-    assert looks(office) == 3
+    await mailbox_table.mailboxes.fetch("bob")
+    assert looks(mailbox_table) == 3
 
 
 class Gate:
@@ -228,30 +246,34 @@ class Gate:
         return await make(**arguments)
 
 
-async def test_who_knows_the_table_does_not_wait_for_anothers_look(office: PostOffice) -> None:
+async def test_who_knows_the_table_does_not_wait_for_anothers_look(
+    mailbox_table: MailboxTable,
+) -> None:
     """A slow look holds up one fetch, not all users of a gateway (G7)."""
-    await office.deliver_offsets(1)
-    await office.mailboxes.fetch("bob")
-    office.now_s += TABLE_CHECK_S
+    await mailbox_table.deliver_offsets(1)
+    await mailbox_table.mailboxes.fetch("bob")
+    mailbox_table.now_s += TABLE_CHECK_S
     gate = Gate()
-    office.client.on[TABLE_RECORD_KEY] = [gate]
+    mailbox_table.client.on[TABLE_RECORD_KEY] = [gate]
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        first = group.create_task(office.mailboxes.fetch("bob"))
+        first = group.create_task(mailbox_table.mailboxes.fetch("bob"))
         await gate.reached.wait()
-        assert offsets(await office.mailboxes.fetch("bob")) == [1]
+        assert offsets(await mailbox_table.mailboxes.fetch("bob")) == [1]
         assert not first.done()
         gate.opened.set()
-    assert looks(office) == 2
+    assert looks(mailbox_table) == 2
 
 
-async def test_one_who_is_cancelled_leaves_the_look_to_the_others(office: PostOffice) -> None:
+async def test_one_who_is_cancelled_leaves_the_look_to_the_others(
+    mailbox_table: MailboxTable,
+) -> None:
     """And the last one ends it: nothing is left running (G1)."""
-    await office.deliver_offsets(1)
+    await mailbox_table.deliver_offsets(1)
     gate = Gate()
-    office.client.on[TABLE_RECORD_KEY] = [gate]
+    mailbox_table.client.on[TABLE_RECORD_KEY] = [gate]
     before = asyncio.all_tasks()
     async with asyncio.timeout(30):
-        one, two = (asyncio.create_task(office.mailboxes.fetch("bob")) for _ in range(2))
+        one, two = (asyncio.create_task(mailbox_table.mailboxes.fetch("bob")) for _ in range(2))
         await gate.reached.wait()
         one.cancel()
         await asyncio.wait({one})
@@ -259,40 +281,42 @@ async def test_one_who_is_cancelled_leaves_the_look_to_the_others(office: PostOf
         assert offsets(await two) == [1]
     assert one.cancelled()
 
-    office.now_s += TABLE_CHECK_S
+    mailbox_table.now_s += TABLE_CHECK_S
     shut = Gate()
-    office.client.on[TABLE_RECORD_KEY] = [shut]
-    last = asyncio.create_task(office.mailboxes.fetch("bob"))
+    mailbox_table.client.on[TABLE_RECORD_KEY] = [shut]
+    last = asyncio.create_task(mailbox_table.mailboxes.fetch("bob"))
     async with asyncio.timeout(30):
         await shut.reached.wait()
         last.cancel()
         await asyncio.wait({last})
         await asyncio.gather(*(asyncio.all_tasks() - before), return_exceptions=True)
-    assert office.client.in_flight == 0
-    assert offsets(await office.mailboxes.fetch("bob")) == [1]
+    assert mailbox_table.client.in_flight == 0
+    assert offsets(await mailbox_table.mailboxes.fetch("bob")) == [1]
 
 
-async def test_a_look_that_fails_is_everybodys_error(office: PostOffice) -> None:
+async def test_a_look_that_fails_is_everybodys_error(mailbox_table: MailboxTable) -> None:
     """And the next one looks again (G6)."""
-    office.client.on[TABLE_RECORD_KEY] = [not_reached]
-    fetches = [office.mailboxes.fetch("bob") for _ in range(5)]
+    mailbox_table.client.on[TABLE_RECORD_KEY] = [not_reached]
+    fetches = [mailbox_table.mailboxes.fetch("bob") for _ in range(5)]
     results = await asyncio.gather(*fetches, return_exceptions=True)
 
     assert [type(result) for result in results] == [StoreUnavailable] * 5
-    assert looks(office) == 1
-    await office.mailboxes.fetch("bob")
-    assert looks(office) == 2
+    assert looks(mailbox_table) == 1
+    await mailbox_table.mailboxes.fetch("bob")
+    assert looks(mailbox_table) == 2
 
 
-async def test_once_a_table_is_known_to_be_replaced_nobody_reads_it(office: PostOffice) -> None:
+async def test_once_a_table_is_known_to_be_replaced_nobody_reads_it(
+    mailbox_table: MailboxTable,
+) -> None:
     """Not even beside another look (G6)."""
-    await office.mailboxes.fetch("bob")
-    await office.open(TableRecord(table_id="other", topic=TOPIC, partitions=1, epoch=1))
-    office.now_s += TABLE_CHECK_S
+    await mailbox_table.mailboxes.fetch("bob")
+    await mailbox_table.open(TableRecord(table_id="other", topic=TOPIC, partitions=1, epoch=1))
+    mailbox_table.now_s += TABLE_CHECK_S
     for _ in range(2):
         with pytest.raises(TableMismatch):
-            await office.mailboxes.fetch("bob")
-    fetches = [office.mailboxes.fetch("bob") for _ in range(5)]
+            await mailbox_table.mailboxes.fetch("bob")
+    fetches = [mailbox_table.mailboxes.fetch("bob") for _ in range(5)]
     results = await asyncio.gather(*fetches, return_exceptions=True)
 
     assert [type(result) for result in results] == [TableMismatch] * 5
@@ -315,20 +339,21 @@ def test_wherever_queries_end_pages_are_the_mailbox(
     """Nothing lost or twice, `more` exact, no empty page with more (G2, G3, G5, G8)."""
 
     async def read() -> list[list[int]]:
-        office = PostOffice(InMemoryTable(page_bytes=page_bytes), "mailboxes")
-        await office.open()
-        await office.put(
+        mailbox_table = MailboxTable(InMemoryTable(page_bytes=page_bytes), "mailboxes")
+        await mailbox_table.open()
+        await mailbox_table.put(
             {"user_id": {"S": "bob"}, "position": {"S": "!"}, "0001.00003": {"N": str(cursor)}}
         )
         for each in runs:
-            await office.deliver_offsets(*each)
+            await mailbox_table.deliver_offsets(*each)
         pages = [
-            page async for page in office.mailboxes.pages("bob", limit=limit, max_bytes=max_bytes)
+            page
+            async for page in mailbox_table.mailboxes.pages("bob", limit=limit, max_bytes=max_bytes)
         ]
         assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
-        await office.mailboxes.ack("bob", pages[-1].receipt)
-        assert (await office.mailboxes.fetch("bob")).messages == ()
-        assert await office.cursor() == {(1, 3): max([cursor, *held])}
+        await mailbox_table.mailboxes.ack("bob", pages[-1].receipt)
+        assert (await mailbox_table.mailboxes.fetch("bob")).messages == ()
+        assert await mailbox_table.cursor() == {(1, 3): max([cursor, *held])}
         return [offsets(page) for page in pages]
 
     held = sorted(set().union(*bundles))
@@ -346,11 +371,11 @@ def test_wherever_queries_end_pages_are_the_mailbox(
 async def test_time_is_the_clocks() -> None:
     """The system's, where none is given (G2)."""
     table = InMemoryTable()
-    office = PostOffice(table, "mailboxes")
-    await office.open()
+    mailbox_table = MailboxTable(table, "mailboxes")
+    await mailbox_table.open()
     sent = message(1)
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-    await office.deliver(type(sent)(user_id="bob", id="a", body=b"", expires_at=long_ago,
+    await mailbox_table.deliver(type(sent)(user_id="bob", id="a", body=b"", expires_at=long_ago,
                                     position=sent.position))  # fmt: skip
 
     assert (await Mailboxes(table).fetch("bob")).messages == ()
@@ -382,18 +407,18 @@ def failing(error: Exception) -> Fault:
     ],
 )
 async def test_an_error_of_the_client_has_one_meaning(
-    office: PostOffice, error: Exception, meaning: type[MailboxError]
+    mailbox_table: MailboxTable, error: Exception, meaning: type[MailboxError]
 ) -> None:
     """A gateway catches one family, and the cause is kept (G9)."""
-    office.client.on["query"] = [failing(error)] * 2
+    mailbox_table.client.on["query"] = [failing(error)] * 2
     with pytest.raises(MailboxError) as caught:
-        await office.mailboxes.fetch("bob")
+        await mailbox_table.mailboxes.fetch("bob")
 
     assert type(caught.value) is meaning
     assert caught.value.__cause__ is error
 
 
-async def test_an_error_of_ours_is_not_the_stores(office: PostOffice) -> None:
+async def test_an_error_of_ours_is_not_the_stores(mailbox_table: MailboxTable) -> None:
     """What nobody foresaw is not hidden in an outage (G9)."""
 
     async def bug() -> None:

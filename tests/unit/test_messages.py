@@ -18,7 +18,7 @@ from poste_restante.errors import MailboxError
 from tests.operations_page import PAGE, ErrorRow, error_rows
 from tests.pages import ROOT, page, table
 from worker.errors import OperatorError
-from worker.kafka_faults import fault_of
+from worker.kafka.errors import fault_of
 from worker.settings import KafkaSettings
 
 #: What reaches a person as one line: `poste: ...`, or the last line of a worker's log.

@@ -18,7 +18,7 @@ PROGRESS = st.builds(
     origin=OFFSETS,
     last=st.none() | st.builds(Fingerprint, st.none() | OFFSETS, st.integers(0, 2**32 - 1)),
     group=st.none() | OFFSETS,
-    dead_in_a_row=st.integers(0, 1000),
+    consecutive_dead_letters=st.integers(0, 1000),
     written_at_ms=OFFSETS,
     caught_up_at_ms=st.none() | OFFSETS,
 )

@@ -11,12 +11,11 @@ from click.testing import CliRunner
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA, TableRecord
 from tests.faults import refusal
-from worker import provisioning, rendering
-from worker.cli import poste
-from worker.dynamodb import Store
+from worker.cli import poste, provisioning, rendering
+from worker.cli.provisioning import Finding, init
+from worker.dynamodb.store import Store
 from worker.errors import OperatorError
-from worker.kafka import TopicState
-from worker.provisioning import Finding, init
+from worker.kafka.admin import TopicState
 from worker.settings import Settings
 
 SETTINGS = Settings()
@@ -285,9 +284,9 @@ def test_what_could_not_be_verified_is_a_failure_of_a_check(
         yield Finding("topic t")
         yield Finding("configuration of t (denied)", unverified=True)
 
-    monkeypatch.setattr("worker.kafka.open_kafka", opened)
-    monkeypatch.setattr("worker.patience.open_impatient_store", opened)
-    monkeypatch.setattr("worker.provisioning.init", found)
+    monkeypatch.setattr("worker.kafka.admin.open_kafka_admin", opened)
+    monkeypatch.setattr("worker.cli.deadline_store.open_deadline_store", opened)
+    monkeypatch.setattr("worker.cli.provisioning.init", found)
     done = CliRunner().invoke(poste, ["init", *(["--check"] if check else [])])
 
     assert "unknown configuration of t (denied)\n" in done.output

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.unit.test_opening import progress
-from worker.lives import Assignment
+from worker.assignment import Assignment
 from worker.readiness import Note, PartitionState, partition_states, readiness
 from worker.status import Phase, WorkerStatus
 

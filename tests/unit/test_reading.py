@@ -71,9 +71,9 @@ def tables(draw: st.DrawFn) -> Table:
         numbers = draw(st.sets(st.integers(WINDOW_SIZE - 15, WINDOW_SIZE + 15), max_size=14))
         mine = [draw(_messages(log, offset)) for offset in sorted(numbers)]
         messages += mine
-        for life in range(draw(st.integers(1, 3))):
-            begin = draw(st.sampled_from([0, WINDOW_SIZE])) if life else 0
-            end = draw(st.integers(0, len(mine))) if life else len(mine)
+        for task in range(draw(st.integers(1, 3))):
+            begin = draw(st.sampled_from([0, WINDOW_SIZE])) if task else 0
+            end = draw(st.integers(0, len(mine))) if task else len(mine)
             run = [each for each in mine[:end] if each.position.offset >= begin]
             while run:
                 size = draw(st.integers(1, 5))
@@ -116,7 +116,7 @@ class OraclePage:
     shown: list[Message]
     more: bool
     rest: list[Message]
-    passed: dict[LogId, int]
+    read_to: dict[LogId, int]
 
 
 def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePage:
@@ -137,14 +137,14 @@ def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePag
             page.shown.append(each)
             if identity is not None:
                 seen.add(identity)
-        page.passed[each.position.log] = each.position.offset
+        page.read_to[each.position.log] = each.position.offset
     return page
 
 
 @given(tables(), LIMITS)
 def test_page_after_page_is_what_the_log_holds(table: Table, limits: Limits) -> None:
     """Whatever bundles overlap, wherever limits cut (G2, G3, G4, G5, G8)."""
-    rest, start, covered = table.messages, None, dict(table.cursor)
+    rest, start, ackable_to = table.messages, None, dict(table.cursor)
     passed_any = False
     while True:
         reading = read(table.items, cursor=table.cursor, limits=limits, start=start)
@@ -153,16 +153,16 @@ def test_page_after_page_is_what_the_log_holds(table: Table, limits: Limits) -> 
         assert reading.more == wanted.more
         assert reading.messages or not reading.more
 
-        for log, offset in wanted.passed.items():
-            passed_any = passed_any or offset > covered.get(log, -1)
-            covered[log] = max(offset, covered.get(log, -1))
+        for log, offset in wanted.read_to.items():
+            passed_any = passed_any or offset > ackable_to.get(log, -1)
+            ackable_to[log] = max(offset, ackable_to.get(log, -1))
         receipt = reading.receipt()
         assert (receipt is None) == (not passed_any)
         if receipt is not None:
             # Every log of the cursor is carried along.
             assert receipt.logs == {
                 log: Reach(offset, offset, carried=offset <= table.cursor.get(log, -1))
-                for log, offset in covered.items()
+                for log, offset in ackable_to.items()
             }
             assert list(receipt.logs) == sorted(receipt.logs)
         if not reading.more:
@@ -207,7 +207,7 @@ def test_since_a_receipt_is_as_if_it_had_been_acknowledged(
     assert receipt is not None
     both = dict(other.cursor)
     for log, reach in receipt.logs.items():
-        both[log] = max(reach.covered, both.get(log, -1))
+        both[log] = max(reach.ackable_to, both.get(log, -1))
     since = read(table.items, cursor=other.cursor, limits=limits, since=receipt)
     acknowledged = read(table.items, cursor=both, limits=limits)
 
@@ -215,10 +215,10 @@ def test_since_a_receipt_is_as_if_it_had_been_acknowledged(
     assert since.more == acknowledged.more
     chained = since.receipt()
     assert chained is not None  # a client that keeps its receipt always has one to keep
-    assert all(chained.logs[log].covered >= offset for log, offset in both.items())
+    assert all(chained.logs[log].ackable_to >= offset for log, offset in both.items())
     for log, reach in chained.logs.items():
         stored = max(table.cursor.get(log, -1), other.cursor.get(log, -1))
-        assert reach.carried == (reach.covered <= stored)
+        assert reach.carried == (reach.ackable_to <= stored)
 
 
 @given(tables(), st.integers(0, 20), LIMITS)
@@ -234,7 +234,7 @@ def test_what_a_page_passes_ends_where_its_query_ended(
     receipt = whole.receipt()
 
     for log, reach in receipt.logs.items() if receipt is not None else ():
-        assert reach.covered <= top[log]
+        assert reach.ackable_to <= top[log]
 
 
 @given(tables(), st.integers(0, 12))

@@ -56,10 +56,10 @@ def receipts(draw: st.DrawFn) -> Receipt:
     """What readings make."""
     logs: dict[LogId, Reach] = {}
     for log in draw(st.lists(LOGS, max_size=4, unique=True)):
-        covered = draw(st.integers(-1, OFFSET_MAX))
-        passed = draw(st.integers(covered, OFFSET_MAX))
+        ackable_to = draw(st.integers(-1, OFFSET_MAX))
+        read_to = draw(st.integers(ackable_to, OFFSET_MAX))
         blocked, carried = draw(st.booleans()), draw(st.booleans())
-        logs[log] = Reach(passed, covered, blocked=blocked, carried=carried)
+        logs[log] = Reach(read_to, ackable_to, blocked=blocked, carried=carried)
     return Receipt(draw(BOUNDARIES), logs)
 
 
@@ -108,7 +108,7 @@ def test_a_forged_content_is_refused_or_one_that_a_reading_could_make(content: b
     assert 1 <= len(found.boundary.encode()) <= 1024
     for log, reach in found.logs.items():
         assert LogId.decode(log.encode()) == log
-        assert -1 <= reach.covered <= reach.passed <= OFFSET_MAX
+        assert -1 <= reach.ackable_to <= reach.read_to <= OFFSET_MAX
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x00\x00\x00", b"\x00\x01!\x00\x00"])

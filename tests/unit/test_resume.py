@@ -31,7 +31,8 @@ W = WINDOW_SIZE
 TABLE = TableRecord(table_id="t1", topic="chat", partitions=4, epoch=2)
 LAST = Fingerprint(5, 6)
 PROGRESS = Progress(
-    table_id="t1", epoch=2, next=3 * W + 500, origin=0, last=LAST, group=3 * W, dead_in_a_row=7,
+    table_id="t1", epoch=2, next=3 * W + 500, origin=0, last=LAST, group=3 * W,
+    consecutive_dead_letters=7,
     written_at_ms=9,
 )  # fmt: skip
 LOG = stable_log(0, 5 * W)
@@ -351,7 +352,7 @@ def test_skip_moves_progress_and_origin() -> None:
     skipped = plan_skip(topic="chat", partition=3, progress=PROGRESS, to=to, log=LOG, now_ms=NOW_MS)
 
     assert skipped == replace(
-        PROGRESS, next=to, origin=to, last=None, dead_in_a_row=0, written_at_ms=NOW_MS
+        PROGRESS, next=to, origin=to, last=None, consecutive_dead_letters=0, written_at_ms=NOW_MS
     )
 
 
@@ -403,7 +404,12 @@ def test_rewind_goes_back(to: int) -> None:
 def test_rewind_to_progress_or_below_begins_its_window_anew(to: int, border: int) -> None:
     """And forgets the record, the group's offset and the dead letters of before (G2, G9)."""
     assert rewound(to) == replace(
-        PROGRESS, next=border, last=None, group=None, dead_in_a_row=0, written_at_ms=NOW_MS
+        PROGRESS,
+        next=border,
+        last=None,
+        group=None,
+        consecutive_dead_letters=0,
+        written_at_ms=NOW_MS,
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from testcontainers.core.config import testcontainers_config
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing
-from tests.services.choose import FORCED, choose_way, given_addresses
-from tests.services.docker import DYNAMODB_IMAGE, KAFKA_IMAGE, why_no_images
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing
+from local.choose import FORCED, choose_way, given_addresses
+from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE, why_no_images
 
 ROOT = Path(__file__).parents[2]
 BOTH = {KAFKA_ADDRESS: "a:1", DYNAMODB_ADDRESS: "http://c:3"}
@@ -147,7 +147,7 @@ def make_run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(**environ: str) -> subprocess.CompletedProcess[str]:
         kept = {n: v for n, v in os.environ.items() if n not in {*BOTH, FORCED}}
         return subprocess.run(
-            [sys.executable, "-m", "tests.services.run"],
+            [sys.executable, "-m", "local.run"],
             cwd=ROOT, env={**kept, "PATH": str(tmp_path), **environ},
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip

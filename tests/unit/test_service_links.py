@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.configuration import load_settings, variable_name
+from worker.config_file import load_settings, variable_name
 from worker.errors import ConfigurationError
 from worker.service_links import is_service_link
 from worker.settings import setting_fields

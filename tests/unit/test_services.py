@@ -20,17 +20,17 @@ import pytest
 from docker.errors import DockerException
 from testcontainers.core import container
 
-from tests.services import DYNAMODB_ADDRESS, KAFKA_ADDRESS, choose, start_services
-from tests.services.broker import ONE_NODE, QUICK_INTERVALS
-from tests.services.child import Child
-from tests.services.docker import (
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, choose, start_services
+from local.broker import ONE_NODE, QUICK_INTERVALS
+from local.child import Child
+from local.docker import (
     DynamoDBInDocker,
     KafkaInDocker,
     as_variable,
     docker_answers,
 )
-from tests.services.jvm import HERE, Kafka, cluster_id, java_with_maven
-from tests.services.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
+from local.jvm import HERE, Kafka, cluster_id, java_with_maven
+from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Seconds until a condition must hold.
@@ -200,7 +200,7 @@ def test_a_run_of_tests_without_services_fails_in_one_line(tmp_path: Path) -> No
 def test_make_run_without_services_fails_in_one_line(tmp_path: Path) -> None:
     """What to install, and status 1."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.services.run"],
+        [sys.executable, "-m", "local.run"],
         cwd=ROOT, env=bare(tmp_path), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -477,10 +477,10 @@ def test_a_child_can_be_started_again_and_is_asked_first(tmp_path: Path) -> None
         "while True: time.sleep(0.02)"
     )
     polite = child(tmp_path, script)
-    for life in (1, 2):
+    for task in (1, 2):
         polite.start()
         wait_until(
-            lambda life=life: polite.output().count("up") == life,  # type: ignore[misc]
+            lambda task=task: polite.output().count("up") == task,  # type: ignore[misc]
             what="output", seconds=DEADLINE_S, child=polite,
         )  # fmt: skip
         assert polite.stop() == 7
@@ -491,7 +491,7 @@ def test_a_child_can_be_started_again_and_is_asked_first(tmp_path: Path) -> None
 _PARENT = """
 import sys, time
 from pathlib import Path
-from tests.services.child import Child
+from local.child import Child
 child = Child(["sleep", "60"], log=Path(sys.argv[1]) / "log")
 child.start()
 print(child.pid, flush=True)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.operations_page import PAGE
-from worker.configuration import load_settings, variable_name
+from worker.config_file import load_settings, variable_name
 from worker.errors import ConfigurationError
-from worker.reference import markdown_table, sample_toml, shown
 from worker.resume import Beginning, Start
 from worker.settings import Settings, parse_time_ms, setting_fields
+from worker.settings_reference import markdown_table, sample_toml, shown
 
 SAMPLE = Path(__file__).parents[2] / "config" / "poste.toml"
 
@@ -262,7 +262,7 @@ def test_servers_may_stand_apart() -> None:
 
 
 def test_the_documents_show_the_settings_as_they_are() -> None:
-    """Made by `python -m worker.reference`, and for the file `--toml`: run it when this fails."""
+    """Run `python -m worker.settings_reference`, and for the file `--toml`, when this fails."""
     assert markdown_table() in PAGE.read_text()
     assert sample_toml() == SAMPLE.read_text()
 

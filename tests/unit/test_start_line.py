@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import pytest
 
-from worker.configuration import load_settings
+from worker.config_file import load_settings
 from worker.start_line import log_start
 
 

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from tests.records import stable_log
+from worker.kafka.transactions import REPEAT_S, OpenTransactions
 from worker.readiness import Note
 from worker.resume import LogState
-from worker.transactions import REPEAT_S, OpenTransactions
 
 WARN_S = 60.0
 

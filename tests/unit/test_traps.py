@@ -16,11 +16,11 @@ from tests.pages import ROOT, page, table
 from tests.unit.test_consumer import Stage
 from tests.unit.test_opening import progress
 from worker.app import MailboxApp, create_app
-from worker.configuration import load_settings
+from worker.config_file import load_settings
 from worker.errors import OperatorError
-from worker.kafka import consumer_options
+from worker.kafka.consumer import COMMIT_S_MAX
+from worker.kafka.options import consumer_options
 from worker.memory import MemoryLimits
-from worker.transport import COMMIT_S_MAX
 
 TRAPPED_WORKER = ROOT / "tests" / "integration" / "trapped_worker.py"
 
@@ -42,12 +42,12 @@ async def test_a_fetch_that_fails_over_a_rebalance_is_nobodys_end(
     stage.assign(40, 50)
     rebalance = True
 
-    async def failing(tps: Any, timeout: float) -> Any:
+    async def failing(tps: Any, **limits: Any) -> Any:
         if rebalance:
             stage.assign(45, 50)
         raise error
 
-    monkeypatch.setattr(stage.consumer, "_getmany", failing)
+    monkeypatch.setattr(stage.consumer._thread, "fetch", failing)
     await stage.consumer._fetch_next()
     assert stage.moved == [{stage.consumer._tp(0): 45, stage.consumer._tp(1): 50}]
 
@@ -105,6 +105,7 @@ def test_the_consumer_is_made_so_that_no_default_of_its_loses(
     rules = stage.app.transport.rules
     stage.app.transport.rules = type(rules)(
         topic=rules.topic, member=rules.member, opener=rules.opener, progress=rules.progress,
+        log=rules.log,
         consumer_options=consumer_options(settings, MemoryLimits.default()),
     )  # fmt: skip
     stage.consumer._thread._create_worker_consumer(stage.app.transport)
@@ -130,7 +131,7 @@ def test_no_call_that_loses_is_made() -> None:
     """Faust's pause skips what was fetched; its batches acknowledge what failed (G1)."""
     called = {
         node.func.attr
-        for path in (ROOT / "worker").glob("*.py")
+        for path in (ROOT / "worker").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }

@@ -17,7 +17,7 @@ from benchmarks.users import DAY_S, Day, Way
 from poste_restante.item import Item, item_bytes
 from poste_restante.memory import InMemoryTable
 from tests.records import MadeRecord
-from worker.lives import Assignment, BatchLimits
+from worker.assignment import Assignment, BatchLimits
 from worker.progress import Progress
 
 STORED = Progress(table_id="t", epoch=1, next=0, origin=0, written_at_ms=0)
@@ -32,13 +32,13 @@ def assigned_cuts(arrivals: Sequence[float], partition: Partition, until_s: floa
     ours = {offset: which for offset, (_, _, which) in enumerate(log) if which >= 0}
     limits = BatchLimits(records_max=partition.records_max, linger_s=partition.linger_s)
     assignment = Assignment([0], limits=limits)
-    life = assignment.open(0, 0, STORED)
+    task = assignment.open(0, 0, STORED)
     found, now_s, durable_s, due_s = [], 0.0, 0.0, 0.0
     while now_s < until_s:
         there = sum(at <= now_s + 1e-9 for at, _, _ in log)
-        if 0 in assignment.hungry(now_s) and life.fetched < there:
-            end = min(there, life.fetched + limits.records_max - len(life.waiting))
-            records = [record for _, record, _ in log[life.fetched : end]]
+        if 0 in assignment.partitions_to_fetch(now_s) and task.fetched < there:
+            end = min(there, task.fetched + limits.records_max - len(task.waiting))
+            records = [record for _, record, _ in log[task.fetched : end]]
             assignment.add(0, records, caught_up=end == there)
             if end == there and limits.linger_s:
                 assignment.linger({0}, now_s)
@@ -51,13 +51,13 @@ def assigned_cuts(arrivals: Sequence[float], partition: Partition, until_s: floa
             durable_s = now_s + partition.flush_s
         later = [at for at, _, _ in log if at > now_s + 1e-9]
         waits = [later[0] if later else until_s]
-        if life.in_work is not None:
+        if task.in_work is not None:
             waits.append(durable_s)
         if due_s > now_s:
             waits.append(due_s)
         now_s = min(waits)
-        if life.in_work is not None and now_s >= durable_s - 1e-9:
-            life.in_work.__exit__(None, None, None)
+        if task.in_work is not None and now_s >= durable_s - 1e-9:
+            task.in_work.__exit__(None, None, None)
     return found
 
 

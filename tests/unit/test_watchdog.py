@@ -9,11 +9,11 @@ import pytest
 from tests.records import MadeRecord
 from tests.unit.test_consumer import flushed as durable
 from tests.unit.test_opening import FakeLog, progress
-from worker.backoff import Waiters
-from worker.errors import Standstill
-from worker.lives import BEING_OPENED, Assignment, Life
+from worker.assignment import BEING_OPENED, Assignment, PartitionTask
+from worker.backoff import WaitTracker
+from worker.errors import StalledError
 from worker.resume import LogState
-from worker.watchdog import LOOKS_MAX, TURNS, LoopGuard, Standing, Watchdog
+from worker.watchdog import LOOKS_MAX, TURNS, LoopGuard, StallDetector, Watchdog
 
 
 class Consumer:
@@ -34,18 +34,18 @@ class Consumer:
         return self.at
 
 
-class Scene:
+class Deployment:
     """One open partition, read to offset 40, where the log ends too."""
 
     def __init__(self) -> None:
         self.assignment = Assignment([0])
-        self.life = self.assignment.open(0, 40, progress(40))
+        self.task = self.assignment.open(0, 40, progress(40))
         self.consumer = Consumer(self.assignment)
         self.broker = FakeLog(None, None)
         self.broker.end = 40
-        self.waiters = Waiters()
+        self.wait_tracker = WaitTracker()
         self.dog = Watchdog(
-            log=self.broker, waiters=self.waiters, stalled_s=8, rebalance_s=4
+            log=self.broker, wait_tracker=self.wait_tracker, stalled_s=8, rebalance_s=4
         )  # fmt: skip
 
     async def looks(self, number: int) -> None:
@@ -55,153 +55,157 @@ class Scene:
     async def stands(self, what: str) -> None:
         """It is dead after one look more than LOOKS_MAX, not before, and says what stands."""
         await self.looks(LOOKS_MAX)
-        with pytest.raises(Standstill, match=what):
+        with pytest.raises(StalledError, match=what):
             await self.looks(1)
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def deployment() -> Deployment:
+    return Deployment()
 
 
-def fetched(life: Life, *offsets: int) -> None:
-    life.add([MadeRecord(offset=offset) for offset in offsets], caught_up=True)
+def fetched(task: PartitionTask, *offsets: int) -> None:
+    task.add([MadeRecord(offset=offset) for offset in offsets], caught_up=True)
 
 
-async def test_a_worker_that_has_nothing_to_do_lives(scene: Scene) -> None:
+async def test_a_worker_that_has_nothing_to_do_lives(deployment: Deployment) -> None:
     """An idle worker is not dead, with partitions or, as a spare one, without (G8)."""
-    await scene.looks(5 * LOOKS_MAX)
-    scene.consumer.current = Assignment()
-    await scene.looks(5 * LOOKS_MAX)
+    await deployment.looks(5 * LOOKS_MAX)
+    deployment.consumer.current = Assignment()
+    await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_what_is_never_read_is_a_standstill(scene: Scene) -> None:
+async def test_what_is_never_read_is_a_standstill(deployment: Deployment) -> None:
     """Records between the position and the log's end that nobody fetches (G1)."""
-    scene.broker.end = 41
-    await scene.stands(r"the reading of partition 0 \(at 40\)")
+    deployment.broker.end = 41
+    await deployment.stands(r"the reading of partition 0 \(at 40\)")
 
 
-async def test_lag_is_measured_from_the_consumers_position(scene: Scene) -> None:
+async def test_lag_is_measured_from_the_consumers_position(deployment: Deployment) -> None:
     """Markers and compacted records lie behind the position: they are nothing to read (G8)."""
-    scene.broker.end = 45
-    scene.consumer.at = {0: 45}
-    await scene.looks(5 * LOOKS_MAX)
+    deployment.broker.end = 45
+    deployment.consumer.at = {0: 45}
+    await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_what_a_transaction_holds_back_is_no_standstill(scene: Scene) -> None:
+async def test_what_a_transaction_holds_back_is_no_standstill(deployment: Deployment) -> None:
     """It cannot be read; what is below it can, and is judged (G8)."""
-    scene.broker.end, scene.broker.held_back = 90, 50
-    await scene.looks(5 * LOOKS_MAX)
-    scene.broker.held_back = 49
-    await scene.stands(r"the reading of partition 0 \(at 40\)")
+    deployment.broker.end, deployment.broker.held_back = 90, 50
+    await deployment.looks(5 * LOOKS_MAX)
+    deployment.broker.held_back = 49
+    await deployment.stands(r"the reading of partition 0 \(at 40\)")
 
 
-async def test_reading_on_is_progress(scene: Scene) -> None:
+async def test_reading_on_is_progress(deployment: Deployment) -> None:
     """A worker that is behind and moves, however slowly, lives (G8)."""
-    scene.broker.end = 1_000
+    deployment.broker.end = 1_000
     for offset in range(5):
-        await scene.looks(LOOKS_MAX)
-        durable(scene.life, 40 + offset)
-        scene.life.confirm(41 + offset)
+        await deployment.looks(LOOKS_MAX)
+        durable(deployment.task, 40 + offset)
+        deployment.task.confirm(41 + offset)
 
 
-async def test_a_flush_that_never_ends_is_a_standstill(scene: Scene) -> None:
+async def test_a_flush_that_never_ends_is_a_standstill(deployment: Deployment) -> None:
     """Fetched, and never made durable (G1)."""
-    fetched(scene.life, 40)
-    await scene.stands(r"the flush of partition 0 \(at 40\)")
+    fetched(deployment.task, 40)
+    await deployment.stands(r"the flush of partition 0 \(at 40\)")
 
 
-async def test_a_flush_of_many_waves_lives_while_they_become_durable(scene: Scene) -> None:
+async def test_a_flush_of_many_waves_lives_while_they_become_durable(
+    deployment: Deployment,
+) -> None:
     """One message an item, and a backlog of one user: thousands of waves, one after the other.
     The last look of them without another wave is a standstill (G8)."""
-    fetched(scene.life, 40, 41)
-    scene.broker.end = 42
-    (batch,) = scene.assignment.cut()
+    fetched(deployment.task, 40, 41)
+    deployment.broker.end = 42
+    (batch,) = deployment.assignment.cut()
     for _ in range(5):
-        await scene.looks(LOOKS_MAX)
+        await deployment.looks(LOOKS_MAX)
         batch.count_wave()
-    await scene.stands(r"the flush of partition 0 \(at 45\)")
+    await deployment.stands(r"the flush of partition 0 \(at 45\)")
 
 
-async def test_a_commit_that_never_comes_is_a_standstill(scene: Scene) -> None:
+async def test_a_commit_that_never_comes_is_a_standstill(deployment: Deployment) -> None:
     """Durable, and never committed, while all else moves: a crash would replay all of it (G8)."""
-    durable(scene.life, 40)
+    durable(deployment.task, 40)
     for offset in range(LOOKS_MAX):
-        await scene.looks(1)
-        durable(scene.life, 41 + offset)
-    with pytest.raises(Standstill, match=r"the commit of partition 0 \(at 40\)"):
-        await scene.looks(1)
+        await deployment.looks(1)
+        durable(deployment.task, 41 + offset)
+    with pytest.raises(StalledError, match=r"the commit of partition 0 \(at 40\)"):
+        await deployment.looks(1)
 
 
-async def test_an_opening_that_never_ends_is_a_standstill(scene: Scene) -> None:
+async def test_an_opening_that_never_ends_is_a_standstill(deployment: Deployment) -> None:
     """Assigned, and never asked about; one that is closed for a reason is no standstill (G1)."""
-    scene.consumer.current = Assignment([1])
-    await scene.stands("the opening of partition 1")
-    scene.consumer.current.stay_closed(1, "the log is not the one it was")
-    await scene.looks(5 * LOOKS_MAX)
+    deployment.consumer.current = Assignment([1])
+    await deployment.stands("the opening of partition 1")
+    deployment.consumer.current.stay_closed(1, "the log is not the one it was")
+    await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_a_loop_that_takes_no_turn_is_a_standstill(scene: Scene) -> None:
+async def test_a_loop_that_takes_no_turn_is_a_standstill(deployment: Deployment) -> None:
     """Without any partition too; a rebalance is given its own time besides (G8)."""
-    scene.consumer.current = Assignment()
-    scene.consumer.turning = False
-    await scene.looks(LOOKS_MAX + 2)  # rebalance_s is two looks
-    with pytest.raises(Standstill, match=TURNS):
-        await scene.looks(1)
+    deployment.consumer.current = Assignment()
+    deployment.consumer.turning = False
+    await deployment.looks(LOOKS_MAX + 2)  # rebalance_s is two looks
+    with pytest.raises(StalledError, match=TURNS):
+        await deployment.looks(1)
 
 
-async def test_nobody_is_dead_while_the_broker_does_not_answer(scene: Scene) -> None:
+async def test_nobody_is_dead_while_the_broker_does_not_answer(deployment: Deployment) -> None:
     """A broker that is away is waited for, without end; the looks begin anew after it (G1)."""
-    scene.broker.end = 41
-    await scene.looks(LOOKS_MAX)
-    scene.broker.away = True
-    await scene.looks(5 * LOOKS_MAX)
-    scene.broker.away = False
-    await scene.stands("the reading of partition 0")
+    deployment.broker.end = 41
+    await deployment.looks(LOOKS_MAX)
+    deployment.broker.away = True
+    await deployment.looks(5 * LOOKS_MAX)
+    deployment.broker.away = False
+    await deployment.stands("the reading of partition 0")
 
 
-async def test_flushes_are_not_judged_while_the_store_is_waited_for(scene: Scene) -> None:
+async def test_flushes_are_not_judged_while_the_store_is_waited_for(deployment: Deployment) -> None:
     """A store that is away or throttles is waited for, without end; reading goes on, and is
     judged (G1, G9)."""
-    fetched(scene.life, 40)
-    durable(scene.life, 41)
-    with scene.waiters.one_more():
-        await scene.looks(5 * LOOKS_MAX)
-        other = scene.assignment
+    fetched(deployment.task, 40)
+    durable(deployment.task, 41)
+    with deployment.wait_tracker.one_more():
+        await deployment.looks(5 * LOOKS_MAX)
+        other = deployment.assignment
         other.closed[1] = BEING_OPENED
         other.opening.add(1)
-        await scene.looks(5 * LOOKS_MAX)
+        await deployment.looks(5 * LOOKS_MAX)
         other.open(1, 3, progress(3))
-        scene.broker.end = 50
-        await scene.stands(r"the reading of partition 1 \(at 3\)")
+        deployment.broker.end = 50
+        await deployment.stands(r"the reading of partition 1 \(at 3\)")
 
 
-async def test_a_partition_that_is_read_no_further_says_so_elsewhere(scene: Scene) -> None:
+async def test_a_partition_that_is_read_no_further_says_so_elsewhere(
+    deployment: Deployment,
+) -> None:
     """A record that the client cannot read makes the worker unready: a restart cannot help
     (G9)."""
-    scene.broker.end = 41
-    scene.assignment.stop_reading(0, "a header name that is not UTF-8")
-    await scene.looks(5 * LOOKS_MAX)
+    deployment.broker.end = 41
+    deployment.assignment.stop_reading(0, "a header name that is not UTF-8")
+    await deployment.looks(5 * LOOKS_MAX)
 
 
 async def test_an_assignment_that_ends_during_a_look_is_not_judged(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What belonged to it may have moved on elsewhere (G8)."""
-    scene.broker.end = 41
-    states = scene.broker.states
+    deployment.broker.end = 41
+    states = deployment.broker.states
 
     async def revoked(partitions: Iterable[int]) -> dict[int, LogState]:
-        scene.consumer.current = Assignment()
+        deployment.consumer.current = Assignment()
         return await states(partitions)
 
-    await scene.looks(LOOKS_MAX)
-    monkeypatch.setattr(scene.broker, "states", revoked)
-    await scene.looks(1)
+    await deployment.looks(LOOKS_MAX)
+    monkeypatch.setattr(deployment.broker, "states", revoked)
+    await deployment.looks(1)
 
 
 async def test_a_thread_that_hangs_hides_no_standstill(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Positions that do not come within their limit leave the loop's turns to judge by (G8)."""
 
@@ -210,30 +214,30 @@ async def test_a_thread_that_hangs_hides_no_standstill(
         raise AssertionError
 
     monkeypatch.setattr("worker.watchdog.POSITIONS_S_MAX", 0.001)
-    monkeypatch.setattr(scene.consumer, "positions", hangs)
-    scene.consumer.turning = False
-    await scene.looks(LOOKS_MAX + 2)
-    with pytest.raises(Standstill, match=TURNS):
-        await scene.looks(1)
+    monkeypatch.setattr(deployment.consumer, "positions", hangs)
+    deployment.consumer.turning = False
+    await deployment.looks(LOOKS_MAX + 2)
+    with pytest.raises(StalledError, match=TURNS):
+        await deployment.looks(1)
 
 
-async def test_looks_come_at_even_times_and_end_with_a_standstill(scene: Scene) -> None:
+async def test_looks_come_at_even_times_and_end_with_a_standstill(deployment: Deployment) -> None:
     """The setting is divided into looks: time passes while a process is stopped, looks do not
     (G8)."""
-    scene.broker.end = 41
+    deployment.broker.end = 41
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    with pytest.raises(Standstill, match="no progress for 8 s"):
-        await scene.dog.watch(scene.consumer, sleep)
+    with pytest.raises(StalledError, match="no progress for 8 s"):
+        await deployment.dog.watch(deployment.consumer, sleep)
     assert slept == [2.0] * (LOOKS_MAX + 1)
 
 
 def test_what_moved_or_was_away_begins_anew() -> None:
     """Only looks in a row at the same place count (G8)."""
-    standing = Standing()
+    standing = StallDetector()
     for _ in range(3):
         assert [standing.look({"a": 1}) for _ in range(LOOKS_MAX)] == [{}] * LOOKS_MAX
         assert standing.look({"a": 2}) == {}

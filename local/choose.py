@@ -1,0 +1,221 @@
+"""Choose local Kafka and DynamoDB: given addresses, Docker, or JVM children."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol, Self
+
+from local.docker import (
+    DynamoDBInDocker,
+    KafkaInDocker,
+    docker_answers,
+    why_no_images,
+)
+from local.jvm import DynamoDBLocal, Kafka, java_with_maven
+
+#: The names under which the product itself reads the addresses.
+KAFKA_ADDRESS = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
+DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
+
+#: The variable that forces one way, and its values.
+FORCED = "SERVICES"
+DOCKER, JVM, GIVEN = "docker", "jvm", "given"
+_WAYS = ("", DOCKER, JVM, GIVEN)
+
+#: What DynamoDB Local takes for credentials; it asks for letters and digits, and no more.
+LOCAL_AWS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    # AWS_REGION, which other SDKs read, is not read by Python's.
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
+    """Neither addresses, nor Docker, nor Java with Maven; or not the one that is forced."""
+
+
+class Service(Protocol):
+    """A service of our own, that may be mistreated.
+
+    start: returns when it answers; again after kill: same port, same data (DynamoDB: in memory,
+    so none). kill: `kill -9`. pause, resume: it hangs, and goes on. stop: ends and removes it.
+    """
+
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class KafkaService(Service, Protocol):
+    """A Kafka of our own. tool: one of its own command-line programs, by its main class, with
+    `--bootstrap-server` and this input; what it printed. Raises RuntimeError when it fails.
+    secured: the address for users, where there are some."""
+
+    @property
+    def bootstrap(self) -> str: ...
+    @property
+    def secured(self) -> str: ...
+    def tool(self, main: str, *arguments: str, text: str | None = None) -> str: ...
+
+
+class DynamoDBService(Service, Protocol):
+    """A DynamoDB of our own."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+
+def forced_way(environ: Mapping[str, str]) -> str:
+    """What SERVICES forces: "docker", "jvm", "given", or "". Raises ServicesMissing for others."""
+    forced = environ.get(FORCED, "")
+    if forced not in _WAYS:
+        raise ServicesMissing(f"{FORCED}={forced!r} is none of {DOCKER}, {JVM} and {GIVEN}")
+    return forced
+
+
+def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    """The addresses to use as they are, by name: all that are given, unless another way is forced.
+
+    Raises ServicesMissing where `SERVICES=given` and one of them is missing.
+    """
+    forced = forced_way(environ)
+    if forced in (DOCKER, JVM):
+        return {}
+    names = (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
+    given = {name: environ[name] for name in names if environ.get(name)}
+    if forced == GIVEN and len(given) < len(names):
+        missing = " and ".join(name for name in names if name not in given)
+        raise ServicesMissing(f"{FORCED}={GIVEN}, but no address in {missing}")
+    return given
+
+
+def choose_way(
+    forced: str = "",
+    *,
+    docker: Callable[[], bool] = docker_answers,
+    images: Callable[[], str] = why_no_images,
+    jvm: Callable[[], bool] = java_with_maven,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> str:
+    """ "docker" or "jvm". Raises ServicesMissing, in one line, where there is neither.
+
+    forced: one of the two; others leave the choice free, since what a test mistreats is never
+    given. images: why an image cannot be had, "" where all are there. say: gets one line where a
+    Docker daemon answers and is not used.
+    """
+    if forced == JVM:
+        if jvm():
+            return JVM
+        raise ServicesMissing(f"{FORCED}={JVM}, but there is no Java 17 with Maven: install both")
+    if docker():
+        reason = images()
+        if not reason:
+            return DOCKER
+        if forced == DOCKER:
+            raise ServicesMissing(f"{FORCED}={DOCKER}, but {reason}")
+        if jvm():
+            say(f"Docker is not used, since {reason}: Kafka and DynamoDB run as JVM children")
+            return JVM
+        raise ServicesMissing(f"no Kafka and DynamoDB: {reason}; or install Java 17 with Maven")
+    if forced == DOCKER:
+        raise ServicesMissing(f"{FORCED}={DOCKER}, but no Docker daemon answers: start one")
+    if jvm():
+        return JVM
+    raise ServicesMissing(
+        "no Kafka and DynamoDB: start a Docker daemon, or install Java 17 with Maven"
+        f" (or give addresses in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS})"
+    )
+
+
+#: Asked once in a process, and again only after there was neither.
+_chosen = cache(choose_way)
+
+
+def way() -> str:
+    """The way of this process: "docker" or "jvm". Raises ServicesMissing where there is neither."""
+    return _chosen(forced_way(os.environ))
+
+
+def new_kafka(
+    directory: Path,
+    *,
+    properties: Mapping[str, str] = {},
+    users: Mapping[str, str] = {},
+) -> KafkaService:
+    """A Kafka that nobody else uses, not started.
+
+    properties: further server properties. users: name -> password, for a second listener with an
+    authorizer, as `access` says.
+    """
+    if way() == DOCKER:
+        return KafkaInDocker(properties=properties, users=users)
+    return Kafka(directory / "kafka", properties=properties, users=users)
+
+
+def new_dynamodb(directory: Path) -> DynamoDBService:
+    """A DynamoDB that nobody else uses, not started."""
+    return DynamoDBInDocker() if way() == DOCKER else DynamoDBLocal(directory / "dynamodb")
+
+
+@dataclass
+class Services:
+    """Addresses of both services, and what was started for them. A context manager.
+
+    kafka, dynamodb: ours; None where an address was given.
+    """
+
+    directory: Path
+    bootstrap: str = ""
+    endpoint: str = ""
+    kafka: KafkaService | None = None
+    dynamodb: DynamoDBService | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a child needs to find both."""
+        credentials = {} if self.dynamodb is None else LOCAL_AWS
+        return {KAFKA_ADDRESS: self.bootstrap, DYNAMODB_ADDRESS: self.endpoint, **credentials}
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        with ExitStack() as end:  # each of them, whatever becomes of the others
+            end.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            for service in (self.kafka, self.dynamodb):
+                if service is not None:
+                    end.callback(service.stop)
+
+
+def start_services(environ: Mapping[str, str] = os.environ) -> Services:
+    """Both services, started where no address is given. Nothing is left behind on failure."""
+    given = given_addresses(environ)
+    services = Services(Path(tempfile.mkdtemp(prefix="poste-restante-")))
+    services.bootstrap = given.get(KAFKA_ADDRESS, "")
+    services.endpoint = given.get(DYNAMODB_ADDRESS, "")
+    try:
+        if not services.bootstrap:
+            services.kafka = new_kafka(services.directory)
+            services.kafka.start()
+            services.bootstrap = services.kafka.bootstrap
+        if not services.endpoint:
+            services.dynamodb = new_dynamodb(services.directory)
+            services.dynamodb.start()
+            services.endpoint = services.dynamodb.endpoint
+    except BaseException:
+        services.stop()
+        raise
+    return services

@@ -1,0 +1,269 @@
+"""Kafka and DynamoDB Local as JVM children, from Maven coordinates, on 127.0.0.1 alone."""
+
+import base64
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from local import access
+from local.broker import (
+    COMPILED_ONCE,
+    DYNAMODB_HEAP,
+    KAFKA_HEAP,
+    ONE_NODE,
+    QUICK_INTERVALS,
+    TOOL_HEAP,
+    as_lines,
+)
+from local.child import Child
+from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
+
+HERE = Path(__file__).parent
+#: Jars are kept between runs, by the digest of what they are made from.
+JARS = HERE.parent.parent / ".cache" / "jars"
+#: What is compiled beside the jars of a service, to start it.
+LAUNCHERS = {"dynamodb": HERE / "LoopbackDynamoDB.java"}
+_COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
+
+#: Oldest Java that DynamoDB Local 3 runs on (its release notes).
+JAVA_MIN = 17
+#: Seconds: measured 3 for Kafka, 2 for DynamoDB Local; a busy machine takes several times that.
+START_S_MAX = 90.0
+#: Pinned, since Maven's own default differs between its versions.
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+#: Seconds that Maven may take to bring 54 MB; 12 measured.
+DOWNLOAD_S_MAX = 600.0
+#: Seconds that one of Kafka's own command-line tools may take; 2 measured.
+TOOL_S_MAX = 60.0
+#: Kafka's JVM for the suite.
+QUICK_JVM = (KAFKA_HEAP, COMPILED_ONCE)
+_TOOL_JVM = (TOOL_HEAP, COMPILED_ONCE)
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,{secured}:{protocol}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={data}
+"""
+
+#: Quiet, and on the standard output that `Child` keeps. Properties: YAML needs one library more.
+_LOG4J2 = """\
+status=warn
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+"""
+
+
+def java_with_maven() -> bool:
+    """Whether this machine has a recent Java, and Maven."""
+    java, maven = shutil.which("java"), shutil.which("mvn")
+    if java is None or maven is None:
+        return False
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    return version is not None and int(version[1]) >= JAVA_MIN
+
+
+def jars(name: str) -> Path:
+    """The folder with the jars of `<name>.pom.xml`, brought by Maven if it is not there."""
+    pom, launcher = HERE / f"{name}.pom.xml", LAUNCHERS.get(name)
+    made_from = pom.read_bytes() + (launcher.read_bytes() if launcher else b"")
+    folder = JARS / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}"
+    if folder.exists():
+        return folder
+    JARS.mkdir(parents=True, exist_ok=True)
+    with (JARS / "lock").open("w") as lock:
+        # Several test processes begin at once; the folder in which Maven keeps what it brings is
+        # not made for two.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _bring(name, pom, launcher, folder)
+    return folder
+
+
+def _bring(name: str, pom: Path, launcher: Path | None, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=JARS) as temporary:
+        coming = Path(temporary) / name
+        _printed(
+            ["mvn", "-q", "-B", "-f", str(pom), _COPY,
+             "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
+            what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
+        )  # fmt: skip
+        if launcher is not None:
+            _printed(
+                ["java", "-cp", f"{coming}/*", _COMPILER, "-17",
+                 "-cp", os.pathsep.join(map(str, coming.glob("*.jar"))),
+                 "-d", str(coming), str(launcher)],
+                what=f"the compiler of {launcher.name}", seconds=TOOL_S_MAX,
+            )  # fmt: skip
+        coming.rename(folder)
+
+
+def _printed(command: list[str], *, what: str, seconds: float, text: str | None = None) -> str:
+    """What a command printed. Raises RuntimeError, with its last words, when it fails."""
+    try:
+        done = subprocess.run(
+            command, input="" if text is None else text,
+            capture_output=True, text=True, check=False, timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{what}: not done after {seconds:.0f} s") from error
+    if done.returncode != 0:
+        raise RuntimeError(f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+class _InJvm:
+    """A service that is one child: killed, stopped in its tracks, and ended by its pid."""
+
+    _child: Child
+
+    def kill(self) -> None:
+        """`kill -9`; `start` begins again, on the same port."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        # It holds nothing that a test needs, and a clean stop takes seconds.
+        self._child.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of its process, whose memory and files a benchmark looks at."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
+
+    def tail(self) -> str:
+        return self._child.tail()
+
+    def leave(self, seconds: float) -> None:
+        """A clean end, by SIGTERM, and `start` begins again. Raises TimeoutExpired."""
+        self._child.signal(signal.SIGTERM)
+        self._child.wait(seconds)
+
+    def pause(self) -> None:
+        """From here on it does not answer; what it holds is kept."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
+
+
+class Kafka(_InJvm):
+    """One node, both roles. Its data stay in `directory` over kill and start.
+
+    jvm: options of its Java. intervals: further properties; the suite's make it quick to notice,
+    {} leaves them as Kafka has them. properties: further ones still, name -> value. users: name ->
+    password, of those who come by the second listener, as `access` says; `secured` is its address.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        jvm: Sequence[str] = QUICK_JVM,
+        intervals: Mapping[str, str] = QUICK_INTERVALS,
+        properties: Mapping[str, str] = {},
+        users: Mapping[str, str] = {},
+    ) -> None:
+        self.directory = directory
+        self.port, secured, controller = free_ports(3)
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.secured = f"127.0.0.1:{secured}"
+        listeners = f"PLAINTEXT://{self.bootstrap}"
+        if users:
+            listeners += f",{access.SECURED}://{self.secured}"
+        further = {**ONE_NODE, **intervals, **access.access_properties(users), **properties}
+        directory.mkdir(parents=True, exist_ok=True)
+        self._properties = directory / "server.properties"
+        self._properties.write_text(
+            _PROPERTIES.format(
+                listeners=listeners, controller=controller, data=directory / "data",
+                secured=access.SECURED, protocol=access.PROTOCOL,
+            )
+            + as_lines(further)
+        )  # fmt: skip
+        self._log4j2 = directory / "log4j2.properties"
+        self._log4j2.write_text(_LOG4J2)
+        self._child = Child(
+            self._java(jvm, "kafka.Kafka", str(self._properties)),
+            log=directory / "kafka.log",
+        )
+        self._formatted = False
+
+    def _java(self, jvm: Sequence[str], main: str, *arguments: str) -> list[str]:
+        return [
+            "java", *jvm, "-Xshare:auto",
+            f"-Dlog4j2.configurationFile={self._log4j2}",
+            "-cp", f"{jars('kafka')}/*", main, *arguments,
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        """Start, or start again on the same data and port; returns when it answers."""
+        if not self._formatted:
+            self._run(
+                "kafka.tools.StorageTool", "format", "--standalone",
+                "-t", cluster_id(), "-c", str(self._properties),
+            )  # fmt: skip
+            self._formatted = True
+        self._child.start()
+        wait_until(
+            lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
+        )
+
+    def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
+        """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
+        return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
+
+    def _run(self, main: str, *arguments: str, text: str | None = None) -> str:
+        command = self._java(_TOOL_JVM, main, *arguments)
+        return _printed(command, what=main, seconds=TOOL_S_MAX, text=text)
+
+
+class DynamoDBLocal(_InJvm):
+    """DynamoDB Local, in memory: its data are gone after a kill."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (self.port,) = free_ports(1)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        lib = jars("dynamodb")
+        self._child = Child(
+            ["java", DYNAMODB_HEAP, "-Xshare:auto", f"-Djava.library.path={lib}",
+             f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*{os.pathsep}{lib}",
+             LAUNCHERS["dynamodb"].stem,
+             "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)],
+            log=directory / "dynamodb.log",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        self._child.start()
+        wait_until(
+            lambda: dynamodb_answers(self.port),
+            what="DynamoDB Local", seconds=START_S_MAX, child=self._child,
+        )  # fmt: skip
+
+
+def cluster_id() -> str:
+    """As Kafka makes them, and never with a dash in front, which its tools take for an option."""
+    first, *others = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")

@@ -1,0 +1,428 @@
+"""What one assignment has fetched, is flushing, and has made durable. Pure bookkeeping.
+
+A *partition task* is what one assignment flushes of one partition. It begins where `opening` says
+(at progress, or at a window border below it) and ends with the assignment, or with the first flush
+that did not end well: nothing later of that partition is written until it is resumed.
+
+    fetched records -> PartitionTask.waiting -> one RecordBatch at a time -> durable -> committed
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from worker.flush_waits import FlushWaits
+from worker.memory import MemoryLimits, in_work_bytes, waiting_bytes
+from worker.progress import Progress
+from worker.record import Fingerprint, Record, fingerprint, record_bytes
+
+#: Bytes of a record before the first was fetched: that fetch is a small one, whatever it brings.
+RECORD_BYTES_FIRST = 64.0 * 1024
+
+#: Seconds that one fetch waits for records: with every partition in it; with partitions left out
+#: that are full; with partitions that are being opened (five polls a second cost nothing).
+POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S = 1.0, 0.05, 0.2
+
+#: Why a partition is closed that has not been asked about yet, in words.
+BEING_OPENED = "being opened"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one flush takes at most. A single larger record stands alone.
+
+    linger_s: seconds between two fetches of the partitions that were read to their end; Kafka is
+    the buffer meanwhile.
+    """
+
+    records_max: int = 5_000
+    bytes_max: int = 4 * 1024 * 1024
+    linger_s: float = 0.0
+
+
+class RecordBatch:
+    """A run of records of one partition task, in log order, in work until its `with` block ends.
+
+    Durable when the block ends without an exception; a batch that outlives its assignment
+    reports to a partition task that nobody commits.
+    """
+
+    def __init__(self, task: "PartitionTask", records: list[Record], size: int) -> None:
+        self.task = task
+        self.records = records
+        #: Bytes of the records.
+        self.size = size
+        #: Set by the flush: how many dead letters in a row the partition ends with.
+        self.consecutive_dead_letters = task.consecutive_dead_letters
+        #: Waves that are durable. A flush of many goes on for long, and does not stand still.
+        self.waves = 0
+        self.waits = FlushWaits()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the batch takes until it is durable."""
+        return in_work_bytes(len(self.records), self.size)
+
+    def count_wave(self) -> None:
+        self.waves += 1
+
+    def __enter__(self) -> Self:
+        self.task.assignment.flush_started(self, asyncio.current_task())
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.task.assignment.flush_finished(self, exc)
+
+
+@dataclass(slots=True, eq=False)
+class PartitionTask:
+    """One partition of one assignment, from its opening on.
+
+    fetched: next offset to fetch. durable: every offset below it, from the partition task's start,
+    is in a mailbox or a dead letter. committed: up to where the group's offset needs no commit.
+    confirmed: the group's offset as it was last confirmed; not known after a lower start. stored:
+    progress as this partition task last saw it in the table. caught_up: the last fetch reached the
+    stable end. held_back: a transaction was open behind that.
+    """
+
+    assignment: "Assignment"
+    partition: int
+    fetched: int
+    stored: Progress
+    durable: int = field(init=False)
+    committed: int = field(init=False)
+    confirmed: int | None = field(init=False)
+    caught_up: bool = False
+    held_back: bool = False
+    last: Fingerprint | None = None
+    consecutive_dead_letters: int = 0
+    in_work: RecordBatch | None = None
+    waiting: deque[Record] = field(default_factory=deque)
+    waiting_bytes: int = 0
+    #: Which batch of its assignment its last one was.
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        self.durable = self.committed = self.fetched
+        self.confirmed = self.stored.group
+        if self.fetched == self.stored.next:
+            self.last = self.stored.last
+            self.consecutive_dead_letters = self.stored.consecutive_dead_letters
+
+    @property
+    def epoch(self) -> int:
+        return self.stored.epoch
+
+    def add(self, records: Sequence[Record], *, caught_up: bool, held_back: bool = False) -> None:
+        """Records as fetched, in log order, none below `fetched`."""
+        assert records[0].offset >= self.fetched
+        self.caught_up, self.held_back = caught_up, held_back
+        self.waiting.extend(records)
+        self.waiting_bytes += sum(map(record_bytes, records))
+        self.fetched = records[-1].offset + 1
+
+    @property
+    def is_ready(self) -> bool:
+        """Records wait, and none are in work."""
+        return self.in_work is None and bool(self.waiting)
+
+    def cut(self, limits: BatchLimits, memory_max: int) -> RecordBatch:
+        """The next batch of a partition task that is ready. memory_max: bytes, as
+        `RecordBatch.memory`; one record that takes more goes alone."""
+        count, size = len(self.waiting), self.waiting_bytes
+        if (
+            count <= limits.records_max
+            and size <= limits.bytes_max
+            and in_work_bytes(count, size) <= memory_max
+        ):
+            records = list(self.waiting)
+            self.waiting.clear()
+        else:
+            records, size = self._run(limits, memory_max)
+        self.waiting_bytes -= size
+        self.in_work = RecordBatch(self, records, size)
+        return self.in_work
+
+    def _run(self, limits: BatchLimits, memory_max: int) -> tuple[list[Record], int]:
+        """As many of the waiting records as fit, taken out, and their bytes."""
+        records: list[Record] = []
+        size = 0
+        while self.waiting and len(records) < limits.records_max:
+            more = size + record_bytes(self.waiting[0])
+            if records and (
+                more > limits.bytes_max or in_work_bytes(len(records) + 1, more) > memory_max
+            ):
+                break
+            records.append(self.waiting.popleft())
+            size = more
+        return records, size
+
+    def finish_flush(self, batch: RecordBatch) -> None:
+        """The batch is durable: everything below the end of it is."""
+        assert batch is self.in_work
+        last = batch.records[-1]
+        self.in_work = None
+        self.durable = last.offset + 1
+        self.last = fingerprint(last)
+        self.consecutive_dead_letters = batch.consecutive_dead_letters
+
+    def confirm(self, offset: int) -> None:
+        """The group's offset was committed."""
+        self.committed = self.confirmed = offset
+
+    def progress(self, now_ms: int) -> Progress:
+        """Progress of all that is durable in this partition task, as it should stand in the table.
+
+        It is caught up at the log's true end only. `poste rewind --minutes` rests on that: what is
+        appended after that instant is not durable before it, while records that a transaction held
+        back are older than the instant in which they could be read.
+        """
+        caught_up = self.caught_up and not self.held_back and self.durable == self.fetched
+        return replace(
+            self.stored,
+            next=self.durable,
+            last=self.last,
+            group=self.confirmed,
+            consecutive_dead_letters=self.consecutive_dead_letters,
+            written_at_ms=now_ms,
+            caught_up_at_ms=now_ms if caught_up else self.stored.caught_up_at_ms,
+        )
+
+
+class Assignment:
+    """The partition tasks of one assignment, and the partitions of it that are not read.
+
+    closed: partitions not opened, with the reason; they are asked again in the background.
+    opening: those of them about which no answer has come yet.
+    stuck: opened partitions with a record that the client library cannot read, with the reason.
+    surplus: partitions beyond the limit of this worker: left unread.
+    `on_broken` is called once, with the cause, when a flush ends in any way but durable while
+    the assignment is live: a task group does not notice a child that was merely cancelled.
+    """
+
+    def __init__(
+        self,
+        partitions: Iterable[int] = (),
+        *,
+        partitions_max: int = 256,
+        limits: BatchLimits | None = None,
+        memory: MemoryLimits | None = None,
+        on_broken: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        ordered = sorted(partitions)
+        self.limits = limits or BatchLimits()
+        self.memory = memory or MemoryLimits.default()
+        self.tasks: dict[int, PartitionTask] = {}
+        self.closed: dict[int, str] = dict.fromkeys(ordered[:partitions_max], BEING_OPENED)
+        self.opening = set(self.closed)
+        self.stuck: dict[int, str] = {}
+        self.surplus = frozenset(ordered[partitions_max:])
+        self.ended = False
+        self.broken: BaseException | None = None
+        #: Set while a partition task may have a batch to deliver.
+        self.ready = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._on_broken = on_broken
+        self._room = True
+        self._turns = 0
+        self._flushes: dict[RecordBatch, asyncio.Task[object] | None] = {}
+        self._record_bytes: float | None = None
+        self._lingering: set[int] = set()
+        self._linger_until_s = 0.0
+
+    def open(
+        self, partition: int, position: int, stored: Progress, *, committed: int | None = None
+    ) -> PartitionTask:
+        """Begin the partition task of a closed partition. committed: as of `PartitionTask`, None:
+        nothing is due."""
+        del self.closed[partition]
+        self.opening.discard(partition)
+        task = self.tasks[partition] = PartitionTask(self, partition, position, stored)
+        if committed is not None:
+            task.committed = committed
+        return task
+
+    def stay_closed(self, partition: int, reason: str) -> None:
+        """A closed partition was asked about, and is not opened for this reason."""
+        self.closed[partition] = reason
+        self.opening.discard(partition)
+
+    def stop_reading(self, partition: int, reason: str) -> None:
+        """Fetch nothing more of an open partition; what was fetched is flushed and committed."""
+        self.stuck[partition] = reason
+
+    @property
+    def read(self) -> int:
+        """How many partitions are read, or will be."""
+        return len(self.tasks) + len(self.closed)
+
+    def partitions_to_fetch(self, now_s: float) -> set[int]:
+        """Partitions to fetch from: nothing waits, or there is room to gather a larger batch.
+
+        Half of what may wait is for larger batches, a quarter for one fetch beyond that, and a
+        quarter for the shares of those with nothing waiting: so a stuck one holds up no other,
+        unless single records are larger than a share.
+        """
+        if now_s >= self._linger_until_s:
+            self._lingering.clear()
+        tasks = self.tasks.values()
+        waiting = waiting_bytes(
+            sum(len(task.waiting) for task in tasks), sum(task.waiting_bytes for task in tasks)
+        )
+        room = self._room = 2 * waiting < self.memory.waiting
+        if waiting >= self.memory.waiting:
+            return set()
+        return {
+            partition
+            for partition, task in self.tasks.items()
+            if partition not in self.stuck
+            and partition not in self._lingering
+            and (not task.waiting or (room and self._has_room(task)))
+        }
+
+    def _has_room(self, task: PartitionTask) -> bool:
+        return (
+            len(task.waiting) < self.limits.records_max
+            and task.waiting_bytes < self.limits.bytes_max
+        )
+
+    def linger(self, partitions: Iterable[int], now_s: float) -> None:
+        """Fetch these again when `linger_s` are over: what arrives meanwhile gathers in Kafka.
+
+        partitions: read to their end by a fetch that brought records. All that linger are due at
+        the same instant, so that one fetch brings what arrived in any of them. A backlog, and the
+        first record after a silence, wait for nothing.
+        """
+        if not self._lingering:
+            self._linger_until_s = now_s + self.limits.linger_s
+        self._lingering.update(partitions)
+
+    def fetch_timeout_s(self, partitions_to_fetch: set[int], now_s: float) -> float:
+        """Seconds that a fetch for these partitions may wait for records.
+
+        A fetch cannot be interrupted, so it is short while partitions are left out of it that
+        may want one soon.
+        """
+        if self.closed:
+            return POLL_OPENING_S
+        if self.tasks.keys() - partitions_to_fetch - self.stuck.keys() - self._lingering:
+            return POLL_BUSY_S
+        if self._lingering:
+            return min(POLL_IDLE_S, max(0.0, self._linger_until_s - now_s))
+        return POLL_IDLE_S
+
+    def fetch_records_max(self) -> int:
+        """Records of one fetch call, so that they are about one batch in bytes, and a quarter of
+        what may wait at most; a partition's share of that where there was no room at the last look
+        of `partitions_to_fetch` (this is asked in the client's thread, which must not walk over the
+        partition tasks).
+
+        The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
+        """
+        memory = self.memory.waiting // 4
+        if not self._room:
+            memory //= self.read
+        average = RECORD_BYTES_FIRST if self._record_bytes is None else self._record_bytes
+        fit = min(self.limits.bytes_max / average, memory / waiting_bytes(1, int(average)))
+        return max(1, min(self.limits.records_max, int(fit)))
+
+    def add(
+        self,
+        partition: int,
+        records: Sequence[Record],
+        *,
+        caught_up: bool,
+        held_back: bool = False,
+    ) -> None:
+        """Records fetched for a partition of this assignment."""
+        task = self.tasks[partition]
+        before = task.waiting_bytes
+        task.add(records, caught_up=caught_up, held_back=held_back)
+        average = (task.waiting_bytes - before) / len(records)
+        # Up at once, down slowly: the next fetch of large records must not be a huge one.
+        slowly = average if self._record_bytes is None else 0.9 * self._record_bytes + 0.1 * average
+        self._record_bytes = max(1.0, average, slowly)
+        self.ready.set()
+
+    def cut(self) -> list[RecordBatch]:
+        """The batches that can be flushed now, at most one of a partition.
+
+        Partitions with a backlog share what is free; however little that is, each takes a small
+        batch, so those that wait for the store hold up no other. Where single records are larger
+        than that, partitions take turns.
+        """
+        self.ready.clear()
+        if self.ended or self.broken is not None:
+            return []
+        ready = [task for task in self.tasks.values() if task.is_ready]
+        if not ready:
+            return []
+        ready.sort(key=lambda task: task.turn)
+        in_work = sum(task.in_work.memory for task in self.tasks.values() if task.in_work)
+        small = self.memory.small_batch(self.read)
+        shared = self.memory.in_work - small * self.read - in_work
+        share = max(small, shared // len(ready))
+        batches: list[RecordBatch] = []
+        for task in ready:
+            if in_work >= self.memory.in_work:
+                break
+            self._turns += 1
+            task.turn = self._turns
+            batches.append(task.cut(self.limits, share))
+            in_work += batches[-1].memory
+        return batches
+
+    def flush_started(self, batch: RecordBatch, flush: "asyncio.Task[object] | None") -> None:
+        """The flush of a batch begins. One that was handed out too late does not."""
+        if self.ended:
+            raise asyncio.CancelledError
+        self._flushes[batch] = flush
+        self.idle.clear()
+
+    def flush_finished(self, batch: RecordBatch, cause: BaseException | None) -> None:
+        """The flush of a batch has ended: durable, or with a cause."""
+        del self._flushes[batch]
+        if cause is None:
+            batch.task.finish_flush(batch)
+            self.ready.set()
+        elif not self.ended and self.broken is None:
+            self.broken = cause
+            self._on_broken(cause)
+        if not self._flushes:
+            self.idle.set()
+
+    def in_work(self) -> list[int]:
+        """Partitions of which a flush has begun and not ended."""
+        return sorted(batch.task.partition for batch in self._flushes)
+
+    def can_drain(self, now_s: float, deadline_s: float) -> bool:
+        """Whether some flush in work may still end by a time (of the monotonic clock): what all
+        others wait for, a drain cannot bring about."""
+        return any(batch.waits.can_end(now_s, deadline_s) for batch in self._flushes)
+
+    def end(self) -> None:
+        """The assignment is over: nothing of it is delivered or committed from here on.
+
+        Flushes still in work are cancelled; what they had written is written again by the next
+        partition task, to the same keys with the same content.
+        """
+        self.ended = True
+        self.ready.set()
+        for flush in self._flushes.values():
+            if flush is not None:
+                flush.cancel()
+
+    def to_commit(self) -> list[PartitionTask]:
+        """Lives that have made something durable since the group's offset was committed."""
+        if self.ended or self.broken is not None:
+            return []
+        return [task for task in self.tasks.values() if task.durable > task.committed]

@@ -1,0 +1,51 @@
+"""How long a command waits for a store: a person is looking. A worker waits without end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from worker.dynamodb.errors import Wait
+from worker.dynamodb.store import Store, open_store
+from worker.errors import OperatorError
+from worker.settings import DynamoDBSettings
+
+#: Seconds that a command waits for one answer of a store that is away or throttles.
+ANSWER_S_MAX = 10.0
+#: Refusals that may pass, of one call: about a second.
+REFUSALS_MAX = 5
+
+
+class DeadlineStore(Store):
+    """A Store whose calls raise OperatorError where they would wait past `answer_s_max`."""
+
+    answer_s_max = ANSWER_S_MAX
+    refusals_max = REFUSALS_MAX
+    _last = Wait("no answer")
+
+    def note(self, wait: Wait) -> None:
+        """Kept for the one line that the command says at its end."""
+        self._last = wait
+
+    def say_waiting(self, what: str, why: str, for_s: float) -> None:
+        """A command says it at its end."""
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        self._last = Wait("no answer")
+        try:
+            async with asyncio.timeout(self.answer_s_max):
+                return await super().call(operation, **arguments)
+        except TimeoutError:
+            if isinstance(self._last.last, OperatorError):  # of credentials, or a refusal
+                raise self._last.last from None
+            raise OperatorError(
+                f"DynamoDB does not answer ({operation}: {self._last.why}): is it running, and are"
+                " AWS_ENDPOINT_URL_DYNAMODB, AWS_DEFAULT_REGION and the network right?"
+            ) from None
+
+
+@asynccontextmanager
+async def open_deadline_store(dynamodb: DynamoDBSettings) -> AsyncIterator[Store]:
+    """As `open_store`, for a command."""
+    async with open_store(timeout_s=dynamodb.timeout_s, kind=DeadlineStore) as store:
+        yield store

@@ -1,0 +1,48 @@
+"""The mailboxes for a person at a terminal: an error says what to do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from poste_restante import Mailboxes, open_mailboxes
+from poste_restante.credentials import CredentialsError
+from poste_restante.errors import (
+    InvalidReceipt,
+    MailboxError,
+    StoreUnavailable,
+    UnreadableItem,
+)
+from worker.errors import OperatorError
+from worker.settings import Settings
+
+
+@asynccontextmanager
+async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]:
+    """The mailboxes; what they raise says what to do."""
+    keys = [key.get_secret_value() for key in settings.receipt_keys]
+    try:
+        async with open_mailboxes(
+            table=settings.dynamodb.table,
+            receipt_keys=keys,
+            timeout_s=settings.dynamodb.timeout_s,
+        ) as mailboxes:
+            yield mailboxes
+    except MailboxError as error:
+        raise OperatorError(f"{error}{_advice(error)}") from error
+
+
+def _advice(error: MailboxError) -> str:
+    """What to do about an error of the read module, which a gateway would know by its type."""
+    match error:
+        case StoreUnavailable() if isinstance(error.__cause__, CredentialsError):
+            return ""  # it says so itself
+        case StoreUnavailable():
+            return (
+                ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and"
+                " AWS_DEFAULT_REGION right?"
+            )
+        case InvalidReceipt():
+            return ": give the receipt that `poste fetch` printed for this user, device and table"
+        case UnreadableItem():
+            return f": go past it with `poste fetch --after {error.after}`"
+        case _:
+            return ""

@@ -1,0 +1,193 @@
+"""What the commands print: JSON objects for programs (worker/cli/schemas), tables for people."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from poste_restante.message import text_or_base64
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from poste_restante import Device, Message, Page
+    from worker.cli.admin_client import AdminClient, PartitionStatus
+    from worker.cli.provisioning import Finding
+
+#: Characters of a body that a table shows.
+_SHOWN_MAX = 60
+#: Columns of a table that is piped: more than any of ours has.
+_PIPED_COLUMNS = 250
+
+
+def state_of(finding: "Finding") -> str:
+    """The word in front of one of `init`'s findings."""
+    if finding.missing:
+        return "missing"
+    if finding.unverified:
+        return "unknown"
+    return "made" if finding.made else "ok"
+
+
+def page_object(user_id: str, page: "Page") -> dict[str, Any]:
+    """The object of `poste fetch --json`: worker/cli/schemas/fetch.json."""
+    return {
+        "user_id": user_id,
+        "messages": [
+            {"event": message.to_cloudevent(), **message.position._asdict()}
+            for message in page.messages
+        ],
+        "receipt": page.receipt,
+        "more": page.more,
+    }
+
+
+def page(user_id: str, page: "Page") -> None:
+    """For a person: a table, and the lines to go on with."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    if page.messages:
+        table = Table("position", "time", "type", "body", box=None)
+        for message in page.messages:
+            position = "/".join(map(str, message.position))
+            time = message.time.isoformat(timespec="seconds") if message.time else ""
+            table.add_row(position, time, _printable(message.type or ""), Text(_body(message)))
+        console.print(table)
+    else:
+        console.print(f"nothing waits for {user_id}")
+    if page.more:
+        console.print("more waits behind this page")
+    if page.receipt is not None:
+        print(f"receipt: {page.receipt}")
+
+
+def _body(message: "Message") -> str:
+    found = text_or_base64(message.body)
+    text = found.get("data")
+    if text is None:
+        return f"({len(message.body)} bytes)"
+    line = _printable(" ".join(text.split()))
+    return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a message must not steer the terminal of who reads it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def devices_object(user_id: str, devices: Sequence["Device"]) -> dict[str, Any]:
+    """The object of `poste devices --json`: worker/cli/schemas/devices.json."""
+    return {
+        "user_id": user_id,
+        "devices": [
+            {
+                "device": device.name,
+                "acknowledged": None
+                if device.acknowledged is None
+                else [
+                    {**log._asdict(), "offset": offset}
+                    for log, offset in sorted(device.acknowledged.items())
+                ],
+            }
+            for device in devices
+        ],
+    }
+
+
+def devices(user_id: str, devices: Sequence["Device"]) -> None:
+    """For a person: one line per device."""
+    from rich.table import Table
+
+    console = _console()
+    if not devices:
+        console.print(f"no device of {user_id} has a cursor of its own")
+        return
+    table = Table("device", "acknowledged up to", box=None)
+    for device in devices:
+        cursor = device.acknowledged
+        positions = [f"{'/'.join(map(str, log))}/{o}" for log, o in sorted((cursor or {}).items())]
+        text = "the cursor cannot be read" if cursor is None else ", ".join(positions) or "nothing"
+        table.add_row(device.name, text)
+    console.print(table)
+
+
+def progress_object(
+    admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]
+) -> dict[str, Any]:
+    """The object of `poste progress --json`: worker/cli/schemas/progress.json."""
+    return {
+        "topic": admin.table.topic,
+        "table": admin.settings.dynamodb.table,
+        "table_id": admin.table.table_id,
+        "group": admin.settings.kafka.group,
+        "epoch": admin.table.epoch,
+        "partitions": [_partition(partition_status) for partition_status in partition_statuses],
+    }
+
+
+def _partition(partition_status: "PartitionStatus") -> dict[str, Any]:
+    progress = partition_status.progress
+    return {
+        "partition": partition_status.partition,
+        "epoch": progress.epoch if progress else None,
+        "origin": progress.origin if progress else None,
+        "next": progress.next if progress else None,
+        "log_start": partition_status.log.start,
+        "log_end": partition_status.log.end,
+        "stable_end": partition_status.log.stable_end,
+        "lag": partition_status.lag,
+        "group_offset": partition_status.group,
+        "dead_letters_in_a_row": progress.consecutive_dead_letters if progress else 0,
+        "written_at": _time(progress.written_at_ms if progress else None),
+        "caught_up_at": _time(progress.caught_up_at_ms if progress else None),
+    }
+
+
+def _time(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def progress(admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]) -> None:
+    """For a person: one line per partition."""
+    from rich.table import Table
+
+    columns = ("partition", "epoch", "origin", "next", "start", "stable end", "end", "lag", "group",
+               "dead", "written at")  # fmt: skip
+    table = Table(*columns, box=None)
+    names = ("partition", "epoch", "origin", "next", "log_start", "stable_end", "log_end", "lag",
+             "group_offset",
+             "dead_letters_in_a_row", "written_at")  # fmt: skip
+    for partition_status in partition_statuses:
+        found = _partition(partition_status)
+        table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
+    _console().print(f"{admin.table.topic} -> {admin.settings.dynamodb.table}", style="bold")
+    _console().print(table)
+    for partition_status in partition_statuses:
+        if partition_status.log.held_back:
+            print(_held_back(admin, partition_status))
+
+
+def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str:
+    """A topic with transactions is often so for a moment; what lasts has to be mended."""
+    from worker.kafka.transactions import how_to_abort
+
+    partition, log = partition_status.partition, partition_status.log
+    brokers = admin.settings.kafka.bootstrap_servers
+    return (
+        f"partition {partition}: an open transaction holds back {log.held_back} offsets from"
+        f" {log.stable_end} on; if that lasts, "
+        + how_to_abort(brokers, admin.table.topic, partition, log.stable_end)
+    )
+
+
+def _console() -> "Console":
+    """Standard output; what is piped is plain, and is not wrapped at a terminal's width."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+    return Console(highlight=False, markup=False, width=width)

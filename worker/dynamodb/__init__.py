@@ -1,0 +1,1 @@
+"""DynamoDB, as the worker and the commands use it."""

@@ -1,0 +1,1 @@
+"""Kafka, as the worker and the commands use it."""

@@ -1,0 +1,535 @@
+"""Faust's consumer, made to hand out whole batches and to commit only what is durable.
+
+All that leans on undocumented parts of faust-streaming 0.15.3, mode-streaming 0.7.1 and aiokafka
+0.14.0 stands in this file and in `worker.kafka.client_thread`; tests/unit/test_faust_names.py holds
+the names and signatures they rely on. How it stays correct:
+
+* The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
+  `Assignment` decides what is committed.
+* One `Assignment` per assignment: a batch that outlives it reports to one that nobody commits.
+* Every partition is held (paused, at a position of our own) at assignment, and opened in the
+  background, all together, or each alone where that fails or is late: a position is never
+  inherited, and a slow look-up holds up nobody for longer than a moment.
+* `_getmany` is never cancelled while records may be in it: a cancelled fetch has moved the
+  position and its records are gone. Hence the short polls.
+* A fetch that straddles a rebalance is undone: it waits out the reassignment inside aiokafka,
+  returns records of the new assignment and has moved its positions.
+* aiokafka hangs for ever when it is stopped while the broker is away: a timer ends the process.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+from aiokafka.errors import IllegalStateError, KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode import Service
+
+from worker.assignment import POLL_IDLE_S, Assignment, BatchLimits, RecordBatch
+from worker.committer import Committer
+from worker.continuity import follows
+from worker.errors import OperatorError
+from worker.group_errors import Member, unreadable
+from worker.kafka.client_thread import NOTHING, BatchConsumerThread, Fetched
+from worker.kafka.group_monitor import GroupWatch, Look
+from worker.logging_config import SERVICES_LOGGER, event
+from worker.memory import MemoryLimits
+from worker.opening import MOMENT_S, Log, Opened, Opener
+from worker.progress import ProgressStore
+from worker.resume import Closed
+from worker.status import Phase, WorkerStatus
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
+COMMIT_S_MAX = 5.0
+
+#: Seconds between two looks of a drain at what the flushes in work wait for.
+DRAIN_LOOK_S = 0.05
+
+#: Seconds between two rounds of questions about closed partitions: at first, and at most; and
+#: the most that a round waits. A doubt is settled by an operator or by a store that comes back;
+#: the error is repeated each time.
+OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
+
+#: Seconds between a fetch that read to the log's end and the next one, without a linger: what
+#: comes meanwhile is fetched together. A fetch costs as much for one record as for ten, and so does
+#: a write. A backlog, and the first record after a silence, wait for nothing.
+FETCH_PAUSE_S = 0.005
+
+#: Seconds that the broker gets to send again what was fetched in vain, before it is taken one
+#: partition, or one record, at a time.
+REFETCH_S = 1.0
+
+#: Seconds until a question is asked again to which the broker gave no answer.
+ASK_AGAIN_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the consumer is told by the wiring. member: what errors of the group name."""
+
+    topic: str
+    member: Member
+    consumer_options: Mapping[str, Any]
+    opener: Opener
+    log: Log
+    progress: ProgressStore
+    memory: MemoryLimits = field(default_factory=MemoryLimits.default)
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    partitions_max: int = 256
+    drain_s: float = 20.0
+    leave_s: float = 15.0
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers `RecordBatch` events, one at a time per partition; commits what is durable."""
+
+    _thread: BatchConsumerThread
+    logger = SERVICES_LOGGER
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.current = Assignment()
+        #: Of the fetching loop: whoever takes none is dead.
+        self.turns = 0
+        self._problem: str | None = None
+        self._group: GroupWatch | None = None
+        self._committer = Committer(self.rules.progress, self.commit_offsets)
+        self._last_resort: threading.Timer | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """What the wiring says."""
+        rules: Rules = self.transport.rules
+        return rules
+
+    @property
+    def client_options(self) -> Mapping[str, Any]:
+        return self.rules.consumer_options
+
+    @property
+    def topic(self) -> str:
+        return self.rules.topic
+
+    @property
+    def _lingers(self) -> bool:
+        return self.rules.limits.linger_s > 0
+
+    @property
+    def status(self) -> WorkerStatus:
+        """The worker's; the consumer enters JOINING and JOINED."""
+        status: WorkerStatus = self.transport.status
+        return status
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # ---- the group
+
+    def note_group(self, look: Look) -> None:
+        """What a look at the group found; the client's thread hands it over about every second."""
+        if self._group is None:
+            self._group = GroupWatch(self.rules.member)
+        if self.should_stop or self._crashed.is_set():
+            return
+        verdict = self._group.look(look, joined=self.status.phase is Phase.JOINED)
+        if verdict.end is not None:
+            self.add_future(_raise(verdict.end))
+            return
+        if verdict.retry:
+            self._thread.retry_group()
+        self._problem = verdict.problem or None
+        if self.status.phase is Phase.JOINING:
+            self.status.enter(Phase.JOINING, verdict.problem or verdict.waiting)
+        if verdict.say is not None:
+            logger.warning(
+                "%s", verdict.say,
+                extra=event("group_waits", reason=verdict.problem or verdict.waiting),
+            )  # fmt: skip
+
+    @property
+    def hands_over(self) -> bool:
+        return not self._crashed.is_set()
+
+    def problem(self) -> str | None:
+        """What makes the worker unready though it is joined, in one line."""
+        return self._problem
+
+    # ---- an assignment begins and ends
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await super().on_partitions_assigned(assigned, generation_id)
+        if not assigned:  # `perform_seek` is not called
+            self._joined([])
+
+    def _joined(self, partitions: Sequence[int]) -> None:
+        logger.info(
+            "assigned: partitions %s", partitions,
+            extra=event("partitions_assigned", partitions=partitions, count=len(partitions)),
+        )  # fmt: skip
+        self.status.enter(Phase.JOINED)
+
+    async def perform_seek(self) -> None:
+        """Faust calls this after every assignment, before the flow resumes.
+
+        It must be quick (past `broker_request_timeout` Faust resumes the flow without it), so it
+        only holds the partitions; they are opened in the background.
+        """
+        before, tps = self.current, self.assignment()
+        await self._thread.hold(tps)
+        await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(tps)))
+        if self.current is not before:  # revoked meanwhile
+            return
+        before.end()  # wakes whoever waits for it
+        self.current = Assignment(
+            (tp.partition for tp in tps),
+            partitions_max=self.rules.partitions_max,
+            limits=self.rules.limits,
+            memory=self.rules.memory,
+            on_broken=self._on_broken,
+        )
+        if self.current.surplus:
+            logger.error(
+                "%d partitions are more than partitions_max = %d; left unread: %s."
+                " Start more workers, or raise kafka.partitions_max",
+                len(tps), self.rules.partitions_max, sorted(self.current.surplus),
+                extra=event(
+                    "partitions_surplus", partitions=sorted(self.current.surplus), count=len(tps),
+                    partitions_max=self.rules.partitions_max,
+                ),
+            )  # fmt: skip
+        self._joined(sorted(tp.partition for tp in tps))
+        self.add_future(self._open(self.current))
+
+    async def _open(self, assignment: Assignment) -> None:
+        """Ask for the resume positions until no partition is closed."""
+        delay_s, limit_s = OPENING_S_MIN, MOMENT_S
+        while assignment.closed and not assignment.ended:
+            answers = await self.rules.opener.open(sorted(assignment.closed), limit_s=limit_s)
+            for partition, answer in answers.items():
+                await self._take_answer(assignment, partition, answer)
+            if assignment.closed:
+                await self.sleep(delay_s)
+                delay_s = min(2 * delay_s, OPENING_S_MAX)
+                limit_s = min(2 * limit_s, OPENING_S_MAX)
+
+    async def _take_answer(
+        self, assignment: Assignment, partition: int, answer: Opened | Closed
+    ) -> None:
+        if assignment.ended:
+            return  # a rebalance has begun; the next assignment asks again
+        if isinstance(answer, Closed):
+            logger.error(
+                "partition %d stays closed: %s", partition, answer.reason,
+                extra=event("partition_closed", partition=partition, reason=answer.reason),
+            )  # fmt: skip
+            assignment.stay_closed(partition, answer.reason)
+            return
+        with suppress(IllegalStateError):  # revoked just now, as above
+            await self._thread.move({self._tp(partition): answer.position})
+            assignment.open(partition, answer.position, answer.progress, committed=answer.committed)
+            logger.info(
+                "partition %d: reading from offset %d", partition, answer.position,
+                extra=event("partition_opened", partition=partition, offset=answer.position),
+            )  # fmt: skip
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)  # stops the flow, calls wait_empty()
+        if revoked:
+            partitions = sorted(tp.partition for tp in revoked)
+            logger.info(
+                "revoked: partitions %s", partitions,
+                extra=event("partitions_revoked", partitions=partitions, count=len(partitions)),
+            )  # fmt: skip
+        self.current.end()
+        self.current = Assignment()
+        self.status.enter(Phase.JOINING, "a rebalance is under way")
+
+    async def wait_empty(self) -> None:
+        """Revoke and SIGTERM: let started flushes finish, then commit what is durable.
+
+        Queued batches were dropped by Faust; they are read again. What is not durable within the
+        drain limit, or cannot be because it waits for the store, is cancelled, and written again
+        by the next partition task: a group waits for its slowest member.
+        """
+        assignment = self.current
+        if self.app.should_stop:
+            self._arm_last_resort()
+        if assignment.broken is None and not assignment.ended:
+            await self._limited("drain", self._drain(assignment), self.rules.drain_s)
+            # Not `commit()`: it would wait for one that is under way, whatever the limit, and then
+            # not commit what has become durable since.
+            await self._limited("commit", self.force_commit(), COMMIT_S_MAX)
+        assignment.end()
+
+    async def _drain(self, assignment: Assignment) -> None:
+        """Returns when no flush is in work, or none that can end within the limit."""
+        deadline_s = time.monotonic() + self.rules.drain_s
+        while not assignment.idle.is_set():
+            if not assignment.can_drain(time.monotonic(), deadline_s):
+                partitions = assignment.in_work()
+                logger.warning(
+                    "drain ended: the flushes of partitions %s wait for the store or the broker;"
+                    " they will be read again", partitions,
+                    extra=event("drain_ended", partitions=partitions),
+                )  # fmt: skip
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(assignment.idle.wait(), DRAIN_LOOK_S)
+
+    async def _limited(self, what: str, step: Any, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(step, seconds)
+        except TimeoutError:
+            logger.warning(
+                "%s not finished after %.0f s; the next owner reads the rest again", what, seconds,
+                extra=event("handover_timed_out", step=what, seconds=seconds),
+            )  # fmt: skip
+
+    def _on_broken(self, cause: BaseException) -> None:
+        # An exception ends the process through the agent. A flush that was cancelled by anybody
+        # but a revoke or a stop would end nothing: its task group does not notice.
+        if isinstance(cause, asyncio.CancelledError) and not self.app.should_stop:
+            error = RuntimeError("a flush was cancelled outside a rebalance or a stop")
+            self.add_future(self.crash(error))
+
+    async def on_stop(self) -> None:
+        if not self.started:
+            return  # the resources could not be opened: nothing can hang
+        self._arm_last_resort()
+        await super().on_stop()
+
+    def _arm_last_resort(self) -> None:
+        """What is durable is committed by then; a daemon thread outlives any hanging loop."""
+        if self._last_resort is None:
+            limit_s = self.rules.drain_s + self.rules.leave_s
+            self._last_resort = threading.Timer(limit_s, os._exit, [1])
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    # ---- fetching
+
+    async def _drain_messages(self, fetcher: Service) -> None:
+        """Faust's fetcher task: runs until the consumer or the fetcher stops."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                self.turns += 1
+                if self.flow_active:
+                    await self._fetch_next()
+                else:
+                    await self._wait_for_flow()
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _wait_for_flow(self) -> None:
+        """A rebalance is under way. A member that does not poll meanwhile is not taken back."""
+        while not (self.flow_active or self.should_stop):
+            await self._thread.poll()
+            await self.wait(self.can_resume_flow, timeout=POLL_IDLE_S)
+
+    async def _fetch_next(self) -> None:
+        assignment = self.current
+        now_s = time.monotonic()
+        partitions_to_fetch = assignment.partitions_to_fetch(now_s)
+        try:
+            read_to_end = await self._fetch_into(
+                assignment,
+                partitions_to_fetch,
+                assignment.fetch_timeout_s(partitions_to_fetch, now_s),
+            )
+            if read_to_end and not self._lingers:
+                await asyncio.sleep(FETCH_PAUSE_S)
+        except UnicodeDecodeError:
+            if assignment is self.current:
+                await self._fetch_doubtful(assignment, partitions_to_fetch)
+            else:
+                await self._undo({self._tp(partition) for partition in partitions_to_fetch})
+
+    async def _fetch_into(
+        self,
+        assignment: Assignment,
+        partitions: set[int],
+        timeout_s: float,
+        records_max: int | None = None,
+    ) -> bool:
+        """One fetch, into the partition tasks of the assignment it began in.
+
+        True: it brought records, and read every partition that had some to the log's end.
+        """
+        tps = {self._tp(partition) for partition in partitions}
+        try:
+            fetched = await self._thread.fetch(
+                tps or NOTHING,
+                timeout_s=timeout_s,
+                records_max=records_max or assignment.fetch_records_max(),
+                lingers=self._lingers,
+            )
+        except KafkaError as error:
+            # Of positions that aiokafka chose itself, before `perform_seek` held the partitions.
+            if assignment is self.current:
+                raise OperatorError(unreadable(error, self.rules.member)) from error
+            fetched = dict.fromkeys(tps, Fetched((), caught_up=False))
+        if assignment is not self.current:
+            await self._undo(fetched)
+            return False
+        lingering = {tp.partition for tp, found in fetched.items() if found.lingers}
+        if lingering:
+            assignment.linger(lingering, time.monotonic())
+        for tp, (records, caught_up, held_back, _) in fetched.items():
+            if not records:
+                continue
+            if await follows(assignment.tasks[tp.partition], records, self.rules.log):
+                assignment.add(tp.partition, records, caught_up=caught_up, held_back=held_back)
+            else:
+                await self.sleep(ASK_AGAIN_S)
+                await self._back(assignment, {tp.partition})
+        return bool(fetched) and all(found.caught_up for found in fetched.values())
+
+    async def _fetch_doubtful(self, assignment: Assignment, partitions: set[int]) -> None:
+        """Fetch partitions of one of which aiokafka may not be able to read some record.
+
+        It decodes header names, fails on one that is not UTF-8, and forgets what it had unpacked
+        before it, of all partitions of that fetch. So their positions are set back, and after a
+        moment each is asked for what has come again. Where that fails the records of the partition
+        are taken one by one; those before the bad one are delivered, and the partition stops there.
+        """
+        await self._back(assignment, partitions)
+        await self.sleep(REFETCH_S)
+        for partition in sorted(partitions):
+            self.turns += 1
+            if assignment is not self.current:
+                return
+            try:
+                await self._fetch_into(assignment, {partition}, 0.0)
+            except UnicodeDecodeError:
+                await self._fetch_one_by_one(assignment, partition)
+
+    async def _fetch_one_by_one(self, assignment: Assignment, partition: int) -> None:
+        """Take a partition's records until one cannot be read, and stop it there."""
+        await self._back(assignment, {partition})
+        task, before = assignment.tasks[partition], -1
+        try:
+            while assignment is self.current and task.fetched > before:
+                before = task.fetched
+                await self._fetch_into(assignment, {partition}, REFETCH_S, records_max=1)
+        except UnicodeDecodeError:
+            await self._stop_reading(assignment, partition)
+
+    async def _back(self, assignment: Assignment, partitions: set[int]) -> None:
+        """Set positions back to what was taken, unless the assignment is over."""
+        if assignment is self.current:
+            tasks = assignment.tasks
+            await self._move({self._tp(p): tasks[p].fetched for p in partitions})
+
+    async def _move(self, positions: Mapping[TP, int]) -> None:
+        with suppress(IllegalStateError):  # revoked just now: the next assignment sets its own
+            await self._thread.move(positions)
+
+    async def _stop_reading(self, assignment: Assignment, partition: int) -> None:
+        if assignment is not self.current:
+            return
+        offset = assignment.tasks[partition].fetched
+        reason = (
+            f"the record at offset {offset}, or the next one, has a header name that is not UTF-8,"
+            " which the Kafka client cannot read: stop the workers and run"
+            f" `poste skip --partition {partition} --to {offset + 1}`"
+        )
+        logger.error(
+            "partition %d is read no further: %s", partition, reason,
+            extra=event("partition_stuck", partition=partition, offset=offset, reason=reason),
+        )  # fmt: skip
+        assignment.stop_reading(partition, reason)
+        await self._thread.hold({self._tp(partition)})
+
+    async def _undo(self, fetched: Iterable[TP]) -> None:
+        """The fetch straddled a rebalance and moved positions of the new assignment."""
+        tasks = self.current.tasks
+        back = {tp: tasks[tp.partition].fetched for tp in fetched if tp.partition in tasks}
+        if back:
+            await self._move(back)
+
+    # ---- delivering
+
+    @Service.task
+    async def _deliver_ready(self) -> None:
+        """Hand out batches to the agent: a partition's next one when its last is durable."""
+        while not self.should_stop:
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)
+                continue
+            assignment = self.current
+            if assignment.ended:  # between a revoke and the next assignment
+                await self.sleep(0.05)
+                continue
+            await self.wait(assignment.ready, timeout=1.0)
+            for batch in assignment.cut() if self.flow_active else ():
+                await self._deliver(batch)
+
+    async def _deliver(self, batch: RecordBatch) -> None:
+        last, tp = batch.records[-1], self._tp(batch.task.partition)
+        message = ConsumerMessage(
+            *tp, last.offset, (last.timestamp or 0) / 1000, 0, [], None, batch, None,
+            tp=tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        # Dropped when the flow is suspended: the assignment is over, and the batch is re-read.
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    # ---- committing
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Faust's commit, at every interval and at a drain: the committer's, of what is durable."""
+        return await self._committer.commit(lambda: self.current)
+
+    async def commit_offsets(self, offsets: Mapping[int, int]) -> bool:
+        """Commit the group's offsets by partition. False: the group has moved on, or refuses."""
+        done: bool = await self._commit({self._tp(p): offset for p, offset in offsets.items()})
+        return done
+
+    async def positions(self) -> dict[int, int]:
+        """Where each open partition is read on; those of which it is known."""
+        tps = [self._tp(partition) for partition in self.current.tasks]
+        return {tp.partition: at for tp, at in (await self._thread.positions(tps)).items()}
+
+    def _tp(self, partition: int) -> TP:
+        return TP(self.rules.topic, partition)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's livelock detector: log lines about its own tracking, which is switched off."""
+
+
+class BatchTransport(driver.Transport):
+    """Faust's transport, with our consumer; `app.transport = BatchTransport(...)`."""
+
+    Consumer = BatchConsumer
+
+    def __init__(self, *args: Any, rules: Rules, status: WorkerStatus, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rules = rules
+        self.status = status
+
+
+class WholeBatches(faust.Schema):
+    """The event's value is the RecordBatch itself; nothing is decoded by Faust."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> None:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> RecordBatch:
+        batch: RecordBatch = message.value
+        return batch
+
+
+async def _raise(error: OperatorError) -> None:
+    """As a task of a service, this ends the process in one line."""
+    raise error

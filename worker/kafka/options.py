@@ -1,0 +1,66 @@
+"""Arguments of aiokafka's clients, made from the settings."""
+
+from typing import Any
+
+from worker.kafka.tls import ssl_context
+from worker.memory import MemoryLimits
+from worker.settings import KafkaSettings, Settings
+
+#: Seconds a request may take; not below the session time-out, which a join may wait out.
+REQUEST_S = 40.0
+#: Seconds a rebalance waits for a member to drain and commit: the drain limit and this.
+REBALANCE_SPARE_S = 40.0
+#: Seconds without a poll until the member leaves. The consumer polls every second whatever
+#: happens, so this is Faust's default, kept.
+POLL_INTERVAL_S = 1000.0
+#: Seconds a fetch waits at the broker when there is nothing; other requests to it queue behind.
+FETCH_WAIT_S = 0.5
+#: Seconds until a topic's new partitions are seen (aiokafka's default is 300).
+METADATA_S = 30.0
+
+
+def rebalance_s(settings: Settings) -> float:
+    """Seconds that a rebalance may take: what the others wait for one that drains."""
+    return settings.drain_s + REBALANCE_SPARE_S
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Arguments of any aiokafka client. Raises ConfigurationError for unusable certificates."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "client_id": kafka.client_id,
+        "security_protocol": kafka.security_protocol,
+        "request_timeout_ms": int(REQUEST_S * 1000),
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        assert kafka.sasl_plain_password is not None, "settings insist"
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_plain_username
+        options["sasl_plain_password"] = kafka.sasl_plain_password.get_secret_value()
+    if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = ssl_context(kafka)
+    return options
+
+
+def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]:
+    """Arguments of the worker's consumer, but for those its correctness fixes.
+
+    What a fetch takes of a partition is set again at each assignment, by their number.
+    """
+    kafka = settings.kafka
+    return {
+        **client_options(kafka),
+        "group_id": kafka.group,
+        "group_instance_id": kafka.instance_id or None,
+        "session_timeout_ms": int(kafka.session_timeout_s * 1000),
+        "heartbeat_interval_ms": int(kafka.heartbeat_s * 1000),
+        "request_timeout_ms": int(max(REQUEST_S, kafka.session_timeout_s) * 1000),
+        "rebalance_timeout_ms": int(rebalance_s(settings) * 1000),
+        "max_poll_interval_ms": int(POLL_INTERVAL_S * 1000),
+        "max_poll_records": settings.batch.records_max,
+        "fetch_max_bytes": memory.response_bytes,
+        "max_partition_fetch_bytes": memory.partition_fetch_bytes(1),
+        "fetch_max_wait_ms": int(FETCH_WAIT_S * 1000),
+        "metadata_max_age_ms": int(METADATA_S * 1000),
+        "check_crcs": True,
+    }

@@ -1,0 +1,119 @@
+"""Partitions that an open transaction holds back: whom to tell, and how to end it.
+
+A consumer of committed records reads up to the stable end: the first offset of the oldest open
+transaction. All that is behind it waits, plain records too. A producer that has died in a
+transaction holds its partitions until the coordinator aborts it (`transaction.timeout.ms`).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from worker.logging_config import event
+from worker.readiness import Note
+from worker.resume import LogState
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a partition that is still held back is logged again.
+REPEAT_S = 600.0
+
+
+def how_to_abort(brokers: str, topic: str, partition: int, stable_end: int) -> str:
+    """Return the operator's way to find the open transaction of a partition, and to abort it.
+
+    Source: Apache Kafka's `kafka-transactions.sh` (KIP-664); an open transaction is told by its
+    first offset, which is the stable end.
+    """
+    tool, where = (
+        f"kafka-transactions.sh --bootstrap-server {brokers}",
+        f"--topic {topic} --partition {partition}",
+    )
+    return (
+        f"find its producer with `{tool} describe-producers {where}`; where that is dead, abort"
+        f" the transaction with `{tool} abort {where} --start-offset {stable_end}`"
+    )
+
+
+@dataclass(slots=True)
+class _Standing:
+    """A partition whose stable end is below its end. times: of `clock`, seconds."""
+
+    log: LogState
+    since_s: float
+    warned_at_s: float | None = None
+
+
+class OpenTransactions:
+    """Watches the stable ends of partitions. It warns where one has stood below the partition's end
+    for `warn_s` seconds; one that moves is a topic at work, however far it is behind.
+
+    brokers, topic: as the operator's commands name them. clock: seconds, as `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        *,
+        brokers: str,
+        topic: str,
+        warn_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._brokers = brokers
+        self._topic = topic
+        self._warn_s = warn_s
+        self._clock = clock
+        self._standing: dict[int, _Standing] = {}
+
+    def look(self, states: Mapping[int, LogState]) -> None:
+        """Judge the partitions as they are now, and log what has lasted. Others are forgotten."""
+        now_s = self._clock()
+        for partition, before in list(self._standing.items()):
+            state = states.get(partition)
+            if state is None or state.held_back == 0 or state.stable_end != before.log.stable_end:
+                del self._standing[partition]
+                if before.warned_at_s is not None and state is not None:
+                    self._say_moved(partition, state)
+        for partition, state in states.items():
+            if state.held_back:
+                standing = self._standing.setdefault(partition, _Standing(state, now_s))
+                standing.log = state
+                self._say_held_back(partition, standing, now_s)
+
+    def notes(self) -> tuple[Note, ...]:
+        """What `/readyz` says of the partitions that have been warned about."""
+        now_s = self._clock()
+        return tuple(
+            Note("open_transaction", self._text(partition, standing, now_s), partition)
+            for partition, standing in sorted(self._standing.items())
+            if standing.warned_at_s is not None
+        )
+
+    def _say_held_back(self, partition: int, standing: _Standing, now_s: float) -> None:
+        warned_s, seconds = standing.warned_at_s, now_s - standing.since_s
+        if seconds < self._warn_s or (warned_s is not None and now_s - warned_s < REPEAT_S):
+            return
+        standing.warned_at_s = now_s
+        logger.warning(
+            "%s", self._text(partition, standing, now_s),
+            extra=event(
+                "transaction_open", partition=partition, offset=standing.log.stable_end,
+                count=standing.log.held_back, seconds=round(seconds),
+            ),
+        )  # fmt: skip
+
+    def _text(self, partition: int, standing: _Standing, now_s: float) -> str:
+        log = standing.log
+        return (
+            f"partition {partition}: an open transaction has held back its {log.held_back} offsets"
+            f" from {log.stable_end} on for {now_s - standing.since_s:.0f} s;"
+            f" {how_to_abort(self._brokers, self._topic, partition, log.stable_end)}"
+        )
+
+    def _say_moved(self, partition: int, state: LogState) -> None:
+        logger.info(
+            "partition %d: the transaction that held it back has ended; it can be read to offset"
+            " %d", partition, state.stable_end,
+            extra=event("transaction_ended", partition=partition, offset=state.stable_end),
+        )  # fmt: skip
