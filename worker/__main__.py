@@ -6,7 +6,7 @@ from worker.signals import end_at_once, is_worker
 
 
 def main() -> None:
-    """Take signals, then load the program, which takes about a second."""
+    """Handle signals, then load the program, which takes about a second."""
     if is_worker(sys.argv[1:]):
         end_at_once()
     from worker.cli import main as run_command

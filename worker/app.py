@@ -1,8 +1,10 @@
-"""The wiring: settings in, a Faust app out. `poste worker`, or `faust -A worker.app worker`.
+"""Wires a worker: settings in, a Faust app out.
 
-Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
-              |  resume positions (opening)                 `-> dead letters
-              `- progress, then the group's offset
+Started by `poste worker` or `faust -A worker.app worker`.
+
+    Kafka -> BatchConsumer (transport) -> materialize (agent) -> Flusher -> DynamoDB
+                  |  resume positions (opening)                 `-> dead letters
+                  `- progress, then the group's offset
 """
 
 import asyncio
@@ -50,17 +52,17 @@ from worker.watchdog import LoopGuard, Watchdog
 
 logger = logging.getLogger(__name__)
 
-#: Objects made and not freed after which the collector looks for cycles: more than the batches in
-#: work are made of, which are none. At its own 700 it takes a sixth of a busy worker's processor
-#: time to find nothing (benchmarks/README.md).
+#: Unfreed objects after which the garbage collector runs: more than the batches in work consist of.
+#: Python's default of 700 costs a busy worker a sixth of its processor time and finds nothing
+#: (benchmarks/README.md).
 GC_YOUNG_OBJECTS = 50_000
 
 
 class Resources(mode.Service):
-    """What must be open before the first agent starts and closed after the last has ended.
+    """What opens before the first agent starts and closes after the last one ends.
 
-    Everything is made here, whole; `on_start` opens it in order. consumer: Faust makes it when it
-    is asked for, and does not start it before us.
+    The constructor makes all of it; `on_start` opens it in order. consumer: returns Faust's
+    consumer, which Faust creates on request and starts after these resources.
     """
 
     logger = SERVICES_LOGGER
@@ -129,7 +131,7 @@ class Resources(mode.Service):
         self._open = AsyncExitStack()
 
     async def on_start(self) -> None:
-        """Waits for a store and a broker that are away, saying so; then checks what is there.
+        """Wait for an unavailable store and broker, with log lines; then check table and topics.
 
         Raises OperatorError for a missing table or topic, and for a table of another topic.
         """
@@ -149,8 +151,8 @@ class Resources(mode.Service):
         self._open.push_async_callback(self._log.stop)
         await self._log.start()
         self._open.push_async_callback(self._dead_letters.stop)
-        # What is there by now stays, modules and AWS's description of the service: the collector
-        # need not walk it each time, which holds up the event loop for 60 ms.
+        # What exists by now stays, such as modules and AWS's service description. A collection that
+        # walks it blocks the event loop for 60 ms.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
@@ -158,7 +160,7 @@ class Resources(mode.Service):
         self.status.enter(Phase.JOINING)
 
     def _watch(self, consumer: BatchConsumer) -> None:
-        """From here on a stall ends the process, and the services are asked whether they answer."""
+        """Start the watchdog, and the checks whether the services answer."""
         settings, limit_s = self.settings, self.settings.unready_after_s
         watchdog = Watchdog(
             log=self._log, wait_tracker=self.wait_tracker, stalled_s=settings.stalled_s,
@@ -176,9 +178,9 @@ class Resources(mode.Service):
 
         async def ask_kafka() -> None:
             if consumer.problem() is not None:
-                return  # its topic is gone: nothing is to be asked of it
+                return  # its topic is gone: there is nothing to ask
             partitions = sorted(consumer.current.tasks)
-            # Of some partition even without any of our own: does the broker answer?
+            # Ask about some partition even without an assignment: does the broker answer?
             states = await self._log.states(partitions or [0])
             transactions.look({partition: states[partition] for partition in partitions})
 
@@ -203,7 +205,7 @@ class Resources(mode.Service):
         logger.info("stopped", extra=event("worker_stopped"))
 
     async def flush(self, batch: RecordBatch) -> None:
-        """One batch made durable; `batch` tells its partition task how it ended."""
+        """Make one batch durable. `batch` reports the outcome to its partition task."""
         with batch, batch.waits.counting():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.task.epoch,
@@ -216,7 +218,7 @@ class Resources(mode.Service):
 
 
 def budget_of(settings: Settings, wait_tracker: WaitTracker) -> WriteBudget | None:
-    """What is written to mailboxes a second at most; None: there is no limit."""
+    """Return the limit on what is written to mailboxes per second. None: no limit."""
     units_per_s = settings.dynamodb.write_units_per_s_max
     return WriteBudget(units_per_s, wait_tracker=wait_tracker) if units_per_s > 0 else None
 
@@ -240,17 +242,18 @@ class MailboxApp(faust.App):
         await super().on_stop()
 
     def _create_directories(self) -> None:
-        """Faust's tables would need them; nothing of ours is kept on disk."""
+        """Do nothing: only Faust's tables need directories, and the worker keeps nothing on
+        disk."""
 
 
 class _ConsumerOnly(faust.app.BootStrategy):
-    """No producer of Faust's: dead letters have one of their own, with acknowledgements."""
+    """Starts no producer of Faust's: dead letters have their own, with acknowledgements."""
 
     enable_kafka_producer = False
 
 
 def create_app(settings: Settings) -> MailboxApp:
-    """The app of these settings, not started. Settings come from here alone.
+    """Return the app of these settings, not started. It reads no other source of settings.
 
     Raises ConfigurationError for too little memory, and for unusable certificates.
     """
@@ -258,7 +261,7 @@ def create_app(settings: Settings) -> MailboxApp:
     kafka = settings.kafka
     app = MailboxApp(
         kafka.group,
-        env={},  # else Faust lets variables of the environment override what we set
+        env={},  # else environment variables override these arguments
         broker=[URL(f"kafka://{server}") for server in kafka.bootstrap_servers.split(",")],
         store="memory://",
         agent_supervisor=mode.CrashingSupervisor,
@@ -272,7 +275,7 @@ def create_app(settings: Settings) -> MailboxApp:
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
-        web_enabled=False,  # ours answers before Kafka and DynamoDB do: worker.http_server
+        web_enabled=False,  # worker.http_server answers before Kafka and DynamoDB do
     )
     app.boot_strategy = _ConsumerOnly(app)
     app.resources = Resources(
@@ -285,21 +288,21 @@ def create_app(settings: Settings) -> MailboxApp:
 
     @app.agent(undelivered)
     async def materialize(batches: AsyncIterator[RecordBatch]) -> None:
-        # One flush at a time per partition: the consumer hands out the next one when this one is
+        # One flush at a time per partition: the consumer hands out the next batch when this one is
         # durable. An exception ends the group, the agent and the process.
         try:
             async with asyncio.TaskGroup() as flushes:
                 async for batch in batches:
                     flushes.create_task(app.resources.flush(batch))
         except asyncio.CancelledError:
-            if not app.should_stop:  # else it is the end, which Faust would take for a crash
+            if not app.should_stop:  # Faust would treat a cancellation at the end as a crash
                 raise
 
     return app
 
 
 class _Process(faust.Worker):
-    """Faust's, without the debugger that SIGUSR2 opens: nobody is there to leave it."""
+    """Faust's process, without the debugger that SIGUSR2 opens and that a service cannot leave."""
 
     def _enter_debugger(self) -> None:
         logger.warning(
@@ -317,12 +320,12 @@ def run(settings: Settings) -> None:
         redirect_stdouts=False,
         quiet=True,
     )
-    worker.spinner = None  # it writes escape sequences, also where no terminal is
+    worker.spinner = None  # it writes escape sequences even without a terminal
     worker.execute_from_commandline()
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, for `faust -A worker.app worker`: made when it is asked for, not at import."""
+    """Return `app` for `faust -A worker.app worker`, made on request and not at import."""
     if name == "app":
         app = create_app(load_settings(None, os.environ))
         globals()["app"] = app

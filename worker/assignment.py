@@ -1,8 +1,8 @@
 """What one assignment has fetched, is flushing, and has made durable. Pure bookkeeping.
 
-A *partition task* is what one assignment flushes of one partition. It begins where `opening` says
-(at progress, or at a window border below it) and ends with the assignment, or with the first flush
-that did not end well: nothing later of that partition is written until it is resumed.
+A *partition task* is what one assignment flushes of one partition. It begins where `opening` says:
+at progress, or at a window border below it. It ends with the assignment, or with the first flush
+that fails: nothing later of that partition is written until it is resumed.
 
     fetched records -> PartitionTask.waiting -> one RecordBatch at a time -> durable -> committed
 """
@@ -19,23 +19,23 @@ from worker.memory import MemoryLimits, in_work_bytes, waiting_bytes
 from worker.progress import Progress
 from worker.record import Fingerprint, Record, fingerprint, record_bytes
 
-#: Bytes of a record before the first was fetched: that fetch is a small one, whatever it brings.
+#: Assumed bytes of a record before the first fetch, so that this fetch is small.
 RECORD_BYTES_FIRST = 64.0 * 1024
 
-#: Seconds that one fetch waits for records: with every partition in it; with partitions left out
-#: that are full; with partitions that are being opened (five polls a second cost nothing).
+#: Seconds that one fetch waits for records: with every partition in it; without the partitions that
+#: are full; while partitions are being opened (five polls a second cost nothing).
 POLL_IDLE_S, POLL_BUSY_S, POLL_OPENING_S = 1.0, 0.05, 0.2
 
-#: Why a partition is closed that has not been asked about yet, in words.
+#: Reason of a closed partition about which no answer has come yet.
 BEING_OPENED = "being opened"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What one flush takes at most. A single larger record stands alone.
+    """Limits of one flush. A single larger record stands alone.
 
-    linger_s: seconds between two fetches of the partitions that were read to their end; Kafka is
-    the buffer meanwhile.
+    linger_s: minimum seconds between two fetches of partitions that were read to their end. Kafka
+    buffers meanwhile.
     """
 
     records_max: int = 5_000
@@ -44,10 +44,10 @@ class BatchLimits:
 
 
 class RecordBatch:
-    """A run of records of one partition task, in log order, in work until its `with` block ends.
+    """Consecutive records of one partition task, in work until its `with` block ends.
 
-    Durable when the block ends without an exception; a batch that outlives its assignment
-    reports to a partition task that nobody commits.
+    The batch is durable if the block ends without an exception. A batch that outlives its
+    assignment reports to a partition task that is no longer committed.
     """
 
     def __init__(self, task: "PartitionTask", records: list[Record], size: int) -> None:
@@ -55,9 +55,9 @@ class RecordBatch:
         self.records = records
         #: Bytes of the records.
         self.size = size
-        #: Set by the flush: how many dead letters in a row the partition ends with.
+        #: Set by the flush: consecutive dead letters at the end of the batch.
         self.consecutive_dead_letters = task.consecutive_dead_letters
-        #: Waves that are durable. A flush of many goes on for long, and does not stand still.
+        #: Durable waves: they show that a long flush makes progress.
         self.waves = 0
         self.waits = FlushWaits()
 
@@ -86,11 +86,11 @@ class RecordBatch:
 class PartitionTask:
     """One partition of one assignment, from its opening on.
 
-    fetched: next offset to fetch. durable: every offset below it, from the partition task's start,
-    is in a mailbox or a dead letter. committed: up to where the group's offset needs no commit.
-    confirmed: the group's offset as it was last confirmed; not known after a lower start. stored:
-    progress as this partition task last saw it in the table. caught_up: the last fetch reached the
-    stable end. held_back: a transaction was open behind that.
+    fetched: next offset to fetch. durable: every offset below it, from the task's start, is in a
+    mailbox or a dead letter. committed: the group's offset needs no commit below it. confirmed: the
+    group's offset as last confirmed; None after a lower start. stored: progress as this task last
+    saw it in the table. caught_up: the last fetch reached the stable end. held_back: a transaction
+    was open behind it.
     """
 
     assignment: "Assignment"
@@ -107,7 +107,7 @@ class PartitionTask:
     in_work: RecordBatch | None = None
     waiting: deque[Record] = field(default_factory=deque)
     waiting_bytes: int = 0
-    #: Which batch of its assignment its last one was.
+    #: Sequence number of its last batch in the assignment.
     turn: int = 0
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class PartitionTask:
         return self.stored.epoch
 
     def add(self, records: Sequence[Record], *, caught_up: bool, held_back: bool = False) -> None:
-        """Records as fetched, in log order, none below `fetched`."""
+        """Queue fetched records, in log order, none below `fetched`."""
         assert records[0].offset >= self.fetched
         self.caught_up, self.held_back = caught_up, held_back
         self.waiting.extend(records)
@@ -131,12 +131,12 @@ class PartitionTask:
 
     @property
     def is_ready(self) -> bool:
-        """Records wait, and none are in work."""
+        """Return whether records wait and none are in work."""
         return self.in_work is None and bool(self.waiting)
 
     def cut(self, limits: BatchLimits, memory_max: int) -> RecordBatch:
-        """The next batch of a partition task that is ready. memory_max: bytes, as
-        `RecordBatch.memory`; one record that takes more goes alone."""
+        """Take the next batch of a ready task. memory_max: bytes, as `RecordBatch.memory`; a single
+        record that takes more goes alone."""
         count, size = len(self.waiting), self.waiting_bytes
         if (
             count <= limits.records_max
@@ -152,7 +152,7 @@ class PartitionTask:
         return self.in_work
 
     def _run(self, limits: BatchLimits, memory_max: int) -> tuple[list[Record], int]:
-        """As many of the waiting records as fit, taken out, and their bytes."""
+        """Take as many waiting records as fit; return them and their bytes."""
         records: list[Record] = []
         size = 0
         while self.waiting and len(records) < limits.records_max:
@@ -166,7 +166,7 @@ class PartitionTask:
         return records, size
 
     def finish_flush(self, batch: RecordBatch) -> None:
-        """The batch is durable: everything below the end of it is."""
+        """Record that everything below the end of the batch is durable."""
         assert batch is self.in_work
         last = batch.records[-1]
         self.in_work = None
@@ -175,15 +175,15 @@ class PartitionTask:
         self.consecutive_dead_letters = batch.consecutive_dead_letters
 
     def confirm(self, offset: int) -> None:
-        """The group's offset was committed."""
+        """Record that the group's offset was committed."""
         self.committed = self.confirmed = offset
 
     def progress(self, now_ms: int) -> Progress:
-        """Progress of all that is durable in this partition task, as it should stand in the table.
+        """Return progress of everything durable in this task, to be stored.
 
-        It is caught up at the log's true end only. `poste rewind --minutes` rests on that: what is
-        appended after that instant is not durable before it, while records that a transaction held
-        back are older than the instant in which they could be read.
+        It counts as caught up only at the log's true end. `poste rewind --minutes` depends on that:
+        records appended after that instant are not durable before it, but records that a
+        transaction held back are older than the instant at which they became readable.
         """
         caught_up = self.caught_up and not self.held_back and self.durable == self.fetched
         return replace(
@@ -198,14 +198,13 @@ class PartitionTask:
 
 
 class Assignment:
-    """The partition tasks of one assignment, and the partitions of it that are not read.
+    """The partition tasks of one assignment, and its partitions that are not read.
 
-    closed: partitions not opened, with the reason; they are asked again in the background.
-    opening: those of them about which no answer has come yet.
-    stuck: opened partitions with a record that the client library cannot read, with the reason.
-    surplus: partitions beyond the limit of this worker: left unread.
-    `on_broken` is called once, with the cause, when a flush ends in any way but durable while
-    the assignment is live: a task group does not notice a child that was merely cancelled.
+    closed: partitions not opened, with the reason; the worker asks again in the background.
+    opening: closed partitions without a first answer. stuck: opened partitions with a record that
+    the client library cannot read, with the reason. surplus: partitions beyond this worker's limit,
+    left unread. on_broken: called once, with the cause, when a flush ends other than durable while
+    the assignment is live, because a task group ignores a child that was merely cancelled.
     """
 
     def __init__(
@@ -242,8 +241,8 @@ class Assignment:
     def open(
         self, partition: int, position: int, stored: Progress, *, committed: int | None = None
     ) -> PartitionTask:
-        """Begin the partition task of a closed partition. committed: as of `PartitionTask`, None:
-        nothing is due."""
+        """Begin the partition task of a closed partition. committed: see `PartitionTask`; None: the
+        group's offset needs no commit."""
         del self.closed[partition]
         self.opening.discard(partition)
         task = self.tasks[partition] = PartitionTask(self, partition, position, stored)
@@ -252,25 +251,25 @@ class Assignment:
         return task
 
     def stay_closed(self, partition: int, reason: str) -> None:
-        """A closed partition was asked about, and is not opened for this reason."""
+        """Keep a partition closed, with the reason that the answer gave."""
         self.closed[partition] = reason
         self.opening.discard(partition)
 
     def stop_reading(self, partition: int, reason: str) -> None:
-        """Fetch nothing more of an open partition; what was fetched is flushed and committed."""
+        """Stop fetching an open partition. Fetched records are still flushed and committed."""
         self.stuck[partition] = reason
 
     @property
     def read(self) -> int:
-        """How many partitions are read, or will be."""
+        """Number of partitions that are read, or will be."""
         return len(self.tasks) + len(self.closed)
 
     def partitions_to_fetch(self, now_s: float) -> set[int]:
-        """Partitions to fetch from: nothing waits, or there is room to gather a larger batch.
+        """Return the partitions without waiting records, or with room for a larger batch.
 
-        Half of what may wait is for larger batches, a quarter for one fetch beyond that, and a
-        quarter for the shares of those with nothing waiting: so a stuck one holds up no other,
-        unless single records are larger than a share.
+        Of the memory for waiting records, half is for larger batches, a quarter for one fetch
+        beyond that, and a quarter for the shares of partitions without waiting records. So a stuck
+        partition delays no other, unless single records exceed a share.
         """
         if now_s >= self._linger_until_s:
             self._lingering.clear()
@@ -296,21 +295,22 @@ class Assignment:
         )
 
     def linger(self, partitions: Iterable[int], now_s: float) -> None:
-        """Fetch these again when `linger_s` are over: what arrives meanwhile gathers in Kafka.
+        """Delay the next fetch of these partitions by `linger_s`; records gather in Kafka
+        meanwhile.
 
-        partitions: read to their end by a fetch that brought records. All that linger are due at
-        the same instant, so that one fetch brings what arrived in any of them. A backlog, and the
-        first record after a silence, wait for nothing.
+        partitions: read to their end by a fetch that brought records. All lingering partitions are
+        due at the same instant, so that one fetch brings what arrived in any of them. A backlog,
+        and the first record after a silence, wait for nothing.
         """
         if not self._lingering:
             self._linger_until_s = now_s + self.limits.linger_s
         self._lingering.update(partitions)
 
     def fetch_timeout_s(self, partitions_to_fetch: set[int], now_s: float) -> float:
-        """Seconds that a fetch for these partitions may wait for records.
+        """Return the seconds that a fetch for these partitions may wait for records.
 
-        A fetch cannot be interrupted, so it is short while partitions are left out of it that
-        may want one soon.
+        A fetch cannot be interrupted, so it is short while it leaves out partitions that may need
+        one soon.
         """
         if self.closed:
             return POLL_OPENING_S
@@ -321,10 +321,8 @@ class Assignment:
         return POLL_IDLE_S
 
     def fetch_records_max(self) -> int:
-        """Records of one fetch call, so that they are about one batch in bytes, and a quarter of
-        what may wait at most; a partition's share of that where there was no room at the last look
-        of `partitions_to_fetch` (this is asked in the client's thread, which must not walk over the
-        partition tasks).
+        """Return the records of one fetch: about one batch in bytes, at most a quarter of what may
+        wait, and a partition's share of that if the last `partitions_to_fetch` found no room.
 
         The fetch size of the protocol counts compressed bytes, which inflate a hundredfold.
         """
@@ -343,22 +341,22 @@ class Assignment:
         caught_up: bool,
         held_back: bool = False,
     ) -> None:
-        """Records fetched for a partition of this assignment."""
+        """Queue records fetched for a partition of this assignment."""
         task = self.tasks[partition]
         before = task.waiting_bytes
         task.add(records, caught_up=caught_up, held_back=held_back)
         average = (task.waiting_bytes - before) / len(records)
-        # Up at once, down slowly: the next fetch of large records must not be a huge one.
+        # Rise at once, fall slowly: a fetch after large records must not be huge.
         slowly = average if self._record_bytes is None else 0.9 * self._record_bytes + 0.1 * average
         self._record_bytes = max(1.0, average, slowly)
         self.ready.set()
 
     def cut(self) -> list[RecordBatch]:
-        """The batches that can be flushed now, at most one of a partition.
+        """Return the batches that can be flushed now, at most one per partition.
 
-        Partitions with a backlog share what is free; however little that is, each takes a small
-        batch, so those that wait for the store hold up no other. Where single records are larger
-        than that, partitions take turns.
+        Partitions with a backlog share the free memory. Each may take a small batch however little
+        is free, so partitions that wait for the store delay no other. Where single records exceed a
+        small batch, partitions take turns.
         """
         self.ready.clear()
         if self.ended or self.broken is not None:
@@ -382,14 +380,14 @@ class Assignment:
         return batches
 
     def flush_started(self, batch: RecordBatch, flush: "asyncio.Task[object] | None") -> None:
-        """The flush of a batch begins. One that was handed out too late does not."""
+        """Note that the flush of a batch begins. A batch handed out too late is refused."""
         if self.ended:
             raise asyncio.CancelledError
         self._flushes[batch] = flush
         self.idle.clear()
 
     def flush_finished(self, batch: RecordBatch, cause: BaseException | None) -> None:
-        """The flush of a batch has ended: durable, or with a cause."""
+        """Note that the flush of a batch ended: durable, or with a cause."""
         del self._flushes[batch]
         if cause is None:
             batch.task.finish_flush(batch)
@@ -401,19 +399,19 @@ class Assignment:
             self.idle.set()
 
     def in_work(self) -> list[int]:
-        """Partitions of which a flush has begun and not ended."""
+        """Return the partitions with a running flush."""
         return sorted(batch.task.partition for batch in self._flushes)
 
     def can_drain(self, now_s: float, deadline_s: float) -> bool:
-        """Whether some flush in work may still end by a time (of the monotonic clock): what all
-        others wait for, a drain cannot bring about."""
+        """Return whether some running flush may still end by a time of the monotonic clock. The
+        other flushes wait for something that a drain cannot bring about."""
         return any(batch.waits.can_end(now_s, deadline_s) for batch in self._flushes)
 
     def end(self) -> None:
-        """The assignment is over: nothing of it is delivered or committed from here on.
+        """End the assignment: nothing of it is delivered or committed from here on.
 
-        Flushes still in work are cancelled; what they had written is written again by the next
-        partition task, to the same keys with the same content.
+        Running flushes are cancelled. The next partition task writes their records again; a key
+        that is written again gets the same content.
         """
         self.ended = True
         self.ready.set()
@@ -422,7 +420,7 @@ class Assignment:
                 flush.cancel()
 
     def to_commit(self) -> list[PartitionTask]:
-        """Lives that have made something durable since the group's offset was committed."""
+        """Return the tasks with durable records beyond the group's committed offset."""
         if self.ended or self.broken is not None:
             return []
         return [task for task in self.tasks.values() if task.durable > task.committed]

@@ -1,25 +1,25 @@
-"""How long to wait before asking again, and who waits. Pure: the randomness is an argument."""
+"""Delays between retries, and a count of callers that wait. Pure: randomness is an argument."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from worker.flush_waits import current_flush
 
-#: Seconds: the first wait is at most this. A throttled partition of DynamoDB recovers in tens of
+#: Seconds at most of the first wait. A throttled partition of DynamoDB recovers in tens of
 #: milliseconds (AWS SDKs begin their retries at 50 ms).
 BACKOFF_FIRST_S = 0.05
-#: Seconds: no wait is longer, so that a store that is back is noticed soon.
+#: Seconds at most of any wait, so that a recovered store is noticed soon.
 BACKOFF_S_MAX = 5.0
 
 
 def backoff_delays(
     random: Callable[[], float], *, first_s: float = BACKOFF_FIRST_S, s_max: float = BACKOFF_S_MAX
 ) -> Iterator[float]:
-    """Seconds to wait before each further attempt, without end: full jitter.
+    """Yield the seconds to wait before each further attempt, without end: full jitter.
 
-    Each is evenly distributed between 0 and a ceiling that doubles from `first_s` to `s_max`,
-    so that many waiting callers do not come back together (AWS Architecture Blog, "Exponential
-    Backoff And Jitter"). random: evenly distributed in [0, 1), as `random.random`.
+    Each is uniform between 0 and a ceiling that doubles from `first_s` to `s_max`, so that waiting
+    callers do not return together (AWS Architecture Blog, "Exponential Backoff And Jitter").
+    random: uniform in [0, 1), as `random.random`.
     """
     ceiling_s = first_s
     while True:
@@ -28,8 +28,8 @@ def backoff_delays(
 
 
 class WaitTracker:
-    """Who waits for something outside, the store or a broker: what stands still meanwhile is
-    not dead."""
+    """Counts the callers that wait for the store or a broker, so that their flushes do not count as
+    stalled."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -40,7 +40,7 @@ class WaitTracker:
 
     @contextmanager
     def one_more(self, until_s: float | None = None) -> Iterator[None]:
-        """For as long as the caller waits. until_s: as of `FlushWaits.one_more`."""
+        """Count one caller while the block runs. until_s: see `FlushWaits.one_more`."""
         self._count += 1
         try:
             with current_flush().one_more(until_s):

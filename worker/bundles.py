@@ -1,15 +1,15 @@
-"""Entries of a flush, packed into bundles, in waves. Pure.
+"""Packs the entries of a flush into bundles, in waves. Pure.
 
-What `pack` promises, and readers rely on (why bundles are safe: docs/delivery.md):
+Readers rely on these properties of `pack` (proof: docs/delivery.md):
 
-1. Every message is in exactly one bundle; a bundle has one mailbox and one log.
+1. Every message is in exactly one bundle; a bundle has one mailbox and one partition log.
 2. A mailbox's bundles, wave after wave, hold its messages in log order.
 3. A bundle never crosses a window border.
-4. A bundle fits an item, and is within the limits, unless it is one message.
-5. Wave k holds every mailbox's k-th bundle: no mailbox twice in a wave, so a wave may be written
-   in any order, and the next only when it is durable.
+4. A bundle fits an item, and is within the limits unless it is a single message.
+5. Wave k holds every mailbox's k-th bundle. A mailbox appears once in a wave, so the writes of a
+   wave have no order; the next wave starts when this one is durable.
 
-What a bundle's key holds does not depend on the limits, which may differ from worker to worker.
+The limits may differ between workers. They do not change what the bundle of a key holds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,9 @@ from worker.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class BundleLimits:
-    """What one bundle holds at most; `bytes_max` as `message_bytes_max` counts them.
+    """Limits of one bundle; `bytes_max` as `message_bytes_max` counts them.
 
-    A message that is larger stands alone. 1 message: one item per message.
+    A larger message stands alone. With messages_max = 1 each message is an item.
     """
 
     messages_max: int = 100
@@ -37,7 +37,7 @@ class BundleLimits:
 
 
 class Bundle(NamedTuple):
-    """Messages of one mailbox and one log, in log order, in one window: one item.
+    """Messages of one mailbox and one partition log, in log order, in one window: one item.
 
     bytes_max: an upper bound of the item's size, as `item_bytes_max` counts it.
     """
@@ -54,7 +54,7 @@ class Bundle(NamedTuple):
         return cls(log, user_id, entries, item_bytes_max(user_id, size))
 
     def halves(self) -> "tuple[Bundle, Bundle]":
-        """Two bundles, in log order, of one that has two messages or more."""
+        """Split a bundle of at least two messages into two, in log order."""
         middle = len(self.entries) // 2
         return Bundle.of(self.entries[:middle], self.log), Bundle.of(
             self.entries[middle:], self.log
@@ -62,9 +62,9 @@ class Bundle(NamedTuple):
 
 
 class _Mailbox:
-    """The bundle of one mailbox that is being filled, and how many were closed before it.
+    """The open bundle of one mailbox, and the number of its closed ones.
 
-    bytes: of the entries. overhead: of an item without any. border: of the window it is in.
+    bytes: of the entries. overhead: bytes of an empty item. border: end of the window.
     """
 
     __slots__ = ("border", "bytes", "closed", "entries", "overhead", "user_id")
@@ -87,7 +87,7 @@ class _Mailbox:
 
 
 def pack(entries: Iterable[Entry], log: LogId, limits: BundleLimits) -> list[list[Bundle]]:
-    """The waves of a flush. entries: of one log, in its order; none that alone fits no item."""
+    """Return the waves of a flush. entries: of one partition log, in order; each fits an item."""
     messages_max, bytes_max = limits.messages_max, limits.bytes_max
     waves: list[list[Bundle]] = []
     mailboxes: dict[str, _Mailbox] = {}

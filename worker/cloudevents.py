@@ -1,11 +1,11 @@
 """The wire format: CloudEvents' Kafka binding, both modes, and plain keyed records. Pure.
 
     key                      user id, UTF-8, 1 to 1024 bytes
-    value                    body, as it is
+    value                    body, unchanged
     content-type             the body's type; application/cloudevents+json: structured mode
     ce_id, ce_source         both or neither; neither: a plain record
     ce_type, ce_time, ce_expirytime, ce_specversion      optional
-    every other header       travels
+    every other header       returned to readers
 
 (CloudEvents 1.0.2, "Kafka Protocol Binding": header names are case-sensitive and lower-case.)
 """
@@ -27,10 +27,10 @@ from worker.record import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Record, RecordHead
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "content-type"
 
-#: Attributes that we read; in binary mode each may be given once.
+#: Attributes that the decoder reads. In binary mode each may be given once.
 _READ = ("id", "source", "type", "time", "expirytime")
-#: Headers that fields of a message stand for. `ce_expirytime` is not among them: a message's
-#: expiry is that or the retention's, so what the producer said travels.
+#: Headers that fields of a message replace. `ce_expirytime` stays a header, because a message's
+#: expiry is the earlier of it and the retention's.
 _HELD = frozenset({"ce_id", "ce_source", "ce_type", "ce_time", "ce_specversion"})
 
 _RFC_3339 = re.compile(
@@ -54,12 +54,12 @@ class _Event:
 _PLAIN = _Event()
 
 
-@final  # a subclass would be passed over for plain records: see `plain`
+@final  # plain records would bypass a subclass: see `plain`
 class CloudEventsDecoder:
-    """The decoder of the wire format: exactly one message per record.
+    """Decodes the wire format: exactly one message per record.
 
-    retention: a message expires this long after its record's timestamp, or at `ce_expirytime`
-    if that is earlier. Never looks at a clock.
+    retention: a message expires this long after its record's timestamp, or at `ce_expirytime` if
+    that is earlier. It uses no clock.
     """
 
     def __init__(self, retention: timedelta) -> None:
@@ -71,7 +71,7 @@ class CloudEventsDecoder:
             raise BadRecord(Reason.NO_BODY, "the value is null")
         headers: Sequence[RecordHeader] = record.headers
         content_type, event = None, _PLAIN
-        if headers:  # many records have none: nothing to look for
+        if headers:  # many records have none
             content_type = _content_type(headers)
             if content_type is not None:
                 headers = [header for header in headers if header[0] != CONTENT_TYPE]
@@ -96,7 +96,7 @@ class CloudEventsDecoder:
         return (message,)
 
     def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
-        """The quick way for the plain records of a log."""
+        """Return the fast path for the plain records of a partition log."""
         return FastPath(topic, epoch, partition, self._retention)
 
     def _expiry(self, sent: datetime | None, wanted: datetime | None) -> datetime | None:
@@ -110,7 +110,7 @@ class CloudEventsDecoder:
             kept_until = wanted
         if kept_until is None:
             return None
-        # Milliseconds, as it is stored: a message is the same before and after.
+        # Milliseconds, as stored, so that a message is the same before and after.
         finer = kept_until.microsecond % 1000
         return kept_until - timedelta(microseconds=finer) if finer else kept_until
 
@@ -129,7 +129,8 @@ def _user_id(key: bytes | None) -> str:
 
 
 def _content_type(headers: Sequence[RecordHeader]) -> str | None:
-    """The body's type. One that cannot be read is none, and travels: the body is as good."""
+    """Return the body's type. An unreadable one counts as none and stays a header: the body is
+    intact."""
     found = [value for name, value in headers if name == CONTENT_TYPE]
     if len(found) != 1 or not found[0]:
         return None
@@ -140,7 +141,7 @@ def _content_type(headers: Sequence[RecordHeader]) -> str | None:
 
 
 def _binary(headers: Sequence[RecordHeader]) -> tuple[_Event, Sequence[RecordHeader]]:
-    """The event of a record in binary mode, or a plain one, and the headers that travel."""
+    """Return the event of a record in binary mode, or a plain one, and the headers for readers."""
     given: dict[str, list[bytes | None]] = {}
     for name, value in headers:
         if name.startswith("ce_"):
@@ -159,9 +160,9 @@ def _binary(headers: Sequence[RecordHeader]) -> tuple[_Event, Sequence[RecordHea
 
 
 def _plain(given: Mapping[str, list[bytes | None]]) -> _Event:
-    """A record that claims to be no event: what it carries travels, and cannot be malformed.
+    """Return the attributes of a record that does not claim to be an event.
 
-    An expiry that can be read is kept to.
+    It cannot be malformed: its headers are passed on, and a readable expiry applies.
     """
     try:
         return _Event(expiry=_time("", _text("", given.get("expirytime", []))))
@@ -181,7 +182,7 @@ def _text(name: str, values: Sequence[bytes | None]) -> str:
 
 
 def _structured(body: bytes) -> _Event:
-    """The event of a body that is a whole CloudEvent in JSON."""
+    """Return the event of a body that is a whole CloudEvent in JSON."""
     try:
         event = strict_json.parse_event(body)
     except UnicodeDecodeError:
@@ -194,9 +195,9 @@ def _structured(body: bytes) -> _Event:
     texts: dict[str, str] = {}
     for name in (*_READ, "specversion"):
         if event.get(name) is None and name in ("time", "expirytime"):
-            continue  # JSON format, 2.2: null is as good as absent
+            continue  # JSON format, 2.2: null means absent
         value = event[name]
-        # A NumberText is a number; half a character has no place in the store.
+        # A NumberText is a number. The store does not accept a lone surrogate.
         if type(value) is not str or not value or strict_json.has_surrogate(value):
             _malformed(f"{name} is not a text")
         texts[name] = value
@@ -228,8 +229,8 @@ def _time(name: str, text: str) -> datetime:
 
 
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 time, in UTC. What is finer than a microsecond is cut off; a leap second is
-    the second after. Raises ValueError, without the text."""
+    """Return an RFC 3339 time in UTC. Digits below a microsecond are cut off; a leap second is the
+    second after it. Raises ValueError, without the text."""
     match = _RFC_3339.fullmatch(text)
     if match is None:
         raise ValueError("no RFC 3339 time")
@@ -257,7 +258,7 @@ def _below(limit: int, digits: str) -> int:
 
 
 def _sent_at(timestamp_ms: int | None) -> datetime | None:
-    """A record's timestamp; None where it cannot be true."""
+    """Return a record's timestamp; None if it is implausible."""
     if timestamp_ms is None or not TIMESTAMP_MS_MIN <= timestamp_ms <= TIMESTAMP_MS_MAX:
         return None
     return from_milliseconds(timestamp_ms)

@@ -1,4 +1,4 @@
-"""Step 6 of the flush: the progress of what is durable, then the group's offsets."""
+"""Step 6 of the flush: save progress of what is durable, then commit the group's offsets."""
 
 import asyncio
 import time
@@ -12,11 +12,10 @@ CommitOffsets = Callable[[Mapping[int, int]], Awaitable[bool]]
 
 
 class Committer:
-    """Saves progress, and then commits the group's offsets, of one assignment at a time.
+    """Saves progress, then commits the group's offsets, of one assignment at a time.
 
-    The order is the guarantee: a crash between the two replays, the other way round it would lose
-    (G1). progress: where it is saved. commit_offsets: commits the group's offsets. now_ms: the
-    clock, epoch milliseconds.
+    A crash between the two replays records; the reverse order would lose them (G1). progress: where
+    it is saved. commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds.
     """
 
     def __init__(
@@ -31,12 +30,13 @@ class Committer:
         self._committing = asyncio.Lock()
 
     async def commit(self, current: Callable[[], Assignment]) -> bool:
-        """Commit what the current assignment has made durable; return whether the group took it.
+        """Commit what the current assignment has made durable; return whether the group accepted
+        it.
 
-        A partition's group offset goes exactly up to what its task made durable, never up to
-        stored progress, which a replay is below. One commit runs at a time, and it may be
-        cancelled. current: asked again after progress is saved: a rebalance may have come between.
-        Raises TableReplaced and ProgressMovedBack as `ProgressStore.advance`.
+        A partition's group offset goes exactly up to what its task made durable, never up to stored
+        progress, which is above the task during a replay. One commit runs at a time, and it may be
+        cancelled. current: called again after progress is saved, because a rebalance may have come
+        between. Raises TableReplaced and ProgressMovedBack like `ProgressStore.advance`.
         """
         async with self._committing:
             assignment = current()
@@ -51,7 +51,7 @@ class Committer:
             if assignment is not current() or assignment.broken is not None:
                 return False
             done = await self.commit_offsets(offsets)
-            if done:  # not done: the group has moved on, and the next owner reads again
+            if done:  # else the group has moved on, and the next owner reads again
                 for task in tasks:
                     task.confirm(offsets[task.partition])
             return done

@@ -1,10 +1,10 @@
-"""Where the settings come from: a TOML file, overridden by the environment.
+"""Loads the settings from a TOML file, overridden by the environment.
 
     poste --config poste.toml ...       or POSTE_CONFIG=poste.toml
     POSTE_KAFKA__BOOTSTRAP_SERVERS=...  overrides `bootstrap_servers` of the section [kafka]
 
-Unknown keys are refused, in both, but for the variables that Kubernetes sets for a Service that is
-called as we are. Every error is one line that names the key and its origin.
+Both refuse unknown keys, except the variables that Kubernetes sets for a Service named `poste`.
+Every error is one line that names the key and its origin.
 """
 
 import difflib
@@ -20,12 +20,12 @@ from worker.errors import ConfigurationError
 from worker.service_links import is_service_link
 from worker.settings import ENV_DELIMITER, ENV_PREFIX, Settings, setting_fields
 
-#: The variable that names the file; the only one with the prefix that is no setting.
+#: The variable that names the file: the only one with the prefix that is not a setting.
 CONFIG_VARIABLE = "POSTE_CONFIG"
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of a file (or of the one that POSTE_CONFIG names) and an environment.
+    """Return the settings of a file (or of the one that POSTE_CONFIG names) and an environment.
 
     Raises ConfigurationError, in one line that names the key and what to do.
     """
@@ -35,7 +35,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     _refuse_unknown_variables(environ)
     try:
         given = _PosteEnvironment(environ)()
-    except (SettingsError, RecursionError):  # of the one setting that is no plain value
+    except (SettingsError, RecursionError):  # of the one setting that is not a plain value
         raise ConfigurationError(
             'receipt_keys: not a JSON list, such as ["secret"] (POSTE_RECEIPT_KEYS)'
         ) from None
@@ -47,12 +47,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def variable_name(setting: str) -> str:
-    """The environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC."""
+    """Return the environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC."""
     return ENV_PREFIX + setting.replace(".", ENV_DELIMITER).upper()
 
 
 class _PosteEnvironment(EnvSettingsSource):
-    """The environment that was handed in, not the process's own."""
+    """Reads the environment that the caller passes, not that of the process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = {name.lower(): value for name, value in environ.items()}
@@ -81,7 +81,7 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _one_line(error: ValidationError, path: Path | None, environ: Mapping[str, str]) -> str:
-    """The first complaint, with the key as the file spells it, and where it was set."""
+    """Return the first error, with the key as the file spells it, and its origin."""
     first = error.errors(include_url=False, include_input=False)[0]
     names = [str(part) for part in first["loc"] if not isinstance(part, int)]
     key = ".".join(names) or "configuration"
@@ -94,7 +94,8 @@ def _one_line(error: ValidationError, path: Path | None, environ: Mapping[str, s
 
 
 def _keys(unknown: str) -> set[str]:
-    """What an unknown key may have been meant for: settings, and at the top level sections."""
+    """Return what an unknown key may have been meant for: settings, and at the top level
+    sections."""
     names = {name for name, _ in setting_fields()}
     return names if "." in unknown else names | {name.partition(".")[0] for name in names}
 

@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 async def follows(task: PartitionTask, records: Sequence[Record], log: Log) -> bool:
-    """Return whether records begin where the task continues. False: fetch them again, the broker
-    does not say why offsets are missing.
+    """Return whether records begin where the task continues. False: fetch them again, because the
+    broker does not say why offsets are missing.
 
     Transaction markers and compaction leave out offsets above the log's start, which is normal.
-    Retention removes offsets from the start: only an opening may report and record such a gap.
+    Retention removes offsets from the start; only an opening may report and record such a gap.
     Raises OperatorError for a gap of retention, and RuntimeError for offsets that go back.
     """
     begin, expected = records[0].offset, task.fetched

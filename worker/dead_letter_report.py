@@ -1,6 +1,6 @@
-"""What the log and the metrics say of dead letters: how many, of which reasons, where.
+"""Counts and logs dead letters: how many, for which reasons, at which offsets.
 
-Neither keys nor bodies: those are in the dead-letter topic.
+It logs neither keys nor bodies; those are in the dead-letter topic.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from worker.logging_config import event
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two log lines about one partition's dead letters. What comes meanwhile is summed
-#: and logged at the end of them, so that a bad producer fills no disk and nothing stays unsaid.
+#: Seconds between two log lines about one partition's dead letters. Those in between are summed and
+#: logged at the end, so that a bad producer does not fill a disk and nothing is omitted.
 LOG_EVERY_S = 10.0
 
 
 class _Tally:
-    """Dead letters of one partition that no line has told yet."""
+    """Dead letters of one partition that are not logged yet."""
 
     def __init__(self) -> None:
         self.reasons: Counter[Reason] = Counter()
@@ -43,11 +43,11 @@ def _later(delay_s: float, call: Callable[[], None]) -> object:
 
 class DeadLetterReport:
     """Counts the dead letters of this process and logs them: one WARNING per flush that had some,
-    and per partition at most one in LOG_EVERY_S, with what came meanwhile summed.
+    at most one per partition in LOG_EVERY_S, with later ones summed.
 
     counts: dead letters that the broker has acknowledged, by partition and reason, since the start
-    of the process. A replay sends them again, and counts them again. clock: seconds, as
-    `time.monotonic`. later: as `loop.call_later`; the default is the running loop's.
+    of the process. A replay sends and counts them again. clock: seconds, as `time.monotonic`.
+    later: as `loop.call_later`; the default is the running loop's.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DeadLetterReport:
         self._unsaid: dict[int, _Tally] = {}
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """The dead letters of one flush: of one partition, at least one, all acknowledged."""
+        """Add the dead letters of one flush: of one partition, at least one, all acknowledged."""
         partition = letters[0].record.partition
         self.counts.update((partition, letter.reason) for letter in letters)
         is_waiting = partition in self._unsaid
@@ -78,7 +78,7 @@ class DeadLetterReport:
             self._say(partition)
 
     def say_rest(self) -> None:
-        """Log what still waits for its time: the process ends."""
+        """Log what is still unlogged, because the process ends."""
         for partition in sorted(self._unsaid):
             self._say(partition)
 

@@ -1,11 +1,11 @@
-"""Records that could not become messages: what they become, and the topic they go to.
+"""Dead letters: records that could not become messages, and the port to their topic.
 
-A dead letter is the record byte for byte, its key, value, headers and timestamp, under the same
-key, and five headers behind its own:
+A dead letter is the record unchanged (key, value, headers, timestamp), with five headers behind its
+own:
 
     dead-letter-reason      one of `errors.Reason`
-    dead-letter-detail      what was wrong, at most 1 KiB, never the body
-    dead-letter-topic, dead-letter-partition, dead-letter-offset      where it stood
+    dead-letter-detail      the error, at most 1 KiB, never the body
+    dead-letter-topic, dead-letter-partition, dead-letter-offset      the record's place
 """
 
 import logging
@@ -18,14 +18,14 @@ from worker.record import Record, RecordHeader
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of a detail in UTF-8: with the other headers a dead letter stays within the 64 KiB by
+#: Bytes of a detail in UTF-8. With the other headers, a dead letter stays within the 64 KiB by
 #: which its topic accepts more than the source topic.
 DETAIL_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that could not become a message, and why."""
+    """A record that could not become a message, and the reason."""
 
     record: Record
     reason: Reason
@@ -33,7 +33,7 @@ class DeadLetter:
 
 
 def dead_letter_headers(letter: DeadLetter) -> list[RecordHeader]:
-    """The record's own headers, unchanged, then those that say why it is here.
+    """Return the record's own headers, unchanged, then those of the dead letter.
 
     A record that was a dead letter before keeps the older ones: the last of a name counts.
     """
@@ -49,18 +49,18 @@ def dead_letter_headers(letter: DeadLetter) -> list[RecordHeader]:
 
 
 def _cut(detail: str) -> bytes:
-    """At most DETAIL_BYTES_MAX bytes of UTF-8, whole characters."""
+    """Return at most DETAIL_BYTES_MAX bytes of UTF-8, whole characters."""
     encoded = detail.encode(errors="replace")[:DETAIL_BYTES_MAX]
     return encoded.decode(errors="ignore").encode()
 
 
 class DeadLetters(Protocol):
-    """Where dead letters go."""
+    """The port to the dead-letter topic."""
 
     async def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns when every letter is acknowledged by all in-sync replicas.
+        """Return when all in-sync replicas have acknowledged every letter.
 
-        Waits for a broker that is away, without end. Sending again makes a second copy. Raises
-        OperatorError for what the broker refuses for good.
+        Waits without end for an unavailable broker. Sending again makes a second copy. Raises
+        OperatorError for a permanent refusal.
         """
         ...

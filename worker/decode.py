@@ -1,4 +1,4 @@
-"""From records to entries: a decoder's contract, and a batch through a decoder. Pure."""
+"""The contract of a decoder, and the decoding of a batch. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,36 +20,37 @@ class Decoder(Protocol):
     """Turns a record into messages: zero or more, at most one per user."""
 
     def __call__(self, record: Record, epoch: int) -> Sequence[Message]:
-        """The messages of a record, each with its user_id and the record's position in `epoch`.
+        """Return the messages of a record, each with its user_id and the record's position in
+        `epoch`.
 
-        A pure function of the record: a replay must give the same. Raises BadRecord for a
-        record that cannot become a message; what else it raises is taken for a fault of its own.
+        A pure function of the record, so that a replay gives the same. Raises BadRecord for a
+        record that cannot become a message; any other exception counts as a fault of the decoder.
         """
         ...
 
 
 @runtime_checkable
 class FastPathDecoder(Protocol):
-    """A decoder that makes of plain records what PlainRecords makes of them."""
+    """A decoder whose result for plain records equals that of `FastPath`."""
 
     def plain(self, topic: str, epoch: int, partition: int) -> FastPath:
-        """The quick way for the plain records of a log."""
+        """Return the fast path for the plain records of a partition log."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a batch holds, in log order. A record has messages, or is a dead letter, or neither."""
+    """The content of a batch, in log order. A record has messages, is a dead letter, or neither."""
 
     entries: list[Entry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Decoded:
-    """Every record through the decoder. Raises nothing that a record causes.
+    """Decode every record of a batch. Raises nothing that a record causes.
 
-    records: of one partition. A record is delivered whole or is a dead letter: one of its
-    messages that does not fit an item takes the others with it.
+    records: of one partition. A record is delivered whole or is a dead letter: if one of its
+    messages does not fit an item, all of them become the dead letter.
     """
     decoded = Decoded()
     entries = decoded.entries
@@ -64,7 +65,7 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
         try:
             entries += _entries(decoder(record, epoch), record, epoch)
         except MemoryError:
-            raise  # says nothing about the record
+            raise  # not about the record
         except BadRecord as bad:
             decoded.dead_letters.append(DeadLetter(record, bad.reason, bad.detail))
         except Exception as error:  # noqa: BLE001 - one record must not stop the partition
@@ -78,7 +79,7 @@ def _no_fast_path(_: Record) -> Entry | None:
 
 
 def _entries(messages: Sequence[Message], record: Record, epoch: int) -> list[Entry]:
-    """The messages' entries. Raises BadRecord or ValueError for some that cannot be written."""
+    """Return the messages' entries. Raises BadRecord or ValueError if some cannot be written."""
     position = (epoch, record.partition, record.offset)
     if len(messages) > 1 and len({message.user_id for message in messages}) < len(messages):
         raise BadRecord(Reason.DECODER_FAILED, "two messages of one record for one user")

@@ -1,7 +1,7 @@
-"""A message as it stands in its bundle: one element of the item's `messages`, in JSON. Pure.
+"""A message as stored in its bundle: one element of the item's `messages`, in JSON. Pure.
 
-Made where a record is decoded, so that what follows handles a text and a few numbers, whatever the
-record carried. What is written is what botocore makes of `encode_message`, without its spaces
+The decoder makes it, so that later stages handle one text and a few numbers, whatever the record
+carried. It equals botocore's JSON of `encode_message`, without spaces
 (tests/unit/test_encoding.py).
 """
 
@@ -14,7 +14,7 @@ from poste_restante.message import Header, Message
 
 
 class Entry(NamedTuple):
-    """One message of a mailbox, as it is stored; the bundle around it knows its log.
+    """One message of a mailbox, as stored; its bundle knows the partition log.
 
     bytes_max: as `message_bytes_max` counts it. expires_at_ms: epoch milliseconds; None: never.
     json: ASCII.
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def entry_of(message: Message, topic: str) -> Entry:
-    """The entry of any message. Raises UnicodeEncodeError for a text that is half a character."""
+    """Return the entry of a message. Raises UnicodeEncodeError for a text with a lone surrogate."""
     expires_at = message.expires_at
     expires_at_ms = None if expires_at is None else to_milliseconds(expires_at)
     offset = message.position.offset

@@ -1,26 +1,27 @@
-"""What the worker and the command can raise on purpose.
+"""What the worker and the command raise on purpose.
 
     WorkerError
     ├── BadRecord                a record cannot become a message: it becomes a dead letter
-    ├── OperatorError            somebody must act: one clear line, exit status 1
+    ├── OperatorError            an operator must act: one clear line, exit status 1
     │   ├── ConfigurationError   wrong configuration, exit status 2
     │   ├── TableReplaced        the table, or its epoch, is not the one this worker began with
-    │   ├── TooManyDeadLetters   a run of dead letters that looks like a bad deploy
+    │   ├── TooManyDeadLetters   consecutive dead letters that look like a bad deploy
     │   ├── ProgressMovedBack    stored progress is below what this worker last saw there
-    │   └── Standstill           no progress though everybody answers: start this worker anew
+    │   ├── ProgressChanged      stored progress was written by another process
+    │   └── StalledError         no progress though all services answer: restart this worker
     ├── StoreRefusal             the store refused one call, for a reason its caller knows
     │   ├── ItemRefused          an item of the call is not accepted, whatever its table
     │   └── ConditionFailed      the condition of the call does not hold
-    └── Bug                      we broke a rule of our own
+    └── Bug                      the worker broke one of its own rules
 
-A store or a broker that is away is no error: it is waited for.
+An unavailable store or broker is no error: the worker waits for it.
 """
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a record became a dead letter: the closed list, as its header carries it."""
+    """Why a record became a dead letter: the closed list of its header's values."""
 
     NO_USER_ID = "no_user_id"
     USER_ID_TOO_LONG = "user_id_too_long"
@@ -37,7 +38,7 @@ class WorkerError(Exception):
 
 
 class BadRecord(WorkerError):  # noqa: N818 - the contract's name, said as a state
-    """A record cannot become a message. `detail` says what is wrong, without the body."""
+    """A record cannot become a message. `detail` gives the reason, without the body."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -46,13 +47,13 @@ class BadRecord(WorkerError):  # noqa: N818 - the contract's name, said as a sta
 
 
 class OperatorError(WorkerError):
-    """Somebody must act; the text is one line that says what to do. The process ends."""
+    """An operator must act; the text is one line that says how. The process ends."""
 
     exit_status = 1
 
 
 class ConfigurationError(OperatorError):
-    """The configuration is wrong: another start with the same one cannot help."""
+    """The configuration is wrong, so a restart with the same one cannot help."""
 
     exit_status = 2
 
@@ -62,7 +63,7 @@ class TableReplaced(OperatorError):  # noqa: N818 - said as a state
 
 
 class TooManyDeadLetters(OperatorError):  # noqa: N818 - said as a state
-    """More dead letters in a row than allowed: a bad deploy must not drain the topic."""
+    """More consecutive dead letters than allowed: a bad deploy must not drain the topic."""
 
 
 class ProgressMovedBack(OperatorError):  # noqa: N818 - said as a state
@@ -70,20 +71,20 @@ class ProgressMovedBack(OperatorError):  # noqa: N818 - said as a state
 
 
 class StalledError(OperatorError):
-    """No progress though there is something to do and everybody answers. Only a new start helps."""
+    """No progress although there is work and all services answer. Only a restart helps."""
 
 
 class ProgressChanged(OperatorError):  # noqa: N818 - said as a state
-    """Stored progress is not what was read a moment ago: somebody else has written it. To a command
-    that is a worker, where none may run; to a worker it is one that has lost the partition."""
+    """Stored progress differs from what was just read: another process wrote it. For a command that
+    is a worker, where none may run; for a worker, one that has lost the partition."""
 
 
 class StoreRefusal(WorkerError):  # noqa: N818 - said as a state
-    """The store refused one call. Whoever made the call knows what that means."""
+    """The store refused one call. Its caller knows what that means."""
 
 
 class ItemRefused(StoreRefusal):
-    """An item of the call is not accepted by any table: too large, a value not allowed."""
+    """No table accepts an item of the call: too large, or a value that is not allowed."""
 
 
 class ConditionFailed(StoreRefusal):
@@ -91,4 +92,4 @@ class ConditionFailed(StoreRefusal):
 
 
 class Bug(WorkerError):  # noqa: N818 - said as a state
-    """A rule of our own was broken. The process ends, nothing more is committed."""
+    """The worker broke one of its own rules. The process ends, and nothing more is committed."""

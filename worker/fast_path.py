@@ -1,8 +1,9 @@
-"""The quick way of a plain record: from its bytes to its entry in one pass. Pure.
+"""The fast path of a plain record: from its bytes to its entry in one pass. Pure.
 
-Most records have a key, a body, a timestamp and no header. Of these neither a message nor a time
-is made: `PlainRecords` makes the entry that the decoder and `entry_of` make (tests/unit/
-test_plain.py), in a fraction of the time (benchmarks/README.md), and leaves all others to them.
+Most records have a key, a body, a timestamp and no header. For these, `FastPath` makes the entry
+that the decoder and `entry_of` would make, without a message or a time
+(tests/unit/test_fast_path.py), in a fraction of the time (benchmarks/README.md). It leaves all
+others to them.
 """
 
 from binascii import b2a_base64
@@ -14,23 +15,24 @@ from worker.entry import Entry
 from worker.record import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Record
 
 _MILLISECOND = timedelta(milliseconds=1)
-#: Above this a message may not fit its item, which depends on its user's id.
+#: Above this a message may not fit its item, depending on the user id.
 _BYTES_MAX = ITEM_BYTES_MAX - item_bytes_max("!" * USER_ID_BYTES_MAX, 0)
 
 
 class FastPath:
-    """The plain records of one log. retention: as the decoder has it."""
+    """The plain records of one partition log. retention: as of the decoder."""
 
     def __init__(self, topic: str, epoch: int, partition: int, retention: timedelta) -> None:
         self._retention_ms = retention // _MILLISECOND
-        #: The last timestamp whose expiry is a time that exists.
+        #: The last timestamp whose expiry is a representable time.
         self._sent_ms_max = TIMESTAMP_MS_MAX - max(0, self._retention_ms) - 1
-        # All that a message has beside its body and the digits of its offset.
+        # Bytes of a message without its body and the digits of its offset.
         own_id = Position(epoch, partition, 0).id(topic)
         self._overhead = MESSAGE_OVERHEAD_BYTES + utf8_bytes(own_id) - 1
 
     def entry(self, record: Record) -> Entry | None:
-        """The entry of a record; None: it has more, or less, or is to be judged. Raises nothing."""
+        """Return the entry of a record; None: the record is not plain, or the decoder must judge
+        it. Raises nothing."""
         key, body, sent_ms = record.key, record.value, record.timestamp
         if (
             record.headers

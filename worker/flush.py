@@ -1,20 +1,21 @@
-"""The flush: one batch of records made durable.
+"""The flush: makes one batch of records durable.
 
     1. take a batch: records of one partition, in log order, bounded in number and bytes
-    2. decode: messages and dead letters; judge the run of dead letters, before anything of the
-       batch is produced
-    3. dead letters acknowledged by the broker, before any message behind them becomes visible
-    4. bundle, and write in waves, the next only when the one before is durable, with all that
-       it was split into
+    2. decode into messages and dead letters; check the limit on consecutive dead letters before
+       anything of the batch is produced
+    3. send the dead letters; the broker acknowledges them before any message behind them
+       becomes visible
+    4. bundle, and write in waves; a wave starts when the one before, with all that it was split
+       into, is durable
     5. the batch is durable: `flush` returns
-    6. every commit interval, by the caller: progress, then the group's offset
-    7. count it
+    6. every commit interval, by the caller: save progress, then commit the group's offset
+    7. count messages and dead letters
 
-A bundle that the store rejects, or that we cannot encode, is split until one message stands
-alone: what is before it is written, its record becomes a dead letter, then what is behind it.
+A bundle that the store rejects, or that cannot be encoded, is split until one message stands alone.
+What precedes it is written, its record becomes a dead letter, then what follows is written.
 
-A flush that ends in any way but returning is the last of its partition task: what it had written is
-written again by the next partition task, to the same keys with the same content.
+A flush that does not return is the last of its partition task. The next partition task writes its
+records again; a key that is written again gets the same content.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,10 +33,10 @@ from worker.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What became of a batch.
+    """The outcome of a batch.
 
-    messages: written. dead_letters: records. consecutive_dead_letters: with how many of them the
-    log ends at the batch's end, those of batches before included.
+    messages: written. dead_letters: records. consecutive_dead_letters: at the end of the batch,
+    including those of earlier batches.
     """
 
     messages: int
@@ -46,7 +47,7 @@ class Flushed:
 class Flusher:
     """Makes batches durable. One flush at a time per partition; partitions side by side.
 
-    topic: the source. dead_letters_consecutive_max: records in a row, in one partition.
+    topic: the source. dead_letters_consecutive_max: consecutive records, in one partition.
     on_dead_letters: called once for each flush that sent some, however it ends, with those that
     were acknowledged.
     """
@@ -78,11 +79,10 @@ class Flusher:
         consecutive_dead_letters: int,
         on_wave: Callable[[], None] = lambda: None,
     ) -> Flushed:
-        """Returns when every record is in a mailbox or in the dead-letter topic.
+        """Return when every record is in a mailbox or in the dead-letter topic.
 
         records: of one partition, in log order, at least one. consecutive_dead_letters: dead
-        letters with which the log ended before the batch. on_wave: called for each wave that is
-        durable.
+        letters directly before the batch. on_wave: called for each durable wave.
 
         Raises TooManyDeadLetters, and what the ports raise.
         """
@@ -113,7 +113,7 @@ class Flusher:
 
 
 class ConsecutiveDeadLetters:
-    """Which records of a batch are dead, judged as they come. Pure."""
+    """Finds the dead records of a batch, and judges their runs as they grow. Pure."""
 
     def __init__(self, records: Sequence[Record], before: int, consecutive_max: int) -> None:
         self._records = records
@@ -124,16 +124,16 @@ class ConsecutiveDeadLetters:
 
     @cached_property
     def _index(self) -> dict[int, int]:
-        """Where each offset stands; made for the first dead record, nearly never."""
+        """Return the index of each offset; made for the first dead record, so rarely."""
         return {record.offset: index for index, record in enumerate(self._records)}
 
     def record(self, offset: int) -> Record:
         return self._records[self._index[offset]]
 
     def add(self, letter: DeadLetter) -> bool:
-        """A record is dead. False: it was so before, by another of its messages.
+        """Add a dead record. False: another of its messages made it dead before.
 
-        Raises TooManyDeadLetters where that makes more in a row than allowed.
+        Raises TooManyDeadLetters if that makes more consecutive ones than allowed.
         """
         index = self._index[letter.record.offset]
         if index in self.dead:
@@ -146,7 +146,7 @@ class ConsecutiveDeadLetters:
         return True
 
     def at_end(self) -> int:
-        """Dead letters with which the log ends at the batch's end."""
+        """Return the consecutive dead letters at the end of the batch."""
         index = len(self._records) - 1
         if index not in self.dead:
             return 0
@@ -154,7 +154,7 @@ class ConsecutiveDeadLetters:
         return last - first + 1 + (self._before if first == 0 else 0)
 
     def _run(self, index: int) -> tuple[int, int]:
-        """First and last index of the run around a dead record, which is judged: short."""
+        """Return the first and last index of the run around a dead record. Runs are short."""
         first = last = index
         while first - 1 in self.dead:
             first -= 1
@@ -176,7 +176,7 @@ class ConsecutiveDeadLetters:
 
 
 class _Writing:
-    """The fourth step of one flush. sent: takes the dead letters that it finds."""
+    """Step 4 of one flush. sent: collects the dead letters that it finds."""
 
     def __init__(
         self, flusher: Flusher, run: ConsecutiveDeadLetters, sent: list[DeadLetter]
@@ -188,10 +188,10 @@ class _Writing:
         self.messages = 0
 
     async def write(self, bundles: Sequence[Bundle]) -> None:
-        """Durable, with all that is split, when it returns."""
+        """Return when all bundles, and all that they were split into, are durable."""
         rejected = await self._mailboxes.write(bundles)
         self.messages += sum(len(bundle.entries) for bundle in bundles)
-        for each in rejected:  # one after the other: rare, and the order within each matters
+        for each in rejected:  # sequential: rare, and the order within each matters
             self.messages -= len(each.bundle.entries)
             await self._split(each)
 

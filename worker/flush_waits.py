@@ -1,8 +1,8 @@
-"""What a flush waits for outside: the store, a broker, the write budget. Pure: times are arguments.
+"""What a flush waits for: the store, a broker, the write budget. Pure: times are arguments.
 
-A drain asks it whether the flush can still end in time. Whoever waits on behalf of a flush does so
-in that flush's task or in one that the task has started, so the flush is found by the context
-(`contextvars`) and the ports need no argument for it.
+A drain asks whether the flush can still end in time. A caller waits on behalf of a flush in its
+task, or in a task started by it, so the context (`contextvars`) identifies the flush and the ports
+need no argument for it.
 """
 
 import time
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Self
 
-#: Seconds without anything becoming durable until a flush that is being refused counts as one that
-#: will not end. A table that throttles for a moment recovers in tens of milliseconds; within a
-#: second a call has been refused about six times. A flush of which something is taken goes on.
+#: Seconds of refusals, with nothing becoming durable, after which a drain abandons a flush. A table
+#: that throttles for a moment recovers in tens of milliseconds; within a second a call has been
+#: refused about six times. A flush of which the table accepts a part continues.
 REFUSED_S_MAX = 1.0
 
 
@@ -29,8 +29,8 @@ class FlushWaits:
 
     @contextmanager
     def one_more(self, until_s: float | None = None) -> Iterator[None]:
-        """For as long as a caller of the flush waits. until_s: when the wait ends, where that is
-        known; it is then no refusal."""
+        """Count one waiting caller of the flush while the block runs. until_s: end of the wait, if
+        known; such a wait is not a refusal."""
         if until_s is not None:
             self._known[until_s] += 1
         else:
@@ -48,18 +48,18 @@ class FlushWaits:
                 del self._known[until_s]
 
     def moved(self) -> None:
-        """Something of the flush has become durable."""
+        """Note that something of the flush has become durable."""
         self._since_s = self._clock()
 
     def can_end(self, now_s: float, deadline_s: float) -> bool:
-        """Whether the flush may still end by a time, as far as its waits tell."""
+        """Return whether the flush may still end by a time, judged by its waits."""
         if self._refused and now_s - self._since_s >= REFUSED_S_MAX:
             return False
         return all(until_s <= deadline_s for until_s in self._known)
 
     @contextmanager
     def counting(self) -> Iterator[Self]:
-        """Whoever waits within the block, or in a task that it starts, waits for this flush."""
+        """Attribute the waits in this block, and in tasks started in it, to this flush."""
         token = _current.set(self)
         try:
             yield self
@@ -71,5 +71,5 @@ _current: ContextVar[FlushWaits | None] = ContextVar("flush_waits", default=None
 
 
 def current_flush() -> FlushWaits:
-    """The waits of the flush on whose behalf this runs; of nobody's where there is none."""
+    """Return the waits of the current flush; outside a flush, an object that is discarded."""
     return _current.get() or FlushWaits()

@@ -1,4 +1,4 @@
-"""Which answers about a consumer group are waited for, and which end the worker. Pure.
+"""Which errors of a consumer group are waited for, and which end the worker. Pure.
 
 Error codes are those of the protocol (https://kafka.apache.org/protocol#protocol_error_codes):
 aiokafka 0.14 has no classes for the ones above 79.
@@ -12,7 +12,7 @@ from aiokafka.errors import OffsetOutOfRangeError, for_code
 
 
 class Code(IntEnum):
-    """Codes that mean something to a member of a group."""
+    """Error codes that concern a member of a group."""
 
     NONE = 0
     COORDINATOR_LOAD_IN_PROGRESS = 14
@@ -31,7 +31,7 @@ class Code(IntEnum):
     FENCED_INSTANCE_ID = 82
 
 
-#: What ends by itself: the group waits for its other members, or for its coordinator.
+#: Conditions that end by themselves: the group waits for its other members, or its coordinator.
 _WAITED_FOR: Mapping[int, str] = {
     Code.COORDINATOR_LOAD_IN_PROGRESS: "the group's coordinator is loading the group",
     Code.COORDINATOR_NOT_AVAILABLE: "the group's coordinator is not available",
@@ -42,7 +42,7 @@ _WAITED_FOR: Mapping[int, str] = {
     Code.MEMBER_ID_REQUIRED: "a rebalance is under way",
 }
 
-#: Of these, what a coordinator that works does not answer over and over again.
+#: Of these, what a working coordinator does not repeat for long.
 NOT_FOREVER: frozenset[int] = frozenset(
     {Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.MEMBER_ID_REQUIRED}
 )
@@ -52,13 +52,13 @@ DENIED: frozenset[int] = frozenset(
     {Code.TOPIC_AUTHORIZATION_FAILED, Code.GROUP_AUTHORIZATION_FAILED}
 )
 
-#: Errors of the connection are not refusals, though aiokafka has codes for some of them.
+#: Connection errors are not refusals, though aiokafka has codes for some.
 _PASSING = frozenset({7, 8, 9})
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The settings of a member that its errors name. session_timeout_s: seconds."""
+    """The settings of a member that error texts name. session_timeout_s: seconds."""
 
     topic: str
     group: str
@@ -67,17 +67,17 @@ class Member:
 
 
 def waits(code: int) -> bool:
-    """Return whether an answer with this code is waited for; if not, it ends the worker."""
+    """Return whether the worker waits after this code; otherwise it ends the worker."""
     return code in _WAITED_FOR or code in _PASSING or code == Code.NONE
 
 
 def waiting_reason(code: int) -> str:
-    """Return what is waited for, after an answer with this code."""
+    """Return what the worker waits for after this code."""
     return _WAITED_FOR.get(code, "")
 
 
 def refusal(code: int, member: Member) -> str:
-    """Return the one line about a refusal: the cause, and what to do."""
+    """Return one line about a refusal: the cause, and what to do."""
     group, topic = member.group, member.topic
     match code:
         case Code.INCONSISTENT_GROUP_PROTOCOL:
@@ -126,7 +126,7 @@ def refusal(code: int, member: Member) -> str:
 
 
 def gave_up(error: BaseException, member: Member) -> str:
-    """Return the one line about a client that has given up, for a reason of its own."""
+    """Return one line about a client that gave up for a reason of its own."""
     return (
         f"the Kafka client gave up the group {member.group!r} ({error or error!r}):"
         " start this worker again"
@@ -134,7 +134,7 @@ def gave_up(error: BaseException, member: Member) -> str:
 
 
 def unreadable(error: BaseException, member: Member) -> str:
-    """Return the one line about a fetch that the broker, or the client, refuses."""
+    """Return one line about a fetch that the broker, or the client, refuses."""
     if code_of(error) == Code.TOPIC_AUTHORIZATION_FAILED:
         return refusal(Code.TOPIC_AUTHORIZATION_FAILED, member)
     if isinstance(error, OffsetOutOfRangeError):
@@ -150,7 +150,7 @@ def unreadable(error: BaseException, member: Member) -> str:
 
 
 def code_of(error: BaseException) -> int | None:
-    """Return the protocol's code of an error or of what caused it; None where it has none."""
+    """Return the protocol's code of an error or of its cause; None if it has none."""
     seen: BaseException | None = error
     while seen is not None:
         code = getattr(seen, "errno", None)

@@ -1,4 +1,4 @@
-"""What `/readyz` knows of a worker: its phase, its partitions, and whether the services answer."""
+"""What `/readyz` knows: the worker's phase, its partitions, and whether the services answer."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from worker.errors import OperatorError
 from worker.readiness import Note, Readiness, readiness
 from worker.status import Phase, WorkerStatus
 
-#: Seconds between two questions to a service, at most; and until a question without an answer is
-#: given up and asked again.
+#: Seconds at most between two checks of a service, and until an unanswered check is abandoned and
+#: repeated.
 CHECK_EVERY_S, CHECK_S_MAX = 5.0, 10.0
 
 
 class LastWait:
-    """Told why a service is waited for, it explains the phase that waits, and remembers."""
+    """Remembers why a service is waited for, and explains the phase that waits for it."""
 
     def __init__(self, status: WorkerStatus, phase: Phase) -> None:
         self._status = status
@@ -34,11 +34,11 @@ class LastWait:
 
 
 class ServiceCheck:
-    """Asks one service whether it answers, again and again.
+    """Checks one service again and again.
 
-    name: of the service, for people. ask: one question; it raises KafkaError, OSError, TimeoutError
-    or OperatorError where the service does not answer or refuses. cause: why an answer is awaited,
-    where the client knows. unready_after_s: seconds without an answer that make a worker unready.
+    name: of the service, for people. ask: one check; it raises KafkaError, OSError, TimeoutError or
+    OperatorError if the service does not answer or refuses. cause: why it does not answer, if the
+    client knows. unready_after_s: seconds without an answer that make a worker unready.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class ServiceCheck:
         self.every_s = min(CHECK_EVERY_S, unready_after_s / 3)
 
     async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> NoReturn:
-        """Ask until the worker ends."""
+        """Check until the worker ends."""
         while True:
             await self.look()
             await sleep(self.every_s)
 
     async def look(self) -> None:
-        """Ask once. A failure changes what `problem` says, and nothing else."""
+        """Check once. A failure changes only what `problem` says."""
         try:
             async with asyncio.timeout(CHECK_S_MAX):
                 await self._ask()
@@ -78,7 +78,7 @@ class ServiceCheck:
             self._answered_s, self._failure = self._clock(), ""
 
     def problem(self) -> str | None:
-        """One line, where the service has not answered for too long."""
+        """Return one line if the service has not answered for too long."""
         silent_s = self._clock() - self._answered_s
         if silent_s < self._unready_after_s:
             return None
@@ -87,14 +87,14 @@ class ServiceCheck:
 
 
 class Check(Protocol):
-    """Anything that can make a joined worker unready."""
+    """A condition that can make a joined worker unready."""
 
     def problem(self) -> str | None:
-        """One line, where it does."""
+        """Return one line if it does."""
 
 
 class Health:
-    """Answers `/readyz` in every phase. Until the services have answered the phase says it all."""
+    """Answers `/readyz` in every phase. Before the services answer, only the phase counts."""
 
     def __init__(self, status: WorkerStatus) -> None:
         self.status = status
@@ -109,10 +109,10 @@ class Health:
         checks: Sequence[Check],
         notes: Callable[[], Sequence[Note]],
     ) -> None:
-        """Judge the current assignment, the checks and the notes too, from here on."""
+        """From here on, judge the current assignment, the checks and the notes too."""
         self._assignment, self._checks, self._notes = assignment, checks, notes
 
     def readiness(self) -> Readiness:
-        """Return what is so now, without asking anybody."""
+        """Return the present readiness, without asking a service."""
         problems = [found for check in self._checks if (found := check.problem()) is not None]
         return readiness(self.status, self._assignment(), problems=problems, notes=self._notes())

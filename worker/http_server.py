@@ -1,4 +1,4 @@
-"""The HTTP server of a worker: `/healthz` and `/readyz`. It starts first and stops last."""
+"""The worker's HTTP server for `/healthz` and `/readyz`. It starts first and stops last."""
 
 import errno
 import socket
@@ -11,16 +11,16 @@ from worker.errors import OperatorError
 from worker.readiness import Readiness
 from worker.settings import HttpSettings
 
-#: Seconds that requests under way get when the server stops; both endpoints answer at once.
+#: Seconds that running requests get when the server stops. Both endpoints answer at once.
 CLOSE_S_MAX = 1.0
 
 
 @asynccontextmanager
 async def serve_health(http: HttpSettings, judge: Callable[[], Readiness]) -> AsyncIterator[None]:
-    """Serve `/healthz` (200 while the event loop runs) and `/readyz` for as long as the block runs.
+    """Serve `/healthz` (200 while the event loop runs) and `/readyz` while the block runs.
 
-    judge: answers at once; it is asked for every request of `/readyz`. A port of 0 serves nothing.
-    Raises OperatorError where the address cannot be listened on.
+    judge: called for every request of `/readyz`; answers at once. A port of 0 serves nothing.
+    Raises OperatorError if the address cannot be listened on.
     """
     if http.port == 0:
         yield
@@ -38,8 +38,8 @@ async def serve_health(http: HttpSettings, judge: Callable[[], Readiness]) -> As
 
 
 def _site(runner: web.AppRunner, http: HttpSettings) -> web.BaseSite:
-    """`::` is every address of this machine, IPv4 too: asyncio alone would take it for IPv6 only,
-    and a probe of 127.0.0.1 would find nobody."""
+    """Return the site to listen on. `::` means every address of this machine, IPv4 too; asyncio
+    alone would bind it to IPv6 only, and a probe of 127.0.0.1 would fail."""
     if http.host == "::" and socket.has_dualstack_ipv6():
         address = ("::", http.port)
         listening = socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)

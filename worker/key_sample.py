@@ -1,8 +1,8 @@
-"""A sample of keys, to notice when one is in two partitions: its producers partition differently.
+"""Samples keys to detect one in two partitions: its producers partition differently.
 
-Java's producers and aiokafka's hash a key with murmur2, librdkafka's with CRC32 by default: with
-both kinds writing to one topic most users have records in two partitions, and no order holds
-between those. The worker cannot mend that, so it says it, once.
+Java's producers and aiokafka hash a key with murmur2, librdkafka with CRC32 by default. With both
+kinds writing to one topic most users have records in two partitions, without order between them.
+The worker cannot repair that, so it logs it once.
 """
 
 import logging
@@ -13,20 +13,20 @@ from worker.record import Record
 
 logger = logging.getLogger(__name__)
 
-#: Keys that are remembered, as their hashes: about half a megabyte.
+#: Remembered keys, as hashes: about half a megabyte.
 SAMPLE_MAX = 4096
-#: Records of one batch whose keys are looked at: two microseconds, whatever the batch holds.
+#: Records of a batch whose keys are checked: two microseconds, whatever the batch holds.
 LOOKS_MAX = 8
-#: Once the sample is full, one new key in so many replaces the oldest: keys that are never seen
-#: again give way, and those that stay are remembered for long.
+#: Once the sample is full, one new key in so many replaces the oldest. Keys that do not return give
+#: way; those that stay are remembered for long.
 REPLACE_EVERY = 64
 
 
 class KeySample:
-    """Tells when a key is met in a second partition, once for the life of the process. Pure.
+    """Detects a key in a second partition, once per process. Pure.
 
-    Keys are remembered by `hash`, which is random for each process and has 64 bits: that two of
-    them meet is less likely than any fault of the machine.
+    It stores each key's `hash`, which is random per process and has 64 bits: a collision is less
+    likely than any fault of the machine.
     """
 
     def __init__(self, sample_max: int = SAMPLE_MAX) -> None:
@@ -39,7 +39,7 @@ class KeySample:
         return len(self._partitions)
 
     def look(self, records: Sequence[Record]) -> tuple[int, int] | None:
-        """The partitions of a key that was met before in another one, the first time; else None.
+        """Return the two partitions of the first key found in both; otherwise None.
 
         records: one batch, of one partition.
         """
@@ -57,7 +57,8 @@ class KeySample:
         return None
 
     def _partition_of(self, key_hash: int, partition: int) -> int:
-        """Where a key was met before; `partition`, and it may be remembered, if nowhere."""
+        """Return the partition in which a key was met before; if none, `partition`, and perhaps
+        remember it."""
         before = self._partitions.get(key_hash)
         if before is not None:
             return before
@@ -71,7 +72,7 @@ class KeySample:
 
 
 def log_mixed_partitioners(first: int, second: int) -> None:
-    """One WARNING: records with the same key are in both partitions. It names no key."""
+    """Log one WARNING: records with the same key are in both partitions. It names no key."""
     logger.warning(
         "partitions %d and %d hold records with the same key: a user's messages are in order within"
         " a partition only. Make all producers partition alike (partitioner=murmur2_random for"

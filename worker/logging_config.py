@@ -1,7 +1,7 @@
-"""How the worker logs: one line for what an operator must mend, no floods.
+"""Configures logging: one line for what an operator must fix, no floods.
 
-While a broker is away aiokafka logs about 76 errors a second; the same message of one logger
-passes at most once in `REPEAT_S`. What passes by itself is no ERROR.
+While a broker is away aiokafka logs about 76 errors a second; the same message of one logger passes
+at most once in `REPEAT_S`. A condition that ends by itself is not logged as ERROR.
 """
 
 import json
@@ -15,27 +15,27 @@ from worker.errors import OperatorError
 
 #: Seconds in which one message (by its text before formatting) of a client library passes once.
 REPEAT_S = 10.0
-#: Seconds between two lines about something that lasts, as a wait for a service.
+#: Seconds between two lines about a lasting condition, such as a wait for a service.
 LASTING_S = 30.0
-#: Distinct messages that are remembered for that; the oldest goes first.
+#: Distinct messages remembered for that; the oldest is dropped first.
 REMEMBERED_MAX = 256
 
-#: Errors of a broker that a start, a rebalance or a new coordinator brings, and that the client
-#: library retries by itself; by name, so that no command has to import it. aiokafka logs them as
-#: ERROR (aiokafka/consumer/group_coordinator.py), on every first start of a group among them.
+#: Broker errors that a start, a rebalance or a new coordinator causes and that the client library
+#: retries; by name, so that no command has to import it. aiokafka logs them as ERROR
+#: (aiokafka/consumer/group_coordinator.py), among others on every first start of a group.
 PASSING_ERRORS = frozenset({
     "GroupCoordinatorNotAvailableError", "GroupLoadInProgressError", "LeaderNotAvailableError",
     "NotCoordinatorForGroupError", "RebalanceInProgressError",
 })  # fmt: skip
 
-#: For what services of mode say of themselves: starting, stopping.
+#: For what mode's services log about themselves: starting, stopping.
 SERVICES_LOGGER = logging.getLogger("mode.poste")
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Unrepeated(logging.Filter):
-    """Lets a message of a logger pass once in `REPEAT_S` seconds."""
+    """Passes a message of a logger once in `REPEAT_S` seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class Unrepeated(logging.Filter):
 
 
 class Demoted(logging.Filter):
-    """Makes INFO of a client library's ERROR about what passes by itself (PASSING_ERRORS).
+    """Changes a client library's ERROR about a passing condition (PASSING_ERRORS) to INFO.
 
-    level: lowest level that is shown, by its name: demoted lines below it are left out.
+    level: name of the lowest level shown; demoted lines below it are dropped.
     """
 
     def __init__(self, level: str) -> None:
@@ -71,21 +71,21 @@ class Demoted(logging.Filter):
 
 
 def _is_passing(record: logging.LogRecord) -> bool:
-    """Whether a line is about such an error: an argument of it is one, or its class."""
+    """Return whether a line is about such an error: one of its arguments is one, or its class."""
     arguments = record.args if isinstance(record.args, tuple) else ()
     kinds = (each if isinstance(each, type) else type(each) for each in arguments)
     return any(kind.__name__ in PASSING_ERRORS for kind in kinds)
 
 
 class Seldom:
-    """Tells whether the next line about something that lasts is due: at most twice a minute."""
+    """Limits lines about a lasting condition to two a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last_s: float | None = None
 
     def is_due(self) -> bool:
-        """Return whether to log; then the next line is due `LASTING_S` seconds later."""
+        """Return whether to log; if so, the next line is due after `LASTING_S` seconds."""
         now_s = self._clock()
         if self._last_s is not None and now_s - self._last_s < LASTING_S:
             return False
@@ -94,11 +94,11 @@ class Seldom:
 
 
 class OneLine(logging.Filter):
-    """An operator's error is said in its own line, without a traceback of ours.
+    """Logs an operator's error as its own line, without a traceback of the worker.
 
-    That line, and any other of Faust's with an exception, is the event `worker_failed`.
-    What mode may log while it takes itself apart after a crash is left out: its thread's loop is
-    closed already. So is the line by which mode says that there was a crash, and no more.
+    That line, and any other of Faust's with an exception, is the event `worker_failed`. It drops
+    what mode logs while it shuts down after a crash, when its thread's loop is already closed, and
+    mode's line that only says that there was a crash.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -118,10 +118,10 @@ class OneLine(logging.Filter):
 
 
 class GroupSaidElsewhere(logging.Filter):
-    """Leaves out what aiokafka's group coordination logs, but for tracebacks of our own callbacks.
+    """Drops the log of aiokafka's group coordination, except tracebacks of the worker's callbacks.
 
-    `worker.kafka.group_monitor` says in one line what the worker waits for, or ends with.
-    Passing errors go on to `Demoted`.
+    `worker.kafka.group_monitor` logs in one line what the worker waits for, or ends with. Passing
+    errors go on to `Demoted`.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -130,7 +130,8 @@ class GroupSaidElsewhere(logging.Filter):
 
 
 def operator_error(error: BaseException | None) -> OperatorError | None:
-    """The first operator's error in an exception, its groups and its causes; None: none."""
+    """Return the first OperatorError in an exception, its groups and its causes; None: there is
+    none."""
     return next((e for e in _flat(error) if isinstance(e, OperatorError)), None)
 
 
@@ -146,14 +147,15 @@ def _flat(error: BaseException | None) -> Iterator[BaseException]:
 def event(name: str, **fields: object) -> dict[str, object]:
     """Return the `extra=` of a log call: what JSON lines carry beside the sentence.
 
-    name: lower case with underscores, the same for one kind of event for ever. fields: JSON values;
-    common ones are partition, offset, count, reason and seconds. None of them is a key or a body.
+    name: lower case with underscores, never changed for one kind of event. fields: JSON values;
+    common ones are partition, offset, count, reason and seconds. None is a key or a body.
     """
     return {"event": name, "fields": fields}
 
 
 class TextLines(logging.Formatter):
-    """Sentences. Times are ISO 8601 in the machine's zone, with its offset and milliseconds."""
+    """Formats sentences. Times are ISO 8601 in the machine's zone, with its offset and
+    milliseconds."""
 
     def __init__(self) -> None:
         super().__init__(TEXT_FORMAT)
@@ -164,8 +166,9 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, an event's name and fields, and the
-    exception if there is one. See `event`. Times are RFC 3339 in UTC, with milliseconds."""
+    """Formats one JSON object per line: time, level, logger, message, an event's name and fields
+    (see `event`), and the exception if there is one. Times are RFC 3339 in UTC, with milliseconds.
+    """
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         utc = datetime.fromtimestamp(record.created, UTC)
@@ -186,7 +189,7 @@ class JsonLines(logging.Formatter):
 
 
 def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
-    """A configuration for `logging.config.dictConfig`: everything to standard error."""
+    """Return a configuration for `logging.config.dictConfig`: everything to standard error."""
     formatter = {"()": JsonLines if json_lines else TextLines}
     return {
         "version": 1,
@@ -212,14 +215,14 @@ def logging_config(*, level: str, json_lines: bool) -> dict[str, Any]:
         },
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            # A rebalance is a warning per member to aiokafka, and no news to an operator.
+            # aiokafka warns about a rebalance once per member, which tells an operator nothing.
             **{name: {"level": level if level == "DEBUG" else "ERROR",
                       "handlers": ["clients"], "propagate": False}
                for name in ("aiokafka", "kafka", "botocore", "aiobotocore")},
             "aiokafka.consumer.group_coordinator": {
                 "filters": [] if level == "DEBUG" else ["group_said_elsewhere"],
             },
-            # What Faust starts and stops in itself is no news either; we say what matters.
+            # What Faust starts and stops internally tells an operator nothing either.
             **{name: {"level": level if level in {"DEBUG", "ERROR"} else "WARNING"}
                for name in ("faust", "mode")},
         },

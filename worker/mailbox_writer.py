@@ -9,9 +9,9 @@ from worker.bundles import Bundle
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A bundle that the store rejects when it stands alone, or that we cannot encode.
+    """A bundle that the store rejects when it stands alone, or that cannot be encoded.
 
-    detail: why, without any body.
+    detail: the reason, without any body.
     """
 
     bundle: Bundle
@@ -19,13 +19,13 @@ class Rejected:
 
 
 class MailboxWriter(Protocol):
-    """Where bundles are made durable."""
+    """The port that makes bundles durable."""
 
     async def write(self, bundles: Sequence[Bundle]) -> list[Rejected]:
-        """Writes all, in any order; returns when all are durable but those returned.
+        """Write all bundles, in any order; return, when all others are durable, the rejected ones.
 
-        Waits for a store that is away or throttles, without end. Writing again changes nothing.
-        No two of the bundles have the same key. Raises OperatorError for what is refused for
-        another reason than a bundle.
+        Waits without end for a store that throttles or is unavailable. Writing again changes
+        nothing. No two bundles have the same key. Raises OperatorError for a refusal that is not
+        about a bundle.
         """
         ...

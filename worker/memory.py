@@ -1,15 +1,15 @@
-"""Memory as a promise: what is fetched, waits and is in work follows from one number. Pure but for
-`cgroup_bytes`, which reads what the kernel says.
+"""Derives the memory limit of each stage from `memory_mb`. Pure, except `cgroup_bytes`, which reads
+the kernel's limit.
 
     base           the interpreter, the libraries and their connections: BASE_BYTES
-    spare          a fifth of the rest: what the allocator and the kernel keep between
-    fetched        bytes as they came from the broker, and a response that is being received
+    spare          a fifth of the rest, for the allocator and the kernel
+    fetched        bytes as received from the broker, and a response that is being received
     waiting        records behind batches in work
     in work        records until they are durable, as messages, bundles and calls
 
-A record of n bytes takes more than n: the two functions below say how much, as it was measured
-(`make memory`). What the client library unpacks is beyond these limits: of each
-partition one batch of its producer, at its full length.
+A record of n bytes takes more than n: the two functions below say how much, as measured (`make
+memory`). What the client library unpacks is beyond these limits: per partition one batch of its
+producer, at its full length.
 """
 
 from collections.abc import Iterator
@@ -21,31 +21,32 @@ from worker.errors import ConfigurationError
 
 MIB = 1024 * 1024
 
-#: Bytes of a worker that has all partitions assigned and nothing to do.
+#: Bytes of a worker with all partitions assigned and nothing to do.
 BASE_BYTES = 96 * MIB
-#: The least that a worker can be promised to stay within, in MiB.
+#: The smallest `memory_mb` that a worker can keep to, in MiB.
 MEMORY_MB_MIN = 128
-#: MiB where nothing else says how much there is.
+#: MiB without a setting and a cgroup limit.
 MEMORY_MB_DEFAULT = 512
 
-#: More than this makes no flush cheaper, and a drain and the replay after a crash longer.
+#: More than this makes no flush cheaper, but a drain, and the replay after a crash, longer.
 WAITING_BYTES_MAX, IN_WORK_BYTES_MAX = 96 * MIB, 192 * MIB
-#: Bytes, compressed, that one fetch takes of a partition at most (Kafka's own default), and at
-#: least. The broker sends the first batch of a response whole, however long.
+#: Compressed bytes that one fetch takes of a partition at most (Kafka's own default), and at least.
+#: The broker sends the first batch of a response whole, however long.
 PARTITION_FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MIN = MIB, 16 * 1024
-#: Bytes of a small batch in work, some 250 records of 250 bytes: what a partition gets at most
-#: however much others have in work.
+#: Bytes of a small batch in work, some 250 records of 250 bytes: a partition may have one however
+#: much others have in work.
 SMALL_BATCH_BYTES = 768 * 1024
 
 
 def waiting_bytes(records: int, size: int) -> int:
-    """Bytes that so many fetched records take, whose keys, values and headers are `size` long."""
+    """Return the bytes of memory of fetched records. size: bytes of their keys, values and
+    headers."""
     return size + 320 * records
 
 
 def in_work_bytes(records: int, size: int) -> int:
-    """Bytes that they take until they are durable: the record, its entry, its bundle's JSON and
-    the body of its call, in base64 from the entry on."""
+    """Return the bytes of memory of such records until they are durable: the record, its entry, its
+    bundle's JSON and the body of its call, in base64 from the entry on."""
     return 26 * size // 5 + 1_700 * records
 
 
@@ -53,8 +54,8 @@ def in_work_bytes(records: int, size: int) -> int:
 class MemoryLimits:
     """Bytes of memory for each stage, of all partitions together.
 
-    fetched: twice what is kept of responses; the other half is the response that comes in, which
-    the client library holds up to three times while it takes it apart.
+    fetched: half is for kept responses. The other half is for the response being received, which
+    the client library holds up to three times while it parses it.
     """
 
     fetched: int
@@ -63,7 +64,7 @@ class MemoryLimits:
 
     @classmethod
     def of(cls, memory_bytes: int) -> "MemoryLimits":
-        """The limits of a worker that may take so many bytes in all."""
+        """Return the limits of a worker that may take so many bytes in all."""
         left = max(0, memory_bytes - BASE_BYTES) * 4 // 5
         return cls(
             fetched=left * 30 // 100,
@@ -73,7 +74,7 @@ class MemoryLimits:
 
     @classmethod
     def default(cls) -> "MemoryLimits":
-        """Those of `MEMORY_MB_DEFAULT`."""
+        """Return the limits for `MEMORY_MB_DEFAULT`."""
         return cls.of(MEMORY_MB_DEFAULT * MIB)
 
     @property
@@ -82,27 +83,27 @@ class MemoryLimits:
         return max(PARTITION_FETCH_BYTES_MIN, self.fetched // 8)
 
     def partition_fetch_bytes(self, partitions: int) -> int:
-        """Bytes that a response takes of each of so many partitions: all of them are prefetched."""
+        """Return the bytes that a response takes of each partition: all of them are prefetched."""
         share = self.fetched // 2 // max(1, partitions)
         return min(max(share, PARTITION_FETCH_BYTES_MIN), PARTITION_FETCH_BYTES_MAX)
 
     def small_batch(self, partitions: int) -> int:
-        """Bytes of a batch in work that each of so many partitions may have, whatever the others
-        have: together they are half of the limit at most."""
+        """Return the bytes of the batch in work that each of so many partitions may always have.
+        Together they are at most half of the limit."""
         return min(SMALL_BATCH_BYTES, self.in_work // 2 // max(1, partitions))
 
 
 def effective_mb(setting_mb: int, allowed_bytes: int | None) -> int:
-    """MiB of `memory_mb` as it is in force. setting_mb: 0 where it is not set. allowed_bytes: by
-    the cgroup; None: there is no limit."""
+    """Return `memory_mb` in force, in MiB. setting_mb: 0 if it is not set. allowed_bytes: the
+    cgroup's limit; None: there is none."""
     if setting_mb:
         return setting_mb
     return MEMORY_MB_DEFAULT if allowed_bytes is None else allowed_bytes // MIB
 
 
 def worker_limits(setting_mb: int, allowed_bytes: int | None) -> MemoryLimits:
-    """The limits of a worker. Raises ConfigurationError for too little memory, or for a promise
-    that the cgroup does not let it keep."""
+    """Return the limits of a worker. Raises ConfigurationError for too little memory, or for more
+    than the cgroup allows."""
     memory_mb = effective_mb(setting_mb, allowed_bytes)
     allowed_mb = None if allowed_bytes is None else allowed_bytes // MIB
     if memory_mb < MEMORY_MB_MIN:
@@ -119,24 +120,24 @@ def worker_limits(setting_mb: int, allowed_bytes: int | None) -> MemoryLimits:
 
 
 def cgroup_bytes(proc: Path = Path("/proc"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The memory that this process's cgroup and those above it allow; None: there is no limit.
+    """Return the memory that this process's cgroup and its parents allow; None: no limit.
 
     Both versions, as the kernel documents them: admin-guide/cgroup-v2 and cgroup-v1/memory.
     """
     limits = []
     for directory, name in _cgroups(proc, mount):
-        with suppress(OSError, ValueError):  # not there, or "max"
+        with suppress(OSError, ValueError):  # missing, or "max"
             limits.append(int((directory / name).read_text()))
     found = min(limits, default=_UNLIMITED)
     return None if found >= _UNLIMITED else found
 
 
-#: What version 1 says for no limit is the largest multiple of a page; no machine has this much.
+#: Version 1 reports the largest multiple of a page for no limit; no machine has this much.
 _UNLIMITED = 1 << 60
 
 
 def _cgroups(proc: Path, mount: Path) -> Iterator[tuple[Path, str]]:
-    """Directory and file of each limit, from our own cgroup up."""
+    """Yield directory and file of each limit, from this process's cgroup upwards."""
     with suppress(OSError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             number, _, rest = line.partition(":")
@@ -147,8 +148,8 @@ def _cgroups(proc: Path, mount: Path) -> Iterator[tuple[Path, str]]:
                 root, name = mount / "memory", "memory.limit_in_bytes"
             else:
                 continue
-            # In a container the path may be the host's, and the mount the container's own: what
-            # is not there is passed over, and the mount itself is looked at.
+            # In a container the path may be the host's and the mount the container's own. Missing
+            # directories are skipped, and the mount itself is read.
             below = Path(path.lstrip("/"))
             for part in (below, *below.parents):
                 yield root / part, name

@@ -1,7 +1,7 @@
-"""Opening the partitions of an assignment: the questions, asked together, and the answers.
+"""Opens the partitions of an assignment: asks the store and the broker, and applies the answers.
 
-What is decided stands in `resume`, pure; here it is asked, and what must be stored before the
-first record is stored. `Opener.open` is one round: it is called again for partitions that stay
+`resume` decides, without input or output. This module asks, and stores what must be stored before
+the first record. `Opener.open` is one round. The consumer calls it again for partitions that stay
 closed, so every step may be repeated, and cancelled.
 """
 
@@ -25,7 +25,7 @@ from worker.resume import Closed, LogState, Opening, Start, first_progress, plan
 logger = logging.getLogger(__name__)
 
 
-#: Seconds that a round gets for all partitions together, and then for each alone, at first.
+#: Seconds of the first round for all partitions together, and then for each alone.
 MOMENT_S = 5.0
 
 
@@ -33,35 +33,35 @@ class Log(Protocol):
     """What the broker knows of the topic's partitions.
 
     Every method answers for all partitions at once, or raises KafkaError or TimeoutError: the
-    broker is away, or a partition has no leader now.
+    broker is unavailable, or a partition has no leader now.
     """
 
     async def states(self, partitions: Iterable[int]) -> dict[int, LogState]:
-        """Log start, end and stable end of each, the stable end not above the end."""
+        """Return log start, end and stable end of each, the stable end not above the end."""
         ...
 
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """The group's committed offset of each, None where it has none."""
+        """Return the group's committed offset of each, None if it has none."""
         ...
 
     async def offsets_at(self, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """The first offset at or after a time (epoch milliseconds) that readers of committed
+        """Return the first offset at or after a time (epoch milliseconds) that readers of committed
         records see; the stable end if there is none."""
         ...
 
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
-        """The fingerprint of the record at an offset within the log; None where it is gone, and one
-        like no other where it cannot be read."""
+        """Return the fingerprint of the record at an offset within the log; None if the record is
+        gone, and one that equals no other if it cannot be read."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A partition may be read: from `position`, with `progress` stored as it stands there.
+    """A partition may be read from `position`. `progress` is stored as given here.
 
-    committed: up to where the group's offset needs no commit. Below a position at progress where
-    the group is behind it, by a crash between the two or because its offset has expired: what it
-    lacks is durable, and Kafka's own lag would be wrong until the next record.
+    committed: the group's offset needs no commit below it. It is below a position at progress if
+    the group is behind, because of a crash between the two writes or because its offset has
+    expired: what it lacks is durable, and Kafka's own lag would be wrong until the next record.
     """
 
     position: int
@@ -70,10 +70,10 @@ class Opened:
 
 
 class Opener:
-    """Answers, for partitions of one topic, where a partition task begins.
+    """Determines where the partition tasks of one topic begin.
 
-    topic: whose partitions. start: what a partition without progress begins with.
-    now_ms: the clock, epoch milliseconds: what is stored carries the time of writing.
+    topic: whose partitions. start: where a partition without progress begins. now_ms: the clock,
+    epoch milliseconds, for the time of writing.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Opener:
     async def open(
         self, partitions: Iterable[int], *, limit_s: float = MOMENT_S
     ) -> dict[int, Opened | Closed]:
-        """One round: all together, which is a few questions for any number of them; and where that
-        fails, or is not done in `limit_s` seconds, each for itself, so that one without a leader,
-        or whose progress is throttled, holds up no other.
+        """Run one round: all partitions together, which takes a few requests for any number of
+        them. If that fails or exceeds `limit_s` seconds, ask for each alone, so that one without a
+        leader, or with throttled progress, delays no other.
 
-        Raises OperatorError where no partition of this table can be opened.
+        Raises OperatorError if no partition of this table can be opened.
         """
         wanted = list(partitions)
         table = await self._table()
@@ -116,7 +116,7 @@ class Opener:
         try:
             return dict(zip(wanted, await asyncio.gather(*alone), strict=True))
         finally:
-            for task in alone:  # the first OperatorError is raised; nobody waits for the others
+            for task in alone:  # the first OperatorError is raised; the others are abandoned
                 task.cancel()
 
     async def _alone(self, table: TableRecord, partition: int, limit_s: float) -> Opened | Closed:
@@ -128,12 +128,12 @@ class Opener:
             return Closed(_no_answer(error, limit_s))
 
     def _raise_denied(self, error: Exception) -> None:
-        """A permission is missing: of all partitions alike, and no question brings it back."""
+        """Raise for a missing permission: it concerns all partitions, and no retry restores it."""
         if (code := code_of(error)) in DENIED:
             raise OperatorError(refusal(code, self._member)) from error
 
     async def _open(self, table: TableRecord, wanted: list[int]) -> dict[int, Opened | Closed]:
-        """Raises KafkaError or TimeoutError where one of them gets no answer."""
+        """Open all of these. Raises KafkaError or TimeoutError if one of them gets no answer."""
         stored = dict(
             zip(
                 wanted,
@@ -184,7 +184,8 @@ class Opener:
         states: Mapping[int, LogState],
         groups: Mapping[int, int | None],
     ) -> Progress:
-        """The first start of a partition: its progress, on condition of absence, re-read."""
+        """Store the first progress of a partition on condition of absence; return what is stored
+        then."""
         at_time = None
         if self.start.time_ms is not None:
             at_time = (await self.log.offsets_at([partition], self.start.time_ms))[partition]
@@ -231,7 +232,7 @@ class Opener:
     async def _store(
         self, partition: int, progress: Progress, plan: Opening, group: int
     ) -> Opened | Closed:
-        for note in plan.notes:  # first: a round may be cut off here, and is asked again
+        for note in plan.notes:  # first, because a round may be cut off here and repeated
             logger.log(
                 note.level, "%s", note.text,
                 extra=event(
@@ -242,13 +243,13 @@ class Opener:
             try:
                 await self.progress.move(partition, progress, plan.progress)
             except ProgressChanged:
-                # The worker before us, which has not noticed yet that it lost the partition, made
-                # something durable just now. What it wrote holds; we look again.
+                # The previous owner, which has not noticed yet that it lost the partition, has just
+                # made something durable. What it wrote holds; the next round reads it.
                 return Closed(
                     f"{self.topic}-{partition}: its progress was written by another worker just"
                     " now; it is asked again"
                 )
-        # A lower start is a replay: until it has passed, the group's offset stays with it.
+        # A lower start is a replay: the group's offset stays with it until it has passed.
         replays = plan.position < plan.progress.next
         committed = plan.position if replays else min(group, plan.position)
         return Opened(plan.position, plan.progress, committed)

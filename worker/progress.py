@@ -9,12 +9,12 @@
     origin         N
     last_crc       N  absent: no last record is known
     last_time      N  epoch milliseconds; absent: the last record has no timestamp
-    group          N  absent: none was confirmed
+    group          N  absent: not confirmed
     dead_in_a_row  N
     written_at     N  epoch milliseconds
     caught_up_at   N  epoch milliseconds; absent: never
 
-Attributes that are not listed are ignored; any other `v` makes the item unreadable.
+Other attributes are ignored; any other `v` makes the item unreadable.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Progress:
     """How far one partition is materialized.
 
     table_id, epoch: of the table it was written in. next: every offset below it, from `origin` on,
-    is in a mailbox or a dead letter; only ever a flush border, a window border or an origin.
-    origin: below it this table does not hold the log. last: of the record at next - 1; None after a
-    start, a skip, a gap or a rewind. group: the group's offset as last confirmed; None: none was,
-    or a lower start has forgotten it. consecutive_dead_letters: dead letters with which the log
-    ends at `next`. written_at_ms, caught_up_at_ms: epoch milliseconds.
+    is in a mailbox or a dead letter; always a flush border, a window border or an origin. origin:
+    below it this table does not hold the log. last: of the record at next - 1; None after a start,
+    a skip, a gap or a rewind. group: the group's offset as last confirmed; None: not confirmed, or
+    forgotten by a lower start. consecutive_dead_letters: directly below `next`. written_at_ms,
+    caught_up_at_ms: epoch milliseconds.
     """
 
     table_id: str
@@ -49,7 +49,7 @@ class Progress:
     caught_up_at_ms: int | None = None
 
     def encode(self, topic: str, partition: int) -> Item:
-        """The whole item."""
+        """Return the whole item."""
         return {
             "user_id": {"S": progress_key(topic, partition)},
             "position": {"S": CURSOR_KEY},
@@ -61,7 +61,7 @@ class Progress:
         }
 
     def changing(self) -> dict[str, int]:
-        """The attributes, all numbers, that an advance sets, as far as they are present."""
+        """Return the attributes, all numbers, that an advance sets, as far as they are present."""
         found = {
             "next": self.next,
             "last_crc": None if self.last is None else self.last.crc,
@@ -75,7 +75,7 @@ class Progress:
 
     @classmethod
     def decode(cls, item: Item) -> Self:
-        """Inverse of `encode`. Raises ValueError, saying why, for an item we cannot use."""
+        """Inverse of `encode`. Raises ValueError, with the reason, for an unusable item."""
         try:
             version = int(item["v"]["N"])
             if version != FORMAT_VERSION:
@@ -103,37 +103,38 @@ def _number(item: Item, name: str) -> int | None:
 class ProgressStore(Protocol):
     """Progress of the partitions of one topic, in one table.
 
-    A store that is away is waited for, in every method. Every method may be repeated, and copes
-    with an attempt of its own that landed although the answer was lost.
+    Every method waits for an unavailable store. Every method may be repeated, and handles an
+    earlier attempt of its own that landed although its answer was lost.
     """
 
     async def table(self) -> TableRecord:
-        """The table record. Raises OperatorError where there is none that we can use."""
+        """Return the table record. Raises OperatorError if there is no usable one."""
         ...
 
     async def read(self, partition: int) -> Progress | None:
-        """What is stored now, strongly consistent. None: the partition has no progress."""
+        """Return what is stored now, strongly consistent. None: the partition has no progress."""
         ...
 
     async def create(self, partition: int, progress: Progress) -> Progress:
-        """Stores the first progress of a partition, unless there is one; what is stored then."""
+        """Store the first progress of a partition, unless there is one; return what is stored
+        then."""
         ...
 
     async def advance(self, partition: int, seen: Progress, new: Progress) -> Progress:
-        """Raises progress from what this worker last saw to what it made durable.
+        """Raise progress from what this worker last saw to what it made durable.
 
-        Returns what is stored afterwards: `new`, or what another writer stored that is as far
-        or further, unaltered: that is success. `new` at or below `seen` (a replay) alters
-        nothing, and is still checked. `origin` is never altered.
+        Returns what is stored afterwards: `new`, or unaltered what another writer stored that is as
+        far or further, which is success. `new` at or below `seen` (a replay) alters nothing, and is
+        still checked. `origin` is never altered.
 
-        Raises TableReplaced where the stored table id or epoch is another one, or nothing is
-        stored, and ProgressMovedBack where what is stored is below `seen`.
+        Raises TableReplaced if the stored table id or epoch differs or nothing is stored, and
+        ProgressMovedBack if what is stored is below `seen`.
         """
         ...
 
     async def move(self, partition: int, old: Progress, new: Progress) -> None:
-        """A deliberate move, in any direction, from what was read.
+        """Move progress deliberately, in any direction, from what was read.
 
-        Raises ProgressChanged where something else is stored by now.
+        Raises ProgressChanged if something else is stored by now.
         """
         ...

@@ -1,7 +1,7 @@
-"""Whether a worker is ready, and what `/readyz` says about it. Pure.
+"""Whether a worker is ready, and what `/readyz` reports about it. Pure.
 
-A worker is ready while it is joined, Kafka and DynamoDB answer, and every partition that the group
-has assigned to it is read. Programs read the states; the reasons are for people.
+A worker is ready while it is joined, Kafka and DynamoDB answer, and it reads every partition that
+the group has assigned to it. Programs read the states; the reasons are for people.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from worker.status import Phase, WorkerStatus
 
 
 class PartitionState(StrEnum):
-    """What an assigned partition is in. READING alone is ready."""
+    """State of an assigned partition. Only READING is ready."""
 
     READING = "reading"
-    #: Its resume position has been asked for; no answer has come yet.
+    #: The request for its resume position has no answer yet.
     OPENING = "opening"
-    #: In doubt, or the broker or the store gives no answer about it; it is asked again.
+    #: In doubt, or the broker or the store does not answer about it; the worker asks again.
     CLOSED = "closed"
     #: The Kafka client cannot read its next record.
     STUCK = "stuck"
@@ -38,8 +38,8 @@ class PartitionReadiness:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What an operator should know though the worker is ready. kind: for programs, lower case with
-    underscores; partition: where it is about one."""
+    """What an operator should know about a ready worker. kind: for programs, lower case with
+    underscores. partition: if it concerns one."""
 
     kind: str
     text: str
@@ -50,8 +50,8 @@ class Note:
 class Readiness:
     """The answer of `/readyz`.
 
-    reasons: one line for each thing that makes the worker unready, the first cause first.
-    phase_since_s: seconds since the Unix epoch.
+    reasons: one line for each cause of an unready worker, the first cause first. phase_since_s:
+    seconds since the Unix epoch.
     """
 
     phase: Phase
@@ -65,7 +65,7 @@ class Readiness:
         return not self.reasons
 
     def to_json(self) -> dict[str, Any]:
-        """The body of `/readyz`, as docs/operations.md describes it."""
+        """Return the body of `/readyz`, as docs/operations.md describes it."""
         since = datetime.fromtimestamp(self.phase_since_s, tz=UTC)
         return {
             "ready": self.ready,
@@ -93,7 +93,7 @@ def readiness(
     """Return whether a worker is ready. assignment: its current one, empty while it has none.
 
     problems: one line for each service that has not answered for too long. notes: what an operator
-    should know and what does not make a worker unready.
+    should know but does not make a worker unready.
     """
     reasons = [] if status.phase is Phase.JOINED else [_phase_in_words(status)]
     reasons += problems

@@ -4,9 +4,9 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-#: Epoch milliseconds of 2010-01-01: Kafka is of 2011; what is earlier is no time of a record.
+#: Epoch milliseconds of 2010-01-01. Kafka dates from 2011, so an earlier timestamp is wrong.
 TIMESTAMP_MS_MIN = 1_262_304_000_000
-#: The last millisecond of the year 9999, the last one that a datetime can hold.
+#: The last millisecond of the year 9999, the last that a datetime can hold.
 TIMESTAMP_MS_MAX = 253_402_300_799_999
 
 RecordHeader = tuple[str, bytes | None]
@@ -15,9 +15,8 @@ RecordHeader = tuple[str, bytes | None]
 class Record(Protocol):
     """One record of a partition; aiokafka's ConsumerRecord is one.
 
-    timestamp: epoch milliseconds; None or -1: the record has none.
-    key, value: None is not the same as empty.
-    headers: in order; names repeat, values may be null.
+    timestamp: epoch milliseconds; None or -1: the record has none. key, value: None differs from
+    empty. headers: in order; names repeat, values may be null.
     """
 
     @property
@@ -37,9 +36,9 @@ class Record(Protocol):
 
 
 class Fingerprint(NamedTuple):
-    """What tells a record from another one at the same offset of a re-created log.
+    """Tells a record from another one at the same offset of a re-created log.
 
-    timestamp_ms: None where the record has none. crc: CRC-32 of key, value and headers.
+    timestamp_ms: None if the record has none. crc: CRC-32 of key, value and headers.
     """
 
     timestamp_ms: int | None
@@ -47,10 +46,10 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(record: Record) -> Fingerprint:
-    """The fingerprint of a record. Stored with progress: its bytes are part of the format.
+    """Return the fingerprint of a record. It is stored with progress: part of the format.
 
-    The CRC runs over key, value, and each header's name and value, in order; each is preceded by
-    its length as 8 bytes, big-endian, two's complement, null being -1 and nothing more.
+    The CRC runs over key, value, and each header's name and value, in order. Each is preceded by
+    its length as 8 bytes, big-endian, two's complement; null is -1 and nothing more.
     """
     crc = _crc(record.key, 0)
     crc = _crc(record.value, crc)
@@ -68,7 +67,7 @@ def _crc(part: bytes | None, crc: int) -> int:
 
 
 def record_bytes(record: Record) -> int:
-    """Bytes of key, value and headers, as they stand in memory, without Python's overhead."""
+    """Return the bytes of key, value and headers in memory, without Python's overhead."""
     key, value, headers = record.key, record.value, record.headers
     size = (len(key) if key else 0) + (len(value) if value else 0)
     if headers:

@@ -1,8 +1,7 @@
-"""Where a partition is resumed, and the operator's deliberate moves. Pure.
+"""Decides where a partition resumes, and where the operator's moves lead. Pure.
 
-A partition task begins at progress, or at a window border (or the origin) below it: on that rests
-the rule by which mailboxes are read. All that is decided here is decided from what was asked
-before:
+A partition task begins at progress, or at a window border (or the origin) below it. The rule by
+which mailboxes are read depends on that. The inputs are:
 
     table record, progress, the group's offset, log start and end, the record at progress - 1
 """
@@ -23,9 +22,9 @@ from worker.record import Fingerprint
 class LogState:
     """What the broker holds of a partition: offsets from `start` up to, not including, `end`.
 
-    stable_end: up to where a reader of committed records sees it, below `end` while a transaction
-    is open. Which of the two a rule needs is said there: what has been read, or is to be read now,
-    is below `stable_end`; what this log can have given to anybody is below `end`.
+    stable_end: how far a reader of committed records sees; below `end` while a transaction is open.
+    Each rule names the one it needs: what was read, or can be read now, is below `stable_end`; what
+    this log can have given to any reader is below `end`.
     """
 
     start: int
@@ -34,12 +33,12 @@ class LogState:
 
     @property
     def held_back(self) -> int:
-        """Offsets that wait for the end of a transaction."""
+        """Number of offsets that wait for the end of a transaction."""
         return max(0, self.end - self.stable_end)
 
 
 class NoteKind(StrEnum):
-    """What an opening has to say; the values are names of events in the log."""
+    """Kinds of notes of an opening; the values are names of events in the log."""
 
     GAP = "retention_gap"
     GROUP_AHEAD = "group_offset_ahead"
@@ -50,7 +49,7 @@ class NoteKind(StrEnum):
 class Note:
     """One line for the operator, logged at `level` (of `logging`).
 
-    records: how many offsets it concerns.
+    records: number of offsets it concerns.
     """
 
     kind: NoteKind
@@ -77,7 +76,7 @@ class Closed:
 
 
 class Beginning(StrEnum):
-    """What a partition without progress begins with."""
+    """Where a partition without progress begins."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
@@ -87,7 +86,7 @@ class Beginning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The setting `kafka.start`. time_ms: epoch milliseconds; set for TIME alone."""
+    """The setting `kafka.start`. time_ms: epoch milliseconds; set only for TIME."""
 
     beginning: Beginning = Beginning.EARLIEST
     time_ms: int | None = None
@@ -114,20 +113,20 @@ def first_progress(
     at_time: int | None,
     now_ms: int,
 ) -> Progress:
-    """Progress of a partition that has none, to be stored on condition of absence.
+    """Return progress of a partition that has none, to be stored on condition of absence.
 
-    Partitions that the table record does not count were added later: they start at the log's
-    start, whatever the setting. at_time: first offset at or after `start.time_ms`; None: the
-    log holds none, so its end. A group's offset that retention has passed is taken as it is:
-    `plan_resume` then reports the gap.
+    Partitions that the table record does not count were added later: they start at the log's start,
+    whatever the setting. at_time: first offset at or after `start.time_ms`; None: the log has none,
+    so start at its end. A group's offset that retention has passed is used as it is: `plan_resume`
+    then reports the gap.
 
-    A start at the end, or at a time behind it, is one at the stable end, as Kafka's own `latest` is
-    to a reader of committed records: what an open transaction holds back is delivered when it is
-    committed. A group's offset is judged by the true end: the consumer that is taken over from may
-    have read what was not committed yet.
+    A start at the end, or at a time beyond it, means the stable end, like Kafka's `latest` for a
+    reader of committed records: what an open transaction holds back is delivered when it commits. A
+    group's offset is compared with the true end, because the earlier consumer may have read
+    uncommitted records.
 
-    Raises OperatorError for a start at the group's offset where it has none, or one that this
-    log cannot have given it.
+    Raises OperatorError for a start at the group's offset if it has none, or one that this log
+    cannot have given it.
     """
     if partition >= table.partitions or start.beginning is Beginning.EARLIEST:
         offset = log.start
@@ -166,12 +165,12 @@ def plan_resume(
     log: LogState,
     last_record: Fingerprint | None,
 ) -> Opening | Closed:
-    """Where the partition task of an assigned partition begins, and what must be stored first.
+    """Return where the partition task begins, and what must be stored first.
 
-    group: the group's committed offset, None where it has none. last_record: of the record at
-    progress - 1; None: it is gone or was not asked for, so it is not compared.
+    group: the group's committed offset, None if it has none. last_record: of the record at progress
+    - 1; None: it is gone or was not asked for, so it is not compared.
 
-    Raises TableReplaced when the progress is another table's.
+    Raises TableReplaced if the progress belongs to another table.
     """
     name = f"{topic}-{partition}"
     if progress.table_id != table.table_id:
@@ -208,11 +207,12 @@ def _doubt(
     log: LogState,
     last_record: Fingerprint | None,
 ) -> str | None:
-    """Why this is not the log, or not the epoch, that the progress is about.
+    """Return why the progress belongs to another log or epoch; None: it does not.
 
-    What was read was below the stable end, which never goes back: progress above it is about
-    another log, and the last record could not be compared. Progress that has no last record may be
-    an operator's skip of what an open transaction holds back, so the true end judges that.
+    Records are read below the stable end, which never goes back. Progress above it therefore
+    belongs to another log, whose last record cannot be compared. Progress without a last record may
+    be an operator's skip over what an open transaction holds back, so it is compared with the true
+    end.
     """
     if progress.epoch != table.epoch:
         return (
@@ -257,11 +257,11 @@ def _group_ahead(name: str, progress: Progress, group: int) -> Note:
 
 
 def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
-    """The start of a partition task for a wanted offset below progress.
+    """Return the start of a partition task for a wanted offset below progress.
 
-    The window border at or below it, but never below the origin, which counts as a border. If
-    retention has eaten that, the next border that is still there and not above progress, else
-    progress itself: any other offset would let a bundle begin in the middle of older ones.
+    It is the window border at or below the offset, but never below the origin, which counts as a
+    border. If retention removed that border, it is the next one not above progress, else progress
+    itself: any other offset would let a bundle begin in the middle of older ones.
     """
     position = max(window_start(wanted), progress.origin)
     if position >= log.start:
@@ -272,10 +272,10 @@ def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
 def plan_skip(
     *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
 ) -> Progress:
-    """Progress after a skip: what lies between is never read. Raises OperatorError.
+    """Return progress after a skip: the offsets in between are never read. Raises OperatorError.
 
-    An offset up to the log's true end may be named: what an open transaction holds back can be left
-    out too, on purpose.
+    The target may be anywhere up to the log's true end, because an operator may skip what an open
+    transaction holds back.
     """
     name = f"{topic}-{partition}"
     if to < progress.next:
@@ -294,10 +294,9 @@ def plan_skip(
 def plan_rewind(
     *, topic: str, partition: int, progress: Progress, to: int, log: LogState, now_ms: int
 ) -> Progress:
-    """Progress after a rewind to an offset, rounded as a partition task's start is; `next` is the
-    offset that the group must be moved to as well. Unchanged where retention left nothing to
-    replay, and where it has been made already: an interrupted command is run again, for all of its
-    partitions.
+    """Return progress after a rewind, rounded like the start of a partition task. The group must be
+    moved to its `next` as well. Progress is unchanged if retention left nothing to replay, or if
+    the rewind was made already: an interrupted command is run again for all of its partitions.
 
     Raises OperatorError for a target above progress.
     """
@@ -320,7 +319,7 @@ def plan_rewind(
 
 
 def plan_epoch(*, table: TableRecord, log: LogState, now_ms: int) -> Progress:
-    """Progress of every partition when the next epoch is opened. The same when run again.
+    """Return progress of every partition when the next epoch is opened. A repeat gives the same.
 
     Raises OperatorError when the epochs are used up.
     """

@@ -1,7 +1,7 @@
-"""Variables with which Kubernetes tells a container about Services. Pure.
+"""Recognizes the variables with which Kubernetes tells a container about Services. Pure.
 
-For every Service of a namespace the kubelet sets variables whose names begin with the Service's,
-upper case, `_` for `-`. Those of a Service that is called `poste`, or `poste-...`, begin as our
+For every Service of a namespace the kubelet sets variables that begin with the Service's name,
+upper case, `_` for `-`. Those of a Service named `poste` or `poste-...` begin as this project's
 settings do. Source: "Discovering services" in Kubernetes' documentation of Services;
 `enableServiceLinks: false` in a pod's specification switches them off.
 
@@ -15,8 +15,8 @@ from ipaddress import ip_address
 
 from worker.settings import ENV_PREFIX
 
-#: A Service's name, `poste` or `poste-...`, then what a kind of variable ends with. Case counts:
-#: the kubelet writes upper case.
+#: A Service's name, `poste` or `poste-...`, then the suffix of a kind of variable. Case counts: the
+#: kubelet writes upper case.
 _NAME = re.compile(
     rf"{ENV_PREFIX}(?:[A-Z0-9]+_)*?"
     r"(?:SERVICE_(?P<host>HOST)|SERVICE_(?P<port>PORT)(?:_[A-Z0-9_]+)?"
@@ -28,11 +28,11 @@ _URL = re.compile(r"(?:tcp|udp|sctp)://(?P<host>.+):\d{1,5}")
 
 
 def is_service_link(variable: str, value: str) -> bool:
-    """Whether a variable is one of Kubernetes' about a Service, by its name and its value.
+    """Return whether Kubernetes set a variable about a Service, by its name and its value.
 
     The value counts, so that a misspelt setting is none: `POSTE_HTTP_PORT=6067` is meant for
-    `http.port`, `POSTE_HTTP_PORT=tcp://10.0.0.1:6067` is of a Service `poste-http`. Two underscores
-    side by side are never taken for a Service's: they separate a setting's section from its key.
+    `http.port`, but `POSTE_HTTP_PORT=tcp://10.0.0.1:6067` belongs to a Service `poste-http`. Two
+    adjacent underscores never belong to a Service: they separate a setting's section from its key.
     """
     if "__" in variable or (match := _NAME.fullmatch(variable)) is None:
         return False

@@ -1,6 +1,6 @@
-"""The settings: sections, defaults, limits. `configuration.load_settings` makes them.
+"""The settings: sections, defaults, limits. `config_file.load_settings` loads them.
 
-AWS endpoint, region and credentials are not here: they are the AWS SDK's own variables and files.
+AWS endpoint, region and credentials come from the AWS SDK's own variables and files.
 """
 
 import re
@@ -20,21 +20,21 @@ from worker.resume import Beginning, Start
 
 #: The environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC.
 ENV_PREFIX, ENV_DELIMITER = "POSTE_", "__"
-#: What the name of the dead-letter topic adds to that of the topic.
+#: Suffix of the topic's name that makes the name of the dead-letter topic.
 DEAD_LETTERS_SUFFIX = ".dead-letters"
 #: Stands for the host's name in `kafka.group_instance_id`.
 HOSTNAME = "{hostname}"
-#: What Kafka takes for a topic's name (org.apache.kafka.common.internals.Topic), and for a group
+#: Kafka's rule for a topic's name (org.apache.kafka.common.internals.Topic), and for a group
 #: instance id (org.apache.kafka.clients.consumer.internals.ConsumerUtils).
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
-#: Topics of the broker's own, to which it refuses records (the same class and Topic.isInternal).
+#: The broker's internal topics, to which it refuses records (the same class and Topic.isInternal).
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state",
                               "__cluster_metadata"})  # fmt: skip
 #: Bytes of a string in Kafka's protocol (its STRING has a length of 16 bits).
 _PROTOCOL_BYTES_MAX = 32_767
 #: `host:port`; the host may be an IPv6 address in brackets.
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
-#: A name's parts between dots (RFC 1035); a longer or an empty one cannot be looked up.
+#: A name's parts between dots (RFC 1035); a longer or an empty one cannot be resolved.
 _LABEL_MAX, _NAME_MAX = 63, 253
 _PORT_MAX = 65535
 #: A host's name, or an address of IPv4.
@@ -42,12 +42,12 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 #: CreateTable's constraint on a name, or an ARN of a table (API reference).
 _TABLE_NAME = r"^([A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020})$"
 
-#: Not empty: that is a variable which was meant to be filled.
+#: Not empty: an empty variable was meant to be filled.
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """Keys that are not listed are refused, so that a misspelt one does not go unnoticed."""
+    """Refuses unknown keys, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
@@ -169,7 +169,7 @@ class KafkaSettings(Section):
 
     @property
     def instance_id(self) -> str:
-        """`group_instance_id` of this worker, with the host's name in it."""
+        """`group_instance_id` of this worker, with the host's name filled in."""
         return self.group_instance_id.replace(HOSTNAME, socket.gethostname())
 
     @field_validator("start")
@@ -350,12 +350,12 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is handed in, and nothing else: configuration.py knows file and environment."""
+        """Use only what the caller passes: `config_file` reads file and environment."""
         return (init_settings,)
 
 
 def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting, as `section.key` or `key`, with its field; in the order of the file."""
+    """Yield every setting, as `section.key` or `key`, with its field, in the order of the file."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
@@ -366,7 +366,7 @@ def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def parse_start(text: str) -> Start:
-    """`kafka.start`. Raises ValueError, saying what is allowed."""
+    """Parse `kafka.start`. Raises ValueError, saying what is allowed."""
     if text in {Beginning.EARLIEST, Beginning.LATEST, Beginning.GROUP}:
         return Start(Beginning(text))
     try:
@@ -376,7 +376,7 @@ def parse_start(text: str) -> Start:
 
 
 def parse_time_ms(text: str) -> int:
-    """Epoch milliseconds of an RFC 3339 time with its zone. Raises ValueError."""
+    """Return the epoch milliseconds of an RFC 3339 time with its zone. Raises ValueError."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

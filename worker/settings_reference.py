@@ -1,4 +1,4 @@
-"""The settings as documents show them: made from the model, so that they cannot drift.
+"""The settings as documents show them, generated from the model so that they cannot drift.
 
 python -m worker.settings_reference            the table of docs/operations.md
 python -m worker.settings_reference --toml     config/poste.toml
@@ -27,14 +27,14 @@ _SAMPLE_HEAD = """\
 
 
 def shown(settings: Settings, allowed_bytes: int | None = None) -> dict[str, Any]:
-    """The effective settings as plain values, secrets hidden, for `config show`. allowed_bytes: of
-    memory, by the cgroup."""
+    """Return the effective settings as plain values, secrets hidden, for `config show`.
+    allowed_bytes: the cgroup's memory limit."""
     dumped: dict[str, Any] = settings.model_dump(mode="json")
     return {**dumped, "memory_mb": effective_mb(settings.memory_mb, allowed_bytes)}
 
 
 def markdown_table() -> str:
-    """The table of settings in docs/operations.md."""
+    """Return the table of settings in docs/operations.md."""
     lines = ["| setting | default | |", "|---|---|---|"]
     for name, field in setting_fields():
         default = _default(name, field)
@@ -44,7 +44,7 @@ def markdown_table() -> str:
 
 
 def sample_toml() -> str:
-    """The file config/poste.toml: every setting, in comments, with its default."""
+    """Return the file config/poste.toml: every setting, in comments, with its default."""
     parts, section = [_SAMPLE_HEAD], ""
     for name, field in setting_fields():
         above, _, key = name.rpartition(".")
@@ -61,7 +61,7 @@ def sample_toml() -> str:
 
 
 def _default(name: str, field: FieldInfo) -> Any:
-    """As TOML and JSON both write it; None: there is none."""
+    """Return the default as TOML and JSON both write it; None: there is none."""
     if name == "kafka.dead_letters_topic":
         return KafkaSettings.model_fields["topic"].default + DEAD_LETTERS_SUFFIX
     default = field.get_default()

@@ -1,8 +1,8 @@
-"""Signals before Faust's handlers are there, and the one that Faust has none for.
+"""Handles signals before Faust's handlers exist, and the one that Faust has no handler for.
 
-It imports nothing but what the interpreter has loaded: the entry point calls it before everything
-else. Without a handler of its own, process 1 of a container ignores SIGTERM, and any other process
-ends with a status that a supervisor takes for a crash.
+It imports only what the interpreter has already loaded, because the entry point calls it first.
+Without a handler, process 1 of a container ignores SIGTERM, and any other process ends with a
+status that a supervisor treats as a crash.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
-#: Signals that end a worker: of a supervisor, of Ctrl-C, of a terminal that goes away.
+#: Signals that end a worker: from a supervisor, from Ctrl-C, from a closed terminal.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -28,8 +28,8 @@ def is_worker(arguments: Sequence[str]) -> bool:
 def end_at_once() -> None:
     """End the process with status 0 on a signal, until Faust installs its handlers.
 
-    Nothing has been started by then, so there is nothing to drain. `os._exit`, because an exception
-    out of a handler can be lost in the middle of an import.
+    Nothing has started by then, so there is nothing to drain. It uses `os._exit`, because an import
+    can swallow an exception that a handler raises.
     """
     for number in ENDING:
         if not _is_ignored(number):
@@ -47,5 +47,6 @@ def hang_up_as_terminate() -> None:
 
 
 def _is_ignored(number: int) -> bool:
-    """`nohup` ignores SIGHUP, and a shell the Ctrl-C for what it runs in the background."""
+    """Return whether a signal is ignored: `nohup` ignores SIGHUP, and a shell Ctrl-C for a
+    background process."""
     return signal.getsignal(number) is signal.SIG_IGN

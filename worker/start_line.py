@@ -1,4 +1,4 @@
-"""The first line of a worker's log: which version runs, on what, within which limits."""
+"""The first line of a worker's log: version, environment and limits."""
 
 import logging
 from importlib.metadata import version
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def log_start(settings: Settings) -> None:
-    """Log one INFO line that tells this worker from others, before anything is waited for."""
+    """Log one INFO line that identifies this worker, before it waits for anything."""
     kafka, batch = settings.kafka, settings.batch
     logger.info(
         "poste-restante %s starts: topic %s, group %s, brokers %s, table %s; at most %d partitions,"

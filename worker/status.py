@@ -1,6 +1,6 @@
-"""What a worker is doing, for its health endpoints and its log. Pure.
+"""The phase of a worker, for its health endpoints and its log. Pure.
 
-The wiring enters a phase, the consumer enters `JOINING` and `JOINED`, and the HTTP server reads.
+The wiring enters phases, the consumer enters `JOINING` and `JOINED`, and the HTTP server reads.
 """
 
 import time
@@ -9,23 +9,23 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What a worker is doing, in the order in which a start goes through it."""
+    """What a worker is doing, in the order of a start."""
 
     STARTING = "starting"
     WAITING_FOR_DYNAMODB = "waiting for DynamoDB"
     WAITING_FOR_KAFKA = "waiting for Kafka"
-    #: The group has given it no assignment yet, or took the last one back.
+    #: The group has not assigned partitions yet, or has revoked the last assignment.
     JOINING = "joining"
-    #: The group has given it an assignment, which may be empty.
+    #: The group has given an assignment, which may be empty.
     JOINED = "joined"
     STOPPING = "stopping"
 
 
 class WorkerStatus:
-    """The phase that a worker is in, since when, and why it goes on.
+    """The phase of a worker, its start, and its reason.
 
-    phase: as of `Phase`. since_s: seconds since the Unix epoch at which it was entered. detail: one
-    line for the operator, empty where there is nothing to say.
+    phase: see `Phase`. since_s: seconds since the Unix epoch at which it was entered. detail: one
+    line for the operator, or empty.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -35,7 +35,7 @@ class WorkerStatus:
         self.detail = ""
 
     def enter(self, phase: Phase, detail: str = "") -> None:
-        """Enter a phase, or give the one it is in another detail. A worker that stops stops."""
+        """Enter a phase, or change the detail of the current one. STOPPING is never left."""
         if self.phase is Phase.STOPPING and phase is not Phase.STOPPING:
             return
         if phase is not self.phase:
@@ -43,11 +43,11 @@ class WorkerStatus:
         self.detail = detail
 
     def explain(self, phase: Phase, detail: str) -> None:
-        """Give a phase another detail, unless the worker is in another phase by now."""
+        """Change the detail of a phase, unless the worker is in another one by now."""
         if self.phase is phase:
             self.detail = detail
 
     @property
     def text(self) -> str:
-        """The phase in words, with its detail: `joining: the group denies Read`."""
+        """Return the phase in words, with its detail: `joining: the group denies Read`."""
         return f"{self.phase}: {self.detail}" if self.detail else str(self.phase)

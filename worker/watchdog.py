@@ -1,14 +1,14 @@
-"""A worker that stands still is dead: it says why and exits, and a supervisor starts it again.
+"""Ends a worker that is stalled: it logs the reason and exits, and a supervisor restarts it.
 
-Every so often one look is taken at what should be moving: the opening, reading, flushing and
-committing of every partition, and the consumer's own turns. What stands at the same place in
-`LOOKS_MAX` looks in a row stands still. Looks are counted, not seconds: while a process or its host
-is stopped time passes and looks do not.
+At intervals the watchdog checks what should be moving: the opening, reading, flushing and
+committing of every partition, and the consumer's fetch loop. What is unchanged in `LOOKS_MAX`
+consecutive checks is stalled. The watchdog counts checks, not seconds: time passes while a process
+or its host is suspended, but no check happens.
 
-What somebody else holds up is no stall. A look is void while the broker does not answer;
-flushes, commits and openings are not judged while the store or the broker is waited for.
-Something to read lies between the consumer's position and the log's end as readers of committed
-records see it: transaction markers and compacted records are behind the position.
+A wait for a service is no stall. A check is void while the broker does not answer; flushes, commits
+and openings are not judged while the worker waits for the store or the broker. Records to read are
+those between the consumer's position and the log's end for readers of committed records:
+transaction markers and compacted records are below the position.
 """
 
 import asyncio
@@ -28,34 +28,34 @@ from worker.opening import Log
 
 logger = logging.getLogger(__name__)
 
-#: Looks at the same place that make a stall.
+#: Consecutive checks without a change that make a stall.
 LOOKS_MAX = 4
-#: Seconds that the consumer's thread gets to name its positions.
+#: Seconds that the client's thread gets to report its positions.
 POSITIONS_S_MAX = 10.0
 
-#: What should be moving, as it is said to the operator -> where it stands.
+#: What should be moving, in words for the operator -> its present value.
 Moving = Mapping[str, int]
 
-#: The consumer's fetching, among what should be moving: which turn it takes.
+#: The name of the consumer's fetch loop among what should be moving.
 TURNS = "the consumer's loop"
 
 
 class Watched(Protocol):
-    """A consumer, as the watchdog sees it. turns: of its fetching loop, ever more."""
+    """A consumer, as the watchdog sees it. turns: of its fetch loop; only increases."""
 
     @property
     def current(self) -> Assignment: ...
     @property
     def turns(self) -> int: ...
     async def positions(self) -> dict[int, int]:
-        """Where the client library reads on, of open partitions; markers are behind it."""
+        """Return where the client library reads on, for open partitions; markers are below it."""
         ...
 
 
 class StallDetector:
-    """Tells what has stood at the same place for too many looks in a row. Pure.
+    """Detects what is unchanged for too many consecutive checks. Pure.
 
-    patience: looks that something gets beyond `LOOKS_MAX`, by its name.
+    patience: additional checks beyond `LOOKS_MAX`, by name.
     """
 
     def __init__(self, patience: Mapping[str, int] | None = None) -> None:
@@ -63,7 +63,8 @@ class StallDetector:
         self._looks: dict[str, tuple[int, int]] = {}
 
     def look(self, moving: Moving) -> dict[str, int]:
-        """What stands still, and where, after one more look. What is not mentioned begins anew."""
+        """Return what is stalled, and where, after one more check. The count of anything not
+        mentioned restarts."""
         looks = {}
         for what, place in moving.items():
             before, count = self._looks.get(what, (place, 0))
@@ -76,7 +77,7 @@ class StallDetector:
         }
 
     def forget(self) -> None:
-        """A look that could not be taken: begin anew."""
+        """Restart all counts, because a check failed."""
         self._looks = {}
 
 
@@ -87,11 +88,11 @@ def moving(
     ends: Mapping[int, int],
     waiting: bool,
 ) -> dict[str, int]:
-    """What should be moving in the partitions of an assignment, and where each stands. Pure.
+    """Return what should be moving in the partitions of an assignment, and its values. Pure.
 
-    positions, ends: of partitions, where known; an end is the stable one, up to which it can be
-    read: what a transaction holds back is no stall. waiting: somebody waits for the
-    store, or for the broker to take dead letters.
+    positions, ends: of partitions, if known. An end is the stable one: what a transaction holds
+    back is no stall. waiting: a caller waits for the store, or for the broker to accept dead
+    letters.
     """
     found: dict[str, int] = {}
     for partition, task in assignment.tasks.items():
@@ -111,10 +112,10 @@ def moving(
 
 
 class Watchdog:
-    """Takes the looks. log: asked where the partitions end. wait_tracker: who waits for whom.
+    """Runs the checks. log: asked for the ends of partitions. wait_tracker: counts waiting callers.
 
-    stalled_s: seconds of a stall before it counts. rebalance_s: seconds that a rebalance may
-    take besides, in which the consumer takes no turn.
+    stalled_s: seconds of a stall before it counts. rebalance_s: additional seconds for a rebalance,
+    during which the fetch loop does not turn.
     """
 
     def __init__(
@@ -129,18 +130,18 @@ class Watchdog:
     async def watch(
         self, consumer: Watched, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> NoReturn:
-        """Raises Standstill when the worker has stood still for too long."""
+        """Check until the worker stalls. Raises StalledError then."""
         while True:
             await sleep(self.every_s)
             await self.look(consumer)
 
     async def look(self, consumer: Watched) -> None:
-        """One look. Raises Standstill, saying what stands still."""
+        """Check once. Raises StalledError, naming what is stalled."""
         assignment, turns = consumer.current, consumer.turns
         partitions = sorted(assignment.tasks)
         positions = await self._positions(consumer)
         try:
-            # Of some partition even without any of our own: does the broker answer?
+            # Ask about some partition even without an assignment: does the broker answer?
             states = await self._log.states(partitions or [0])
             await self._log.group_offsets(partitions)
         except (KafkaError, TimeoutError):
@@ -168,15 +169,15 @@ class Watchdog:
         try:
             async with asyncio.timeout(POSITIONS_S_MAX):
                 return await consumer.positions()
-        except TimeoutError:  # it hangs, and takes no turns either
+        except TimeoutError:  # it hangs, and its loop does not turn either
             return {}
 
 
 class LoopGuard:
-    """Ends the process when its event loop is blocked: no look is taken there any more.
+    """Ends the process when its event loop is blocked, in which no check can run.
 
-    A thread of its own asks the loop for a sign of life every `every_s` seconds, and leaves with
-    status 1 after `LOOKS_MAX` of its own turns without one.
+    A thread of its own posts a callback to the loop every `every_s` seconds, and exits with status
+    1 after `LOOKS_MAX` intervals without a reaction.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class LoopGuard:
         self._thread.start()
 
     def stop(self) -> None:
-        """Does not wait for the thread."""
+        """Stop, without waiting for the thread."""
         self._stopped.set()
 
     def _run(self) -> None:

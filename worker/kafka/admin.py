@@ -1,4 +1,4 @@
-"""Topics, offsets and group members, as the commands and the worker's start ask for them."""
+"""Topics, offsets and group members, for the commands and the worker's start."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds that a command waits for a broker before it says that there is none.
+#: Seconds that a command waits for a broker before it reports that none answers.
 ANSWER_S_MAX = 10.0
 
 _NOT_YET = (
@@ -43,10 +43,10 @@ _NOT_YET = (
 
 
 async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
-    """An answer that a new cluster or topic has only after a moment: of a group's coordinator,
-    of a topic's leader.
+    """Return an answer that a new cluster or topic gives only after a moment: about a group's
+    coordinator or a topic's leader.
 
-    Raises TimeoutError past ANSWER_S_MAX.
+    Raises TimeoutError after ANSWER_S_MAX.
     """
     async with asyncio.timeout(ANSWER_S_MAX):
         for delay_s in backoff_delays(random.random, first_s=0.1):
@@ -70,14 +70,15 @@ class TopicState:
 
 
 class Kafka:
-    """Questions and deliberate moves, each answered within ANSWER_S_MAX or one clear line."""
+    """Queries and deliberate moves, each answered within ANSWER_S_MAX or failing in one clear
+    line."""
 
     def __init__(self, admin: AIOKafkaAdminClient, options: Mapping[str, Any]) -> None:
         self._admin = admin
         self._options = dict(options)
 
     async def topic(self, name: str) -> TopicState | None:
-        """None: there is no such topic."""
+        """Return the state of a topic. None: it does not exist."""
         partitions = (await coordinated(lambda: _topics(self._admin))).get(name)
         if not partitions:
             return None
@@ -96,7 +97,7 @@ class Kafka:
     async def create_topic(
         self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
     ) -> bool:
-        """False: it was there already."""
+        """Create a topic. False: it existed already."""
         topic = NewTopic(
             name=name,
             num_partitions=partitions,
@@ -113,17 +114,18 @@ class Kafka:
         return True
 
     async def require_no_members(self, group: str) -> None:
-        """As `kafka_groups.require_no_members`."""
+        """See `groups.require_no_members`."""
         await coordinated(lambda: kafka_groups.require_no_members(self._admin, group))
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """As `kafka_groups.commit`."""
+        """See `groups.commit`."""
         await coordinated(lambda: kafka_groups.commit(self._admin, group, topic, offsets))
 
 
 @asynccontextmanager
 async def open_kafka_admin(kafka: KafkaSettings) -> AsyncIterator[Kafka]:
-    """For commands: raises OperatorError, in one line, when no broker answers or it refuses."""
+    """Open a Kafka for a command. Raises OperatorError, in one line, if no broker answers or it
+    refuses."""
     options = client_options(kafka)
     admin = AIOKafkaAdminClient(**options)
     with connections_watched() as connections:
@@ -144,12 +146,12 @@ async def open_kafka_admin(kafka: KafkaSettings) -> AsyncIterator[Kafka]:
 
 
 class _NotStarted(Exception):  # noqa: N818 - said as a state
-    """The client did not start; why is its cause."""
+    """The client did not start; the cause is the reason."""
 
 
 async def _started(admin: AIOKafkaAdminClient) -> None:
-    """Raises TimeoutError, and _NotStarted for whatever else the client raises: all of it is about
-    an address, the network, or a broker."""
+    """Start the client. Raises TimeoutError, and _NotStarted for any other exception of the client:
+    all of them are about an address, the network, or a broker."""
     try:
         async with asyncio.timeout(ANSWER_S_MAX):
             await admin.start()
@@ -164,7 +166,7 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _named(admin: AIOKafkaAdminClient, connections: Connections) -> dict[str, BaseException]:
-    """Failed connections, those to a broker with the address that it advertises."""
+    """Return failed connections, those to a broker with the address that it advertises."""
     cluster = getattr(getattr(admin, "_client", None), "cluster", None)
     advertised = {} if cluster is None else {
         f"broker {broker.nodeId}": f"broker {broker.nodeId} at {broker.host}:{broker.port}"
@@ -178,11 +180,10 @@ async def wait_for_topics(
     topics: Iterable[str],
     on_wait: Callable[[str], object] = lambda _: None,
 ) -> int:
-    """For the worker's start: waits for a broker that is away, without end and saying so.
+    """Wait for the topics at the worker's start, without end while the broker is unavailable.
 
-    on_wait: told, in one line, why it is waited for.
-    Returns the partition count of the first topic. Raises OperatorError for a missing topic, and
-    for what the broker refuses.
+    on_wait: receives one line with the reason of a wait. Returns the partition count of the first
+    topic. Raises OperatorError for a missing topic, and for a refusal by the broker.
     """
     options, wanted, line = client_options(kafka), list(topics), Seldom()
     for delay_s in backoff_delays(random.random, first_s=0.5):
@@ -214,9 +215,10 @@ async def wait_for_topics(
 
 
 async def _topics(admin: AIOKafkaAdminClient) -> dict[str, list[Any]]:
-    """The partitions of every topic that we may see.
+    """Return the partitions of every visible topic.
 
-    All of them: a question for one by name makes it, where the broker creates topics by itself.
+    It asks for all topics: a request for one by name creates it, if the broker creates topics
+    automatically.
     """
     topics = {}
     for found in await admin.describe_topics(None):
@@ -229,7 +231,7 @@ async def _topics(admin: AIOKafkaAdminClient) -> dict[str, list[Any]]:
 
 
 def missing_topic(name: str) -> OperatorError:
-    """The error for a topic that is not there."""
+    """Return the error for a missing topic."""
     return OperatorError(
         f"there is no topic {name!r} at the broker, or no permission to see it: run `poste init`,"
         " or name another one in kafka.topic or kafka.dead_letters_topic"

@@ -1,13 +1,13 @@
-"""The thread that owns the Kafka client: what is asked of it, across threads.
+"""The thread that owns the Kafka client, and the calls to it from other threads.
 
-It leans on undocumented parts of its libraries, as `worker.kafka.consumer` says. Two facts about
-aiokafka's group coordination shape what concerns the group:
+It relies on undocumented parts of its libraries, as `worker.kafka.consumer` says. Two facts about
+aiokafka's group coordination determine how it handles the group:
 
-* An error that it cannot handle is kept for the next call that asks for one, and until then the
-  coordination stands. Faust's calls go around those that ask, so a task of this thread looks.
-* Its heartbeats and commits carry no instance id, so a static member whose place was taken is told
-  UNKNOWN_MEMBER_ID, joins anew, and takes the place back: two of them would go on like that for
-  ever. So it is asked with the id before it joins again.
+* The coordination keeps an error that it cannot handle for the next call that asks for one, and
+  stops until then. Faust's calls bypass those that ask, so a task of this thread checks.
+* Heartbeats and commits carry no instance id. A static member whose place was taken therefore
+  receives UNKNOWN_MEMBER_ID, rejoins, and takes the place back: two such members would displace
+  each other for ever. So the thread asks with the id before it rejoins.
 """
 
 import asyncio
@@ -33,31 +33,31 @@ from worker.kafka.lingering import answered, take_from_others
 from worker.logging_config import SERVICES_LOGGER
 from worker.record import Record
 
-#: A fetch for this returns nothing but counts as a poll, so a worker that waits (or owns
-#: nothing) stays in its group. An empty set would fetch from every partition.
+#: A fetch for this returns nothing but counts as a poll, so a worker that waits (or has no
+#: partitions) stays in its group. An empty set would fetch from every partition.
 NOTHING = {TopicPartition("", -1)}
 
 
-#: Seconds that the broker gets for one commit. It is made again at the next interval; without a
-#: limit one of a topic that was deleted would hold the thread's queue of calls for ever.
+#: Seconds that the broker gets for one commit, which is repeated at the next interval. Without a
+#: limit, a commit for a deleted topic would block the thread's queue of calls for ever.
 COMMIT_ANSWER_S_MAX = 5.0
 
 
 class FencedError(Exception):
     """Another process has taken this static member's place.
 
-    No KafkaError: aiokafka must not take it for a passing one and join again.
+    It is no KafkaError, because aiokafka must not treat it as passing and rejoin.
     """
 
     errno = Code.FENCED_INSTANCE_ID
 
 
 class Fetched(NamedTuple):
-    """What one fetch brought of a partition.
+    """Result of one fetch for a partition.
 
-    caught_up: it reached the stable end, there is nothing more to read now. held_back: a
-    transaction was open behind it then, so it did not reach the log's end. lingers: it is paused
-    until it is asked for again, without records where it had none when others had some.
+    caught_up: it reached the stable end, and nothing more can be read now. held_back: a transaction
+    was open behind it then, so it did not reach the log's end. lingers: it is paused until it is
+    requested again. A lingering partition may have no records if others had some.
     """
 
     records: Sequence[Record]
@@ -67,26 +67,26 @@ class Fetched(NamedTuple):
 
 
 class Fetching(Protocol):
-    """What the thread asks of the consumer it serves."""
+    """What the thread needs of the consumer that it serves."""
 
     @property
     def client_options(self) -> Mapping[str, Any]:
-        """Of aiokafka's consumer."""
+        """Options of aiokafka's consumer."""
 
     @property
     def topic(self) -> str:
-        """The one that is consumed."""
+        """The one consumed topic."""
 
     @property
     def hands_over(self) -> bool:
-        """Whether it ends in order, so that others may have its partitions at once."""
+        """Whether the worker ends in order, so that others may take its partitions at once."""
 
     def note_group(self, look: Look) -> None:
-        """What a look at the group found; called in the consumer's own loop."""
+        """Receive the result of a check of the group; called in the consumer's own loop."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that owns the aiokafka consumer; its methods run there."""
+    """The thread that owns the aiokafka consumer; its private methods run there."""
 
     consumer: Fetching
     logger = SERVICES_LOGGER
@@ -94,7 +94,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         #: Partitions with a position of their own since they were held, and those of them that are
-        #: paused because nothing is wanted of them now.
+        #: paused because no fetch requests them now.
         self._opened: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()
 
@@ -118,8 +118,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._note_answers(self._ensure_consumer()._coordinator)
 
     async def on_thread_stop(self) -> None:
-        # aiokafka takes a static member out of its group never. One that ends in order leaves: the
-        # others go on at once, where they would wait for its restart or its session time-out.
+        # aiokafka never removes a static member from its group. A worker that ends in order leaves,
+        # so that the others continue at once and do not wait for its restart or its session
+        # time-out.
         if self._consumer is not None and self.consumer.hands_over:
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
@@ -150,7 +151,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     def _group_error(self, coordinator: Any) -> BaseException | None:
-        """What the coordination ended with or stands at, which stays as it is."""
+        """Return the error at which the coordination ended or stopped, without clearing it."""
         task = coordinator._coordination_task
         if task.done() and not task.cancelled() and task.exception() is not None:
             return task.exception()  # type: ignore[no-any-return]
@@ -158,7 +159,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return error
 
     def retry_group(self) -> None:
-        """Let a coordination that stands at an error go on, and join anew; from any thread."""
+        """Let a coordination that stopped at an error continue and rejoin; from any thread."""
         self.thread_loop.call_soon_threadsafe(self._retry_group)
 
     def _retry_group(self) -> None:
@@ -167,7 +168,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         if coordinator._pending_exception is not None:
             with suppress(KafkaError):
                 coordinator.check_errors()
-            # A heartbeat that has failed is not begun again but by a join.
+            # Only a join restarts a failed heartbeat.
             coordinator.request_rejoin()
 
     def _note_answers(self, coordinator: Any) -> None:
@@ -196,14 +197,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         group, instance = coordinator.group_id, coordinator._group_instance_id
         asked = SyncGroupRequest(group, generation, member_id, instance, [])
         fenced = (await send(asked)).error_code == Code.FENCED_INSTANCE_ID
-        if fenced and coordinator.member_id == member_id:  # else it is we who joined anew
+        if fenced and coordinator.member_id == member_id:  # else this worker itself rejoined
             raise FencedError("another process has our group instance id")
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Faust's would log a traceback, and wait for ever where the topic is gone.
+        """Commit offsets. Faust's own commit logs a traceback, and waits for ever for a deleted
+        topic.
 
-        False: not committed. The group has moved on, the broker does not answer, or it refuses; a
-        refusal is for the next look.
+        False: not committed. The group has moved on, the broker does not answer, or it refuses; the
+        next check of the group handles a refusal.
         """
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
@@ -225,11 +227,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def fetch(
         self, partitions: set[TP], *, timeout_s: float, records_max: int, lingers: bool
     ) -> dict[TP, Fetched]:
-        """One fetch; from any thread.
+        """Fetch once; from any thread.
 
-        timeout_s: seconds that it waits for the first record. records_max: of all partitions
-        together. lingers: partitions that were read to their end are paused until they are asked
-        for again.
+        timeout_s: seconds to wait for the first record. records_max: of all partitions together.
+        lingers: pause partitions that were read to their end until they are requested again.
         """
         found: dict[TP, Fetched] = await self.call_thread(
             self._fetch, partitions, timeout_s, records_max, lingers
@@ -241,7 +242,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> dict[TP, Fetched]:
         consumer = self._ensure_consumer()
         self._prefetch_only(consumer, partitions)
-        begin_ms = int(time.time() * 1000)  # as aiokafka notes the time of a response
+        begin_ms = int(time.time() * 1000)  # aiokafka's clock for the time of a response
 
         async def take(tps: set[TP], seconds: float) -> dict[TP, Sequence[Record]]:
             return await self._take(tps, seconds, records_max)
@@ -249,10 +250,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         fetched = await take(partitions, timeout_s)
         if not fetched or not lingers:
             return {tp: await self._found(consumer, tp, got) for tp, got in fetched.items()}
-        if all([await self._caught_up(consumer, tp) for tp in fetched]):  # a backlog waits for none
+        if all([await self._caught_up(consumer, tp) for tp in fetched]):  # a backlog does not wait
             await take_from_others(consumer, take, partitions, fetched, begin_ms)
         found = {tp: await self._found(consumer, tp, got) for tp, got in fetched.items()}
-        # A partition that was not answered since may have more: it is asked again at once.
+        # A partition without an answer since may have more, so it is requested again at once.
         for tp in answered(consumer, partitions, begin_ms):
             each = found.get(tp) or await self._found(consumer, tp, ())
             if each.caught_up and self._pause(consumer, TopicPartition._make(tp)):
@@ -268,7 +269,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 consumer, partitions, timeout=timeout_s, max_records=records_max
             )
         except (KafkaError, FencedError):
-            # The group's error reaches the next fetch; `group_monitor` judges it.
+            # The next fetch raises the group's error; `group_monitor` judges it.
             if self._group_error(consumer._coordinator) is None:
                 raise
             await asyncio.sleep(min(timeout_s, LOOK_S))
@@ -281,9 +282,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return Fetched(records, await self._caught_up(consumer, tp), self._held_back(consumer, tp))
 
     def _pause(self, consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition) -> bool:
-        """Pause an open partition until it is asked for: aiokafka fetches its next record as soon
-        as one is taken, so that a look after a linger finds that one, and not what is behind it.
-        False: it is not open."""
+        """Pause an open partition until it is requested: aiokafka prefetches one record as soon as
+        one is taken, so that a fetch after a linger would find that one and not those behind it.
+        False: the partition is not open."""
         if tp not in self._opened or tp not in consumer.assignment():
             return False
         consumer.pause(tp)
@@ -293,11 +294,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     def _prefetch_only(
         self, consumer: aiokafka.AIOKafkaConsumer, partitions: Iterable[tuple[str, int]]
     ) -> None:
-        """Pause the open partitions of which nothing is wanted: aiokafka fetches ahead of every
-        other one, a batch of its producer at least, whatever the size of a fetch.
+        """Pause the open partitions that this fetch does not request: aiokafka prefetches at least
+        one producer batch of every other partition, whatever the size of a fetch.
 
-        What it has of a paused one it keeps. A partition that is held is none of these: it must
-        not be resumed without a position.
+        A paused partition keeps what was prefetched. A held partition is not affected: it must not
+        be resumed without a position.
         """
         wanted = set(map(TopicPartition._make, partitions))
         if self._opened - wanted == self._paused:
@@ -309,8 +310,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._paused = self._opened - wanted
 
     async def _caught_up(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP) -> bool:
-        # From the position, not from the last record: the end of a transactional topic is a
-        # marker that no record ever reaches.
+        # From the position, not from the last record: a transactional topic ends with a marker that
+        # no record ever reaches.
         try:
             end = consumer.last_stable_offset(tp)
             return end is not None and await consumer.position(tp) >= end
@@ -325,7 +326,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return stable_end is not None and end is not None and stable_end < end
 
     async def positions(self, tps: Iterable[TP]) -> dict[TP, int]:
-        """Where the client library reads on: behind markers and what it has left out."""
+        """Return where the client library reads on: beyond markers and records it has skipped."""
         found: dict[TP, int] = await self.call_thread(self._positions, tps)
         return found
 
@@ -336,10 +337,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return {}
 
     async def poll(self) -> None:
-        """Count as a poll, without a fetch: one would wait for the end of a rebalance.
+        """Count as a poll without a fetch, which would wait for the end of a rebalance.
 
-        aiokafka refuses to join again whoever has not polled for `max_poll_interval_ms`: it would
-        stay outside for ever, as after a broker that was away for that long in a rebalance.
+        aiokafka does not rejoin after `max_poll_interval_ms` without a poll. The member would stay
+        outside for ever, for example after a broker outage of that length during a rebalance.
         """
         await self.call_thread(self._poll)
 
@@ -348,14 +349,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             pass
 
     async def limit_fetches(self, partition_bytes: int) -> None:
-        """Bytes that a response takes of each partition, from the next request on."""
+        """Set the bytes that a response takes of each partition, from the next request on."""
         await self.call_thread(self._limit_fetches, partition_bytes)
 
     async def _limit_fetches(self, partition_bytes: int) -> None:
         self._ensure_consumer()._fetcher._max_partition_fetch_bytes = partition_bytes
 
     async def hold(self, tps: set[TP]) -> None:
-        """Leave partitions unread, with nothing prefetched, at a position of no meaning."""
+        """Pause partitions with nothing prefetched, at a meaningless position."""
         await self.call_thread(self._hold, tps)
 
     async def _hold(self, tps: set[TP]) -> None:

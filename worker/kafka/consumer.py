@@ -1,17 +1,18 @@
-"""Faust's consumer, made to hand out whole batches and to commit only what is durable.
+"""Faust's consumer, adapted to deliver whole batches and to commit only what is durable.
 
-All that leans on undocumented parts of faust-streaming 0.15.3, mode-streaming 0.7.1 and aiokafka
-0.14.0 stands in this file and in `worker.kafka.client_thread`; tests/unit/test_faust_names.py holds
-the names and signatures they rely on. How it stays correct:
+Only this file and `worker.kafka.client_thread` rely on undocumented parts of faust-streaming
+0.15.3, mode-streaming 0.7.1 and aiokafka 0.14.0; tests/unit/test_faust_names.py holds the names and
+signatures. These rules keep it correct:
 
 * The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
   `Assignment` decides what is committed.
-* One `Assignment` per assignment: a batch that outlives it reports to one that nobody commits.
-* Every partition is held (paused, at a position of our own) at assignment, and opened in the
-  background, all together, or each alone where that fails or is late: a position is never
-  inherited, and a slow look-up holds up nobody for longer than a moment.
-* `_getmany` is never cancelled while records may be in it: a cancelled fetch has moved the
-  position and its records are gone. Hence the short polls.
+* Each assignment has its own `Assignment`. A batch that outlives it reports to one that is no
+  longer committed.
+* At assignment every partition is held (paused, at a position of the worker's own), and opened in
+  the background, all together, or each alone if that fails or is late. A position is never
+  inherited, and a slow lookup delays the others for a moment at most.
+* `_getmany` is never cancelled while it may hold records: a cancelled fetch has moved the position
+  and lost its records. Hence the short polls.
 * A fetch that straddles a rebalance is undone: it waits out the reassignment inside aiokafka,
   returns records of the new assignment and has moved its positions.
 * aiokafka hangs for ever when it is stopped while the broker is away: a timer ends the process.
@@ -53,30 +54,30 @@ logger = logging.getLogger(__name__)
 #: Seconds that the commit after a drain may take, within the broker's rebalance time-out.
 COMMIT_S_MAX = 5.0
 
-#: Seconds between two looks of a drain at what the flushes in work wait for.
+#: Seconds between two checks of a drain: what do the running flushes wait for?
 DRAIN_LOOK_S = 0.05
 
-#: Seconds between two rounds of questions about closed partitions: at first, and at most; and
-#: the most that a round waits. A doubt is settled by an operator or by a store that comes back;
-#: the error is repeated each time.
+#: Seconds between two rounds of opening closed partitions, at first and at most; and the most that
+#: a round waits. An operator, or a store that recovers, resolves a doubt; the error is repeated
+#: each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
 #: Seconds between a fetch that read to the log's end and the next one, without a linger: what
-#: comes meanwhile is fetched together. A fetch costs as much for one record as for ten, and so does
-#: a write. A backlog, and the first record after a silence, wait for nothing.
+#: arrives meanwhile is fetched together. A fetch, and a write, costs as much for one record as for
+#: ten. A backlog, and the first record after a silence, wait for nothing.
 FETCH_PAUSE_S = 0.005
 
-#: Seconds that the broker gets to send again what was fetched in vain, before it is taken one
+#: Seconds that the broker gets to resend what a failed fetch discarded, before it is fetched one
 #: partition, or one record, at a time.
 REFETCH_S = 1.0
 
-#: Seconds until a question is asked again to which the broker gave no answer.
+#: Seconds until a request is repeated that the broker did not answer.
 ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the consumer is told by the wiring. member: what errors of the group name."""
+    """What the wiring tells the consumer. member: what errors of the group name."""
 
     topic: str
     member: Member
@@ -100,7 +101,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.current = Assignment()
-        #: Of the fetching loop: whoever takes none is dead.
+        #: Iterations of the fetch loop. A loop that makes none is stalled.
         self.turns = 0
         self._problem: str | None = None
         self._group: GroupWatch | None = None
@@ -109,7 +110,7 @@ class BatchConsumer(driver.Consumer):
 
     @property
     def rules(self) -> Rules:
-        """What the wiring says."""
+        """Return the wiring's rules."""
         rules: Rules = self.transport.rules
         return rules
 
@@ -127,7 +128,7 @@ class BatchConsumer(driver.Consumer):
 
     @property
     def status(self) -> WorkerStatus:
-        """The worker's; the consumer enters JOINING and JOINED."""
+        """Return the worker's status; the consumer enters JOINING and JOINED."""
         status: WorkerStatus = self.transport.status
         return status
 
@@ -137,7 +138,7 @@ class BatchConsumer(driver.Consumer):
     # ---- the group
 
     def note_group(self, look: Look) -> None:
-        """What a look at the group found; the client's thread hands it over about every second."""
+        """Handle a check of the group; the client's thread delivers one about every second."""
         if self._group is None:
             self._group = GroupWatch(self.rules.member)
         if self.should_stop or self._crashed.is_set():
@@ -162,7 +163,7 @@ class BatchConsumer(driver.Consumer):
         return not self._crashed.is_set()
 
     def problem(self) -> str | None:
-        """What makes the worker unready though it is joined, in one line."""
+        """Return what makes a joined worker unready, in one line."""
         return self._problem
 
     # ---- an assignment begins and ends
@@ -180,17 +181,17 @@ class BatchConsumer(driver.Consumer):
         self.status.enter(Phase.JOINED)
 
     async def perform_seek(self) -> None:
-        """Faust calls this after every assignment, before the flow resumes.
+        """Hold all partitions. Faust calls this after every assignment, before the flow resumes.
 
-        It must be quick (past `broker_request_timeout` Faust resumes the flow without it), so it
-        only holds the partitions; they are opened in the background.
+        It must be quick, because Faust resumes the flow without it after `broker_request_timeout`.
+        So it only holds the partitions; they are opened in the background.
         """
         before, tps = self.current, self.assignment()
         await self._thread.hold(tps)
         await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(tps)))
         if self.current is not before:  # revoked meanwhile
             return
-        before.end()  # wakes whoever waits for it
+        before.end()  # wakes the tasks that wait for it
         self.current = Assignment(
             (tp.partition for tp in tps),
             partitions_max=self.rules.partitions_max,
@@ -256,24 +257,24 @@ class BatchConsumer(driver.Consumer):
         self.status.enter(Phase.JOINING, "a rebalance is under way")
 
     async def wait_empty(self) -> None:
-        """Revoke and SIGTERM: let started flushes finish, then commit what is durable.
+        """On a revoke and on SIGTERM: let started flushes finish, then commit what is durable.
 
-        Queued batches were dropped by Faust; they are read again. What is not durable within the
-        drain limit, or cannot be because it waits for the store, is cancelled, and written again
-        by the next partition task: a group waits for its slowest member.
+        Faust has dropped the queued batches; they are read again. A flush that does not end within
+        the drain limit, or cannot because it waits for the store, is cancelled, and the next
+        partition task writes it again: a group waits for its slowest member.
         """
         assignment = self.current
         if self.app.should_stop:
             self._arm_last_resort()
         if assignment.broken is None and not assignment.ended:
             await self._limited("drain", self._drain(assignment), self.rules.drain_s)
-            # Not `commit()`: it would wait for one that is under way, whatever the limit, and then
-            # not commit what has become durable since.
+            # Not `commit()`: it would wait for a running commit, without the limit, and then not
+            # commit what has become durable since.
             await self._limited("commit", self.force_commit(), COMMIT_S_MAX)
         assignment.end()
 
     async def _drain(self, assignment: Assignment) -> None:
-        """Returns when no flush is in work, or none that can end within the limit."""
+        """Return when no flush is running, or none that can end within the limit."""
         deadline_s = time.monotonic() + self.rules.drain_s
         while not assignment.idle.is_set():
             if not assignment.can_drain(time.monotonic(), deadline_s):
@@ -297,8 +298,8 @@ class BatchConsumer(driver.Consumer):
             )  # fmt: skip
 
     def _on_broken(self, cause: BaseException) -> None:
-        # An exception ends the process through the agent. A flush that was cancelled by anybody
-        # but a revoke or a stop would end nothing: its task group does not notice.
+        # An exception ends the process through the agent. A flush cancelled outside a revoke or a
+        # stop would end nothing: its task group ignores that.
         if isinstance(cause, asyncio.CancelledError) and not self.app.should_stop:
             error = RuntimeError("a flush was cancelled outside a rebalance or a stop")
             self.add_future(self.crash(error))
@@ -310,7 +311,8 @@ class BatchConsumer(driver.Consumer):
         await super().on_stop()
 
     def _arm_last_resort(self) -> None:
-        """What is durable is committed by then; a daemon thread outlives any hanging loop."""
+        """Start the timer that ends the process. By then what is durable is committed; a daemon
+        thread survives any hanging loop."""
         if self._last_resort is None:
             limit_s = self.rules.drain_s + self.rules.leave_s
             self._last_resort = threading.Timer(limit_s, os._exit, [1])
@@ -333,7 +335,7 @@ class BatchConsumer(driver.Consumer):
                 raise
 
     async def _wait_for_flow(self) -> None:
-        """A rebalance is under way. A member that does not poll meanwhile is not taken back."""
+        """Poll during a rebalance: a member that does not poll cannot rejoin."""
         while not (self.flow_active or self.should_stop):
             await self._thread.poll()
             await self.wait(self.can_resume_flow, timeout=POLL_IDLE_S)
@@ -363,7 +365,7 @@ class BatchConsumer(driver.Consumer):
         timeout_s: float,
         records_max: int | None = None,
     ) -> bool:
-        """One fetch, into the partition tasks of the assignment it began in.
+        """Fetch once, into the partition tasks of the assignment in which the fetch began.
 
         True: it brought records, and read every partition that had some to the log's end.
         """
@@ -376,7 +378,8 @@ class BatchConsumer(driver.Consumer):
                 lingers=self._lingers,
             )
         except KafkaError as error:
-            # Of positions that aiokafka chose itself, before `perform_seek` held the partitions.
+            # A revoked assignment's error concerns positions that aiokafka chose itself, before
+            # `perform_seek` held the partitions, so it is ignored.
             if assignment is self.current:
                 raise OperatorError(unreadable(error, self.rules.member)) from error
             fetched = dict.fromkeys(tps, Fetched((), caught_up=False))
@@ -397,12 +400,12 @@ class BatchConsumer(driver.Consumer):
         return bool(fetched) and all(found.caught_up for found in fetched.values())
 
     async def _fetch_doubtful(self, assignment: Assignment, partitions: set[int]) -> None:
-        """Fetch partitions of one of which aiokafka may not be able to read some record.
+        """Fetch partitions one by one, after aiokafka failed on a record of one of them.
 
-        It decodes header names, fails on one that is not UTF-8, and forgets what it had unpacked
-        before it, of all partitions of that fetch. So their positions are set back, and after a
-        moment each is asked for what has come again. Where that fails the records of the partition
-        are taken one by one; those before the bad one are delivered, and the partition stops there.
+        aiokafka decodes header names, fails on one that is not UTF-8, and forgets what it had
+        unpacked before it, of all partitions of that fetch. So the positions are reset, and after a
+        moment each partition is fetched alone. If that fails, its records are fetched one by one:
+        those before the bad one are delivered, and the partition stops there.
         """
         await self._back(assignment, partitions)
         await self.sleep(REFETCH_S)
@@ -416,7 +419,7 @@ class BatchConsumer(driver.Consumer):
                 await self._fetch_one_by_one(assignment, partition)
 
     async def _fetch_one_by_one(self, assignment: Assignment, partition: int) -> None:
-        """Take a partition's records until one cannot be read, and stop it there."""
+        """Fetch a partition's records singly until one cannot be read, and stop it there."""
         await self._back(assignment, {partition})
         task, before = assignment.tasks[partition], -1
         try:
@@ -427,7 +430,7 @@ class BatchConsumer(driver.Consumer):
             await self._stop_reading(assignment, partition)
 
     async def _back(self, assignment: Assignment, partitions: set[int]) -> None:
-        """Set positions back to what was taken, unless the assignment is over."""
+        """Reset positions to what was taken, unless the assignment has ended."""
         if assignment is self.current:
             tasks = assignment.tasks
             await self._move({self._tp(p): tasks[p].fetched for p in partitions})
@@ -453,7 +456,7 @@ class BatchConsumer(driver.Consumer):
         await self._thread.hold({self._tp(partition)})
 
     async def _undo(self, fetched: Iterable[TP]) -> None:
-        """The fetch straddled a rebalance and moved positions of the new assignment."""
+        """Reset the positions of the new assignment that a fetch across a rebalance has moved."""
         tasks = self.current.tasks
         back = {tp: tasks[tp.partition].fetched for tp in fetched if tp.partition in tasks}
         if back:
@@ -463,7 +466,7 @@ class BatchConsumer(driver.Consumer):
 
     @Service.task
     async def _deliver_ready(self) -> None:
-        """Hand out batches to the agent: a partition's next one when its last is durable."""
+        """Deliver batches to the agent: a partition's next one when its last is durable."""
         while not self.should_stop:
             if not self.flow_active:
                 await self.wait(self.can_resume_flow)
@@ -482,13 +485,14 @@ class BatchConsumer(driver.Consumer):
             *tp, last.offset, (last.timestamp or 0) / 1000, 0, [], None, batch, None,
             tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
-        # Dropped when the flow is suspended: the assignment is over, and the batch is re-read.
+        # Dropped when the flow is suspended: the assignment has ended, and the batch is read again.
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     # ---- committing
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Faust's commit, at every interval and at a drain: the committer's, of what is durable."""
+        """Faust's commit, at every interval and at a drain: the Committer commits what is
+        durable."""
         return await self._committer.commit(lambda: self.current)
 
     async def commit_offsets(self, offsets: Mapping[int, int]) -> bool:
@@ -497,7 +501,7 @@ class BatchConsumer(driver.Consumer):
         return done
 
     async def positions(self) -> dict[int, int]:
-        """Where each open partition is read on; those of which it is known."""
+        """Return where each open partition is read on, if known."""
         tps = [self._tp(partition) for partition in self.current.tasks]
         return {tp.partition: at for tp, at in (await self._thread.positions(tps)).items()}
 
@@ -505,11 +509,11 @@ class BatchConsumer(driver.Consumer):
         return TP(self.rules.topic, partition)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's livelock detector: log lines about its own tracking, which is switched off."""
+        """Disable Faust's livelock detector, which logs about its own unused tracking."""
 
 
 class BatchTransport(driver.Transport):
-    """Faust's transport, with our consumer; `app.transport = BatchTransport(...)`."""
+    """Faust's transport, with this consumer; `app.transport = BatchTransport(...)`."""
 
     Consumer = BatchConsumer
 
@@ -520,7 +524,7 @@ class BatchTransport(driver.Transport):
 
 
 class WholeBatches(faust.Schema):
-    """The event's value is the RecordBatch itself; nothing is decoded by Faust."""
+    """The event's value is the RecordBatch itself; Faust decodes nothing."""
 
     def loads_key(self, app: Any, message: Any, **kwargs: Any) -> None:
         return None
@@ -531,5 +535,5 @@ class WholeBatches(faust.Schema):
 
 
 async def _raise(error: OperatorError) -> None:
-    """As a task of a service, this ends the process in one line."""
+    """End the process in one line, as a task of a service."""
     raise error

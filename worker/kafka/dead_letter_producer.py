@@ -1,4 +1,4 @@
-"""The producer of dead letters: acknowledged by all replicas, however long the broker takes."""
+"""The producer of dead letters: all replicas acknowledge, however long the broker takes."""
 
 import asyncio
 import logging
@@ -18,16 +18,16 @@ from worker.logging_config import event
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two log lines while the broker is waited for.
+#: Seconds between two log lines during a wait for the broker.
 _LOG_EVERY_S = 30.0
-#: Seconds that closing may take: a producer of a broker that is away would wait for it for ever.
+#: Seconds that closing may take: a producer would wait for ever for an unavailable broker.
 _STOP_S_MAX = 5.0
-#: Bytes of a request: no limit of ours, the topic's `max.message.bytes` is the one that counts.
+#: Bytes of a request: unlimited here, because the topic's `max.message.bytes` limits it.
 _REQUEST_BYTES_MAX = 2**31 - 1
-#: A record's timestamp that is none, as the protocol writes it.
+#: The protocol's value of a missing timestamp.
 _NO_TIMESTAMP = -1
 
-#: Errors after which a new producer can succeed: the broker or the leader was away, or the
+#: Errors after which a new producer can succeed: the broker or the leader was unavailable, or the
 #: broker has forgotten the producer's sequence, which no idempotent producer survives.
 _PASSING = (
     errors.KafkaConnectionError, errors.KafkaTimeoutError, errors.NodeNotReadyError,
@@ -43,19 +43,19 @@ _PASSING = (
 
 
 def make_producer(client_options: Mapping[str, Any]) -> AIOKafkaProducer:
-    """The producer of dead letters, for a running loop; aiokafka's own names of options."""
+    """Return the producer of dead letters, for a running loop; options have aiokafka's names."""
     return AIOKafkaProducer(
         **client_options,
         acks="all",
-        enable_idempotence=True,  # its retries neither repeat nor reorder
+        enable_idempotence=True,  # retries neither repeat nor reorder
         max_request_size=_REQUEST_BYTES_MAX,
-        compression_type=None,  # what is stored is what was read
+        compression_type=None,  # stores the bytes that were read
     )
 
 
 @dataclass(eq=False)
 class _Connection:
-    """A producer, and whether someone has found it broken: its sequence has a gap for all."""
+    """A producer, and whether a caller has found it broken: its sequence has a gap for all."""
 
     producer: Any
     broken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,7 +64,7 @@ class _Connection:
 class KafkaDeadLetters:
     """The DeadLetters of a topic. Connects at the first letter; `stop` closes.
 
-    In flight is at most what the callers hand over: one batch per partition each.
+    In flight is at most what the callers pass: one batch per partition each.
     """
 
     def __init__(
@@ -91,11 +91,11 @@ class KafkaDeadLetters:
         self._partitioner = DefaultPartitioner()
 
     async def start(self) -> None:
-        """Connects now. Waits for a broker that is away."""
+        """Connect now. Waits for an unavailable broker."""
         await self.send(())
 
     async def stop(self) -> None:
-        """Closes what is open; letters that are not acknowledged were reported to nobody."""
+        """Close what is open. Unacknowledged letters were not reported as sent."""
         if self._connection is not None:
             self._drop(self._connection)
         if self._closing:
@@ -105,7 +105,7 @@ class KafkaDeadLetters:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def send(self, letters: Sequence[DeadLetter]) -> None:
-        with self._wait_tracker.one_more():  # aiokafka waits inside as well, without a word
+        with self._wait_tracker.one_more():  # aiokafka waits inside as well, silently
             await self._send_all(list(letters))
 
     async def _send_all(self, left: list[DeadLetter]) -> None:
@@ -124,7 +124,8 @@ class KafkaDeadLetters:
     async def _watched(
         self, attempt: "asyncio.Future[tuple[list[DeadLetter], Exception | None]]"
     ) -> tuple[list[DeadLetter], Exception | None]:
-        """The attempt's result, however long it takes, saying so: aiokafka retries by itself."""
+        """Return the attempt's result, however long it takes, and log the wait: aiokafka retries by
+        itself."""
         while True:
             done, _ = await asyncio.wait({attempt}, timeout=self._log_every_s)
             if done:
@@ -140,7 +141,8 @@ class KafkaDeadLetters:
     async def _attempt(
         self, letters: list[DeadLetter]
     ) -> tuple[list[DeadLetter], Exception | None]:
-        """One producer's worth: the letters not acknowledged, and why; none and None: done."""
+        """Send with one producer. Return the letters not acknowledged, and why; none and None:
+        done."""
         posted: list[asyncio.Future[Any]] = []
         connection: _Connection | None = None
         try:
@@ -160,13 +162,14 @@ class KafkaDeadLetters:
         finally:
             for future in posted:
                 future.cancel()
-            await asyncio.gather(*posted, return_exceptions=True)  # all are read: none is logged
+            await asyncio.gather(*posted, return_exceptions=True)  # read, so that none is logged
         return [], None
 
     async def _acknowledged(
         self, connection: _Connection, letters: list[DeadLetter], posted: list[Any]
     ) -> None:
-        """Posts all, and waits for all. posted: what was posted, also when a later one fails."""
+        """Post all letters, and wait for all. posted: collects what was posted, also if a later one
+        fails."""
         waits = current_flush()
         for letter in letters:
             posted.append(await self._post(connection.producer, letter))
@@ -174,10 +177,11 @@ class KafkaDeadLetters:
         await asyncio.gather(*posted)
 
     async def _unless_broken(self, connection: _Connection, work: Awaitable[None]) -> None:
-        """Raises what the work raises; or ProducerClosed when somebody found the producer broken.
+        """Raise what the work raises; or ProducerClosed if another caller found the producer
+        broken.
 
-        A producer that another one has stopped answers nobody any more: not who waits for an
-        acknowledgement, nor who waits inside `send` for it to learn of the topic's partitions.
+        A producer that another caller has stopped never answers, neither a wait for an
+        acknowledgement nor a `send` that waits for the topic's partitions.
         """
         job = asyncio.ensure_future(work)
         broken = asyncio.ensure_future(connection.broken.wait())
@@ -193,7 +197,7 @@ class KafkaDeadLetters:
             await asyncio.gather(job, return_exceptions=True)
 
     async def _post(self, producer: Any, letter: DeadLetter) -> "asyncio.Future[Any]":
-        """Hands one letter to the producer; done when it is acknowledged."""
+        """Pass one letter to the producer. The future is done when the letter is acknowledged."""
         record = letter.record
         headers = dead_letter_headers(letter)
         timestamp = _NO_TIMESTAMP if record.timestamp is None else record.timestamp
@@ -206,8 +210,8 @@ class KafkaDeadLetters:
                 headers=headers,
             )
             return posted
-        # A batch of its own: `send` refuses a record without key and value, and gives one
-        # without a timestamp that of the next in its batch.
+        # A batch of its own: `send` refuses a record without key and value, and gives a record
+        # without a timestamp that of the next one in its batch.
         batch = producer.create_batch()
         batch.append(timestamp=timestamp, key=record.key, value=record.value, headers=headers)
         batch.close()
@@ -231,7 +235,7 @@ class KafkaDeadLetters:
             return self._connection
 
     def _drop(self, connection: _Connection) -> None:
-        """Nobody uses this producer from here on."""
+        """Stop using this producer."""
         if self._connection is connection:
             self._connection = None
         if not connection.broken.is_set():
@@ -239,7 +243,7 @@ class KafkaDeadLetters:
             self._close(connection)
 
     def _close(self, connection: _Connection) -> None:
-        """In the background: it lasts as long as the broker is away."""
+        """Close in the background, which takes as long as the broker is unavailable."""
         task = asyncio.ensure_future(connection.producer.stop())
         self._closing.add(task)
         task.add_done_callback(self._closed)

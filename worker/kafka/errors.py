@@ -1,10 +1,10 @@
-"""What an error of aiokafka means to a command and to a worker's start. One place for all of them.
+"""The meaning of aiokafka's errors to a command and to a worker's start. One place for all of them.
 
-    AWAY       nobody answers, or not what we asked for: a worker waits, a command says so
-    REFUSED    the broker, or TLS, says no, or an address is none: waiting does not help
+    AWAY       no answer, or not from Kafka: a worker waits, a command reports it
+    REFUSED    the broker, or TLS, refuses, or an address is invalid: waiting does not help
 
 aiokafka swallows the error of every connection that it tries, logs it, and raises that there is no
-broker. So the errors are taken from its log records, as they are, by `connections_watched`.
+broker. So `connections_watched` takes the errors from its log records, as they are.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from worker.settings import KafkaSettings
 
 #: Failed connections that one line names.
 _NAMED_MAX = 3
-#: A frame that long is none of Kafka's (`socket.request.max.bytes`): another protocol answers.
+#: A frame of that length is not Kafka's (`socket.request.max.bytes`): another protocol answers.
 _FRAME_BYTES_MAX = 100 * 1024 * 1024
 
 
 class Trouble(Enum):
-    """What helps."""
+    """Whether waiting helps."""
 
     AWAY = "away"
     REFUSED = "refused"
@@ -38,18 +38,18 @@ class Trouble(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KafkaFault:
-    """What an error means. text: one line that says what is wrong and what to do."""
+    """The meaning of an error. text: one line that says what is wrong and what to do."""
 
     trouble: Trouble
     text: str
 
     def operators(self) -> OperatorError:
-        """It, for who ends on it."""
+        """Return it as the error that ends a worker or a command."""
         return OperatorError(self.text)
 
 
 class Connections(logging.Handler):
-    """The connections that failed last, with the error of each, by `host:port` or `broker 1`."""
+    """The last failed connections, with the error of each, by `host:port` or `broker 1`."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -66,7 +66,7 @@ class Connections(logging.Handler):
 
 @contextmanager
 def connections_watched() -> Iterator[Connections]:
-    """What aiokafka's clients of this process log of their connections meanwhile."""
+    """Collect what aiokafka's clients of this process log about connections during the block."""
     connections, library = Connections(), logging.getLogger("aiokafka")
     library.addHandler(connections)
     try:
@@ -75,7 +75,7 @@ def connections_watched() -> Iterator[Connections]:
         library.removeHandler(connections)
 
 
-#: aiokafka's errors that say only that there is no connection; why stands in its log.
+#: aiokafka's errors that say only that there is no connection; its log has the cause.
 _WITHOUT_CAUSE = (
     errors.KafkaConnectionError, errors.NodeNotReadyError, errors.KafkaTimeoutError,
     errors.NoBrokersAvailable, errors.StaleMetadata, TimeoutError,
@@ -88,13 +88,14 @@ _AUTHORIZATION = (
     errors.TopicAuthorizationFailedError, errors.GroupAuthorizationFailedError,
     errors.ClusterAuthorizationFailedError, errors.TransactionalIdAuthorizationFailed,
 )  # fmt: skip
-#: Of a host or a port that Python cannot ask for, which a broker advertises: ours are checked.
+#: Python's errors for an invalid host or port. Only a broker can advertise one: those of the
+#: settings are checked.
 NO_ADDRESS = (UnicodeError, OverflowError)
 _CLOSED = (
     EOFError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError,
     ssl.SSLZeroReturnError,
 )  # fmt: skip
-#: What does not pass, by kind, and what to do.
+#: Permanent errors, by kind, and what to do.
 _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (
         (ssl.SSLCertVerificationError,),
@@ -120,7 +121,7 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 def fault_of(
     error: BaseException, failed: Mapping[str, BaseException], kafka: KafkaSettings
 ) -> KafkaFault:
-    """The meaning of what a client raised, and of the connections that failed before."""
+    """Return the meaning of a client's exception, and of the connections that failed before."""
     if not failed or not (isinstance(error, _WITHOUT_CAUSE) or type(error) is KafkaError):
         return _fault("", error, kafka)
     faults = [_fault(where, each, kafka) for where, each in failed.items()]
@@ -138,7 +139,7 @@ def _fault(where: str, error: BaseException, kafka: KafkaSettings) -> KafkaFault
     for kinds, advice in _REFUSALS:
         if isinstance(root, kinds):
             return _refused(kafka, f"{at}{_reason(root)}", advice)
-    if where.startswith("broker "):  # which another one named
+    if where.startswith("broker "):  # advertised by another broker
         return _unreachable(kafka, where, _reason(root))
     if isinstance(root, (OSError, *_WITHOUT_CAUSE)) or type(root) is KafkaError:
         return _away(kafka, f"{at}{_reason(root)}")
@@ -187,7 +188,7 @@ def _refused(kafka: KafkaSettings, reason: str, advice: str) -> KafkaFault:
 
 
 def _root(error: BaseException) -> BaseException:
-    """What closed a connection, behind the error of what waited on it."""
+    """Return what closed a connection, behind the error of what waited on it."""
     while isinstance(error, errors.KafkaConnectionError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -198,7 +199,7 @@ def _at(where: str, kafka: KafkaSettings) -> str:
 
 
 def _when(root: BaseException, kafka: KafkaSettings) -> str:
-    """At which moment a connection was closed."""
+    """Return at which moment a connection was closed."""
     expected = root.expected if isinstance(root, asyncio.IncompleteReadError) else None
     if expected is not None and expected > _FRAME_BYTES_MAX:
         return "its answer is not Kafka's"
@@ -206,7 +207,7 @@ def _when(root: BaseException, kafka: KafkaSettings) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Why there is no connection, in words for a person."""
+    """Return why there is no connection, in words for a person."""
     if isinstance(error, socket.gaierror):
         return "the name does not resolve"
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
@@ -221,6 +222,6 @@ def _reason(error: BaseException) -> str:
 
 
 def _name(error: BaseException) -> str:
-    """aiokafka's words, in which the type stands already; of other errors the type and the text."""
+    """Return aiokafka's text, which includes the type; of other errors the type and the text."""
     text = " ".join(str(error).split())[:300]
     return text if type(error).__name__ in text else f"{type(error).__name__}: {text}"

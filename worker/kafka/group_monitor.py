@@ -1,8 +1,8 @@
-"""What a worker does about its consumer group, look by look. Pure.
+"""Judges the state of the worker's consumer group, check by check. Pure.
 
-The client's thread takes a look at the coordination of the group every `LOOK_S` seconds, whatever
-the fetching does. Nobody else hears of its errors: aiokafka keeps one for the next call that asks
-for it, and the worker's calls go around those that do.
+The client's thread checks the coordination of the group every `LOOK_S` seconds, whatever the
+fetching does. Nothing else notices its errors: aiokafka keeps one for the next call that asks for
+it, and the worker's calls bypass those that do.
 """
 
 import time
@@ -22,21 +22,21 @@ from worker.group_errors import (
     waits,
 )
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 LOOK_S = 1.0
-#: Seconds between two lines about what is waited for.
+#: Seconds between two lines about a wait.
 SAY_S = 30.0
 #: Seconds of waiting before the first line: a join takes a moment, a rebalance a session time-out.
 QUIET_S = 15.0
-#: Seconds in which every attempt to join is answered with one of `NOT_FOREVER`.
+#: Seconds of joins all answered with one of `NOT_FOREVER`, after which the worker ends.
 REFUSED_S_MAX = 120.0
-#: Seconds that a topic is missing from the broker's metadata until it is said to be gone: an answer
+#: Seconds that a topic is missing from the broker's metadata before it counts as gone: an answer
 #: may leave it out while its leaders move.
 GONE_S = 5.0
 
 
 class TopicSeen(Enum):
-    """What the client's last answer about the broker's topics says about ours."""
+    """What the client's latest metadata says about the topic."""
 
     THERE = auto()
     MISSING = auto()
@@ -45,11 +45,11 @@ class TopicSeen(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look found.
+    """The result of one check.
 
-    error: what the coordination, or a commit, ended with or stands at; None: it goes on. died: the
-    coordination has ended, and nothing brings it back. code: of the last answer to a join, a sync
-    or a heartbeat. coordinator: the client knows one, and is connected to it.
+    error: at which the coordination, or a commit, ended or stopped; None: it runs. died: the
+    coordination has ended for good. code: of the last answer to a join, a sync or a heartbeat.
+    coordinator: the client knows one, and is connected to it.
     """
 
     error: BaseException | None = None
@@ -61,11 +61,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do after a look.
+    """What to do after a check.
 
-    end: with this error. retry: the client stands at an error that is waited for. waiting: what a
-    join waits for, in words. problem: what makes the worker unready though it is joined. say: a
-    line for the log; None: nothing to say now.
+    end: with this error. retry: the client stopped at an error that is waited for. waiting: what a
+    join waits for, in words. problem: what makes a joined worker unready. say: a line for the log;
+    None: nothing to log now.
     """
 
     end: OperatorError | None = None
@@ -76,7 +76,7 @@ class Verdict:
 
 
 class GroupWatch:
-    """Judges the looks. clock: seconds that only ever go up."""
+    """Judges the checks. clock: monotonic seconds."""
 
     def __init__(self, member: Member, clock: Callable[[], float] = time.monotonic) -> None:
         self._member = member

@@ -1,8 +1,8 @@
-"""A consumer group, as a deliberate move sees it: whether it has members, and its offsets.
+"""A consumer group for a deliberate move: whether it has members, and its offsets.
 
-aiokafka describes groups of the classic protocol alone: asked for one of the new protocol (KIP-848)
-a broker answers as for one that is not there. Its state is in the answer to ListGroups from version
-4 on (KIP-518), whatever its protocol; every broker that has the new protocol has that version.
+aiokafka describes only groups of the classic protocol; for a group of the new protocol (KIP-848) a
+broker answers as for a missing one. ListGroups reports the state of a group of either protocol from
+version 4 on (KIP-518), which every broker with the new protocol has.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from worker.errors import OperatorError
 
 #: States of a group without members.
 _WITHOUT_MEMBERS = frozenset({"", "Empty", "Dead"})
-#: What a broker answers to a commit from outside a group that has members.
+#: A broker's answers to a commit from outside a group that has members.
 _HAS_MEMBERS = (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError)
 
 
@@ -64,7 +64,7 @@ class ListGroupsRequest_v4(RequestStruct):  # type: ignore[misc] # noqa: N801 - 
 
 
 class ListGroupsRequest(Request[ListGroupsRequest_v4]):  # type: ignore[misc]
-    """Every group of a coordinator that we may describe, with its state."""
+    """Lists every group of a coordinator that the client may describe, with its state."""
 
     API_KEY = 16
 
@@ -73,8 +73,8 @@ class ListGroupsRequest(Request[ListGroupsRequest_v4]):  # type: ignore[misc]
 
 
 async def require_no_members(admin: AIOKafkaAdminClient, group: str) -> None:
-    """Raises OperatorError while the group has members of either protocol, KafkaError where that
-    cannot be asked."""
+    """Raise OperatorError while the group has members of either protocol, KafkaError if that cannot
+    be determined."""
     coordinator = await admin.find_coordinator(group)
     for answer in await admin.describe_consumer_groups([group], coordinator):
         for error, _, _, _, _, members, *_ in answer.groups:
@@ -90,8 +90,8 @@ async def require_no_members(admin: AIOKafkaAdminClient, group: str) -> None:
 
 
 async def _state(admin: AIOKafkaAdminClient, group: str, coordinator: int) -> str:
-    """The group's state; empty where there is no such group, or the broker is too old to say it,
-    and then has no protocol but the classic one."""
+    """Return the group's state; empty if there is no such group, or if the broker is too old to
+    report it, and so has only the classic protocol."""
     try:
         answer = await _asked(admin, ListGroupsRequest(), coordinator)
     except (IncompatibleBrokerVersion, NotImplementedError):  # aiokafka's, for one and the other
@@ -107,8 +107,8 @@ async def commit(
 ) -> None:
     """Set offsets of a group from outside, all or none.
 
-    Raises OperatorError where it has members, and KafkaError for anything else that the broker
-    refuses: nothing of it is made then.
+    Raises OperatorError if it has members, and KafkaError for any other refusal; nothing is
+    committed then.
     """
     request = OffsetCommitRequest(
         group,
@@ -128,7 +128,7 @@ async def commit(
 
 
 def has_members(group: str) -> OperatorError:
-    """The error for a move while the group has members, which may be none of our workers."""
+    """Return the error for a move while the group has members, which may be other programs."""
     return OperatorError(f"consumers of the group {group!r} are running: stop them, and try again")
 
 

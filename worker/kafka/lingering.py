@@ -1,8 +1,8 @@
-"""What one fetch brings of several brokers, where partitions linger together.
+"""One fetch from several brokers, for partitions that linger together.
 
-Each broker answers for its own partitions by a response of its own, and a fetch returns with the
-first. What aiokafka has held of the others since before the linger is the first record that came,
-and not what has gathered behind it.
+Each broker answers for its own partitions, and a fetch returns with the first answer. Of the other
+brokers aiokafka then holds, since before the linger, only the first record, not what has gathered
+behind it.
 """
 
 import time
@@ -14,11 +14,11 @@ from aiokafka.errors import IllegalStateError
 
 from worker.record import Record
 
-#: Seconds that a fetch after a linger waits for the other brokers, whose answers are on their way:
+#: Seconds that a fetch after a linger waits for the other brokers, whose answers are under way:
 #: short beside a linger, long beside a request.
 OTHER_BROKERS_S = 0.01
 
-#: Topic and partition, as aiokafka or as Faust names them.
+#: Topic and partition, in aiokafka's or Faust's type.
 TP = TypeVar("TP", bound=tuple[str, int])
 
 
@@ -29,9 +29,9 @@ async def take_from_others(
     fetched: dict[TP, Sequence[Record]],
     begin_ms: int,
 ) -> None:
-    """Add to `fetched` what brokers answer that have not answered since the fetch began.
+    """Add to `fetched` the answers of brokers that have not answered since the fetch began.
 
-    take: fetches partitions, within seconds. begin_ms: of the epoch.
+    take: fetches partitions, within seconds. begin_ms: epoch milliseconds.
     """
     until_s = time.monotonic() + OTHER_BROKERS_S
     while (left_s := until_s - time.monotonic()) > 0:
@@ -43,7 +43,7 @@ async def take_from_others(
 
 
 def answered(consumer: aiokafka.AIOKafkaConsumer, tps: set[TP], since_ms: int) -> set[TP]:
-    """Those of which a broker has said since then what there is, if only nothing."""
+    """Return the partitions about which a broker has answered since then, even with nothing."""
     try:
         return {tp for tp in tps if (consumer.last_poll_timestamp(tp) or 0) >= since_ms}
     except (AssertionError, IllegalStateError):  # revoked meanwhile

@@ -1,7 +1,6 @@
-"""The broker's answers about the topic's log, through connections of their own.
+"""Queries the broker about the topic's log, through connections of its own.
 
-The consumer's own connection would answer too, but behind its long poll. Implements
-`opening.Log`.
+The consumer's own connection would answer too, but behind its long poll. Implements `opening.Log`.
 """
 
 import asyncio
@@ -15,12 +14,13 @@ from worker.kafka.admin import coordinated
 from worker.record import Fingerprint, fingerprint
 from worker.resume import LogState
 
-#: Seconds that one question may take before the partitions stay closed and are asked again.
+#: Seconds that one request may take before the partitions stay closed and are asked again.
 ANSWER_S_MAX = 10.0
-#: Bytes that one fetch takes of a partition to see one record; the broker always sends the first
+#: Bytes that one fetch takes of a partition to read one record; the broker always sends the first
 #: batch whole.
 PEEK_BYTES = 64 * 1024
-#: Of a record that aiokafka cannot unpack: it is none of those that were read, and equals none.
+#: Fingerprint of a record that aiokafka cannot unpack: the worker has not read it, so it equals
+#: none.
 UNREADABLE = Fingerprint(None, -1)
 
 
@@ -37,7 +37,7 @@ class KafkaLogClient:
         self._peeking = asyncio.Lock()
 
     async def start(self) -> None:
-        """Raises KafkaConnectionError when no broker answers."""
+        """Connect. Raises KafkaConnectionError if no broker answers."""
         self._consumer = self._new_consumer("read_committed")
         self._uncommitted = self._new_consumer("read_uncommitted")
         self._admin = AIOKafkaAdminClient(**self._options)
@@ -46,7 +46,8 @@ class KafkaLogClient:
         await self._admin.start()
 
     def _new_consumer(self, isolation_level: str) -> AIOKafkaConsumer:
-        """The isolation level says which end a consumer is told, and there is one for each."""
+        """Return a consumer. Its isolation level determines which end it reports, so there is one
+        per level."""
         return AIOKafkaConsumer(
             **self._options,
             group_id=None,
@@ -99,7 +100,7 @@ class KafkaLogClient:
         async with self._peeking, asyncio.timeout(ANSWER_S_MAX):
             try:
                 return await self._peek(offsets)
-            except UnicodeDecodeError:  # of one of them: nobody says of which
+            except UnicodeDecodeError:  # of an unknown one of them
                 return {p: await self._peek_alone(p, offset) for p, offset in offsets.items()}
 
     async def _peek_alone(self, partition: int, offset: int) -> Fingerprint | None:
@@ -109,8 +110,8 @@ class KafkaLogClient:
             return UNREADABLE
 
     async def _peek(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
-        """Raises UnicodeDecodeError as aiokafka does: for a header name that is not UTF-8, of a
-        record that is asked for or of one before it in its batch."""
+        """Fetch the records. Raises UnicodeDecodeError like aiokafka for a header name that is not
+        UTF-8, of a requested record or of one before it in its batch."""
         reader = self._reader()
         found: dict[int, Fingerprint | None] = {}
         reader.assign(self._tps(offsets))
@@ -118,7 +119,7 @@ class KafkaLogClient:
             reader.seek(tp, offsets[tp.partition])
         try:
             while len(found) < len(offsets):
-                # Of all partitions one record: what is behind it may be one that cannot be read.
+                # One record in all: the one behind it may be unreadable.
                 for tp, (record,) in (await reader.getmany(timeout_ms=1000, max_records=1)).items():
                     reader.pause(tp)
                     there = record.offset == offsets[tp.partition]

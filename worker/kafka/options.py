@@ -1,4 +1,4 @@
-"""Arguments of aiokafka's clients, made from the settings."""
+"""Arguments of aiokafka's clients, derived from the settings."""
 
 from typing import Any
 
@@ -6,26 +6,27 @@ from worker.kafka.tls import ssl_context
 from worker.memory import MemoryLimits
 from worker.settings import KafkaSettings, Settings
 
-#: Seconds a request may take; not below the session time-out, which a join may wait out.
+#: Seconds that a request may take; not below the session time-out, for which a join may wait.
 REQUEST_S = 40.0
-#: Seconds a rebalance waits for a member to drain and commit: the drain limit and this.
+#: Seconds, added to the drain limit, that a rebalance waits for a member to drain and commit.
 REBALANCE_SPARE_S = 40.0
-#: Seconds without a poll until the member leaves. The consumer polls every second whatever
-#: happens, so this is Faust's default, kept.
+#: Seconds without a poll after which the member leaves: Faust's default. The consumer polls every
+#: second.
 POLL_INTERVAL_S = 1000.0
-#: Seconds a fetch waits at the broker when there is nothing; other requests to it queue behind.
+#: Seconds that an empty fetch waits at the broker; other requests to it queue behind.
 FETCH_WAIT_S = 0.5
 #: Seconds until a topic's new partitions are seen (aiokafka's default is 300).
 METADATA_S = 30.0
 
 
 def rebalance_s(settings: Settings) -> float:
-    """Seconds that a rebalance may take: what the others wait for one that drains."""
+    """Return the seconds that a rebalance may take: the others wait for the member that drains."""
     return settings.drain_s + REBALANCE_SPARE_S
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Arguments of any aiokafka client. Raises ConfigurationError for unusable certificates."""
+    """Return the arguments of any aiokafka client. Raises ConfigurationError for unusable
+    certificates."""
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "client_id": kafka.client_id,
@@ -43,9 +44,9 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]:
-    """Arguments of the worker's consumer, but for those its correctness fixes.
+    """Return the arguments of the worker's consumer, except those fixed for its correctness.
 
-    What a fetch takes of a partition is set again at each assignment, by their number.
+    Each assignment sets anew what a fetch takes of a partition, by the number of partitions.
     """
     kafka = settings.kafka
     return {

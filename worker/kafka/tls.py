@@ -10,9 +10,9 @@ from worker.settings import KafkaSettings
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    """The context of every connection. Raises ConfigurationError, which names the setting.
+    """Return the context of every connection. Raises ConfigurationError, which names the setting.
 
-    Never asks at a terminal: a key that is encrypted needs `kafka.ssl_password`.
+    Never asks at a terminal: an encrypted key needs `kafka.ssl_password`.
     """
     with _named("cafile", kafka.ssl_cafile):
         context = ssl.create_default_context(cafile=kafka.ssl_cafile)
@@ -54,7 +54,7 @@ def _named(setting: str, path: Path | None) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a file, in words."""
+    """Return what is wrong with a file, in words."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:

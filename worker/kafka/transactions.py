@@ -1,8 +1,8 @@
-"""Partitions that an open transaction holds back: whom to tell, and how to end it.
+"""Detects partitions that an open transaction holds back, and says how to abort it.
 
 A consumer of committed records reads up to the stable end: the first offset of the oldest open
-transaction. All that is behind it waits, plain records too. A producer that has died in a
-transaction holds its partitions until the coordinator aborts it (`transaction.timeout.ms`).
+transaction. All records behind it wait, plain ones too. A producer that died in a transaction holds
+its partitions until the coordinator aborts it (`transaction.timeout.ms`).
 """
 
 import logging
@@ -21,10 +21,10 @@ REPEAT_S = 600.0
 
 
 def how_to_abort(brokers: str, topic: str, partition: int, stable_end: int) -> str:
-    """Return the operator's way to find the open transaction of a partition, and to abort it.
+    """Return how an operator finds and aborts the open transaction of a partition.
 
-    Source: Apache Kafka's `kafka-transactions.sh` (KIP-664); an open transaction is told by its
-    first offset, which is the stable end.
+    Source: Apache Kafka's `kafka-transactions.sh` (KIP-664). The transaction's first offset, which
+    is the stable end, identifies it.
     """
     tool, where = (
         f"kafka-transactions.sh --bootstrap-server {brokers}",
@@ -46,10 +46,11 @@ class _Standing:
 
 
 class OpenTransactions:
-    """Watches the stable ends of partitions. It warns where one has stood below the partition's end
-    for `warn_s` seconds; one that moves is a topic at work, however far it is behind.
+    """Watches the stable ends of partitions.
 
-    brokers, topic: as the operator's commands name them. clock: seconds, as `time.monotonic`.
+    It warns about one that stays below the partition's end for `warn_s` seconds without moving; one
+    that moves belongs to a topic at work, however far it is behind. brokers, topic: as the
+    operator's commands name them. clock: seconds, as `time.monotonic`.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class OpenTransactions:
         self._standing: dict[int, _Standing] = {}
 
     def look(self, states: Mapping[int, LogState]) -> None:
-        """Judge the partitions as they are now, and log what has lasted. Others are forgotten."""
+        """Judge the partitions as they are now, and log lasting cases. Others are forgotten."""
         now_s = self._clock()
         for partition, before in list(self._standing.items()):
             state = states.get(partition)
@@ -82,7 +83,7 @@ class OpenTransactions:
                 self._say_held_back(partition, standing, now_s)
 
     def notes(self) -> tuple[Note, ...]:
-        """What `/readyz` says of the partitions that have been warned about."""
+        """Return the notes of `/readyz` on partitions with a warning."""
         now_s = self._clock()
         return tuple(
             Note("open_transaction", self._text(partition, standing, now_s), partition)
