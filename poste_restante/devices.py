@@ -6,7 +6,7 @@ reads from the account's. A cursor appears whole or not at all.
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
@@ -42,6 +42,13 @@ class Device:
     acknowledged: Cursor | None
 
 
+class EffectiveCursor(NamedTuple):
+    """The cursor that a reading begins with. inherited: the account's, for a device without one."""
+
+    offsets: Cursor
+    inherited: bool = False
+
+
 def cursor_of(item: Item) -> Cursor:
     """The cursor of an item. Raises MailboxError for a damaged one."""
     try:
@@ -65,16 +72,22 @@ class Cursors:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self, key: str, device: str | None) -> Cursor:
+    async def read(self, key: str, device: str | None) -> EffectiveCursor:
         """The cursor that a device reads from: its own, else the account's."""
-        for position in dict.fromkeys((cursor_key(device), CURSOR_KEY)):
-            items = (await self._store.query(key, only=position)).items
+        if device is not None:
+            items = (await self._store.query(key, only=cursor_key(device))).items
             if items:
-                return cursor_of(items[0])
-        return {}
+                return EffectiveCursor(cursor_of(items[0]))
+        items = (await self._store.query(key, only=CURSOR_KEY)).items
+        offsets = cursor_of(items[0]) if items else {}
+        return EffectiveCursor(offsets, inherited=device is not None)
 
     async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
-        """Acknowledge what a receipt covers. Returns when that is confirmed."""
+        """Acknowledge what a receipt covers. Returns when that is confirmed.
+
+        A cursor that exists is raised to what its device was shown. One that is made begins with
+        what the device inherits as well.
+        """
         position = cursor_key(device)
         new = {
             log: reach.ackable_to
@@ -92,10 +105,11 @@ class Cursors:
                 for log, offset in new.items():
                     await self._store.raise_cursor(key, position, log, offset, existing=True)
             except CursorMissing:
-                # All at once: with some logs only, what the account had acknowledged of the others
-                # would come back.
+                # All at once, with what the account had acknowledged: else that would come back.
                 whole = {
-                    log: reach.ackable_to for log, reach in logs.items() if reach.ackable_to >= 0
+                    log: reach.cursor_begins_at
+                    for log, reach in logs.items()
+                    if reach.cursor_begins_at >= 0
                 }
                 if await self._store.create_cursor(key, position, whole):
                     return
@@ -132,7 +146,7 @@ class Cursors:
         position = cursor_key(device)
         offsets: Cursor = {}
         if start == "account":
-            offsets = await self.read(key, None)
+            offsets = (await self.read(key, None)).offsets
         elif start == "newest":
             offsets = await self._newest(key)
         return await self._store.create_cursor(key, position, offsets)

@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 
 from poste_restante import arguments
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.devices import STARTS, Cursors, Device, Start, cursor_of
+from poste_restante.devices import (
+    STARTS,
+    Cursors,
+    Device,
+    EffectiveCursor,
+    Start,
+    cursor_of,
+)
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
@@ -166,9 +173,12 @@ class Mailboxes:
             begun = decoded(since)
             items = found.items[:1]
             if items and items[0]["position"]["S"] == wanted.cursor:
-                cursor = cursor_of(items[0])
+                cursor = EffectiveCursor(cursor_of(items[0]))
+            elif device is None:
+                cursor = EffectiveCursor({})
             else:
-                cursor = {} if device is None else await self._cursors.read(key, None)
+                account = await self._cursors.read(key, None)
+                cursor = EffectiveCursor(account.offsets, inherited=True)
         else:
             record, cursor = await self._with_record(self._cursors.read(key, device))
             begun = decoded(after)
@@ -178,7 +188,8 @@ class Mailboxes:
             user_id=user_id,
             topic=record.topic,
             now=datetime.fromtimestamp(self._clock(), tz=UTC),
-            cursor=cursor,
+            cursor=cursor.offsets,
+            inherited=cursor.inherited,
             limits=Limits(limit, max_bytes),
             start=None if after is None else begun,
             since=None if since is None else begun,

@@ -42,15 +42,16 @@ class Reading:
     """One page in the making.
 
     user_id, topic: what messages are made with. now: messages that expire at or before it are
-    passed, not returned. cursor: what was acknowledged before. start: the receipt behind which
-    the reading goes on; None: from the beginning. since: a receipt that counts as if it had been
-    acknowledged.
+    passed, not returned. cursor: what was acknowledged before. inherited: the cursor is the
+    account's, for want of one of the device's own. start: the receipt behind which the reading goes
+    on; None: from the beginning. since: a receipt that counts as if it had been acknowledged.
     """
 
     user_id: str
     topic: str
     now: datetime
     cursor: Cursor
+    inherited: bool = False
     limits: Limits = field(default_factory=Limits)
     start: Receipt | None = None
     since: Receipt | None = None
@@ -61,7 +62,7 @@ class Reading:
     _logs: dict[LogId, Reach] = field(default_factory=dict)
     #: Per log, up to where everything was acknowledged, or counts as if it were.
     _floors: Cursor = field(default_factory=dict)
-    #: Per log, what the cursor covers now, or covered when an earlier page read it.
+    #: Per log, what the reading's own cursor covers now, or covered when an earlier page read it.
     _carried: Cursor = field(default_factory=dict)
     _boundary: str = ""
     _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
@@ -73,20 +74,27 @@ class Reading:
     unread: Sequence[Item] = ()
 
     def __post_init__(self) -> None:
-        self._floors = dict(self.cursor)
-        self._carried = dict(self.cursor)
+        inherited = self.cursor if self.inherited else {}
+        #: Per log, what an acknowledgement of this reading covers before it has read anything.
+        ackable = {} if self.inherited else dict(self.cursor)
+        self._carried = dict(ackable)
         for receipt in (self.since, self.start):
             for log, reach in () if receipt is None else receipt.logs.items():
-                self._floors[log] = max(reach.ackable_to, self._floors.get(log, -1))
+                ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
                 if reach.carried:
                     self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
         if self.start is not None:
             self._logs = dict(self.start.logs)
             self._boundary = self.start.boundary
-        for log, floor in sorted(self._floors.items()):
+        for log in sorted({*ackable, *inherited}):
             reach = self._reach(log)
+            covered, told = ackable.get(log, -1), inherited.get(log, -1)
+            self._floors[log] = max(covered, told)
             self._logs[log] = replace(
-                reach, read_to=max(reach.read_to, floor), ackable_to=max(reach.ackable_to, floor)
+                reach,
+                read_to=max(reach.read_to, covered, told),
+                ackable_to=max(reach.ackable_to, covered),
+                inherited_to=max(reach.inherited_to, told),
             )
 
     @property
@@ -251,7 +259,8 @@ class Reading:
         found = {}
         for log, reach in sorted(logs.items()):
             carried = reach.ackable_to <= self._carried.get(log, -1)
-            found[log] = replace(reach, carried=carried)
+            inherited_to = reach.inherited_to if reach.inherited_to > reach.ackable_to else -1
+            found[log] = replace(reach, carried=carried, inherited_to=inherited_to)
         return Receipt(boundary, found)
 
 

@@ -13,8 +13,11 @@ A fetch returns it and an ack takes it; `fetch(after=...)` goes on behind it, an
                0   length, bytes: any sort key
                1   epoch, partition, last, last - first: a bundle's key
                2   epoch, partition, offset: above every bundle of the log that ends there
-    logs       count, then of each: epoch, partition, passed + 1, passed - covered, flags
-               (1 blocked, 2 carried)
+    logs       count, then of each: epoch, partition, read_to + 1, read_to - ackable_to, flags
+               (1 blocked, 2 carried, 4 inherited), and with flag 4: read_to - inherited_to
+
+A reader that does not know flag 4 refuses the receipt: it would make a device's cursor without what
+the device inherits.
 
 That is some 60 characters for a mailbox of one log, and 75 where it is signed. Versions 1 and 2
 listed the keys of bundles as well, for deletion.
@@ -35,9 +38,9 @@ from poste_restante.errors import InvalidReceipt
 from poste_restante.position import EPOCH_MAX, OFFSET_MAX, PARTITION_MAX, BundleKey, LogId
 
 #: Bytes that the logs (epoch, partition) of one receipt take: 26 of them with every number at its
-#: longest, some 80 with ordinary ones. Those for which there is no room are forgotten: they are
-#: not acknowledged, and come again. First to go are those that were acknowledged before, then the
-#: oldest.
+#: longest (19 where a device inherits), some 80 with ordinary ones. Those for which there is no
+#: room are forgotten: they are not acknowledged, and come again. First to go are those that were
+#: acknowledged before, then the oldest.
 LOGS_BYTES_MAX = 690
 #: Bytes of a boundary that is no key of ours: a sort key (API reference, "Constraints").
 BOUNDARY_BYTES_MAX = 1024
@@ -52,7 +55,7 @@ _MAILBOX_BYTES, _DEVICE_BYTES, _CRC_BYTES, _MAC_BYTES = 12, 4, 4, 16
 _BINDING_BYTES = _MAILBOX_BYTES + _DEVICE_BYTES
 _VARINT_BYTES_MAX = 10  # 64 bits in groups of 7
 _TEXT, _BUNDLE, _ABOVE = range(3)
-_BLOCKED, _CARRIED = 1, 2
+_BLOCKED, _CARRIED, _INHERITED = 1, 2, 4
 _ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 
 
@@ -60,17 +63,27 @@ _ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 class Reach:
     """How far a reading has come in one log; -1: nothing yet.
 
-    passed: the last offset that was read, shown or not. covered: up to where all that was
-    passed was returned, or had expired, or was a duplicate, or was acknowledged before; an
+    read_to: the last offset that was read, shown or not. ackable_to: up to where all that was
+    read was returned, or had expired, or was a duplicate, or was acknowledged before; an
     acknowledgement covers this.
-    blocked: the reader went past an unreadable item: covered stays where it is from there on.
-    carried: the cursor covered as much when it was read, so there is nothing to acknowledge.
+    blocked: the reader went past an unreadable item: ackable_to stays where it is from there on.
+    carried: the reading's own cursor covered as much when it was read, so there is nothing to
+    acknowledge.
+    inherited_to: above ackable_to, up to where the account had acknowledged when a device without a
+    cursor read from the account's. A cursor that is made covers it; one that exists is not raised
+    to it, since the device was not shown it.
     """
 
     read_to: int = -1
     ackable_to: int = -1
     blocked: bool = False
     carried: bool = False
+    inherited_to: int = -1
+
+    @property
+    def cursor_begins_at(self) -> int:
+        """Where a device's cursor stands that an acknowledgement makes; -1: it names no offset."""
+        return max(self.ackable_to, self.inherited_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +246,11 @@ def _encode_logs(receipt: Receipt) -> bytes:
         return reach.blocked or log.encode().split(".") == here, not reach.carried
 
     for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
-        flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried
+        inherits = reach.inherited_to > reach.ackable_to
+        flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried | _INHERITED * inherits
         one = _varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
+        if inherits:
+            one += _varints(reach.read_to - reach.inherited_to)
         if len(one) > room:
             break
         encoded[log] = one
@@ -272,12 +288,14 @@ def _decode_body(raw: bytes) -> Receipt:
         log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
         read_to = take() - 1
         ackable_to = read_to - take()
-        flags = take(_BLOCKED | _CARRIED)
-        if log in logs or ackable_to < -1:
+        flags = take(_BLOCKED | _CARRIED | _INHERITED)
+        inherited_to = read_to - take() if flags & _INHERITED else -1
+        if log in logs or ackable_to < -1 or (flags & _INHERITED and inherited_to <= ackable_to):
             raise ValueError("a log that it cannot have passed")
         logs[log] = Reach(
-            read_to, ackable_to, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED)
-        )
+            read_to, ackable_to, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED),
+            inherited_to=inherited_to,
+        )  # fmt: skip
     if next(numbers, None) is not None:
         raise ValueError("longer than it says")
     return Receipt(boundary, logs)

@@ -211,6 +211,23 @@ CASES = (
         queries=False,
     ),
     Case(
+        "device-overtaken",
+        "Behind an account that is ahead of the page, a device acknowledges what it was shown.",
+        (*(bundle(n) for n in range(6)), bundle(9, partition=7)),
+        (
+            fetch(device="phone", limit=1), fetch(device="phone", limit=3),
+            fetch(device="pad", limit=2), fetch(device="tv", limit=3),
+            fetch(limit=6), ack(4),
+            fetch(device="phone", limit=2, receipt=1), fetch(device="pad", limit=2, receipt=2),
+            fetch(device="tv", limit=2, receipt=3),
+            ack(0, device="phone"), device("add_device", "pad", start="oldest"),
+            ack(5, device="phone"), ack(6, device="pad"), ack(7, device="tv"),
+            ack(5, device="phone"),
+            fetch(device="phone"), fetch(device="pad"), fetch(device="tv"), DEVICES,
+        ),
+        queries=False,
+    ),
+    Case(
         "device-starts", "A device begins at the oldest, behind the newest, or at the account's.",
         (
             cursor(e1p3=2), bundle(1), bundle(2), bundle(3), bundle(7, partition=7),

@@ -62,6 +62,7 @@ func (m *Mailboxes) Fetch(ctx context.Context, user, device string, limit int, a
 		wanted = limit + 1 // one more tells whether there is more
 	}
 	var cursor Offsets
+	var inherited bool // it is the account's, for a device without one
 	var items []item
 	var last item
 	if after == nil {
@@ -76,12 +77,13 @@ func (m *Mailboxes) Fetch(ctx context.Context, user, device string, limit int, a
 		if err == nil && len(items) > 0 && text(items[0]["position"]) == position {
 			cursor = cursorOf(items[0])
 		} else if err == nil && device != "" {
-			cursor, err = m.cursor(ctx, key, "")
+			inherited = true
+			cursor, _, err = m.cursor(ctx, key, "")
 		}
-	} else if cursor, err = m.cursor(ctx, key, device); err == nil {
+	} else if cursor, inherited, err = m.cursor(ctx, key, device); err == nil {
 		items, last, err = m.query(ctx, key, ">", after.Boundary, wanted, nil, true)
 	}
-	r := newReading(m.topic, cursor, m.Now(), limit, after)
+	r := newReading(m.topic, cursor, inherited, m.Now(), limit, after)
 	for err == nil {
 		if err = r.add(items); err != nil {
 			break
@@ -108,8 +110,8 @@ func (m *Mailboxes) Ack(ctx context.Context, user, device string, receipt Receip
 	if err != nil {
 		return err
 	}
-	for _, log := range slices.Sorted(maps.Keys(receipt.Passed)) {
-		offset := receipt.Passed[log]
+	for _, log := range slices.Sorted(maps.Keys(receipt.Own)) {
+		offset := receipt.Own[log]
 		if offset <= receipt.Carried.of(log) {
 			continue
 		}
@@ -118,7 +120,7 @@ func (m *Mailboxes) Ack(ctx context.Context, user, device string, receipt Receip
 			return err
 		}
 		if !there {
-			// All logs at once: of those left out, what the account had acknowledged would come back.
+			// All that was passed, at once: what the account had acknowledged would come back else.
 			if made, err := m.create(ctx, key, position, receipt.Passed); made || err != nil {
 				return err
 			}
@@ -135,7 +137,7 @@ func (m *Mailboxes) AddDevice(ctx context.Context, user, device, start string) (
 	switch {
 	case err != nil:
 	case start == Account:
-		at, err = m.cursor(ctx, key, "")
+		at, _, err = m.cursor(ctx, key, "")
 	case start == Newest:
 		at, err = m.newest(ctx, key)
 	}
@@ -167,19 +169,19 @@ func (m *Mailboxes) RemoveDevice(ctx context.Context, user, device string) error
 	return err
 }
 
-// cursor is a device's own, else the account's.
-func (m *Mailboxes) cursor(ctx context.Context, key, device string) (Offsets, error) {
+// cursor is a device's own, else the account's, which the device inherits.
+func (m *Mailboxes) cursor(ctx context.Context, key, device string) (at Offsets, inherited bool, err error) {
 	items, _, err := m.query(ctx, key, "=", "!"+device, 0, nil, true)
-	if err != nil || len(items) > 0 {
-		if len(items) == 0 {
-			return nil, err
-		}
-		return cursorOf(items[0]), nil
+	switch {
+	case err != nil:
+		return nil, false, err
+	case len(items) > 0:
+		return cursorOf(items[0]), false, nil
+	case device != "":
+		at, _, err = m.cursor(ctx, key, "")
+		return at, true, err
 	}
-	if device != "" {
-		return m.cursor(ctx, key, "")
-	}
-	return Offsets{}, nil
+	return Offsets{}, false, nil
 }
 
 func (m *Mailboxes) cursors(ctx context.Context, key string) (all []item, err error) {

@@ -38,10 +38,13 @@ type Message struct {
 }
 
 // Receipt is what a reading has passed, for Ack and for the next Fetch: plain data, to keep or to
-// seal. Carried is what the cursor covered already, so that there is nothing to acknowledge.
+// seal. Own is, of that, all but what only the account had acknowledged, when a device without a
+// cursor read from the account's. Carried is what the reading's own cursor covered already, so that
+// there is nothing to acknowledge.
 type Receipt struct {
 	Boundary string  `json:"boundary"`
 	Passed   Offsets `json:"passed"`
+	Own      Offsets `json:"own"`
 	Carried  Offsets `json:"carried"`
 }
 
@@ -67,6 +70,7 @@ type reading struct {
 	limit    int // 0: none
 	boundary string
 	passed   Offsets
+	own      Offsets
 	carried  Offsets
 	hidden   Offsets // up to where all was acknowledged, or read by an earlier page
 	seen     map[[3]string]bool
@@ -74,16 +78,23 @@ type reading struct {
 	more     bool
 }
 
-func newReading(topic string, cursor Offsets, now time.Time, limit int, after *Receipt) *reading {
+// newReading begins behind a cursor. inherited: it is the account's, for a device without one.
+func newReading(
+	topic string, cursor Offsets, inherited bool, now time.Time, limit int, after *Receipt,
+) *reading {
 	r := &reading{topic: topic, nowMs: now.UnixMilli(), limit: limit, boundary: afterCursors,
-		passed: Offsets{}, carried: Offsets{}, hidden: Offsets{}, seen: map[[3]string]bool{}}
+		passed: Offsets{}, own: Offsets{}, carried: Offsets{}, hidden: Offsets{}, seen: map[[3]string]bool{}}
 	if after != nil {
 		r.boundary = after.Boundary
 		r.hidden.raise(after.Passed)
+		r.own.raise(after.Own)
 		r.carried.raise(after.Carried)
 	}
 	r.hidden.raise(cursor)
-	r.carried.raise(cursor)
+	if !inherited {
+		r.own.raise(cursor)
+		r.carried.raise(cursor)
+	}
 	r.passed.raise(r.hidden)
 	return r
 }
@@ -106,7 +117,7 @@ func (r *reading) add(items []item) error {
 			r.more = true // full, or before an item that cannot be read: never on as if it were not there
 			return nil
 		}
-		r.passed.raise(Offsets{log: last})
+		r.pass(log, last)
 		r.boundary = key
 	}
 	return nil
@@ -123,6 +134,13 @@ func (r *reading) skip(last string) string {
 	}
 	r.boundary = after(log, r.hidden[log])
 	return r.boundary
+}
+
+// pass says that everything of this log up to an offset was passed, which the reading may acknowledge.
+func (r *reading) pass(log string, offset int64) {
+	if offset > r.passed.of(log) {
+		r.passed[log], r.own[log] = offset, offset
+	}
 }
 
 // take passes the messages of a bundle. False: the page is full, or the item cannot be read.
@@ -148,13 +166,13 @@ func (r *reading) take(it item, log string) bool {
 			r.messages = append(r.messages, m)
 			r.seen[identity] = m.hasSource
 		}
-		r.passed[log] = m.Offset
+		r.pass(log, m.Offset)
 	}
 	return true
 }
 
 func (r *reading) page() Page {
-	return Page{r.messages, Receipt{r.boundary, r.passed, r.carried}, r.more}
+	return Page{r.messages, Receipt{r.boundary, r.passed, r.own, r.carried}, r.more}
 }
 
 // decode returns the messages of a bundle. False: another version, or not what its key says.

@@ -129,11 +129,8 @@ class MailboxHistory:
     def _was_acknowledged(self, ack: Ack) -> None:
         if ack.outcome is Outcome.REFUSED:
             return
-        # A cursor is made with what its reading began with; by what the account has not covered.
-        of = ack.of
-        assert of.ended is not None, "it has returned"
-        new = any(offset > self.inherited(log, of.ended) for log, offset in ack.covers.items())
-        self._gets_cursor(of.chain()[0].began, ack.ended if new else None, ack.outcome)
+        # A cursor is made with what its reading began with, by any message that it was shown.
+        self._gets_cursor(ack.of.chain()[0].began, ack.ended if ack.covers else None, ack.outcome)
         twins = self._chain_identities(ack.of)
         for log, offset in ack.covers.items():
             most = self._with_twins(log, offset, twins)

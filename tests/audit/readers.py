@@ -31,6 +31,8 @@ DESK, PHONE = "desk", "phone"
 KEEPER = "keeper"
 #: Share of the readings before which a guest is added: a device that reads once, and is removed.
 _GUESTS = 0.05
+#: Share of the readings in whose place a guest without a cursor holds its receipts back.
+_OVERTAKEN = 0.05
 #: Receipts that are remembered for each user, to be acknowledged late.
 _OLD_MAX = 5
 #: Pages of one reading, before its reader turns to another mailbox.
@@ -235,8 +237,11 @@ class AuditedReaders:
             user = self._users[number]
             device = rng.choice(((None,), (None, DESK, PHONE), (None, KEEPER))[number % 3])
             try:
-                if rng.random() < _GUESTS:
+                chance = rng.random()
+                if chance < _GUESTS:
                     await self._guest(rng, mailboxes, user)
+                elif chance < _GUESTS + _OVERTAKEN:
+                    await self._overtaken(rng, mailboxes, user)
                 elif device == KEEPER:
                     await self._keep(rng, mailboxes, user)
                 else:
@@ -269,6 +274,27 @@ class AuditedReaders:
         try:
             await mailboxes.add_device(user, guest, rng.choice(("oldest", "account")))
             await self._read(rng, mailboxes, user, guest)
+        finally:
+            await mailboxes.remove_device(user, guest)
+
+    async def _overtaken(self, rng: random.Random, mailboxes: AuditedMailboxes, user: str) -> None:
+        """A device without a cursor reads, and the account acknowledges all of that. The device
+        gets its cursor below its page, and acknowledges the page then."""
+        guest = f"guest-{next(self._guests)}"
+        try:
+            old = await mailboxes.fetch(user, limit=1, device=guest)
+            page = await mailboxes.fetch(user, limit=rng.choice((2, 3, 7)), device=guest)
+            await mailboxes.ack((await mailboxes.read(user))[-1])
+            if rng.random() < 0.5:
+                late = await mailboxes.fetch(user, after=page, device=guest)
+            else:
+                late = await mailboxes.fetch(user, since=page.fetch, device=guest)
+            if rng.random() < 0.5:
+                await mailboxes.ack(old)
+            else:
+                await mailboxes.add_device(user, guest, "oldest")
+            await mailboxes.ack(late)
+            await mailboxes.read(user, device=guest)
         finally:
             await mailboxes.remove_device(user, guest)
 

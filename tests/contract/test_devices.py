@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from poste_restante.devices import Device
-from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable
+from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable, UnreadableItem
 from poste_restante.item import Item, encode_bundle
 from poste_restante.position import LogId
 from poste_restante.receipt import Reach, Receipt, Receipts
@@ -73,6 +73,80 @@ async def test_a_device_without_a_cursor_reads_from_the_accounts(
     assert [tuple(m.position) for m in again.messages] == [(1, 5, 2)]
     await mailbox_table.mailboxes.ack("bob", again.receipt, device="phone")
     assert await mailbox_table.cursor(device="phone") == {LOG: 2, OTHER: 2}
+
+
+@pytest.mark.parametrize("made_by", ["an old receipt", "an addition"])
+@pytest.mark.parametrize("handed", ["after", "since"])
+async def test_an_acknowledgement_holds_where_the_account_was_ahead_of_the_page(
+    mailbox_table: MailboxTable, handed: str, made_by: str
+) -> None:
+    """A device without a cursor reads behind what the account has acknowledged, and its cursor is
+    made below that meanwhile. What it was shown and acknowledges does not come back, and what it
+    was not shown is not hidden (G4, G12)."""
+    mailboxes = mailbox_table.mailboxes
+    for offset in range(6):
+        await mailbox_table.deliver_offsets(offset)
+    old = await mailboxes.fetch("bob", device="phone", limit=1)
+    first = await mailboxes.fetch("bob", device="phone", limit=3)
+    await mailboxes.ack("bob", await mailbox_table.receipt())
+    last = await mailboxes.fetch("bob", device="phone", **{handed: first.receipt})  # type: ignore[arg-type]
+    assert (offsets(first), offsets(last)) == ([0, 1, 2], [])
+    if made_by == "an old receipt":
+        await mailboxes.ack("bob", old.receipt, device="phone")
+        assert await seen(mailbox_table, "phone") == [1, 2, 3, 4, 5]
+    else:
+        await mailboxes.add_device("bob", "phone", start="oldest")
+        assert await seen(mailbox_table, "phone") == [0, 1, 2, 3, 4, 5]
+    await mailboxes.ack("bob", last.receipt, device="phone")
+
+    assert await seen(mailbox_table, "phone") == [3, 4, 5]
+    assert await mailbox_table.cursor(device="phone") == {LOG: 2}
+
+
+async def test_a_page_that_was_overtaken_by_the_account_makes_its_devices_cursor(
+    mailbox_table: MailboxTable,
+) -> None:
+    """With what the account had acknowledged, so that it does not come back; then a removal forgets
+    it (G4, G12)."""
+    mailboxes = mailbox_table.mailboxes
+    for offset in range(6):
+        await mailbox_table.deliver_offsets(offset)
+    first = await mailboxes.fetch("bob", device="phone", limit=3)
+    await mailboxes.ack("bob", await mailbox_table.receipt())
+    last = await mailboxes.fetch("bob", device="phone", after=first.receipt)
+    await mailboxes.ack("bob", last.receipt, device="phone")
+    assert await mailbox_table.cursor(device="phone") == {LOG: 5}
+
+    await mailboxes.remove_device("bob", "phone")
+    await mailboxes.add_device("bob", "phone", start="oldest")
+    assert await seen(mailbox_table, "phone") == [0, 1, 2, 3, 4, 5]
+    await mailboxes.ack("bob", last.receipt, device="phone")
+    assert await mailbox_table.cursor(device="phone") == {LOG: 2}
+
+
+@pytest.mark.parametrize(("added", "cursor", "left"), [(False, 4, [6]), (True, 1, [3, 4, 6])])
+async def test_behind_an_unreadable_item_a_device_acknowledges_its_own(
+    mailbox_table: MailboxTable, added: bool, cursor: int, left: list[int]
+) -> None:
+    """What the account has acknowledged there neither comes back nor is hidden (G2, G12)."""
+    mailboxes, readable = mailbox_table.mailboxes, encode_bundle([message(3)], TOPIC)
+    await mailbox_table.deliver_offsets(1)
+    await mailbox_table.put({**readable, "v": {"N": "99"}})
+    await mailbox_table.deliver_offsets(4)
+    page = await mailboxes.fetch("bob", device="phone")
+    with pytest.raises(UnreadableItem) as met:
+        await mailboxes.fetch("bob", device="phone", after=page.receipt)
+    await mailbox_table.put(readable)
+    await mailboxes.ack("bob", await mailbox_table.receipt())
+    await mailbox_table.deliver_offsets(6)
+    last = await mailboxes.fetch("bob", device="phone", after=met.value.after)
+    assert (offsets(page), offsets(last)) == ([1], [6])
+    if added:
+        await mailboxes.add_device("bob", "phone", start="oldest")
+    await mailboxes.ack("bob", last.receipt, device="phone")
+
+    assert await mailbox_table.cursor(device="phone") == {LOG: cursor}
+    assert await seen(mailbox_table, "phone") == left
 
 
 async def test_acknowledging_twice_and_late_changes_nothing(mailbox_table: MailboxTable) -> None:

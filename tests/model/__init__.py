@@ -27,6 +27,8 @@ by one. Windows are 4, 8 or 16 offsets. After every write the truth is checked (
     CURSOR-BACK, HIDDEN      a cursor goes down; a message is delivered below it (G4, G10)
     CURSOR-PART, CARRIED     a device's cursor is made with other logs than it has read from; it
                              hides what only the account had acknowledged (G12)
+    FORGOTTEN                a confirmed acknowledgement does not cover what its pages returned
+                             (G4, G12)
     DELETED                  a bundle is deleted that a cursor has not passed (G1, G12)
     COMMITTED-UNWRITTEN      the group's offset is above what is durable (G1)
     ORIGIN, FOREIGN, UNREADABLE, RAISED      what nobody should have done
@@ -112,8 +114,10 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         ... at once
     a_devices_cursor_begins_where_the_account_stands_now  CURSOR-PART
         ... as the account stood when the page was read
-    what_is_carried_is_acknowledged  CARRIED
+    what_is_inherited_is_acknowledged  CARRIED
         a cursor that is there is raised by what the reading has passed itself
+    what_the_account_has_is_taken_for_a_devices_own  FORGOTTEN,CURSOR-PART
+        ... by all of it, also where the account was ahead of it
     a_device_that_is_there_is_added_again  CURSOR-BACK,ACK-COVERS-UNRETURNED
         a device is added on condition of absence
     bundles_that_are_half_acknowledged_are_deleted  DELETED
@@ -130,6 +134,6 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
 Left out without harm to G2 to G6, and so not listed: that progress is written before the group's
 offset, that the latter goes up to what this life made durable and not to stored progress, and that
 a lower start forgets the offset last confirmed (they decide what is replayed, and the world sets
-the group's offset to anything); and, as long as the other rules hold, that a key tells where its
-bundle begins.
+the group's offset to anything); that what a cursor covered already is not acknowledged again (it
+saves the update); and, as long as the other rules hold, that a key tells where its bundle begins.
 """

@@ -32,11 +32,17 @@ class Violation(AssertionError):  # noqa: N818 - said as what it is
 
 @dataclass
 class Chain:
-    """Pages of one reading, each behind the one before."""
+    """Pages of one reading, each behind the one before.
+
+    returned: what its receipt covers of that, with the pages of the readings that it is since.
+    removals: how often the device had been removed when the first of them was asked for.
+    """
 
     token: str | None = None
     receipt: Receipt | None = None
     shown: list[Place] = field(default_factory=list)
+    returned: list[Place] = field(default_factory=list)
+    removals: int = 0
 
 
 @dataclass
@@ -46,7 +52,8 @@ class View:
     cursor: its own; None: a device that has none. effective: what it reads from. passed: what a
     page of its own returned, or need not return. inherited: what the account had acknowledged when
     a page was read from there. visible: ever seen by a full reading. now: the last one.
-    asked: what acknowledgements were asked to cover. generation: how often its cursor came or went.
+    asked: with what acknowledgements were asked to make its cursor. generation: how often its
+    cursor came or went. removals: how often it went.
     """
 
     cursor: Cursor | None = None
@@ -57,6 +64,7 @@ class View:
     now: list[Place] = field(default_factory=list)
     asked: list[Cursor] = field(default_factory=list)
     generation: int = 0
+    removals: int = 0
 
 
 def _views() -> Iterator[tuple[str | None, View]]:

@@ -83,14 +83,18 @@ class Readers(Playing):
         user, device = self._whose()
         chain = self.random.choice(self.chains[user, device])
         if chain.token is not None and chain.receipt is not None:
-            ackable_to: Cursor = {
-                log: reach.ackable_to
+            begins_at: Cursor = {
+                log: reach.cursor_begins_at
                 for log, reach in chain.receipt.logs.items()
-                if reach.ackable_to >= 0
+                if reach.cursor_begins_at >= 0
             }
-            self.truth.mailboxes[user].views[device].asked.append(ackable_to)
-            name = f"{user} {device or ''} acknowledges {ackable_to}"
-            self._begin(name, self.reader.ack(user, chain.token, device=device), self.reader)
+            self.truth.mailboxes[user].views[device].asked.append(begins_at)
+            self._begin(
+                f"{user} {device or ''} acknowledges {begins_at}",
+                self.reader.ack(user, chain.token, device=device),
+                self.reader,
+                lambda _: self.truth.confirmed(user, device, chain),
+            )
 
     def device(self) -> None:
         """One comes, or goes; the mailbox is tidied."""

@@ -132,6 +132,7 @@ class Truth(Ledger):
             new = new or {}
         if (new is None) != (view.cursor is None):
             view.generation += 1
+            view.removals += new is None
         if new is not None and view.cursor is None:
             self._created(f"{user} {device}", mailbox, device or "", new)
         elif new is not None and view.cursor is not None:
@@ -168,6 +169,22 @@ class Truth(Ledger):
             raise Violation("ACK-COVERS-UNRETURNED", f"{name} {unreturned}")
         if places and view.inherited.issuperset(places) and not view.passed.intersection(places):
             raise Violation("CARRIED", f"{name} {places} only the account has acknowledged")
+
+    def confirmed(self, user: str, device: str | None, chain: Chain) -> None:
+        """G4, G12: an acknowledgement is confirmed, and covers what the pages have returned.
+
+        A removal forgets what the device's cursor had covered, which a receipt does not say again.
+        """
+        self.check()
+        view = self.mailboxes[user].views[device]
+        if view.removals != chain.removals:
+            return
+        # The acknowledgement makes a cursor where there is none.
+        uncovered = [
+            place for place in chain.returned if place[1] > (view.cursor or {}).get(place[0], -1)
+        ]
+        if uncovered:
+            raise Violation("FORGOTTEN", f"{user} {device or ''} {uncovered} of {view.cursor}")
 
     def deletes(self, user: str, sort_key: str) -> None:
         """A bundle is deleted: the account and every device has passed all of it (G12)."""
@@ -236,7 +253,8 @@ class Truth(Ledger):
             return Chain()
         self._all_accounted_for(asked, end, places, identities)
         shown = places if asked.since else chain.shown + places
-        return Chain(page.receipt, end, shown)
+        removals = asked.removals if chain.token is None else chain.removals
+        return Chain(page.receipt, end, shown, chain.returned + places, removals)
 
     def _all_accounted_for(
         self, asked: "Asked", end: Receipt, places: Sequence[Place], identities: Sequence[object]
@@ -328,11 +346,13 @@ class Asked:
     at: Cursor = field(default_factory=dict)
     reads_account: bool = False
     generation: int = 0
+    removals: int = 0
 
     def __post_init__(self) -> None:
         self.at = dict(self.view.effective)
         self.reads_account = self.view.cursor is None
         self.generation = self.view.generation
+        self.removals = self.view.removals
 
     def __str__(self) -> str:
         return f"{self.user} {self.device or ''}{' since' if self.since else ''}"

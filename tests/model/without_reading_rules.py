@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from poste_restante import mailboxes, position, reading, tidying
-from poste_restante.devices import Cursors
+from poste_restante.devices import Cursors, EffectiveCursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
 from poste_restante.mailboxes import Mailboxes, Page
@@ -93,8 +93,8 @@ def what_was_passed_is_not_dropped() -> Iterator[None]:
 def the_cursor_is_not_read_again() -> Iterator[None]:
     """Behind a receipt, what another gateway acknowledged meanwhile is shown again."""
 
-    async def unread(*_: Any) -> Cursor:
-        return {}
+    async def unread(_: Cursors, key: str, device: str | None) -> EffectiveCursor:
+        return EffectiveCursor({}, inherited=device is not None)
 
     with patch.object(Cursors, "read", unread):
         yield
@@ -136,7 +136,7 @@ def a_devices_cursor_does_not_count_alone() -> Iterator[None]:
         fetch = mailbox_table._fetch
 
         async def fetched(wanted: Any, *, keep: bool) -> Page:
-            account = await mailbox_table._cursors.read(wanted.key, None)
+            account = (await mailbox_table._cursors.read(wanted.key, None)).offsets
 
             def both(*args: Any, **kwargs: Any) -> Reading:
                 for log, offset in account.items():
@@ -156,9 +156,11 @@ def a_devices_cursor_does_not_count_alone() -> Iterator[None]:
 def a_device_without_a_cursor_reads_from_the_beginning() -> Iterator[None]:
     read = Cursors.read
 
-    async def own(cursors: Cursors, key: str, device: str | None) -> Cursor:
+    async def own(cursors: Cursors, key: str, device: str | None) -> EffectiveCursor:
         items = (await cursors._store.query(key, only=position.cursor_key(device))).items
-        return await read(cursors, key, device) if items and device is not None else {}
+        if items and device is not None:
+            return await read(cursors, key, device)
+        return EffectiveCursor({}, inherited=device is not None)
 
     with patch.object(Cursors, "read", own):
         yield
@@ -252,18 +254,18 @@ def a_device_acknowledges_for_the_account() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CURSOR-PART")
+@variant(profiles.DEVICES, 75, "CURSOR-PART")
 def a_devices_cursor_begins_with_what_it_was_returned() -> Iterator[None]:
     """Of other logs, what the account had acknowledged comes back."""
     raise_to = Cursors.raise_to
 
-    async def without_carried(
+    async def without_inherited(
         cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
     ) -> None:
-        new = {log: reach for log, reach in logs.items() if not reach.carried}
+        new = {log: replace(reach, inherited_to=-1) for log, reach in logs.items()}
         await raise_to(cursors, key, device, new)
 
-    with patch.object(Cursors, "raise_to", without_carried):
+    with patch.object(Cursors, "raise_to", without_inherited):
         yield
 
 
@@ -286,7 +288,7 @@ def a_devices_cursor_begins_where_the_account_stands_now() -> Iterator[None]:
     create = ReaderStore.create_cursor
 
     async def now(store: ReaderStore, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
-        account = await Cursors(store).read(key, None)
+        account = (await Cursors(store).read(key, None)).offsets
         later = {log: max(offset, account.get(log, -1)) for log, offset in offsets.items()}
         return await create(store, key, cursor, later)
 
@@ -294,18 +296,39 @@ def a_devices_cursor_begins_where_the_account_stands_now() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CARRIED")
-def what_is_carried_is_acknowledged() -> Iterator[None]:
+@variant(profiles.DEVICES, 130, "CARRIED")
+def what_is_inherited_is_acknowledged() -> Iterator[None]:
     """From a device that was added since, what the account had acknowledged is hidden."""
     raise_to = Cursors.raise_to
 
-    async def with_carried(
+    async def with_inherited(
         cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
     ) -> None:
-        new = {log: replace(reach, carried=False) for log, reach in logs.items()}
+        new = {
+            log: replace(
+                reach,
+                ackable_to=reach.cursor_begins_at,
+                carried=reach.carried and reach.inherited_to < 0,
+            )
+            for log, reach in logs.items()
+        }
         await raise_to(cursors, key, device, new)
 
-    with patch.object(Cursors, "raise_to", with_carried):
+    with patch.object(Cursors, "raise_to", with_inherited):
+        yield
+
+
+@variant(profiles.DEVICES, 0, "FORGOTTEN", "CURSOR-PART")
+def what_the_account_has_is_taken_for_a_devices_own() -> Iterator[None]:
+    """An account that is ahead of a page leaves nothing of it to acknowledge, though the device's
+    cursor is made below it meanwhile."""
+    init = Reading.__post_init__
+
+    def taken(page: Reading) -> None:
+        page.inherited = False
+        init(page)
+
+    with patch.object(Reading, "__post_init__", taken):
         yield
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from poste_restante.reading import Reading
 from poste_restante.testing import InMemoryMailboxes
 from poste_restante.tidying import passed_by_all
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
-from tests.audit.journal import Outcome, Outgoing
+from tests.audit.journal import Fetch, Outcome, Outgoing
 from tests.audit.judge import Final, judge, judge_readings
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import Truth, log_record
@@ -143,6 +143,27 @@ async def desk_and_keeper(admin: AdminClient) -> Verdict:
         "desk": (await mailboxes.read("bob", device="desk"))[-1].fetch,
         "keeper": since[-1].fetch,
     }
+    return await final_verdict(admin, mailboxes, readings)
+
+
+async def phone(admin: AdminClient) -> Verdict:
+    """The account overtakes a page of a device without a cursor, and an older page makes one."""
+    for number in range(4):
+        admin.deliver("bob", b"%d" % number)
+    mailboxes = AuditedMailboxes(admin.journal, admin.mailboxes)
+    old, overtaken = [await mailboxes.fetch("bob", limit=n, device="phone") for n in (1, 3)]
+    await mailboxes.ack(await mailboxes.fetch("bob"))
+    late = await mailboxes.fetch("bob", after=overtaken, device="phone")
+    for page in (old, late):
+        await mailboxes.ack(page)
+    readings = {"phone": (await mailboxes.read("bob", device="phone"))[-1].fetch}
+    return await final_verdict(admin, mailboxes, readings)
+
+
+async def final_verdict(
+    admin: AdminClient, mailboxes: AuditedMailboxes, readings: dict[str, Fetch]
+) -> Verdict:
+    """On bob's mailbox as it stands, and the last reading of each of its devices."""
     raw = Mailbox()
     raw.add(i for (user, _), i in sorted(admin.mailboxes.memory.items.items()) if user == "bob")
     final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
@@ -151,7 +172,8 @@ async def desk_and_keeper(admin: AdminClient) -> Verdict:
 
 async def test_devices_that_see_what_their_own_cursor_leaves_are_clean() -> None:
     """Each is a reader of its own (G12)."""
-    assert not (await desk_and_keeper(AdminClient())).counts
+    for devices in (desk_and_keeper, phone):
+        assert not (await devices(AdminClient())).counts
 
 
 def acks_for_the_account(patch: pytest.MonkeyPatch) -> None:
@@ -202,6 +224,13 @@ def skips_one_more_since(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("poste_restante.mailboxes.Reading", wrong)
 
 
+def takes_what_the_account_has_for_its_own(patch: pytest.MonkeyPatch) -> None:
+    def wrong(**arguments: Any) -> Reading:
+        return Reading(**{**arguments, "inherited": False})
+
+    patch.setattr("poste_restante.mailboxes.Reading", wrong)
+
+
 def deletes_what_a_device_has_not_passed(patch: pytest.MonkeyPatch) -> None:
     def wrong(cursors: Iterable[Item]) -> Any:
         return passed_by_all(c for c in cursors if c["position"]["S"] == CURSOR_KEY)
@@ -210,22 +239,26 @@ def deletes_what_a_device_has_not_passed(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breach", "seen"),
+    ("breach", "devices", "seen"),
     [
-        (acks_for_the_account, {Kind.HIDDEN, Kind.ECHOED}),
-        (acks_for_every_device, {Kind.HIDDEN}),
-        (adds_behind_everything, {Kind.HIDDEN}),
-        (forgets_since, {Kind.DOUBLED}),
-        (skips_one_more_since, {Kind.HIDDEN}),
-        (deletes_what_a_device_has_not_passed, {Kind.HIDDEN, Kind.LOST}),
+        (acks_for_the_account, desk_and_keeper, {Kind.HIDDEN, Kind.ECHOED}),
+        (acks_for_every_device, desk_and_keeper, {Kind.HIDDEN}),
+        (adds_behind_everything, desk_and_keeper, {Kind.HIDDEN}),
+        (forgets_since, desk_and_keeper, {Kind.DOUBLED}),
+        (skips_one_more_since, desk_and_keeper, {Kind.HIDDEN}),
+        (takes_what_the_account_has_for_its_own, phone, {Kind.ECHOED}),
+        (deletes_what_a_device_has_not_passed, desk_and_keeper, {Kind.HIDDEN, Kind.LOST}),
     ],
 )
 async def test_a_broken_rule_of_devices_is_seen(
-    breach: Callable[[pytest.MonkeyPatch], None], seen: set[Kind], monkeypatch: pytest.MonkeyPatch
+    breach: Callable[[pytest.MonkeyPatch], None],
+    devices: Callable[[AdminClient], Awaitable[Verdict]],
+    seen: set[Kind],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever one device does that another one notices (G12), and a receipt that does not count
     for what it covers (G2, G4)."""
     breach(monkeypatch)
-    verdict = await desk_and_keeper(AdminClient(delete_acknowledged=True))
+    verdict = await devices(AdminClient(delete_acknowledged=True))
 
     assert {kind for kind in Kind if verdict.counts[kind]} >= seen, verdict.line()

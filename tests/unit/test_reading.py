@@ -34,6 +34,7 @@ def read(
     items: Iterable[Item],
     *,
     cursor: Cursor | None = None,
+    inherited: bool = False,
     limits: Limits | None = None,
     start: Receipt | None = None,
     since: Receipt | None = None,
@@ -41,7 +42,7 @@ def read(
     """A page of all items behind a receipt, as one Query brings them."""
     reading = Reading(
         user_id="bob", topic=TOPIC, now=NOW, cursor=cursor or {}, limits=limits or Limits(),
-        start=start, since=since,
+        start=start, since=since, inherited=inherited,
     )  # fmt: skip
     boundary = "" if start is None else start.boundary
     reading.add(item for item in items if item["position"]["S"] > boundary)
@@ -141,13 +142,18 @@ def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePag
     return page
 
 
-@given(tables(), LIMITS)
-def test_page_after_page_is_what_the_log_holds(table: Table, limits: Limits) -> None:
-    """Whatever bundles overlap, wherever limits cut (G2, G3, G4, G5, G8)."""
+@given(tables(), LIMITS, st.booleans())
+def test_page_after_page_is_what_the_log_holds(
+    table: Table, limits: Limits, inherited: bool
+) -> None:
+    """Whatever bundles overlap, wherever limits cut, and of whom the cursor is (G2, G3, G4, G5, G8,
+    G12)."""
     rest, start, ackable_to = table.messages, None, dict(table.cursor)
     passed_any = False
     while True:
-        reading = read(table.items, cursor=table.cursor, limits=limits, start=start)
+        reading = read(
+            table.items, cursor=table.cursor, inherited=inherited, limits=limits, start=start
+        )
         wanted = oracle(rest, table.cursor, limits)
         assert reading.messages == wanted.shown
         assert reading.more == wanted.more
@@ -159,9 +165,12 @@ def test_page_after_page_is_what_the_log_holds(table: Table, limits: Limits) -> 
         receipt = reading.receipt()
         assert (receipt is None) == (not passed_any)
         if receipt is not None:
-            # Every log of the cursor is carried along.
+            # Every log of the cursor is carried along. What the account has acknowledged is not a
+            # device's own to acknowledge.
             assert receipt.logs == {
-                log: Reach(offset, offset, carried=offset <= table.cursor.get(log, -1))
+                log: Reach(offset, -1, carried=True, inherited_to=offset)
+                if inherited and offset == table.cursor.get(log)
+                else Reach(offset, offset, carried=offset <= table.cursor.get(log, -1))
                 for log, offset in ackable_to.items()
             }
             assert list(receipt.logs) == sorted(receipt.logs)
@@ -354,6 +363,55 @@ def test_a_bundle_that_was_passed_is_judged_by_its_key() -> None:
     items = [*items_of(bundle(1, 2, 3)), garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
 
     assert offsets(read(items)) == [1, 2, 3, 4]
+
+
+@given(
+    tables(), LIMITS, tables(), st.sampled_from(["start", "since"]), st.booleans(), st.booleans()
+)
+def test_what_the_account_acknowledged_is_no_devices_own_to_acknowledge(
+    table: Table, limits: Limits, other: Table, handed: str, before: bool, now: bool
+) -> None:
+    """An acknowledgement covers what the device's own cursors, its receipts and its pages say, and
+    a cursor that is made the account's as well (G4, G12)."""
+    receipt = read(table.items, cursor=table.cursor, inherited=before, limits=limits).receipt()
+    assume(receipt is not None)
+    assert receipt is not None
+    handed_in = {handed: receipt}
+    one = read(table.items, cursor=other.cursor, inherited=now, limits=limits, **handed_in)
+    found = one.receipt()
+    assert found is not None
+    shown = {each.position.log: each.position.offset for each in one.messages}
+    own = {} if now else other.cursor
+
+    for log, reach in found.logs.items():
+        of_receipt = receipt.logs.get(log, Reach())
+        floor = max(of_receipt.ackable_to, own.get(log, -1))
+        assert reach.ackable_to >= max(floor, shown.get(log, -1))
+        if reach.ackable_to == floor:
+            assert reach.carried == (
+                reach.ackable_to
+                <= max(own.get(log, -1), of_receipt.ackable_to if of_receipt.carried else -1)
+            )
+        else:  # it has passed something itself
+            assert reach.ackable_to == reach.read_to
+        account = other.cursor.get(log, -1) if now else -1
+        if handed == "start":
+            account = max(account, of_receipt.inherited_to)
+        assert reach.cursor_begins_at == max(reach.ackable_to, account)
+        assert reach.inherited_to == (account if account > reach.ackable_to else -1)
+
+
+def test_a_blocked_log_keeps_what_a_device_inherits_apart() -> None:
+    """Three offsets differ: what was read, what was returned, what the account has (G2, G12)."""
+    items = [*items_of(bundle(1)), garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(6))]
+    start = read(items, start=read(items, inherited=True).receipt(), inherited=True)
+    page = read(items, start=start.past_unreadable(), cursor={LOG: 4}, inherited=True)
+    receipt = page.receipt()
+
+    assert offsets(page) == [6]
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(6, 1, blocked=True, inherited_to=4)}
+    assert receipt.logs[LOG].cursor_begins_at == 4
 
 
 def test_a_page_ends_before_an_unreadable_item() -> None:

@@ -59,7 +59,12 @@ def receipts(draw: st.DrawFn) -> Receipt:
         ackable_to = draw(st.integers(-1, OFFSET_MAX))
         read_to = draw(st.integers(ackable_to, OFFSET_MAX))
         blocked, carried = draw(st.booleans()), draw(st.booleans())
-        logs[log] = Reach(read_to, ackable_to, blocked=blocked, carried=carried)
+        inherited_to = -1
+        if ackable_to < read_to and draw(st.booleans()):
+            inherited_to = draw(st.integers(ackable_to + 1, read_to))
+        logs[log] = Reach(
+            read_to, ackable_to, blocked=blocked, carried=carried, inherited_to=inherited_to
+        )
     return Receipt(draw(BOUNDARIES), logs)
 
 
@@ -109,6 +114,7 @@ def test_a_forged_content_is_refused_or_one_that_a_reading_could_make(content: b
     for log, reach in found.logs.items():
         assert LogId.decode(log.encode()) == log
         assert -1 <= reach.ackable_to <= reach.read_to <= OFFSET_MAX
+        assert reach.inherited_to == -1 or reach.ackable_to < reach.inherited_to <= reach.read_to
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x00\x00\x00", b"\x00\x01!\x00\x00"])
@@ -317,7 +323,10 @@ def test_what_blocks_a_log_is_not_forgotten() -> None:
         b"\x03\x01a\x00",  # a boundary of another kind
         b"\x01\x01\x03\x05\x06\x00",  # ... that ends before it begins
         b"\x00\x01a\x01\x01\x03\x05\x06\x00",  # a log that covers less than nothing
-        b"\x00\x01a\x01\x01\x03\x05\x00\x04",  # ... with a flag that there is not
+        b"\x00\x01a\x01\x01\x03\x05\x00\x08",  # ... with a flag that there is not
+        b"\x00\x01a\x01\x01\x03\x05\x00\x04\x00",  # ... that inherits what it covers
+        b"\x00\x01a\x01\x01\x03\x05\x02\x04\x02",
+        b"\x00\x01a\x01\x01\x03\x05\x02\x04",  # ... that inherits, and does not say what
         b"\x00\x01a" + b"\x00" * 1000,
         b"\x00\x01a" + b"\x80" * 10 + b"\x00",  # a number of 11 bytes
         b"\x00\x01a\x01\x01\x03\x05\x00\x80",  # ... that is cut off
@@ -376,6 +385,32 @@ def test_the_format_is_what_is_documented() -> None:
     )
 
 
+def test_the_format_of_an_inherited_log_is_what_is_documented() -> None:
+    """A flag, and one number more: a reader that does not know it refuses the receipt (G12)."""
+    inherited = Reach(42, 7, inherited_to=40)
+    plain, found = (
+        base64.urlsafe_b64decode(encode(Receipt("a", {LogId(1, 3): reach})) + "==")
+        for reach in (Reach(42, 7), inherited)
+    )
+
+    assert plain[17:-4] == b"\x00\x01a" + b"\x01\x01\x03\x2b\x23\x00"
+    assert found[17:-4] == b"\x00\x01a" + b"\x01\x01\x03\x2b\x23\x04\x02"
+
+
+@pytest.mark.parametrize(
+    ("reach", "begins_at"),
+    [
+        (Reach(), -1),
+        (Reach(0, -1, inherited_to=0), 0),
+        (Reach(9, 3), 3),
+        (Reach(9, 3, inherited_to=7), 7),
+    ],
+)
+def test_a_cursor_that_is_made_covers_what_it_inherits(reach: Reach, begins_at: int) -> None:
+    """Else what the account had acknowledged would come back to its device (G12)."""
+    assert reach.cursor_begins_at == begins_at
+
+
 def test_a_reach_begins_before_offset_0() -> None:
     """Nothing is covered until it was passed (G2)."""
-    assert Reach() == Reach(-1, -1, blocked=False, carried=False)
+    assert Reach() == Reach(-1, -1, blocked=False, carried=False, inherited_to=-1)

@@ -34,7 +34,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     else if (what === "devices") answer = { devices: await mailboxes.devices(user) };
   } catch (error) {
     answer = { error: (error as Error).message };
-    if (what === "fetch") receipts.push({ boundary: "!~", passed: {}, carried: {} });
+    if (what === "fetch") receipts.push({ boundary: "!~", passed: {}, own: {}, carried: {} });
   }
   console.log(JSON.stringify(answer));
 }

@@ -5,7 +5,7 @@ import {
 } from "@aws-sdk/client-dynamodb";
 import {
   AFTER_CURSORS, BUNDLE, Reading, offsets, raiseIn,
-  type Item, type Offsets, type Page, type Receipt,
+  type Cursor, type Item, type Offsets, type Page, type Receipt,
 } from "./reading.js";
 
 export type { Message, Page, Receipt } from "./reading.js";
@@ -36,14 +36,15 @@ export class Mailboxes {
   ): Promise<Page> {
     const key = mailboxKey(user), cursorKey = "!" + deviceName(device);
     const wanted = limit === undefined ? undefined : limit + 1; // one more tells whether there is more
-    let cursor: Offsets | undefined;
+    let cursor: Cursor;
     let found;
     if (after === undefined) {
       const first = Math.min(FIRST_ITEMS, wanted ?? FIRST_ITEMS) + (device === undefined ? 0 : OTHER_DEVICES);
       found = await this.query(key, device === undefined ? {} : { ">=": cursorKey }, first);
       const head = found.items[0];
-      if (head?.position?.S === cursorKey) cursor = offsets(head);
-      else cursor = device === undefined ? {} : await this.cursor(key);
+      if (head?.position?.S === cursorKey) cursor = { offsets: offsets(head), inherited: false };
+      else if (device === undefined) cursor = { offsets: {}, inherited: false };
+      else cursor = { ...(await this.cursor(key)), inherited: true };
     } else {
       cursor = await this.cursor(key, device);
       found = await this.query(key, { ">": after.boundary }, wanted);
@@ -62,10 +63,10 @@ export class Mailboxes {
   /** Acknowledges what a reading has passed. It never comes back; repeated, it changes nothing. */
   async ack(user: string, receipt: Receipt, { device }: { device?: string } = {}): Promise<void> {
     const key = mailboxKey(user);
-    const raised = Object.entries(receipt.passed).sort().filter(([log, o]) => o > (receipt.carried[log] ?? ""));
+    const raised = Object.entries(receipt.own).sort().filter(([log, o]) => o > (receipt.carried[log] ?? ""));
     for (const [log, offset] of raised)
       if ((await this.raise(key, device, log, offset)) === "no cursor") {
-        // All logs at once: of those left out, what the account had acknowledged would come back.
+        // All that was passed, at once: what the account had acknowledged would come back else.
         if (await this.create(key, deviceName(device), receipt.passed)) return;
         return this.ack(user, receipt, { device }); // somebody else has just made it
       }
@@ -74,7 +75,7 @@ export class Mailboxes {
   /** Gives a device a cursor of its own. False: it has one, which stays as it is. */
   async addDevice(user: string, device: string, start: Start = "account"): Promise<boolean> {
     const key = mailboxKey(user);
-    const at = start === "oldest" ? {} : start === "account" ? await this.cursor(key) : await this.newest(key);
+    const at = start === "oldest" ? {} : start === "account" ? (await this.cursor(key)).offsets : await this.newest(key);
     return this.create(key, deviceName(device), at);
   }
 
@@ -89,12 +90,13 @@ export class Mailboxes {
   }
 
   /** A device's own cursor, else the account's. */
-  private async cursor(key: string, device?: string): Promise<Offsets> {
+  private async cursor(key: string, device?: string): Promise<Cursor> {
     for (const position of new Set(["!" + deviceName(device), "!"])) {
       const [item] = (await this.query(key, { "=": position })).items;
-      if (item !== undefined) return offsets(item);
+      const inherited = device !== undefined && position === "!";
+      if (item !== undefined) return { offsets: offsets(item), inherited };
     }
-    return {};
+    return { offsets: {}, inherited: device !== undefined };
   }
 
   private async cursors(key: string): Promise<Item[]> {

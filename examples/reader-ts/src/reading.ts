@@ -13,8 +13,12 @@ export interface Message {
   headers: [string, Uint8Array | null][];
 }
 /** What a reading has passed, for `ack` and for the next `fetch`: plain JSON, to keep or to seal.
- * carried: what the cursor covered already, so that there is nothing to acknowledge. */
-export interface Receipt { boundary: string; passed: Offsets; carried: Offsets }
+ * own: of that, all but what only the account had acknowledged, when a device without a cursor read from
+ * the account's. carried: what the reading's own cursor covered already, so that there is nothing to
+ * acknowledge. */
+export interface Receipt { boundary: string; passed: Offsets; own: Offsets; carried: Offsets }
+/** The cursor that a reading begins with. inherited: the account's, for a device without one. */
+export interface Cursor { offsets: Offsets; inherited: boolean }
 export interface Page { messages: Message[]; receipt: Receipt; more: boolean }
 
 /** Sorts behind every cursor and before every bundle. */
@@ -27,19 +31,22 @@ export class Reading {
   more = false;
   private boundary: string;
   private readonly passed: Offsets;
+  private readonly own: Offsets;
   private readonly carried: Offsets;
   private readonly hidden: Offsets; // up to where all was acknowledged, or read by an earlier page
   private readonly seen = new Set<string>();
 
   constructor(
-    private readonly topic: string, cursor: Offsets, private readonly now: number,
+    private readonly topic: string, cursor: Cursor, private readonly now: number,
     private readonly limit: number | undefined, after: Receipt | undefined,
   ) {
     this.boundary = after?.boundary ?? AFTER_CURSORS;
+    this.own = { ...after?.own };
     this.carried = { ...after?.carried };
     this.hidden = { ...after?.passed };
-    for (const [log, offset] of Object.entries(cursor))
-      for (const known of [this.carried, this.hidden]) raiseIn(known, log, offset);
+    for (const [log, offset] of Object.entries(cursor.offsets))
+      for (const known of cursor.inherited ? [this.hidden] : [this.own, this.carried, this.hidden])
+        raiseIn(known, log, offset);
     this.passed = { ...this.hidden };
   }
 
@@ -53,7 +60,7 @@ export class Reading {
         this.more = true; // full, or before an item that cannot be read: never on as if it were not there
         return;
       }
-      raiseIn(this.passed, log, last!);
+      this.pass(log, last!);
       this.boundary = key;
     }
   }
@@ -66,8 +73,13 @@ export class Reading {
   }
 
   page(): Page {
-    const { boundary, passed, carried } = this;
-    return { messages: this.messages, more: this.more, receipt: { boundary, passed, carried } };
+    const { boundary, passed, own, carried } = this;
+    return { messages: this.messages, more: this.more, receipt: { boundary, passed, own, carried } };
+  }
+
+  /** Everything of this log up to an offset was passed, which the reading may acknowledge. */
+  private pass(log: string, offset: string): void {
+    if (offset > (this.passed[log] ?? "")) this.passed[log] = this.own[log] = offset;
   }
 
   /** Passes the messages of a bundle. False: the page is full, or the item cannot be read. */
@@ -88,7 +100,7 @@ export class Reading {
         this.messages.push(message);
         this.seen.add(identity);
       }
-      this.passed[log] = offset;
+      this.pass(log, offset);
     }
     return true;
   }
