@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.pages import table
+
 PAGE = Path(__file__).parent.parent / "docs" / "operations.md"
 _ROW = re.compile(r"^\| ``(?P<line>.+?)`` \|.*\| (?P<status>\d+|goes on) \|$")
 
@@ -33,3 +35,9 @@ def error_rows() -> dict[str, ErrorRow]:
             rows.append(ErrorRow(match["line"], status, section))
     assert len(rows) > 20, "the tables are there"
     return {row.line: row for row in rows}
+
+
+def further_lines() -> list[ErrorRow]:
+    """Every row of "Reasons and fatal lines", without a status."""
+    below = PAGE.read_text().partition("\n### Reasons and fatal lines\n")[2]
+    return [ErrorRow(row[0].strip("`"), None) for row in table(below, "line", "cause")]

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.operations_page import further_lines
 from tests.pages import PAGES, ROOT, anchors, code, page, table, tracked_files
 from worker.cli import poste
 
@@ -151,18 +152,19 @@ def _said() -> set[str]:
                 parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
                 said.add("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                said.add(re.sub(r"%(?:\.\d)?[sdrf]", "…", node.value))
+                said.add(re.sub(r"%(?:\.\d)?[sdrfg]", "…", node.value))
     return said
 
 
 def test_the_further_lines_of_the_log_are_in_the_code() -> None:
     """What an operator searches the page for is what the worker says."""
     said = "\n".join(_said())
-    rows = table(page("operations").partition("\n## More lines")[2], "line", "when", "what to do")
+    rows = further_lines()
+    events = table(page("operations"), "event", "level", "fields", "line")
 
     assert len(rows) > 10
-    for row in rows:
-        line = row[0].strip("`")
+    assert len(events) > 10
+    for line in [row.line for row in rows] + [code(row[3]) for row in events if "`" in row[3][:1]]:
         pattern = ".*".join(re.escape(part) for part in line.split("…"))
         assert re.search(pattern, said), line
 

@@ -105,11 +105,11 @@ def test_the_page_of_operations_lists_every_event() -> None:
     """Name, level and fields, in alphabetical order, and what to do about each."""
     failed = Event(WORKER_FAILED, "ERROR", frozenset({"error"}), "worker/logging_config.py")
     wanted = sorted({_row(event) for event in [*events(), failed]})
-    rows = table(page("operations"), "event", "level", "fields", "what to do")
+    rows = table(page("operations"), "event", "level", "fields", "line", "what to do")
     listed = [(code(row[0]), row[1], row[2]) for row in rows]
 
-    missing = [f"| `{name}` | {level} | {fields} | ... |" for name, level, fields in wanted
+    missing = [f"| `{name}` | {level} | {fields} | ... | ... |" for name, level, fields in wanted
                if (name, level, fields) not in listed]  # fmt: skip
-    assert missing == [], "docs/operations.md, Events of the JSON log: add, and say what to do"
+    assert missing == [], "docs/operations.md, Log lines: add, with the line and what to do"
     assert listed == wanted
-    assert all(row[3] for row in rows)
+    assert all(row[3] and row[4] for row in rows)

@@ -15,8 +15,8 @@ from aiokafka import errors as kafka_errors
 import poste_restante.errors
 import worker.errors
 from poste_restante.errors import MailboxError
-from tests.operations_page import PAGE, ErrorRow, error_rows
-from tests.pages import ROOT, page, table
+from tests.operations_page import PAGE, ErrorRow, error_rows, further_lines
+from tests.pages import ROOT
 from worker.errors import OperatorError
 from worker.kafka.errors import fault_of
 from worker.settings import KafkaSettings
@@ -62,9 +62,8 @@ def raised() -> Iterator[tuple[str, str]]:
 
 
 def lines() -> list[ErrorRow]:
-    """The rows of errors, and of the further lines of a worker's log."""
-    further = table(page("operations").partition("\n## More lines")[2], "line", "when")
-    return [*error_rows().values(), *(ErrorRow(row[0].strip("`"), None) for row in further)]
+    """The rows of errors, and of reasons and fatal lines."""
+    return [*error_rows().values(), *further_lines()]
 
 
 #: What may stand for `…`: a number, what the command adds behind a text, a setting of ours.
