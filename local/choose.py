@@ -78,7 +78,7 @@ def forced_way(environ: Mapping[str, str]) -> str:
     """What SERVICES forces: "docker", "jvm", "given", or "". Raises ServicesMissing for others."""
     forced = environ.get(FORCED, "")
     if forced not in _WAYS:
-        raise ServicesMissing(f"{FORCED}={forced!r} is none of {DOCKER}, {JVM} and {GIVEN}")
+        raise ServicesMissing(f"{FORCED}={forced!r} must be {DOCKER}, {JVM} or {GIVEN}")
     return forced
 
 

@@ -155,14 +155,14 @@ class Receipts:
         if not self._keys:
             raise InvalidReceipt("the receipt is signed, and no receipt keys are set here")
         if not any(hmac.compare_digest(seal, _mac(key, body)) for key in self._keys):
-            raise InvalidReceipt("the receipt's signature is not ours")
+            raise InvalidReceipt("the receipt's signature matches no receipt key")
         return body
 
 
 def _bytes(token: str) -> bytes:
     """Inverse of `_text`. Raises InvalidReceipt for what is no token of this version."""
     if not isinstance(token, str):  # from a client, most often: no fault of the caller's
-        raise InvalidReceipt(f"not a receipt, which is a str, but {type(token).__name__}")
+        raise InvalidReceipt(f"a receipt must be a str, not {type(token).__name__}")
     if len(token) > EARLIER_CHARS_MAX:
         raise InvalidReceipt("not a receipt")
     try:

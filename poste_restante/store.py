@@ -87,13 +87,13 @@ class ConcurrencyLimiter:
 
     async def _wait(self) -> None:
         if self._waiting >= CALLS_WAITING_MAX:
-            raise StoreUnavailable(f"{self._waiting} calls wait for the store already")
+            raise StoreUnavailable(f"{self._waiting} calls are already waiting for the store")
         self._waiting += 1
         try:
             async with asyncio.timeout(TURN_S_MAX):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise StoreUnavailable(f"no turn came in {TURN_S_MAX:g} s: too many calls") from error
+            raise StoreUnavailable(f"no call slot became free within {TURN_S_MAX:g} s") from error
         finally:
             self._waiting -= 1
 
@@ -232,7 +232,7 @@ class Store:
         answer = await self._call(update)
         # An answer that was cut off reads as one without members: that confirms nothing.
         if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
-            raise StoreUnavailable("the store's answer to an update is none")
+            raise StoreUnavailable("malformed response from the store to an update")
 
     async def delete(self, key: str, positions: Sequence[str]) -> int:
         """Delete items by their sort keys. Returns of how many that is confirmed.
@@ -259,7 +259,7 @@ def _left(answer: Any) -> int:
     try:
         return sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
-        raise StoreUnavailable("the store's answer to a delete is none") from error
+        raise StoreUnavailable("malformed response from the store to a delete") from error
 
 
 def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
@@ -278,9 +278,11 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
             end = last["position"]["S"]
             ascend = ascend and bool(items) and (end <= keys[-1] if backwards else end >= keys[-1])
     except NO_ANSWER as error:
-        raise StoreUnavailable("the store's answer to a query is none") from error
+        raise StoreUnavailable("malformed response from the store to a query") from error
     if not ascend:
-        raise StoreUnavailable("the store's answer to a query is out of order")
+        raise StoreUnavailable(
+            "malformed response from the store: a query's items are out of order"
+        )
     return Items(items, last)
 
 
@@ -301,7 +303,9 @@ async def translated(call: Awaitable[T], table: str) -> T:
     except BotoCoreError as error:
         raise MailboxError(f"cannot call the store: {error}") from error
     except NO_ANSWER as error:
-        raise StoreUnavailable(f"the store's answer is none: {type(error).__name__}") from error
+        raise StoreUnavailable(
+            f"malformed response from the store: {type(error).__name__}"
+        ) from error
 
 
 def without_credentials(error: CredentialsError) -> MailboxError:
@@ -322,9 +326,9 @@ def _meaning(error: ClientError, table: str) -> MailboxError:
     if is_failing(error):
         return StoreUnavailable(f"the store has a fault: {code or status_of(error)}")
     if is_without_code(error):
-        return StoreUnavailable("the store's answer is none: a refusal without a name")
+        return StoreUnavailable("malformed response from the store: a refusal without a code")
     if code == "ResourceNotFoundException":
         return TableMismatch(f"there is no table {table!r}: run `poste init`")
     if code == "ValidationException" and "schema" in text:
-        return TableMismatch(f"the table {table!r} has another key schema than ours: {text}")
+        return TableMismatch(f"the table {table!r} has a different key schema: {text}")
     return MailboxError(f"the store refuses: {code}: {text}")

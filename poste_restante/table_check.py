@@ -79,7 +79,7 @@ class TableCheck:
         now_s = self._clock()
         items = (await self._store.query(TABLE_RECORD_KEY)).items
         if not items:
-            raise TableMismatch(f"the table {self._table!r} is not ours yet: run `poste init`")
+            raise TableMismatch(f"the table {self._table!r} has no table record: run `poste init`")
         try:
             record = TableRecord.decode(items[0])
         except ValueError as error:

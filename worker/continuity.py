@@ -26,7 +26,9 @@ async def follows(task: PartitionTask, records: Sequence[Record], log: Log) -> b
     if begin == expected:
         return True
     if begin < expected:
-        raise RuntimeError(f"partition {task.partition}: {begin} came where {expected} is next")
+        raise RuntimeError(
+            f"partition {task.partition}: received offset {begin} instead of {expected}"
+        )
     try:
         state = (await log.states([task.partition]))[task.partition]
     except (KafkaError, TimeoutError):

@@ -82,9 +82,9 @@ def refusal(code: int, member: Member) -> str:
     match code:
         case Code.INCONSISTENT_GROUP_PROTOCOL:
             return (
-                f"cannot join the group {group!r}: a consumer in it has another assignment strategy"
-                " than ours, roundrobin: stop that consumer, or set kafka.group to a group of the"
-                " workers' own"
+                f"cannot join the group {group!r}: another member uses a different assignment"
+                " strategy than roundrobin: stop that consumer, or set kafka.group to a group of"
+                " the workers' own"
             )
         case Code.INVALID_GROUP_ID:
             return f"cannot join the group {group!r}: the broker does not accept this kafka.group"
@@ -96,12 +96,12 @@ def refusal(code: int, member: Member) -> str:
             )
         case Code.TOPIC_AUTHORIZATION_FAILED:
             return (
-                f"the broker denies Read on the topic {topic!r}: allow our user Read and Describe"
+                f"the broker denies Read on the topic {topic!r}: grant this user Read and Describe"
                 " on it"
             )
         case Code.GROUP_AUTHORIZATION_FAILED:
             return (
-                f"the broker denies Read on the group {group!r}: allow our user Read and Describe"
+                f"the broker denies Read on the group {group!r}: grant this user Read and Describe"
                 " on it"
             )
         case Code.GROUP_MAX_SIZE_REACHED:
@@ -116,7 +116,7 @@ def refusal(code: int, member: Member) -> str:
             )
         case Code.UNKNOWN_MEMBER_ID | Code.ILLEGAL_GENERATION | Code.MEMBER_ID_REQUIRED:
             return (
-                f"cannot join the group {group!r}: the broker goes on answering"
+                f"cannot join the group {group!r}: the broker keeps answering"
                 f" {Code(code).name}; start this worker again"
             )
     return (
@@ -139,12 +139,12 @@ def unreadable(error: BaseException, member: Member) -> str:
         return refusal(Code.TOPIC_AUTHORIZATION_FAILED, member)
     if isinstance(error, OffsetOutOfRangeError):
         return (
-            f"the topic {member.topic!r} has no record any more at an offset that comes next"
-            f" ({error}): retention removed it, or the topic was truncated or made anew; the"
+            f"the topic {member.topic!r} no longer has a record at the next offset"
+            f" ({error}): retention removed it, or the topic was truncated or re-created; the"
             " restart says which"
         )
     return (
-        f"cannot read the topic {member.topic!r}: {error}; the restart reads on where this worker"
+        f"cannot read the topic {member.topic!r}: {error}; the restart continues where this worker"
         " stopped"
     )
 

@@ -217,7 +217,7 @@ def _doubt(
     if progress.epoch != table.epoch:
         return (
             f"{name}: its progress is of epoch {progress.epoch}, the table's epoch is"
-            f" {table.epoch}: an opening of an epoch was not finished; stop the workers and run"
+            f" {table.epoch}: `poste epoch` was interrupted; stop the workers and run"
             " `poste epoch`"
         )
     end = log.end if progress.last is None else log.stable_end
@@ -250,7 +250,7 @@ def _group_ahead(name: str, progress: Progress, group: int) -> Note:
         NoteKind.GROUP_AHEAD,
         logging.WARNING,
         f"{name}: the group's offset {group} is above progress {progress.next} and is not"
-        f" followed: what lies between is not in the mailboxes; to leave it out, stop the workers"
+        f" followed: records between are not in the mailboxes; to leave them out, stop the workers"
         " and run `poste skip`",
         group - progress.next,
     )

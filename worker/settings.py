@@ -56,57 +56,62 @@ class Section(BaseModel):
 
 class KafkaSettings(Section):
     bootstrap_servers: str = Field(
-        "127.0.0.1:9092", description="brokers to ask first: `host:port`, separated by commas"
+        "127.0.0.1:9092", description="Initial brokers, as `host:port`, separated by commas"
     )
-    topic: str = Field("undelivered-messages", description="the topic that is materialized")
+    topic: str = Field("undelivered-messages", description="Topic to materialize")
     dead_letters_topic: str = Field(
-        "", description="where bad records go; empty: the topic's name and `.dead-letters`"
+        "", description="Topic for dead letters; empty: the topic's name and `.dead-letters`"
     )
-    group: str = Field("poste-restante", min_length=1, description="the workers' consumer group")
+    group: str = Field("poste-restante", min_length=1, description="Consumer group of the workers")
     group_instance_id: str = Field(
         "",
-        description="static membership: the id of this one worker in the group; `{hostname}` stands"
-        " for the host's name; empty: dynamic membership",
+        description="Id of this worker in the group, for static membership; `{hostname}` stands for"
+        " the host's name; empty: dynamic membership",
     )
     client_id: str = Field(
-        "poste-restante", min_length=1, description="how the broker's logs and quotas name us"
+        "poste-restante", min_length=1, description="Client id in the broker's logs and quotas"
     )
     start: str = Field(
         "earliest",
-        description="where a partition without progress begins, once: `earliest`, `latest`,"
+        description="Where a partition without progress begins, once: `earliest`, `latest`,"
         " `group` (take over from an existing consumer) or a time such as `2026-01-31T00:00:00Z`",
     )
     partitions_max: int = Field(
         256, ge=1, le=10_000,
-        description="partitions per worker, which bounds its memory; what is above is left unread",
+        description="Partitions per worker, which bounds its memory; surplus ones are not read",
     )  # fmt: skip
     session_timeout_s: float = Field(
         10.0, gt=0, le=1800,
-        description="seconds without a heartbeat until a worker's partitions move on;"
-        " the broker takes 6 to 1800",
+        description="Seconds without a heartbeat until a worker's partitions move; brokers accept"
+        " 6 to 1800",
     )  # fmt: skip
     heartbeat_s: float = Field(
-        1.0, gt=0, description="seconds between two heartbeats; a third of the above at most"
+        1.0, gt=0, description="Seconds between heartbeats; at most a third of the above"
     )
     commit_interval_s: float = Field(
-        5.0, gt=0, le=3600, description="seconds between two commits: what a crash replays"
+        5.0, gt=0, le=3600, description="Seconds between commits, which bounds what a crash replays"
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="as Kafka names it"
+        "PLAINTEXT", description="Kafka's security protocol"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="as Kafka names it"
+        "PLAIN", description="SASL mechanism"
     )
-    sasl_plain_username: str | None = Field(None, min_length=1, description="for every mechanism")
-    sasl_plain_password: Secret | None = Field(None, description="for every mechanism")
+    sasl_plain_username: str | None = Field(
+        None, min_length=1, description="SASL user name, for every mechanism"
+    )
+    sasl_plain_password: Secret | None = Field(
+        None, description="SASL password, for every mechanism"
+    )
     ssl_cafile: Path | None = Field(
-        None, description="PEM file of who signed the broker's certificate; none: the system's"
+        None,
+        description="PEM file of the CAs that sign brokers' certificates; default: the system's",
     )
     ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate")
-    ssl_keyfile: Path | None = Field(None, description="PEM file of the client's key")
-    ssl_password: Secret | None = Field(None, description="of the client's key")
+    ssl_keyfile: Path | None = Field(None, description="PEM file of the client's private key")
+    ssl_password: Secret | None = Field(None, description="Password of the client's private key")
     ssl_check_hostname: bool = Field(
-        True, description="whether the broker's name must be the certificate's"
+        True, description="Whether the certificate must have the broker's host name"
     )
 
     @property
@@ -144,9 +149,11 @@ class KafkaSettings(Section):
     @classmethod
     def _topic(cls, value: str) -> str:
         if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
-            raise ValueError("is no name of a topic: at most 249 letters, digits, `.`, `_`, `-`")
+            raise ValueError(
+                "is not a valid topic name: use 1 to 249 letters, digits, `.`, `_`, `-`"
+            )
         if value in _INTERNAL_TOPICS:
-            raise ValueError("is a topic of the broker's own, which takes no records of ours")
+            raise ValueError("is an internal topic of the broker, which accepts no other records")
         return value
 
     @field_validator("group", "client_id")
@@ -162,7 +169,7 @@ class KafkaSettings(Section):
         named = value.replace(HOSTNAME, socket.gethostname())
         if value and (not _TOPIC_NAME.fullmatch(named) or named in {".", ".."}):
             raise ValueError(
-                f"is no instance id: {named!r} has other than 1 to 249 letters, digits, `.`, `_`,"
+                f"is not a valid instance id: {named!r} must be 1 to 249 letters, digits, `.`, `_`,"
                 " `-`"
             )
         return value
@@ -198,7 +205,7 @@ class KafkaSettings(Section):
         if self.dead_letters_topic.replace(".", "_") == self.topic.replace(".", "_"):
             raise ValueError(
                 "dead_letters_topic must differ from topic in more than `.` and `_`: the broker"
-                " takes the two for one, and makes only the first"
+                " treats such names as equal, and creates only the first"
             )
         return self
 
@@ -210,39 +217,41 @@ def _is_host(name: str) -> bool:
 
 
 class BatchSettings(Section):
-    records_max: int = Field(5_000, ge=1, le=1_000_000, description="records of one flush")
+    records_max: int = Field(5_000, ge=1, le=1_000_000, description="Records per flush")
     bytes_max: int = Field(
         4 * 1024 * 1024, ge=1, le=256 * 1024 * 1024,
-        description="bytes of one flush, which bounds memory; one larger record goes alone",
+        description="Bytes per flush, which bounds memory; a larger record is flushed alone",
     )  # fmt: skip
     linger_s: float = Field(
         0.2, ge=0, le=300,
-        description="seconds between two fetches of the partitions that were read to their end:"
-        " messages gather in Kafka, which saves writes and processor time; 0: at once",
+        description="Seconds between fetches of partitions that were read to their end: messages"
+        " collect in Kafka, which saves writes and processor time; 0: no wait",
     )  # fmt: skip
 
 
 class BundleSettings(Section):
     messages_max: int = Field(
-        100, ge=1, le=10_000, description="messages of one item; 1 gives one item per message"
+        100, ge=1, le=10_000, description="Messages per item; 1: one item per message"
     )
     bytes_max: int = Field(
         64 * 1024, ge=1, le=ITEM_BYTES_MAX,
-        description="bytes of one item, of DynamoDB's 400 KB; one larger message goes alone",
+        description="Bytes per item, of DynamoDB's 400 KB; a larger message is stored alone",
     )  # fmt: skip
 
 
 class DynamoDBSettings(Section):
-    table: str = Field("mailboxes", pattern=_TABLE_NAME, description="one table per topic")
+    table: str = Field(
+        "mailboxes", pattern=_TABLE_NAME, description="DynamoDB table; one per topic"
+    )
     calls_in_flight_max: int = Field(
-        16, ge=1, le=256, description="calls per worker, which bounds memory and bursts"
+        16, ge=1, le=256, description="Concurrent calls per worker, which bounds memory and bursts"
     )
     timeout_s: float = Field(
-        5.0, gt=0, le=300, description="seconds to connect, and seconds to wait for an answer"
+        5.0, gt=0, le=300, description="Seconds to connect, and seconds to wait for an answer"
     )
     write_units_per_s_max: float = Field(
         0.0, ge=0, le=1e9,
-        description="write units a second that one worker spends on mailboxes, so that catching"
+        description="Write units per second that one worker spends on mailboxes, so that catching"
         " up leaves room for acknowledgements; 0: no limit",
     )  # fmt: skip
 
@@ -256,9 +265,11 @@ def _host_name(text: str) -> str:
 class HttpSettings(Section):
     host: str = Field(
         "127.0.0.1", min_length=1,
-        description="address that serves `/healthz` and `/readyz`; `::` is all, of IPv4 and IPv6",
+        description="Address of `/healthz` and `/readyz`; `::`: all addresses, IPv4 and IPv6",
     )  # fmt: skip
-    port: int = Field(6066, ge=0, le=65535, description="its port; 0: no HTTP server")
+    port: int = Field(
+        6066, ge=0, le=65535, description="Port of `/healthz` and `/readyz`; 0: no HTTP server"
+    )
 
     @field_validator("host")
     @classmethod
@@ -282,47 +293,48 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     retention_days: float = Field(
-        30.0, gt=0, le=3650, description="days from a record's timestamp to its expiry"
+        30.0, gt=0, le=3650, description="Days from a record's timestamp until its message expires"
     )
     dead_letters_consecutive_max: int = Field(
         1_000, ge=1,
-        description="dead letters in a row, in one partition, above which the worker stops: a bad"
-        " deploy must not drain the topic",
+        description="Dead letters in a row, in one partition, above which the worker stops, so that"
+        " a bad deploy does not drain the topic",
     )  # fmt: skip
     drain_s: float = Field(
-        20.0, ge=0, le=600, description="seconds that started flushes get on SIGTERM and revoke"
+        20.0, ge=0, le=600, description="Seconds that started flushes get on SIGTERM and revoke"
     )
     leave_s: float = Field(
-        15.0, gt=0, le=600, description="seconds after the drain limit until the process is gone"
+        15.0, gt=0, le=600, description="Seconds after the drain limit until the process exits"
     )
     stalled_s: float = Field(
         120.0, gt=0, le=86_400,
-        description="seconds without progress, though there is something to do and the services"
-        " answer, until a worker considers itself stalled and exits",
+        description="Seconds without progress, with work to do and services that answer, until a"
+        " worker considers itself stalled and exits",
     )  # fmt: skip
     unready_after_s: float = Field(
         15.0, gt=0, le=86_400,
-        description="seconds without an answer of Kafka or DynamoDB until `/readyz` says 503",
+        description="Seconds without an answer from Kafka or DynamoDB until `/readyz` answers 503",
     )  # fmt: skip
     transaction_warn_s: float = Field(
         60.0, gt=0, le=86_400,
-        description="seconds that an open transaction may hold back a partition until the worker"
+        description="Seconds that an open transaction may hold back a partition until the worker"
         " logs how to abort it",
     )  # fmt: skip
     memory_mb: int = Field(
         0, ge=0, le=1024 * 1024,
-        description="MiB that a worker stays within, 128 at least: what it fetches, keeps waiting"
-        " and has in work follows from it; 0: what its cgroup allows, and 512 where that is no"
-        " limit",
+        description="Memory limit of a worker in MiB, at least 128, from which follows how much it"
+        " fetches, queues and writes at a time; 0: the cgroup's limit, or 512 without one",
     )  # fmt: skip
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="of the worker's log, on standard error"
+        "INFO", description="Level of the worker's log on standard error"
     )
-    log_format: Literal["text", "json"] = Field("text", description="json: one object a line")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the worker's log; json: one object per line"
+    )
     receipt_keys: tuple[Secret, ...] = Field(
         (),
-        description="keys of receipts for `poste fetch` and `poste ack`, as the gateway has them:"
-        " the first signs, all verify; in the environment a JSON list",
+        description="Receipt keys of the gateway, for `poste fetch` and `poste ack`: the first"
+        " signs, all verify; in the environment a JSON list",
     )
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     batch: BatchSettings = BatchSettings()
@@ -338,7 +350,7 @@ class Settings(BaseSettings):
         if self.stalled_s <= longest_s:
             raise ValueError(
                 f"stalled_s must be above {longest_s:g} s: kafka.commit_interval_s, batch.linger_s"
-                " and twice dynamodb.timeout_s are no stall"
+                " and twice dynamodb.timeout_s must fit into it"
             )
         return self
 
@@ -372,7 +384,7 @@ def parse_start(text: str) -> Start:
     try:
         return Start.at(parse_time_ms(text))
     except ValueError as error:
-        raise ValueError(f"is none of earliest, latest, group, and {error}") from None
+        raise ValueError(f"must be earliest, latest, group or a time: {error}") from None
 
 
 def parse_time_ms(text: str) -> int:
@@ -380,7 +392,7 @@ def parse_time_ms(text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time such as 2026-01-31T00:00:00Z") from None
+        raise ValueError(f"{text!r} is not a time such as 2026-01-31T00:00:00Z") from None
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no zone: write 2026-01-31T00:00:00Z for UTC")
     try:

@@ -18,11 +18,10 @@ from worker.settings import DEAD_LETTERS_SUFFIX, KafkaSettings, Settings, settin
 _WIDTH = 96
 
 _SAMPLE_HEAD = """\
-# Settings of the worker and of the command `poste`, each with its default: take away the `#` of
-# what is to be another. `poste --config FILE config check` says whether the file is valid; a key
-# that is not listed here is refused. The environment overrides: POSTE_KAFKA__TOPIC for `topic` of
-# the section [kafka], POSTE_DRAIN_S for `drain_s`. AWS endpoint, region and credentials are the AWS
-# SDK's own variables and files.
+# Settings of the worker and of the command `poste`, with their defaults. Remove the `#` to change
+# one. `poste --config FILE config check` validates the file; unknown keys are refused. Environment
+# variables override it: POSTE_KAFKA__TOPIC is `topic` of the section [kafka], POSTE_DRAIN_S is
+# `drain_s`. AWS endpoint, region and credentials are the AWS SDK's own variables and files.
 """
 
 

@@ -35,15 +35,16 @@ ELSEWHERE = {
         "tests/integration/test_refusals.py",
     "cannot write the output: …": "tests/unit/test_cli.py",
     "not sent: …": "tests/integration/test_refusals.py",
-    "the topic … was made but is not seen: …": "tests/unit/test_messages.py",
-    "the topic … has … partitions, more than the … that positions count: …":
+    "the topic … was created but is not visible yet: …": "tests/unit/test_messages.py",
+    "the topic … has … partitions, more than the … that a position can hold: …":
         "tests/unit/test_provisioning.py",
     "the store throttles: …": "tests/contract/test_reader_failures.py",
     "the store has a fault: …": "tests/contract/test_reader_failures.py",
-    "the store's answer …": "tests/contract/test_reader_failures.py",
+    "malformed response from the store…": "tests/contract/test_reader_failures.py",
     "DynamoDB answers … without …: …": "tests/unit/test_dynamodb_store.py",
-    "the table … is not active after … s: look at it": "tests/unit/test_provisioning.py",
-    "the table record changed meanwhile: look again": "tests/contract/test_progress.py",
+    "the table … is not active after … s: check its status": "tests/unit/test_provisioning.py",
+    "the table record changed meanwhile: check `poste progress`, and try again":
+        "tests/contract/test_progress.py",
     "the table serves the topic …, not …: …": "tests/unit/test_opening.py",
     "…: it was written by another version": "tests/contract/test_progress.py",
     "the mailbox's cursor cannot be read: …": "tests/contract/test_reader_failures.py",
@@ -221,7 +222,7 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, "init", "--partitions", "1", "--replication-factor", "99")
 
 
-@case("there is no topic …: say how to make it, as in …")
+@case("there is no topic …: create it with …")
 async def _(deployment: Deployment) -> Done:
     return poste(deployment, "init", "--partitions", "3")
 
@@ -344,7 +345,7 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, "fetch", "bob")
 
 
-@case("the table … is not ours yet: run `poste init`")
+@case("the table … has no table record: run `poste init`")
 async def _(deployment: Deployment) -> Done:
     async with _client() as client:
         await client.create_table(TableName=deployment.table, **TABLE_SCHEMA)
@@ -357,19 +358,19 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, *INIT, POSTE_KAFKA__TOPIC=f"{deployment.topic}-2")
 
 
-@case("the table … has another key schema than user_id (S), position (S): …")
+@case("the table … does not have the key schema user_id (S), position (S): …")
 async def _(deployment: Deployment) -> Done:
     await _foreign_table(deployment)
     return poste(deployment, *INIT)
 
 
-@case("the table has another key schema than ours (…): …")
+@case("the table has a different key schema (…): …")
 async def _(deployment: Deployment) -> Done:
     await _foreign_table(deployment)
     return poste(deployment, "progress")
 
 
-@case("the table … has another key schema than ours: …")
+@case("the table … has a different key schema: …")
 async def _(deployment: Deployment) -> Done:
     await _foreign_table(deployment)
     return poste(deployment, "fetch", "bob")
@@ -469,7 +470,7 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, "ack", "bob", await _receipt(deployment, POSTE_RECEIPT_KEYS=KEYS))
 
 
-@case("the receipt's signature is not ours: …")
+@case("the receipt's signature matches no receipt key: …")
 async def _(deployment: Deployment) -> Done:
     receipt = await _receipt(deployment, POSTE_RECEIPT_KEYS=KEYS)
     return poste(deployment, "ack", "bob", receipt, POSTE_RECEIPT_KEYS='["another"]')

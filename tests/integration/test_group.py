@@ -77,7 +77,7 @@ async def test_another_assignment_strategy_in_the_group_ends_the_worker(
         child = deployment.worker()
         assert await deployment.exited(child) == 1
 
-    assert "has another assignment strategy than ours" in only_trouble(child)
+    assert "another member uses a different assignment" in only_trouble(child)
 
 
 async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(
@@ -194,7 +194,7 @@ async def test_a_topic_that_is_deleted_is_named_and_the_worker_unready(
     child = deployment.worker(POSTE_HTTP__PORT=str(port))
     await deployment.drained()
     await asyncio.to_thread(deployment.delete_topic)
-    await deployment.said("is not at the broker any more")
+    await deployment.said("no longer exists")
     status, body = await answer(port)
     await asyncio.to_thread(deployment.create_topic, 2)
     await deployment.said("above the log's end")

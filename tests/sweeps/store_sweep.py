@@ -23,8 +23,8 @@ LEAVES = {
     # Of a batch it is about an item, which becomes a dead letter; of any other call it is ours.
     Fault.REJECTED_ITEM: ("ItemRefused",),
     # An answer that was made `{}` on the way says of a look-up: there is no such item.
-    Fault.MISSHAPEN: ("is not ours yet", "has no progress any more"),
-    Fault.TRUNCATED: ("is not ours yet", "has no progress any more"),
+    Fault.MISSHAPEN: ("has no table record", "has no progress any more"),
+    Fault.TRUNCATED: ("has no table record", "has no progress any more"),
 }
 #: Those that always end the process which meets them.
 ALWAYS = frozenset({Fault.NO_TABLE, Fault.ACCESS_DENIED})

@@ -79,7 +79,7 @@ async def test_a_call_whose_turn_does_not_come_says_so(
     crowded.still = asyncio.Event()
     first = asyncio.create_task(mailboxes.fetch("bob"))
     await asyncio.sleep(0)
-    with pytest.raises(StoreUnavailable, match="no turn came"):
+    with pytest.raises(StoreUnavailable, match="no call slot"):
         await mailboxes.fetch("bob")
     crowded.still.set()
 

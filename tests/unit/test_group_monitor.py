@@ -49,7 +49,7 @@ def watching() -> Watching:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (Code.INCONSISTENT_GROUP_PROTOCOL, "has another assignment strategy than ours"),
+        (Code.INCONSISTENT_GROUP_PROTOCOL, "another member uses a different assignment"),
         (Code.INVALID_GROUP_ID, "does not accept this kafka.group"),
         (Code.INVALID_SESSION_TIMEOUT, "kafka.session_timeout_s = 4:"),
         (Code.TOPIC_AUTHORIZATION_FAILED, "denies Read on the topic 'undelivered'"),
@@ -171,7 +171,7 @@ def test_a_topic_that_is_gone_is_a_problem_of_a_joined_worker(watching: Watching
 
     assert (before, moment, back) == (Verdict(), Verdict(), Verdict())
     assert gone.end is None
-    assert "'undelivered' is not at the broker any more" in gone.problem
+    assert "'undelivered' no longer exists" in gone.problem
     assert gone.say == gone.problem
 
 
@@ -186,7 +186,7 @@ def test_a_topic_that_may_not_be_described_any_more_ends_the_worker(watching: Wa
     ("error", "said"),
     [
         (TopicAuthorizationFailedError("undelivered"), "denies Read on the topic 'undelivered'"),
-        (OffsetOutOfRangeError({0: 7}), "has no record any more at an offset that comes next"),
+        (OffsetOutOfRangeError({0: 7}), "no longer has a record at the next offset"),
         (KafkaError("corrupt"), "cannot read the topic 'undelivered': KafkaError: corrupt"),
     ],
 )

@@ -89,11 +89,11 @@ async def test_a_receipt_that_is_no_text_is_no_receipt(
     mailbox_table: MailboxTable, receipt: Any
 ) -> None:
     """It comes from a client, as JSON says: no error of the gateway's code (G6)."""
-    with pytest.raises(InvalidReceipt, match="which is a str"):
+    with pytest.raises(InvalidReceipt, match="must be a str"):
         await mailbox_table.mailboxes.fetch("bob", after=receipt)
-    with pytest.raises(InvalidReceipt, match="which is a str"):
+    with pytest.raises(InvalidReceipt, match="must be a str"):
         await mailbox_table.mailboxes.fetch("bob", since=receipt)
-    with pytest.raises(InvalidReceipt, match="which is a str"):
+    with pytest.raises(InvalidReceipt, match="must be a str"):
         await mailbox_table.mailboxes.ack("bob", receipt)
 
 

@@ -30,9 +30,9 @@ RAISED = {
 }
 #: Texts that no command and no worker of ours can print: a gateway's own errors.
 GATEWAYS = re.compile(
-    r"… calls wait for the store already|no turn came in … s: too many calls|.*another event loop.*"
-    r"|.*closed.*|the table … was replaced while it was open: open it again"
-    r"|not a receipt, which is a str, but …"
+    r"… calls are already waiting for the store|no call slot became free within … s"
+    r"|.*another event loop.*|.*closed.*|the table … was replaced while it was open: open it again"
+    r"|a receipt must be a str, not …"
     # A command's too, but of a race with others that no reader of the page has.
     r"|the device … is added and removed all the time"
 )

@@ -113,7 +113,7 @@ def test_given_addresses_are_used_unless_another_way_is_forced(
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({FORCED: "podman"}, "SERVICES='podman' is none of docker, jvm and given"),
+        ({FORCED: "podman"}, "SERVICES='podman' must be docker, jvm or given"),
         (
             {FORCED: "given"},
             f"SERVICES=given, but no address in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS}",
@@ -211,7 +211,7 @@ def test_make_run_with_a_daemon_that_cannot_pull_takes_the_next_way(
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({FORCED: "podman"}, "make run: SERVICES='podman' is none of docker, jvm and given"),
+        ({FORCED: "podman"}, "make run: SERVICES='podman' must be docker, jvm or given"),
         ({FORCED: "given"}, "make run: SERVICES=given, but no address in "),
         ({FORCED: "docker"}, "make run: SERVICES=docker, but the image "),
         ({FORCED: "jvm"}, "make run: SERVICES=jvm, but there is no Java 17 with Maven"),

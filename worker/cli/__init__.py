@@ -41,7 +41,9 @@ INTERRUPTED = 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file; default: POSTE_CONFIG, or none."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings; default: POSTE_CONFIG, or no file.",
 )
 @click.version_option(version("poste-restante"))
 @click.pass_context
@@ -62,16 +64,16 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @poste.command()
-@click.option("--check", is_flag=True, help="Make nothing; exit 1 where something is missing.")
+@click.option("--check", is_flag=True, help="Create nothing; exit with 1 if something is missing.")
 @click.option("--partitions", type=click.IntRange(1, PARTITION_MAX + 1),
-              help="Of a topic that is made.")  # fmt: skip
+              help="Partitions of a new topic.")  # fmt: skip
 @click.option("--replication-factor", type=click.IntRange(1, 32_767),
-              help="Of topics that are made; 3 in production.")  # fmt: skip
+              help="Replication factor of new topics; use 3 in production.")  # fmt: skip
 @click.pass_context
 def init(
     context: click.Context, *, check: bool, partitions: int | None, replication_factor: int | None
 ) -> None:
-    """Create topics, table and table record where missing; verify what is there."""
+    """Create topics, table and table record if missing; verify existing ones."""
     from worker.cli.deadline_store import open_deadline_store
     from worker.cli.provisioning import PRODUCERS_NOTE
     from worker.cli.provisioning import init as provision
@@ -97,7 +99,7 @@ def init(
             raise OperatorError("something is missing: run `poste init`")
         if unverified and check:
             raise OperatorError(
-                "something could not be verified: give our user DescribeConfigs on both topics"
+                "something could not be verified: grant this user DescribeConfigs on both topics"
             )
 
     run(work)
@@ -106,7 +108,7 @@ def init(
 @poste.command()
 @click.pass_context
 def worker(context: click.Context) -> None:
-    """Run one worker in the foreground, until SIGTERM or Ctrl-C."""
+    """Run one worker in the foreground until SIGTERM or Ctrl-C."""
     from worker.app import run as run_worker
 
     run_worker(settings_of(context))
@@ -115,19 +117,19 @@ def worker(context: click.Context) -> None:
 @poste.command()
 @USER
 @click.argument("text", callback=text_argument)
-@click.option("--id", "id_", callback=text_argument, help="CloudEvents id; default: a random one.")
+@click.option("--id", "id_", callback=text_argument, help="CloudEvents id; default: random.")
 @click.option("--source", default="/poste", show_default=True, callback=text_argument,
               help="CloudEvents source.")  # fmt: skip
 @click.option("--type", "type_", default="poste.message", show_default=True, callback=text_argument,
               help="CloudEvents type.")  # fmt: skip
 @click.option("--expires-in", type=click.IntRange(0, TEN_YEARS_S), metavar="SECONDS",
-              help="Until it is no longer shown.")  # fmt: skip
+              help="Seconds until the message expires.")  # fmt: skip
 @click.pass_context
 def send(
     context: click.Context, user: str, text: str, *,
     id_: str | None, source: str, type_: str, expires_in: int | None,
 ) -> None:  # fmt: skip
-    """Publish one message for USER: a CloudEvent with the body TEXT."""
+    """Publish a CloudEvent with the body TEXT for USER."""
     from worker.cli.sending import send_text
 
     settings = settings_of(context)
@@ -148,12 +150,18 @@ def send(
 @poste.command()
 @USER
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), help="Messages at most; default: one Query."
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    help="Maximum number of messages; default: one Query.",
 )
-@click.option("--after", metavar="RECEIPT", help="Go on behind the page that gave a receipt.")
-@click.option("--since", metavar="RECEIPT", help="As if a receipt had been acknowledged.")
+@click.option(
+    "--after", metavar="RECEIPT", help="Continue after the page that returned this receipt."
+)
+@click.option("--since", metavar="RECEIPT", help="Fetch as if this receipt had been acknowledged.")
 @DEVICE
-@click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/cli/schemas).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
 @click.pass_context
 def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
@@ -183,7 +191,7 @@ def fetch(
 @DEVICE
 @click.pass_context
 def ack(context: click.Context, user: str, receipt: str, *, device: str | None) -> None:
-    """Acknowledge what the fetch that gave RECEIPT returned."""
+    """Acknowledge the messages of the fetch that returned RECEIPT."""
     from worker.cli.mailboxes import open_command_mailboxes
 
     settings = settings_of(context)
@@ -198,10 +206,12 @@ def ack(context: click.Context, user: str, receipt: str, *, device: str | None) 
 
 @poste.command()
 @USER
-@click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/cli/schemas).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
 @click.pass_context
 def devices(context: click.Context, user: str, *, as_json: bool) -> None:
-    """Show the devices of USER that have a cursor, and how far each has acknowledged."""
+    """Show the devices of USER that have a cursor, and what each has acknowledged."""
     from worker.cli.mailboxes import open_command_mailboxes
 
     settings = settings_of(context)
@@ -218,10 +228,12 @@ def devices(context: click.Context, user: str, *, as_json: bool) -> None:
 
 
 @poste.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object (worker/cli/schemas).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
 @click.pass_context
 def progress(context: click.Context, *, as_json: bool) -> None:
-    """Show, per partition, how far the log is materialized."""
+    """Show how far each partition is materialized."""
     from worker.cli.admin_client import open_admin_client
 
     settings = settings_of(context)
@@ -263,20 +275,24 @@ def _moves(
 
 
 @poste.command()
-@click.option("--partition", type=click.IntRange(0), required=True, help="Which one.")
+@click.option("--partition", type=click.IntRange(0), required=True, help="Partition to move.")
 @click.option("--to", required=True, metavar="OFFSET|end|TIME", help="First offset to read.")
 @YES
 @click.pass_context
 def skip(context: click.Context, *, partition: int, to: str, yes: bool) -> None:
-    """Leave out what lies between progress and TO. It is never delivered."""
+    """Skip the records between progress and --to: they are never delivered."""
     _moves(context, yes=yes, planned=lambda admin, now: admin.skip(partition, to, now))
 
 
 @poste.command()
 @PARTITION
-@click.option("--to", metavar="OFFSET|TIME", help="First offset to replay; rounded down.")
 @click.option(
-    "--minutes", type=click.IntRange(0, TEN_YEARS_S // 60), help="Before progress was last written."
+    "--to", metavar="OFFSET|TIME", help="First offset to replay, rounded down to a window border."
+)
+@click.option(
+    "--minutes",
+    type=click.IntRange(0, TEN_YEARS_S // 60),
+    help="Minutes to go back from when progress was last written.",
 )
 @YES
 @click.pass_context
@@ -284,7 +300,7 @@ def rewind(
     context: click.Context, *, partition: tuple[int, ...], to: str | None,
     minutes: int | None, yes: bool,
 ) -> None:  # fmt: skip
-    """Materialize again, from a window border: after a restore of the table to a point in time."""
+    """Materialize again from an earlier window border, such as after a restore of the table."""
     only = partition or None
     if (to is None) == (minutes is None):
         raise click.UsageError("name one of --to and --minutes")
@@ -298,13 +314,13 @@ def rewind(
 @YES
 @click.pass_context
 def epoch(context: click.Context, *, yes: bool) -> None:
-    """Open the next epoch: the topic was re-created, and is read from its start as a new log."""
+    """Open the next epoch after the topic was re-created: read it from its start as a new log."""
     _moves(context, yes=yes, planned=lambda admin, now: admin.epoch(now))
 
 
 @poste.group()
 def config() -> None:
-    """The effective settings."""
+    """Show or check the settings."""
 
 
 @config.command("show")
@@ -317,7 +333,7 @@ def config_show(context: click.Context) -> None:
 @config.command("check")
 @click.pass_context
 def config_check(context: click.Context) -> None:
-    """Say whether the configuration is valid."""
+    """Check whether the configuration is valid."""
     from worker.kafka.options import client_options
 
     client_options(settings_of(context).kafka)  # reads the certificates

@@ -26,7 +26,10 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 USER = click.argument("user", callback=_user)
 DEVICE = click.option(
-    "--device", metavar="NAME", callback=_device, help="For this device; default: the account."
+    "--device",
+    metavar="NAME",
+    callback=_device,
+    help="Device whose cursor is used; default: the account's.",
 )
 
 
@@ -45,7 +48,12 @@ def text_argument(
     return value
 
 
-YES = click.option("--yes", is_flag=True, help="Do it; without, only say what would be done.")
+YES = click.option(
+    "--yes", is_flag=True, help="Apply the change; without it, only show what would change."
+)
 PARTITION = click.option(
-    "--partition", type=click.IntRange(0), multiple=True, help="Only this one; may be repeated."
+    "--partition",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Partition to move, may be repeated; default: all.",
 )

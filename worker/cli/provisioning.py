@@ -113,8 +113,8 @@ async def _source_topic(
     if state is None and not check:
         if partitions is None or replication is None:
             raise ConfigurationError(
-                f"there is no topic {name!r}: say how to make it, as in `poste init"
-                " --partitions 64 --replication-factor 3`, or make it yourself"
+                f"there is no topic {name!r}: create it with `poste init"
+                " --partitions 64 --replication-factor 3`, or create it yourself"
             )
         made = await topics.create_topic(
             name,
@@ -129,7 +129,7 @@ async def _source_topic(
     if state.partitions > PARTITION_MAX + 1:
         raise OperatorError(
             f"the topic {name!r} has {state.partitions} partitions, more than the"
-            f" {PARTITION_MAX + 1} that positions count: name another one in kafka.topic"
+            f" {PARTITION_MAX + 1} that a position can hold: name another one in kafka.topic"
         )
     what = f"topic {name}: {state.partitions} partitions, replication factor {state.replicas}"
     return Finding(what, made=made), state
@@ -142,7 +142,9 @@ async def _settled(topics: Topics, name: str) -> TopicState:
         if state is not None:
             return state
         await asyncio.sleep(_POLL_S)
-    raise OperatorError(f"the topic {name!r} was made but is not seen: run `poste init` again")
+    raise OperatorError(
+        f"the topic {name!r} was created but is not visible yet: run `poste init` again"
+    )
 
 
 async def _dead_letter_topic(
@@ -227,7 +229,7 @@ async def _table(
         for attribute in TABLE_SCHEMA["AttributeDefinitions"]
     ):
         raise OperatorError(
-            f"the table {name!r} has another key schema than user_id (S), position (S): name"
+            f"the table {name!r} does not have the key schema user_id (S), position (S): name"
             " another table in dynamodb.table"
         )
     yield Finding(f"table {name}: keys user_id, position", made=described is None)
@@ -268,7 +270,9 @@ async def _active(store: Store, name: str) -> dict[str, Any]:
         if table is not None and table["TableStatus"] in {"ACTIVE", "UPDATING"}:
             return table
         await asyncio.sleep(_POLL_S)
-    raise OperatorError(f"the table {name!r} is not active after {ACTIVE_S_MAX:.0f} s: look at it")
+    raise OperatorError(
+        f"the table {name!r} is not active after {ACTIVE_S_MAX:.0f} s: check its status"
+    )
 
 
 async def _time_to_live(store: Store, name: str, *, check: bool) -> Finding:

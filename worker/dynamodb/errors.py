@@ -70,8 +70,8 @@ def _validation(text: str, operation: str) -> Exception:
     lower = text.lower()
     if any(mark in lower for mark in _ABOUT_SCHEMA):
         return OperatorError(
-            f"the table has another key schema than ours (DynamoDB: {text}): name another table"
-            " in dynamodb.table, or let `poste init` make it"
+            f"the table has a different key schema (DynamoDB: {text}): name another table in"
+            " dynamodb.table, or let `poste init` create it"
         )
     if any(mark in lower for mark in _ABOUT_CALL):
         return Bug(f"DynamoDB finds our {operation} wrong: {text}")

@@ -38,7 +38,7 @@ class DynamoDBProgress:
     async def table(self) -> TableRecord:
         item = await self._get(TABLE_RECORD_KEY)
         if item is None:
-            raise OperatorError(f"the table {self._table!r} is not ours yet: run `poste init`")
+            raise OperatorError(f"the table {self._table!r} has no table record: run `poste init`")
         try:
             record = TableRecord.decode(item)
         except ValueError as error:
@@ -160,7 +160,9 @@ class DynamoDBProgress:
             )
         except ConditionFailed:
             if await self.table() != renewed:  # else an attempt of our own landed
-                raise OperatorError("the table record changed meanwhile: look again") from None
+                raise OperatorError(
+                    "the table record changed meanwhile: check `poste progress`, and try again"
+                ) from None
 
     def _ours(self, partition: int, stored: Progress | None, seen: Progress) -> Progress:
         """What is stored, if it is of the same table and epoch as what was seen before."""

@@ -449,7 +449,7 @@ class BatchConsumer(driver.Consumer):
             f" `poste skip --partition {partition} --to {offset + 1}`"
         )
         logger.error(
-            "partition %d is read no further: %s", partition, reason,
+            "partition %d is stuck: %s", partition, reason,
             extra=event("partition_stuck", partition=partition, offset=offset, reason=reason),
         )  # fmt: skip
         assignment.stop_reading(partition, reason)

@@ -113,7 +113,7 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         (errors.IllegalSaslStateError,),
         "this listener does not use SASL: check kafka.security_protocol and the port",
     ),
-    (_AUTHORIZATION, "give our user the permissions that docs/operations.md lists"),
+    (_AUTHORIZATION, "grant this user the permissions that docs/operations.md lists"),
     (NO_ADDRESS, "check the broker's advertised.listeners"),
 )
 
@@ -149,7 +149,7 @@ def _fault(where: str, error: BaseException, kafka: KafkaSettings) -> KafkaFault
 
 
 def _closed(kafka: KafkaSettings, when: str) -> KafkaFault:
-    tls = ", or ask for a certificate of ours (kafka.ssl_certfile)"
+    tls = ", or require a client certificate (kafka.ssl_certfile)"
     text = (
         f"Kafka at {kafka.bootstrap_servers} closes the connection ({when}): does it speak"
         f" {kafka.security_protocol} there{tls if kafka.security_protocol.endswith('SSL') else ''}?"

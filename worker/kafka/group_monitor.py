@@ -137,9 +137,8 @@ class GroupWatch:
         if self._topic_there_at is None or now - self._topic_there_at < GONE_S:
             return ""
         return (
-            f"the topic {self._member.topic!r} is not at the broker any more: it was deleted, or"
-            " our user may not Describe it; if it is made anew, stop the workers and run"
-            " `poste epoch`"
+            f"the topic {self._member.topic!r} no longer exists: it was deleted, or this user may"
+            " not Describe it; after it is re-created, stop the workers and run `poste epoch`"
         )
 
     def _say(self, line: str, now: float) -> str | None:
