@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import assume, given
@@ -40,9 +41,10 @@ def read(
     since: Receipt | None = None,
 ) -> Reading:
     """A page of all items behind a receipt, as one Query brings them."""
-    reading = Reading(
+    made = partial(Reading, inherited=True) if inherited else Reading
+    reading = made(
         user_id="bob", topic=TOPIC, now=NOW, cursor=cursor or {}, limits=limits or Limits(),
-        start=start, since=since, inherited=inherited,
+        start=start, since=since,
     )  # fmt: skip
     boundary = "" if start is None else start.boundary
     reading.add(item for item in items if item["position"]["S"] > boundary)
@@ -559,3 +561,12 @@ def test_a_log_that_is_blocked_from_its_begin_has_nothing_to_acknowledge() -> No
     assert offsets(page) == [4]
     assert receipt is not None
     assert receipt.logs == {LOG: Reach(4, -1, blocked=True, carried=True)}
+
+
+def test_since_a_receipt_that_covers_nothing_of_a_log_its_first_offset_is_acknowledged() -> None:
+    """No cursor has covered it: it is not carried (G4, G12)."""
+    nothing = Receipt("!~", {LOG: Reach(4, -1, blocked=True, carried=True)})
+    receipt = read(items_of(bundle(0)), since=nothing).receipt()
+
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(0, 0)}
