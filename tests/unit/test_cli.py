@@ -19,7 +19,7 @@ from poste_restante import Device, Page
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position
 from worker import cli
-from worker.cli import poste, rendering
+from worker.cli import poste, program, rendering
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
             "epoch", "config"]  # fmt: skip
@@ -164,7 +164,7 @@ def test_ctrl_c_ends_a_command_with_130(
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli, "load_settings", interrupted)
+    monkeypatch.setattr(program, "load_settings", interrupted)
     monkeypatch.setattr(sys, "argv", ["poste", "config", "show"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

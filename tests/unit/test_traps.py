@@ -137,7 +137,7 @@ def test_no_call_that_loses_is_made() -> None:
     }
 
     assert "create_task" in called
-    assert called & _LOSSY == {"ack"}  # of `poste ack`, in cli.py
+    assert called & _LOSSY == {"ack"}  # of `poste ack`
 
 
 # ---- the page

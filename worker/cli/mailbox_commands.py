@@ -1,0 +1,128 @@
+"""The commands on one mailbox: `send`, `fetch`, `ack`, `devices`."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli import rendering
+from worker.cli.arguments import DEVICE, TEN_YEARS_S, USER, text_argument
+from worker.cli.program import poste, run, settings_of
+
+if TYPE_CHECKING:
+    pass
+
+
+@poste.command()
+@USER
+@click.argument("text", callback=text_argument)
+@click.option("--id", "id_", callback=text_argument, help="CloudEvents id; default: random.")
+@click.option("--source", default="/poste", show_default=True, callback=text_argument,
+              help="CloudEvents source.")  # fmt: skip
+@click.option("--type", "type_", default="poste.message", show_default=True, callback=text_argument,
+              help="CloudEvents type.")  # fmt: skip
+@click.option("--expires-in", type=click.IntRange(0, TEN_YEARS_S), metavar="SECONDS",
+              help="Seconds until the message expires.")  # fmt: skip
+@click.pass_context
+def send(
+    context: click.Context, user: str, text: str, *,
+    id_: str | None, source: str, type_: str, expires_in: int | None,
+) -> None:  # fmt: skip
+    """Publish a CloudEvent with the body TEXT for USER."""
+    from worker.cli.sending import send_text
+
+    settings = settings_of(context)
+    expires_at = None
+    if expires_in is not None:
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+
+    async def work() -> None:
+        partition, offset = await send_text(
+            settings.kafka, user, text,
+            id_=id_ or str(uuid.uuid4()), source=source, type_=type_, expires_at=expires_at,
+        )  # fmt: skip
+        click.echo(f"sent to {settings.kafka.topic}, partition {partition}, offset {offset}")
+
+    run(work)
+
+
+@poste.command()
+@USER
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    help="Maximum number of messages; default: one Query.",
+)
+@click.option(
+    "--after", metavar="RECEIPT", help="Continue after the page that returned this receipt."
+)
+@click.option("--since", metavar="RECEIPT", help="Fetch as if this receipt had been acknowledged.")
+@DEVICE
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
+@click.pass_context
+def fetch(
+    context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
+    device: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Show the messages that wait for USER, without acknowledging them."""
+    from worker.cli.mailboxes import open_command_mailboxes
+
+    if after is not None and since is not None:
+        raise click.UsageError("name one of --after and --since")
+    settings = settings_of(context)
+
+    async def work() -> None:
+        async with open_command_mailboxes(settings) as mailboxes:
+            page = await mailboxes.fetch(user, limit=limit, after=after, since=since, device=device)
+        if as_json:
+            click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
+        else:
+            rendering.page(user, page)
+
+    run(work)
+
+
+@poste.command()
+@USER
+@click.argument("receipt")
+@DEVICE
+@click.pass_context
+def ack(context: click.Context, user: str, receipt: str, *, device: str | None) -> None:
+    """Acknowledge the messages of the fetch that returned RECEIPT."""
+    from worker.cli.mailboxes import open_command_mailboxes
+
+    settings = settings_of(context)
+
+    async def work() -> None:
+        async with open_command_mailboxes(settings) as mailboxes:
+            await mailboxes.ack(user, receipt, device=device)
+        click.echo("acknowledged")
+
+    run(work)
+
+
+@poste.command()
+@USER
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
+@click.pass_context
+def devices(context: click.Context, user: str, *, as_json: bool) -> None:
+    """Show the devices of USER that have a cursor, and what each has acknowledged."""
+    from worker.cli.mailboxes import open_command_mailboxes
+
+    settings = settings_of(context)
+
+    async def work() -> None:
+        async with open_command_mailboxes(settings) as mailboxes:
+            found = await mailboxes.devices(user)
+        if as_json:
+            click.echo(json.dumps(rendering.devices_object(user, found)))
+        else:
+            rendering.devices(user, found)
+
+    run(work)

@@ -1,0 +1,41 @@
+"""The command group `poste`, and how each of its commands runs."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.config_file import load_settings
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="TOML file of settings; default: POSTE_CONFIG, or no file.",
+)
+@click.version_option(version("poste-restante"))
+@click.pass_context
+def poste(context: click.Context, config: Path | None) -> None:
+    """Per-user mailboxes in DynamoDB, fed from a Kafka topic."""
+    context.obj = config
+
+
+def settings_of(context: click.Context) -> Settings:
+    """Read when a command runs, so that --help works whatever the configuration is."""
+    return load_settings(context.find_root().obj, os.environ)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """One command's work. Clients' logs are silenced: what they would say, our error says."""
+    logging.getLogger().addHandler(logging.NullHandler())  # else there is a handler of last resort
+    asyncio.run(work())
