@@ -34,7 +34,7 @@ from worker.flush import Flusher
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
-from worker.kafka.admin import wait_for_topics
+from worker.kafka.admin import start_with_topics, wait_for_topics
 from worker.kafka.consumer import BatchConsumer, BatchTransport, Rules, WholeBatches
 from worker.kafka.dead_letter_producer import KafkaDeadLetters
 from worker.kafka.log_client import KafkaLogClient
@@ -144,12 +144,10 @@ class Resources(mode.Service):
         await self._store.start()
         await self._progress.table()
         self.status.enter(Phase.WAITING_FOR_KAFKA)
-        await wait_for_topics(
-            kafka, [kafka.topic, kafka.dead_letters_topic],
-            on_wait=LastWait(self.status, Phase.WAITING_FOR_KAFKA),
-        )  # fmt: skip
+        on_wait = LastWait(self.status, Phase.WAITING_FOR_KAFKA)
+        topics = [kafka.topic, kafka.dead_letters_topic]
         self._open.push_async_callback(self._log.stop)
-        await self._log.start()
+        await start_with_topics(self._log, lambda: wait_for_topics(kafka, topics, on_wait=on_wait))
         self._open.push_async_callback(self._dead_letters.stop)
         # What exists by now stays, such as modules and AWS's service description. A collection that
         # walks it blocks the event loop for 60 ms.

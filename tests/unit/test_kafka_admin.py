@@ -22,7 +22,7 @@ from worker.cli.sending import send_text
 from worker.config_file import load_settings
 from worker.errors import ConfigurationError, OperatorError
 from worker.kafka import admin as kafka_module
-from worker.kafka.admin import open_kafka_admin, wait_for_topics
+from worker.kafka.admin import open_kafka_admin, start_with_topics, wait_for_topics
 from worker.kafka.options import client_options
 from worker.settings import KafkaSettings
 
@@ -267,3 +267,32 @@ async def test_an_answer_that_comes_after_a_moment_is_waited_for(use: Any) -> No
     use(Admin())
 
     assert await asyncio.wait_for(kafka_module.coordinated(ask), 5) == "here"
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), OSError("unreachable")])
+async def test_a_broker_that_goes_away_as_a_client_starts_is_waited_for_again(
+    error: Exception,
+) -> None:
+    """Between its answer about the topics and the client's own connections: no worker ends for a
+    broker that is away (G8)."""
+    order: list[str] = []
+    failures = [error, error]
+
+    class Client:
+        async def start(self) -> None:
+            order.append("start")
+            if failures:
+                raise failures.pop()
+
+        async def stop(self) -> None:
+            order.append("stop")
+
+    async def wait() -> None:
+        order.append("wait")
+
+    async def sleep(_: float) -> None:
+        order.append("sleep")
+
+    await start_with_topics(Client(), wait, sleep)
+
+    assert order == [*["wait", "start", "stop", "sleep"] * 2, "wait", "start"]

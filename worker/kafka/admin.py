@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -236,3 +236,31 @@ def missing_topic(name: str) -> OperatorError:
         f"there is no topic {name!r} at the broker, or no permission to see it: run `poste init`,"
         " or name another one in kafka.topic or kafka.dead_letters_topic"
     )
+
+
+class Starting(Protocol):
+    """A client with connections of its own."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+async def start_with_topics(
+    client: Starting,
+    wait: Callable[[], Awaitable[object]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Start a client once the topics are there: `wait` waits for them, as `wait_for_topics`.
+
+    A broker that goes away between its answer and the client's connections is waited for again,
+    without end, as before. Raises what `wait` raises.
+    """
+    for delay_s in backoff_delays(random.random, first_s=0.5):
+        await wait()
+        try:
+            await client.start()
+        except (KafkaError, OSError, TimeoutError, *NO_ADDRESS):
+            await client.stop()
+            await sleep(delay_s)
+        else:
+            return
