@@ -119,7 +119,7 @@ async def empty(faulty: Faulty, user: str) -> None:
     ],
     ids=["outage", "hang"],
 )
-async def test_an_outage_and_a_standstill_are_waited_for(
+async def test_an_outage_and_a_hanging_store_are_waited_for(
     faulty: Faulty,
     begin: Callable[[FaultyEndpoint], None],
     finish: Callable[[FaultyEndpoint], None],

@@ -27,11 +27,11 @@ async def block(*_: Any, **__: Any) -> Any:
     time.sleep(_FOR_S)  # noqa: ASYNC251 - on purpose
 
 
-STANDSTILLS: dict[str, tuple[type, str, Any]] = {
+STALLS: dict[str, tuple[type, str, Any]] = {
     "flush": (Flusher, "flush", hang),
     "fetch": (client_thread.BatchConsumerThread, "_fetch", hang),
     "loop": (Flusher, "flush", block),
 }
 
-setattr(*STANDSTILLS[os.environ.pop("STANDSTILL")])
+setattr(*STALLS[os.environ.pop("STANDSTILL")])
 run(load_settings(None, os.environ))

@@ -27,7 +27,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("what", SAID)
-async def test_a_standstill_ends_the_process_and_a_restart_goes_on(
+async def test_a_stalled_worker_exits_and_a_restart_continues(
     deployment: Deployment, what: str
 ) -> None:
     """Whatever hangs inside the worker: it says what stands still and exits non-zero, with nothing

@@ -54,7 +54,7 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         dead letters are acknowledged before a message behind them is visible
     two_flushes_of_a_partition_at_a_time  HOLE,LOST
         one flush at a time per partition
-    a_life_goes_on_after_a_failed_flush  HOLE,LOST
+    a_task_continues_after_a_failed_flush  HOLE,LOST
         a flush that did not end well is the last of its life
     progress_of_what_is_not_durable  LOST
         progress is of what is durable in this life
@@ -64,13 +64,13 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         progress is monotone
     progress_of_another_epoch_is_raised  LOST,FOREIGN
         ... and raised within its epoch only
-    a_life_begins_between_borders  LOST,HOLE
+    a_task_begins_between_window_borders  LOST,HOLE
         a lower start is rounded down to a window border
     a_rewind_is_not_rounded  LOST,HOLE
         so is a deliberate rewind
     a_border_that_retention_ate_is_no_matter  LOST,HOLE
         if retention ate that border: the next one, or progress
-    a_life_begins_below_the_origin  HIDDEN,ACK-COVERS-UNRETURNED,LOST
+    a_task_begins_below_the_origin  HIDDEN,ACK-COVERS-UNRETURNED,LOST
         never below the origin
     a_skip_leaves_the_origin  HIDDEN,ACK-COVERS-UNRETURNED,LOST
         a skip moves the origin too

@@ -69,7 +69,7 @@ class Surroundings(Playing):
                     self._end(worker)  # the others go on as zombies with what they have fetched
             self.epoch_is_due = True
             self.topic.epoch += 1
-            self.topic.begin_life()
+            self.topic.begin_incarnation()
             self._note(f"the topic's life {self.topic.epoch} begins")
         self._move(self._epoch)
 

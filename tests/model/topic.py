@@ -69,9 +69,9 @@ class Topic:
         self.groups: dict[int, int | None] = dict.fromkeys(range(partitions))
         #: Positions whose dead letter the broker has acknowledged.
         self.dead: set[tuple[LogId, int]] = set()
-        self.begin_life()
+        self.begin_incarnation()
 
-    def begin_life(self) -> None:
+    def begin_incarnation(self) -> None:
         for partition in self.groups:
             log = LogId(self.epoch, partition)
             self.logs[log] = Log(log)

@@ -86,7 +86,7 @@ def _raw(wanted: int, progress: Progress, log: LogState) -> int:
 
 
 @variant(profiles.REPLAYS, 3, "LOST", "HOLE")
-def a_life_begins_between_borders() -> Iterator[None]:
+def a_task_begins_between_window_borders() -> Iterator[None]:
     """A lower offset of the group is taken as it is."""
     plan = resume.plan_resume
 
@@ -123,7 +123,7 @@ def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
 
 
 @variant(profiles.EVERYTHING, 2, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
-def a_life_begins_below_the_origin() -> Iterator[None]:
+def a_task_begins_below_the_origin() -> Iterator[None]:
     rounded = resume._rounded_down
 
     def begun(wanted: int, progress: Progress, log: LogState) -> int:

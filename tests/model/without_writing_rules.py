@@ -119,7 +119,7 @@ def two_flushes_of_a_partition_at_a_time() -> Iterator[None]:
 
 
 @variant(profiles.FAILURES, 1, "HOLE", "LOST")
-def a_life_goes_on_after_a_failed_flush() -> Iterator[None]:
+def a_task_continues_after_a_failed_flush() -> Iterator[None]:
     settled = Assignment.flush_finished
 
     def forgiven(assignment: Assignment, batch: RecordBatch, cause: Any) -> None:

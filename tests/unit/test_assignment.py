@@ -46,7 +46,7 @@ def one(batches: Sequence[RecordBatch]) -> RecordBatch:
     return batch
 
 
-def test_a_life_at_progress_carries_on_what_progress_knows() -> None:
+def test_a_task_at_progress_carries_on_what_progress_knows() -> None:
     """Fingerprint, run of dead letters and confirmed offset hold only where they were taken
     (G1)."""
     at_progress = opened(0).tasks[0]
@@ -511,7 +511,7 @@ def test_a_lower_group_offset_is_due_from_the_begin() -> None:
     assert assignment.to_commit() == [task]
 
 
-def test_a_life_that_fetched_nothing_is_not_caught_up() -> None:
+def test_a_task_that_fetched_nothing_is_not_caught_up() -> None:
     """Nobody has seen the log's end (G1)."""
     assert opened(0).tasks[0].progress(99).caught_up_at_ms is None
 

@@ -121,7 +121,7 @@ def test_config_show_hides_secrets_and_config_check_reads_certificates() -> None
 
 
 @pytest.mark.parametrize("command", [["config", "show"], ["--help"]])
-def test_whoever_reads_only_the_first_line_gets_no_traceback(command: list[str]) -> None:
+def test_a_reader_of_only_the_first_line_gets_no_traceback(command: list[str]) -> None:
     """`poste ... | head`."""
     reader, writer = subprocess.PIPE, subprocess.PIPE
     program = subprocess.Popen(

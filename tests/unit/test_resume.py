@@ -65,7 +65,7 @@ def opened(progress: Progress = PROGRESS, *, group: int | None, log: LogState = 
 
 
 @pytest.mark.parametrize("group", [None, PROGRESS.next, PROGRESS.group])
-def test_a_life_begins_at_progress(group: int | None) -> None:
+def test_a_task_begins_at_progress(group: int | None) -> None:
     """A lost group offset costs nothing; our own commit that a crash overtook is no rewind (G1)."""
     assert plan(group=group) == Opening(PROGRESS.next, PROGRESS)
 
@@ -194,7 +194,7 @@ def situations(draw: st.DrawFn) -> tuple[Progress, int | None, LogState]:
 
 
 @given(situations())
-def test_a_life_begins_at_progress_a_border_or_the_origin(
+def test_a_task_begins_at_progress_a_border_or_the_origin(
     situation: tuple[Progress, int | None, LogState],
 ) -> None:
     """On that rests the rule by which mailboxes are read (G2)."""
@@ -372,7 +372,7 @@ def test_skip_goes_forward_within_the_log(to: int, word: str) -> None:
 
 
 @given(situations())
-def test_rewind_begins_where_a_life_may(
+def test_rewind_begins_where_a_task_may(
     situation: tuple[Progress, int | None, LogState],
 ) -> None:
     """The operator's rewind follows the rule of the lives, and the next start is there (G2)."""

@@ -33,7 +33,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.parametrize("error", [NoOffsetForPartitionError, OffsetOutOfRangeError])
-async def test_a_fetch_that_fails_over_a_rebalance_is_nobodys_end(
+async def test_a_fetch_that_fails_over_a_rebalance_ends_no_worker(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, error: type[KafkaError]
 ) -> None:
     """It met a position that aiokafka chose itself, before the partition was held: what it may

@@ -68,14 +68,14 @@ def fetched(task: PartitionTask, *offsets: int) -> None:
     task.add([MadeRecord(offset=offset) for offset in offsets], caught_up=True)
 
 
-async def test_a_worker_that_has_nothing_to_do_lives(deployment: Deployment) -> None:
+async def test_a_worker_that_has_nothing_to_do_is_not_stalled(deployment: Deployment) -> None:
     """An idle worker is not dead, with partitions or, as a spare one, without (G8)."""
     await deployment.looks(5 * LOOKS_MAX)
     deployment.consumer.current = Assignment()
     await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_what_is_never_read_is_a_standstill(deployment: Deployment) -> None:
+async def test_records_that_are_never_read_are_a_stall(deployment: Deployment) -> None:
     """Records between the position and the log's end that nobody fetches (G1)."""
     deployment.broker.end = 41
     await deployment.stands(r"the reading of partition 0 \(at 40\)")
@@ -88,7 +88,7 @@ async def test_lag_is_measured_from_the_consumers_position(deployment: Deploymen
     await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_what_a_transaction_holds_back_is_no_standstill(deployment: Deployment) -> None:
+async def test_records_that_a_transaction_holds_back_are_no_stall(deployment: Deployment) -> None:
     """It cannot be read; what is below it can, and is judged (G8)."""
     deployment.broker.end, deployment.broker.held_back = 90, 50
     await deployment.looks(5 * LOOKS_MAX)
@@ -105,13 +105,13 @@ async def test_reading_on_is_progress(deployment: Deployment) -> None:
         deployment.task.confirm(41 + offset)
 
 
-async def test_a_flush_that_never_ends_is_a_standstill(deployment: Deployment) -> None:
+async def test_a_flush_that_never_ends_is_a_stall(deployment: Deployment) -> None:
     """Fetched, and never made durable (G1)."""
     fetched(deployment.task, 40)
     await deployment.stands(r"the flush of partition 0 \(at 40\)")
 
 
-async def test_a_flush_of_many_waves_lives_while_they_become_durable(
+async def test_a_flush_of_many_waves_is_no_stall_while_they_become_durable(
     deployment: Deployment,
 ) -> None:
     """One message an item, and a backlog of one user: thousands of waves, one after the other.
@@ -125,7 +125,7 @@ async def test_a_flush_of_many_waves_lives_while_they_become_durable(
     await deployment.stands(r"the flush of partition 0 \(at 45\)")
 
 
-async def test_a_commit_that_never_comes_is_a_standstill(deployment: Deployment) -> None:
+async def test_a_commit_that_never_comes_is_a_stall(deployment: Deployment) -> None:
     """Durable, and never committed, while all else moves: a crash would replay all of it (G8)."""
     durable(deployment.task, 40)
     for offset in range(LOOKS_MAX):
@@ -135,7 +135,7 @@ async def test_a_commit_that_never_comes_is_a_standstill(deployment: Deployment)
         await deployment.looks(1)
 
 
-async def test_an_opening_that_never_ends_is_a_standstill(deployment: Deployment) -> None:
+async def test_an_opening_that_never_ends_is_a_stall(deployment: Deployment) -> None:
     """Assigned, and never asked about; one that is closed for a reason is no standstill (G1)."""
     deployment.consumer.current = Assignment([1])
     await deployment.stands("the opening of partition 1")
@@ -143,7 +143,7 @@ async def test_an_opening_that_never_ends_is_a_standstill(deployment: Deployment
     await deployment.looks(5 * LOOKS_MAX)
 
 
-async def test_a_loop_that_takes_no_turn_is_a_standstill(deployment: Deployment) -> None:
+async def test_a_loop_that_takes_no_turn_is_a_stall(deployment: Deployment) -> None:
     """Without any partition too; a rebalance is given its own time besides (G8)."""
     deployment.consumer.current = Assignment()
     deployment.consumer.turning = False
@@ -204,7 +204,7 @@ async def test_an_assignment_that_ends_during_a_look_is_not_judged(
     await deployment.looks(1)
 
 
-async def test_a_thread_that_hangs_hides_no_standstill(
+async def test_a_thread_that_hangs_hides_no_stall(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Positions that do not come within their limit leave the loop's turns to judge by (G8)."""
@@ -221,7 +221,7 @@ async def test_a_thread_that_hangs_hides_no_standstill(
         await deployment.looks(1)
 
 
-async def test_looks_come_at_even_times_and_end_with_a_standstill(deployment: Deployment) -> None:
+async def test_looks_come_at_even_times_and_end_with_a_stall(deployment: Deployment) -> None:
     """The setting is divided into looks: time passes while a process is stopped, looks do not
     (G8)."""
     deployment.broker.end = 41

@@ -154,10 +154,10 @@ def _unreachable(error: Exception) -> Wait:
             f"cannot call DynamoDB: {short(error)}; check AWS_CA_BUNDLE and the endpoint"
         )
         return Wait(why, last, Limit.REFUSALS)
-    return Wait(why, error, Limit.UNEXPECTED) if _is_strange(error) else Wait(why)
+    return Wait(why, error, Limit.UNEXPECTED) if _is_unexpected(error) else Wait(why)
 
 
-def _is_strange(error: BaseException) -> bool:
+def _is_unexpected(error: BaseException) -> bool:
     """Whether a fault of ours looks the same: it must not be waited for without end.
 
     What aiobotocore does not know comes as a bare HTTPClientError.
