@@ -50,7 +50,7 @@ CALM_S = 5.0
 READABLE_S_MAX = 120.0
 #: Of a static member.
 _INSTANCE_ID = "POSTE_KAFKA__GROUP_INSTANCE_ID"
-#: The workers' settings are the defaults, where a test's scene has quicker ones.
+#: The workers' settings are the defaults, where a test's deployment has quicker ones.
 DEFAULTS = {"POSTE_KAFKA__COMMIT_INTERVAL_S": "5", "POSTE_KAFKA__SESSION_TIMEOUT_S": "10"}
 
 
@@ -73,14 +73,14 @@ class Probe:
     """Sends to every mailbox and looks into it, until it is closed."""
 
     def __init__(self, deployment: Deployment, upstream: str) -> None:
-        self._scene = deployment
+        self._deployment = deployment
         self._upstream = upstream
         self.mailboxes = [Mailbox(partition) for partition in range(PARTITIONS)]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._scene.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
+            bootstrap_servers=self._deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
             acks="all", enable_idempotence=True,
         )  # fmt: skip
         await producer.start()
@@ -100,7 +100,7 @@ class Probe:
         while True:
             number = len(mailbox.acknowledged)
             await producer.send_and_wait(
-                self._scene.topic, key=mailbox.user_id.encode(), value=b"%d" % number,
+                self._deployment.topic, key=mailbox.user_id.encode(), value=b"%d" % number,
                 partition=mailbox.partition,
             )  # fmt: skip
             mailbox.acknowledged.append(time.monotonic())
@@ -109,7 +109,7 @@ class Probe:
     async def _look(self, dynamodb: Any, mailbox: Mailbox) -> None:
         while True:
             answer = await dynamodb.query(
-                TableName=self._scene.table, ConsistentRead=True,
+                TableName=self._deployment.table, ConsistentRead=True,
                 KeyConditionExpression="user_id = :u AND #p > :p",
                 ExpressionAttributeNames={"#p": "position"},
                 ExpressionAttributeValues={
@@ -119,7 +119,7 @@ class Probe:
             now = time.monotonic()
             for item in answer["Items"]:
                 mailbox.last = item["position"]["S"]
-                for message in decode_bundle(item, mailbox.user_id, self._scene.topic):
+                for message in decode_bundle(item, mailbox.user_id, self._deployment.topic):
                     number = int(message.body)
                     if number < len(mailbox.acknowledged):
                         waited = now - mailbox.acknowledged[number]
@@ -134,7 +134,7 @@ class Probe:
 
     async def readable(self, marks: list[int]) -> None:
         """Returns when everything before the marks was seen."""
-        await self._scene.until(
+        await self._deployment.until(
             lambda: all(
                 number in mailbox.waits
                 for mailbox, mark in zip(self.mailboxes, marks, strict=True)

@@ -63,7 +63,7 @@ class Deployment:
         self.poste("init", "--partitions", str(partitions), "--replication-factor", "1")
 
     def worker(self, **env: str) -> Child:
-        """Start one; it is ended with the scene."""
+        """Start one; it is ended with the deployment."""
         child = Child(
             [sys.executable, "-m", "worker", "worker"],
             log=self.directory / f"worker-{len(self.workers)}.log",
@@ -200,7 +200,7 @@ class Deployment:
 def deployment_environment(
     services: Mapping[str, str], *, topic: str, table: str, group: str
 ) -> dict[str, str]:
-    """The environment of a scene's children: quick to commit, and without an HTTP server."""
+    """The environment of a deployment's children: quick to commit, and without an HTTP server."""
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(("POSTE_", "AWS_"))},
         **services,

@@ -12,7 +12,8 @@ from tests.deployment import DEADLINE_S, Deployment
 
 @contextmanager
 def new_protocol_member(deployment: Deployment) -> Iterator[None]:
-    """In the scene's group, with its topic; it has joined when the block begins, and reads on."""
+    """In the deployment's group, with its topic; it has joined when the block begins, and reads
+    on."""
     consumer = Consumer(
         {
             "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],

@@ -14,8 +14,10 @@ CommitOffsets = Callable[[Mapping[int, int]], Awaitable[bool]]
 class Committer:
     """Saves progress, then commits the group's offsets, of one assignment at a time.
 
-    A crash between the two replays records; the reverse order would lose them (G1). progress: where
-    it is saved. commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds.
+    A crash between the two leaves the group behind progress, and the next opening commits what is
+    due. In the reverse order the group would be ahead of progress, which an opening does not
+    follow, and Kafka's tools would call durable what is not. progress: where it is saved.
+    commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds.
     """
 
     def __init__(

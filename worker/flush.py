@@ -9,7 +9,6 @@
        into, is durable
     5. the batch is durable: `flush` returns
     6. every commit interval, by the caller: save progress, then commit the group's offset
-    7. count messages and dead letters
 
 A bundle that the store rejects, or that cannot be encoded, is split until one message stands alone.
 What precedes it is written, its record becomes a dead letter, then what follows is written.

@@ -1,7 +1,7 @@
-"""A scene with an endpoint, a journal and an auditor: where a control is played twice.
+"""A deployment with an endpoint, a journal and an auditor: where a control is played twice.
 
 A control is a scenario with something broken in it, which the auditor must see, and the same one
-with nothing broken, which must be clean. Both are played side by side, in scenes of their own.
+with nothing broken, which must be clean. Both are played side by side, in deployments of their own.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ async def control(deployment: Deployment, broken: str, scenario: Scenario, *kind
 
 
 def _twin(deployment: Deployment, suffix: str) -> Deployment:
-    """A scene beside another one, with nothing in common but the services."""
+    """A deployment beside another one, with nothing in common but the services."""
     topic, table, group = (
         f"{name}-{suffix}" for name in (deployment.topic, deployment.table, deployment.group)
     )

@@ -87,8 +87,8 @@ class Waited:
 
 @dataclass
 class Faulty:
-    """office: a table of its own, which the test asks past the endpoint. The product's clients
-    are led to the endpoint."""
+    """mailbox_table: a table of its own, which the test asks past the endpoint. The product's
+    clients are led to the endpoint."""
 
     table: str
     mailbox_table: MailboxTable

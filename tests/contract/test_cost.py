@@ -65,8 +65,8 @@ class Meter(ReaderClient):
         self.bytes = 0
 
 
-class MeteredOffice(MailboxTable):
-    """A post office whose reader's calls are metered, and has looked at the table record."""
+class MeteredMailboxTable(MailboxTable):
+    """A post metered whose reader's calls are metered, and has looked at the table record."""
 
     meter: Meter
 
@@ -85,53 +85,55 @@ class MeteredOffice(MailboxTable):
 
 
 @pytest.fixture(params=KINDS)
-async def office(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[MeteredOffice]:
+async def metered(
+    request: pytest.FixtureRequest, table_name: str
+) -> AsyncIterator[MeteredMailboxTable]:
     async with open_table(request, table_name) as client:
-        office = MeteredOffice(client, table_name)
-        await office.open()
-        yield office
+        metered = MeteredMailboxTable(client, table_name)
+        await metered.open()
+        yield metered
 
 
-async def test_what_an_acknowledgement_costs(office: MeteredOffice) -> None:
+async def test_what_an_acknowledgement_costs(metered: MeteredMailboxTable) -> None:
     """One update: what was acknowledged is left to TTL, and skipped (G6, G7)."""
-    await office.deliver(message(1, body=b"x" * 300))
-    await office.deliver(message(2, body=b"x" * 3_000))
-    await office.begin()
-    page = await office.mailboxes.fetch("bob")
-    assert office.asked() == {"query": (2, 1.0)}  # both; behind them
-    await office.mailboxes.ack("bob", page.receipt)
-    assert office.asked() == {"update_item": (1, 1.0)}
+    await metered.deliver(message(1, body=b"x" * 300))
+    await metered.deliver(message(2, body=b"x" * 3_000))
+    await metered.begin()
+    page = await metered.mailboxes.fetch("bob")
+    assert metered.asked() == {"query": (2, 1.0)}  # both; behind them
+    await metered.mailboxes.ack("bob", page.receipt)
+    assert metered.asked() == {"update_item": (1, 1.0)}
 
-    empty = await office.mailboxes.fetch("bob")
-    assert office.asked() == {"query": (2, 1.0)}  # the cursor and a bundle; behind both
-    await office.mailboxes.ack("bob", empty.receipt)
-    assert office.asked() == {}
+    empty = await metered.mailboxes.fetch("bob")
+    assert metered.asked() == {"query": (2, 1.0)}  # the cursor and a bundle; behind both
+    await metered.mailboxes.ack("bob", empty.receipt)
+    assert metered.asked() == {}
 
     for offset in range(3, 33):
-        await office.deliver_offsets(offset)
-    page = await office.mailboxes.fetch("bob")
-    await office.mailboxes.ack("bob", page.receipt)
-    assert office.asked() == {"query": (2, 2.0), "update_item": (1, 1.0)}
+        await metered.deliver_offsets(offset)
+    page = await metered.mailboxes.fetch("bob")
+    await metered.mailboxes.ack("bob", page.receipt)
+    assert metered.asked() == {"query": (2, 2.0), "update_item": (1, 1.0)}
 
 
-async def test_what_deleting_with_an_acknowledgement_costs(office: MeteredOffice) -> None:
+async def test_what_deleting_with_an_acknowledgement_costs(metered: MeteredMailboxTable) -> None:
     """Of each bundle its size again; 25 deletes are a call (G6, G7)."""
-    await office.deliver(message(1, body=b"x" * 300))
-    await office.deliver(message(2, body=b"x" * 3_000))
+    await metered.deliver(message(1, body=b"x" * 300))
+    await metered.deliver(message(2, body=b"x" * 3_000))
     for offset in range(3, 33):
-        await office.deliver_offsets(offset)
-    await office.begin()
-    office.mailboxes = office.reader(delete_acknowledged=True)
-    page = await office.mailboxes.fetch("bob")
-    office.asked()
-    await office.mailboxes.ack("bob", page.receipt)
+        await metered.deliver_offsets(offset)
+    await metered.begin()
+    metered.mailboxes = metered.reader(delete_acknowledged=True)
+    page = await metered.mailboxes.fetch("bob")
+    metered.asked()
+    await metered.mailboxes.ack("bob", page.receipt)
 
-    asked = office.asked()
+    asked = metered.asked()
     assert asked.pop("query")[0] == 2  # the cursors, and the keys of what they have passed
     assert asked == {"update_item": (1, 1.0), "batch_write_item": (2, 1.0 + 4.0 + 30.0)}
 
 
-async def test_what_draining_a_deep_mailbox_costs(office: MeteredOffice) -> None:
+async def test_what_draining_a_deep_mailbox_costs(metered: MeteredMailboxTable) -> None:
     """10 MB of full bundles in pages of 100 messages, each page acknowledged (G7, G8)."""
     bundles, messages = 160, 50
     body = b"x" * 1_250
@@ -139,19 +141,19 @@ async def test_what_draining_a_deep_mailbox_costs(office: MeteredOffice) -> None
         encode_bundle([message(n * messages + m, body=body) for m in range(messages)], TOPIC)
         for n in range(bundles)
     ]
-    await office.put(*items)
-    await office.begin()
+    await metered.put(*items)
+    await metered.begin()
     pages, more, read = 0, True, 0
     while more:
-        page = await office.mailboxes.fetch("bob", limit=100)
-        await office.mailboxes.ack("bob", page.receipt)
+        page = await metered.mailboxes.fetch("bob", limit=100)
+        await metered.mailboxes.ack("bob", page.receipt)
         pages, more, read = pages + 1, page.more, read + len(page.messages)
 
     stored = sum(map(item_bytes, items))
     assert (pages, read, stored) == (80, bundles * messages, 10_107_385)
     # The rest: the cursor, with each page, and a bundle that it hides.
-    assert office.meter.bytes == 15_096_304
-    asked = office.asked()
+    assert metered.meter.bytes == 15_096_304
+    asked = metered.asked()
     queries, units = asked.pop("query")
     assert queries == 99
     # DynamoDB Local's size of a number is not to the byte that of the developer guide.
@@ -159,15 +161,15 @@ async def test_what_draining_a_deep_mailbox_costs(office: MeteredOffice) -> None
     assert asked == {"update_item": (80, 80.0)}
 
 
-async def test_only_a_partition_that_moved_writes_progress(office: MeteredOffice) -> None:
+async def test_only_a_partition_that_moved_writes_progress(metered: MeteredMailboxTable) -> None:
     """One unit for each, once a commit interval; an idle worker's commits write nothing (G8)."""
-    await office.begin()
-    progress = DynamoDBProgress(Store(office.meter), office.table, TOPIC)
+    await metered.begin()
+    progress = DynamoDBProgress(Store(metered.meter), metered.table, TOPIC)
     begin = Progress(table_id=RECORD.table_id, epoch=1, next=7, origin=0, written_at_ms=0)
     assignment = Assignment(range(8))
     for partition in range(8):
         assignment.open(partition, 7, await progress.create(partition, begin))
-    office.meter.reset()
+    metered.meter.reset()
 
     async def commit() -> None:
         """As the consumer does."""
@@ -176,13 +178,13 @@ async def test_only_a_partition_that_moved_writes_progress(office: MeteredOffice
             task.confirm(task.durable)
 
     await commit()
-    assert office.asked() == {}
+    assert metered.asked() == {}
     for partition in (2, 5):
         assignment.add(partition, [MadeRecord(offset=7, partition=partition)], caught_up=True)
     for batch in assignment.cut():
         with batch:
             pass
     await commit()
-    assert office.asked() == {"update_item": (2, 2.0)}
+    assert metered.asked() == {"update_item": (2, 2.0)}
     await commit()
-    assert office.asked() == {}
+    assert metered.asked() == {}

@@ -12,13 +12,13 @@ from local.access import change_acl, user_environment
 from local.choose import LOCAL_AWS
 from tests.deployment import Deployment, deployment_environment
 
-#: The user of `SecuredScene`.
+#: The user of `SecuredDeployment`.
 USER, PASSWORD = "poste", "poste-secret"
 
 S = TypeVar("S", bound=Deployment)
 
 
-def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
+def _deployment(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
     if services.kafka is None:
         pytest.fail("these tests use Kafka's own tools: give no POSTE_KAFKA__BOOTSTRAP_SERVERS")
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
@@ -34,8 +34,8 @@ def _scene(services: Services, directory: Path, unique: str, kind: type[S]) -> S
 def deployment(
     services: Services, dynamodb: object, tmp_path: Path, unique: str
 ) -> Iterator[Deployment]:
-    """A scene on the shared services."""
-    made = _scene(services, tmp_path, unique, Deployment)
+    """A deployment on the shared services."""
+    made = _deployment(services, tmp_path, unique, Deployment)
     yield made
     made.end()
 
@@ -66,16 +66,16 @@ def _started(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
 
 
 @pytest.fixture
-def own_scene(own: Services, tmp_path: Path, unique: str) -> Iterator[Deployment]:
-    """A scene on services that the test may kill."""
-    made = _scene(own, tmp_path, unique, Deployment)
+def own_deployment(own: Services, tmp_path: Path, unique: str) -> Iterator[Deployment]:
+    """A deployment on services that the test may kill."""
+    made = _deployment(own, tmp_path, unique, Deployment)
     yield made
     made.end()
 
 
-class SecuredScene(Deployment):
-    """A scene whose broker has an authorizer. Producers, tools and readers of the test come by the
-    plain listener and may do everything; `as_user` makes a worker or a command a user's."""
+class SecuredDeployment(Deployment):
+    """A deployment whose broker has an authorizer. Producers, tools and readers of the test come by
+    the plain listener and may do everything; `as_user` makes a worker or a command a user's."""
 
     bootstrap_secured: str
 
@@ -85,7 +85,7 @@ class SecuredScene(Deployment):
         return user_environment(self.bootstrap_secured, USER, PASSWORD)
 
     def allow(self, operations: Sequence[str], *on: str) -> None:
-        """Let the user do this on a resource: `allow(["Read"], "--group", scene.group)`."""
+        """Let the user do this on a resource: `allow(["Read"], "--group", deployment.group)`."""
         change_acl(self.tool, "--add", USER, operations, *on)
 
     def take_back(self, operations: Sequence[str], *on: str) -> None:
@@ -105,13 +105,13 @@ def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSer
 
 
 @pytest.fixture
-def secured_scene(
+def secured_deployment(
     secured_kafka: KafkaService, services: Services, dynamodb: object, tmp_path: Path, unique: str
-) -> Iterator[SecuredScene]:
-    """A scene on the broker with an authorizer, and on the shared DynamoDB."""
-    made = _scene(
+) -> Iterator[SecuredDeployment]:
+    """A deployment on the broker with an authorizer, and on the shared DynamoDB."""
+    made = _deployment(
         replace(services, kafka=secured_kafka, bootstrap=secured_kafka.bootstrap), tmp_path, unique,
-        SecuredScene,
+        SecuredDeployment,
     )  # fmt: skip
     made.bootstrap_secured = secured_kafka.secured
     yield made

@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.integration.conftest import SecuredScene
+from tests.integration.conftest import SecuredDeployment
 
 
-async def test_the_authorizer_refuses_what_no_acl_allows(secured_scene: SecuredScene) -> None:
+async def test_the_authorizer_refuses_what_no_acl_allows(
+    secured_deployment: SecuredDeployment,
+) -> None:
     """Else the tests that take a permission away would show nothing."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     refused = deployment.poste("progress", check=False, **deployment.as_user)
     deployment.allow(["Read", "Describe", "DescribeConfigs"], "--topic", deployment.topic)

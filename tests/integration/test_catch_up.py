@@ -59,7 +59,7 @@ class CaughtUp:
 async def catch_up(
     deployment: Deployment, endpoint: ThrottlingEndpoint, load: Load, *, budget: bool, run: str
 ) -> CaughtUp:
-    """One run. scene: its workers call the endpoint. run: names the users, who are its own."""
+    """One run. deployment: its workers call the endpoint. run: names the users, who are its own."""
     limit = {"POSTE_DYNAMODB__WRITE_UNITS_PER_S_MAX": f"{load.budget_units_per_s:g}"}
     worker = deployment.worker(**(limit if budget else {}))
     seconds = load.backlog / (load.budget_units_per_s if budget else load.table_units_per_s)

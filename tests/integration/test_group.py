@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 from local.child import Child
 from local.ready import free_ports
 from tests.deployment import DEADLINE_S, Deployment
-from tests.integration.conftest import SecuredScene
+from tests.integration.conftest import SecuredDeployment
 
 
 def only_trouble(child: Child) -> str:
@@ -28,7 +28,7 @@ def only_trouble(child: Child) -> str:
 
 @contextmanager
 def other_consumer(deployment: Deployment, **config: str) -> Iterator[None]:
-    """A consumer of another library in the scene's group, polling until the end."""
+    """A consumer of another library in the deployment's group, polling until the end."""
     consumer = Consumer(
         {
             "bootstrap.servers": deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
@@ -94,7 +94,7 @@ async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(
 # ---- permissions
 
 
-def allow_all(deployment: SecuredScene, *without: str) -> None:
+def allow_all(deployment: SecuredDeployment, *without: str) -> None:
     """What docs/operations.md lists for a worker, without some resources."""
     if "topic" not in without:
         deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
@@ -103,9 +103,11 @@ def allow_all(deployment: SecuredScene, *without: str) -> None:
         deployment.allow(["Read", "Describe"], "--group", deployment.group)
 
 
-async def test_a_worker_that_may_not_read_its_group_ends(secured_scene: SecuredScene) -> None:
+async def test_a_worker_that_may_not_read_its_group_ends(
+    secured_deployment: SecuredDeployment,
+) -> None:
     """At the start, whether it may describe the group or not."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     allow_all(deployment, "group")
     neither = deployment.worker(**deployment.as_user)
@@ -119,11 +121,11 @@ async def test_a_worker_that_may_not_read_its_group_ends(secured_scene: SecuredS
 
 
 async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
-    secured_scene: SecuredScene,
+    secured_deployment: SecuredDeployment,
 ) -> None:
     """The client stops its heartbeats for good; a worker that is started when the permission is
     back reads on."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     allow_all(deployment)
     await deployment.produce([("bob", b"before")])
@@ -142,10 +144,10 @@ async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_worker_that_may_not_read_its_topic_ends(
-    secured_scene: SecuredScene, begun: bool
+    secured_deployment: SecuredDeployment, begun: bool
 ) -> None:
     """Refused is not unanswered, of a topic without progress and of one with it."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     allow_all(deployment, "topic")
     deployment.allow(["Describe"], "--topic", deployment.topic)
@@ -159,10 +161,10 @@ async def test_a_worker_that_may_not_read_its_topic_ends(
 
 
 async def test_a_topic_that_is_denied_to_a_running_worker_ends_it(
-    secured_scene: SecuredScene,
+    secured_deployment: SecuredDeployment,
 ) -> None:
     """Whatever notices it first: the fetch, or the commit."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     allow_all(deployment)
     child = deployment.worker(**deployment.as_user)

@@ -22,7 +22,7 @@ class Served:
     """A worker with an HTTP server."""
 
     def __init__(self, deployment: Deployment, **env: str) -> None:
-        self._scene = deployment
+        self._deployment = deployment
         (port,) = free_ports(1)
         self.port = port
         self.worker: Child = deployment.worker(POSTE_HTTP__PORT=str(port), **env)
@@ -39,7 +39,7 @@ class Served:
             last[0] = body
             return found == status and all(word in str(body) for word in words)
 
-        await self._scene.until(is_so, f"/readyz answers {status} and says {words}")
+        await self._deployment.until(is_so, f"/readyz answers {status} and says {words}")
         return last[0]
 
 
@@ -120,13 +120,13 @@ async def _has_all(deployment: Deployment) -> bool:
 
 
 async def test_services_that_stop_answering_make_a_worker_unready_until_they_answer(
-    own: Services, own_scene: Deployment
+    own: Services, own_deployment: Deployment
 ) -> None:
     """Alive all the while, and ready again without a restart (G8, G9)."""
     assert own.kafka is not None
     assert own.dynamodb is not None
-    own_scene.init(partitions=1)
-    served = Served(own_scene, POSTE_UNREADY_AFTER_S="3", POSTE_DYNAMODB__TIMEOUT_S="1")
+    own_deployment.init(partitions=1)
+    served = Served(own_deployment, POSTE_UNREADY_AFTER_S="3", POSTE_DYNAMODB__TIMEOUT_S="1")
     await served.until_ready(200)
     services: list[tuple[Any, str]] = [(own.dynamodb, "DynamoDB"), (own.kafka, "Kafka")]
     for service, name in services:

@@ -108,12 +108,12 @@ _TEXT_LINE = re.compile(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 async def test_a_healthy_start_on_a_fresh_broker_has_no_error(
-    own_scene: Deployment, form: str
+    own_deployment: Deployment, form: str
 ) -> None:
     """Start, join, consume, a second worker, SIGTERM. No group has ever been on this broker, so its
     first coordinator is not there yet. Every line has a time with a zone, and in JSON every line
     of ours an event."""
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=2)
     first = deployment.worker(POSTE_LOG_FORMAT=form)
     await deployment.until(

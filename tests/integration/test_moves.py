@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployment import Deployment
-from tests.integration.conftest import SecuredScene
+from tests.integration.conftest import SecuredDeployment
 from tests.new_protocol import new_protocol_member
 
 MOVES = [
@@ -52,11 +52,11 @@ async def test_a_member_of_the_new_protocol_is_seen_before_anything_is_changed(
 
 @pytest.mark.parametrize("move", MOVES)
 async def test_a_move_without_the_right_to_commit_changes_nothing(
-    secured_scene: SecuredScene, move: tuple[str, ...]
+    secured_deployment: SecuredDeployment, move: tuple[str, ...]
 ) -> None:
     """The group may be described and not committed for: the line says so, the table is as it was,
     and with the permission the same command goes on (G1)."""
-    deployment = secured_scene
+    deployment = secured_deployment
     before = await _moved(deployment)
     deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
     deployment.allow(["Describe"], "--group", deployment.group)
@@ -73,10 +73,10 @@ async def test_a_move_without_the_right_to_commit_changes_nothing(
 
 
 async def test_a_group_that_may_not_be_described_is_not_taken_for_an_empty_one(
-    secured_scene: SecuredScene,
+    secured_deployment: SecuredDeployment,
 ) -> None:
     """Its members could not be seen (G1)."""
-    deployment = secured_scene
+    deployment = secured_deployment
     before = await _moved(deployment)
     deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
     refused = deployment.poste("rewind", "--to", "0", check=False, **deployment.as_user)

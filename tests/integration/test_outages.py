@@ -11,11 +11,13 @@ from tests.deployment import Deployment
 LINES_MAX = 60
 
 
-async def test_a_store_that_is_away_is_waited_for(own: Services, own_scene: Deployment) -> None:
+async def test_a_store_that_is_away_is_waited_for(
+    own: Services, own_deployment: Deployment
+) -> None:
     """While the store does not answer nothing is lost, nothing committed and nobody dead-lettered;
     when it answers again the worker goes on by itself (G1, G9)."""
     assert own.dynamodb is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=2)
     worker = deployment.worker(POSTE_DYNAMODB__TIMEOUT_S="1")
     await deployment.produce([("bob", b"before")])
@@ -38,11 +40,13 @@ async def _letters(deployment: Deployment) -> int:
     return sum(int(line.rsplit(":", 1)[1]) for line in ends.split())
 
 
-async def test_a_hung_store_cannot_hang_the_shutdown(own: Services, own_scene: Deployment) -> None:
+async def test_a_hung_store_cannot_hang_the_shutdown(
+    own: Services, own_deployment: Deployment
+) -> None:
     """Past the drain limit the process leaves with what was durable, and the rest is read again
     (G1, G8)."""
     assert own.dynamodb is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=1)
     worker = deployment.worker(POSTE_DYNAMODB__TIMEOUT_S="1", POSTE_DRAIN_S="2", POSTE_LEAVE_S="15")
     await deployment.produce([("bob", b"before")])
@@ -61,11 +65,11 @@ async def test_a_hung_store_cannot_hang_the_shutdown(own: Services, own_scene: D
     assert await deployment.bodies("bob") == [b"before", b"after"]
 
 
-async def test_a_broker_restart_is_survived(own: Services, own_scene: Deployment) -> None:
+async def test_a_broker_restart_is_survived(own: Services, own_deployment: Deployment) -> None:
     """The broker is killed and comes back on the same data: the worker goes on by itself, and
     nothing is lost or doubled (G1, G5). Its log is not flooded meanwhile (G8)."""
     assert own.kafka is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=2)
     worker = deployment.worker()
     records = [(f"user-{n % 10}", b"%d" % n) for n in range(2_000)]
@@ -85,12 +89,12 @@ async def test_a_broker_restart_is_survived(own: Services, own_scene: Deployment
 
 
 async def test_sigterm_while_the_broker_is_away_ends_in_time(
-    own: Services, own_scene: Deployment
+    own: Services, own_deployment: Deployment
 ) -> None:
     """aiokafka hangs for ever when it is stopped while the broker is away; the last resort ends
     the process, and nothing is lost (G1, G8)."""
     assert own.kafka is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=1)
     worker = deployment.worker(POSTE_DRAIN_S="2", POSTE_LEAVE_S="6")
     await deployment.produce([("bob", b"before")])
@@ -108,12 +112,12 @@ async def test_sigterm_while_the_broker_is_away_ends_in_time(
 
 
 async def test_services_that_are_away_at_start_are_waited_for(
-    own: Services, own_scene: Deployment
+    own: Services, own_deployment: Deployment
 ) -> None:
     """A worker that starts before its broker says so, and begins when it is there; SIGTERM ends
     the waiting at once (G1)."""
     assert own.kafka is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=1)
     await deployment.produce([("bob", b"1")])
     own.kafka.kill()

@@ -7,7 +7,7 @@ import pytest
 
 from local import new_kafka
 from tests.deployment import Deployment
-from tests.integration.conftest import SecuredScene
+from tests.integration.conftest import SecuredDeployment
 from tests.operations_page import error_rows
 
 
@@ -24,10 +24,10 @@ def _explained(said: str, row: str) -> None:
     ],
 )
 async def test_a_user_that_is_refused_ends_a_command_and_a_worker(
-    secured_scene: SecuredScene, change: dict[str, str], name: str
+    secured_deployment: SecuredDeployment, change: dict[str, str], name: str
 ) -> None:
     """It is no broker that is away: a worker that waited would wait for ever."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     env = {**deployment.as_user, **change}
     done = deployment.poste("progress", check=False, **env)
@@ -43,10 +43,10 @@ async def test_a_user_that_is_refused_ends_a_command_and_a_worker(
 
 
 async def test_no_sasl_to_a_listener_that_wants_it_names_the_protocol(
-    secured_scene: SecuredScene,
+    secured_deployment: SecuredDeployment,
 ) -> None:
     """The broker closes the connection without a word."""
-    deployment = secured_scene
+    deployment = secured_deployment
     plain = {**deployment.as_user, "POSTE_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
     done = deployment.poste("progress", check=False, **plain)
 
@@ -54,9 +54,9 @@ async def test_no_sasl_to_a_listener_that_wants_it_names_the_protocol(
     assert done.returncode == 1
 
 
-async def test_sending_without_permission_says_so(secured_scene: SecuredScene) -> None:
+async def test_sending_without_permission_says_so(secured_deployment: SecuredDeployment) -> None:
     """And not the repr of an exception."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     deployment.allow(["Describe"], "--topic", deployment.topic)
     done = deployment.poste("send", "bob", "hello", check=False, **deployment.as_user)
@@ -68,10 +68,10 @@ async def test_sending_without_permission_says_so(secured_scene: SecuredScene) -
 
 
 async def test_a_configuration_that_may_not_be_read_is_not_vouched_for(
-    secured_scene: SecuredScene,
+    secured_deployment: SecuredDeployment,
 ) -> None:
     """A compacted topic was "ok" without DescribeConfigs (G1)."""
-    deployment = secured_scene
+    deployment = secured_deployment
     deployment.init()
     deployment.tool(
         "kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics",

@@ -55,13 +55,13 @@ async def test_a_stalled_worker_exits_and_a_restart_continues(
 
 
 async def test_a_worker_that_waits_for_its_services_is_not_dead(
-    own: Services, own_scene: Deployment
+    own: Services, own_deployment: Deployment
 ) -> None:
     """A store that hangs for longer than a standstill lasts, then a broker that does: both are
     waited for, by the same process (G1, G9)."""
     assert own.dynamodb is not None
     assert own.kafka is not None
-    deployment = own_scene
+    deployment = own_deployment
     deployment.init(partitions=2)
     worker = deployment.worker(**{**LIMITS, "POSTE_STALLED_S": "2.5"})
     await deployment.produce([("bob", b"1"), ("alice", b"1")])

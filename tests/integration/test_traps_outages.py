@@ -9,7 +9,7 @@ from tests.deployment import Deployment, expected, signal
 from tests.fault_proxy import FaultyEndpoint
 from tests.integration.trapping import assigned, hold, last, peak_resident_bytes, trapped
 
-#: Seconds that an outage lasts: longer than a scene's session time-out.
+#: Seconds that an outage lasts: longer than a deployment's session time-out.
 OUTAGE_S = 8.0
 #: Of the backlog that inflates: records of a value's length in each batch, batches.
 VALUE_BYTES, BATCH_RECORDS, BATCHES = 20_000, 200, 50

@@ -1,4 +1,4 @@
-"""Setting traps into a worker of a scene, and what tests of traps ask of it."""
+"""Setting traps into a worker of a deployment, and what tests of traps ask of it."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def trapped(deployment: Deployment, *traps: str, **env: str) -> Child:
-    """Start a worker with these traps set; it is ended with the scene."""
+    """Start a worker with these traps set; it is ended with the deployment."""
     child = Child(
         [sys.executable, str(WORKER)],
         log=deployment.directory / f"trapped-{len(deployment.workers)}.log",

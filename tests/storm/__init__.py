@@ -4,7 +4,7 @@ python -m tests.storm --seconds 600 --seed 7
 
 script       which events, in which order: pure, from the seed
 traffic      which records: users, bursts, every kind of bad record: pure, from the seed
-weather      which faults the two endpoints inject all the time
+fault_rates      which faults the two endpoints inject all the time
 supervisor   the workers: restarts whoever leaves, as an orchestrator does
 group        rewinds of the group, by Kafka's own tool and by `poste rewind`
 events       how each event is made

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from local import KafkaService
 from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
-from tests.storm.fault_rates import refusing, workers_weather
+from tests.storm.fault_rates import refusing, workers_fault_rates
 from tests.storm.group import rewind, until_empty
 from tests.storm.script import REWINDS, Event, Kind
 from tests.storm.supervisor import Slot, Supervisor
@@ -174,7 +174,7 @@ class Events:
         """Every worker that calls the store leaves, and is started again, until it is over."""
         self.workers_store.use(refusing(event.draws))
         await asyncio.sleep(event.lasts_s)
-        self.workers_store.use(workers_weather(self.seed))
+        self.workers_store.use(workers_fault_rates(self.seed))
 
     # ---- the group
 

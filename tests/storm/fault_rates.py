@@ -36,11 +36,11 @@ WORKERS_FAULTS = (*READERS_FAULTS, Fault.REJECTED_ITEM, *REFUSALS)
 _POISON = base64.b64encode(POISONOUS[: len(POISONOUS) // 3 * 3]).decode()
 
 
-def workers_weather(seed: int) -> Plan:
+def workers_fault_rates(seed: int) -> Plan:
     return rates({Fault.UNPROCESSED: UNPROCESSED_SHARE, **TRANSIENT}, seed=seed)
 
 
-def readers_weather(seed: int) -> Plan:
+def readers_fault_rates(seed: int) -> Plan:
     return rates({Fault.UNPROCESSED: UNPROCESSED_SHARE, **TRANSIENT}, seed=seed + 1)
 
 

@@ -27,8 +27,8 @@ from tests.storm.fault_rates import (
     READERS_FAULTS,
     WORKERS_FAULTS,
     poisonous,
-    readers_weather,
-    workers_weather,
+    readers_fault_rates,
+    workers_fault_rates,
 )
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
@@ -132,8 +132,8 @@ async def _scheduler(
     origins = await asyncio.to_thread(take_over, deployment, draws, partitions)
     say(f"{partitions} partitions; what is left of the storm is in {directory}")
     workers_store.poison(poisonous)
-    workers_store.use(workers_weather(seed))
-    readers_store.use(readers_weather(seed))
+    workers_store.use(workers_fault_rates(seed))
+    readers_store.use(readers_fault_rates(seed))
     supervisor = Supervisor(
         {
             **deployment.environment, DYNAMODB_ADDRESS: workers_store.url,

@@ -69,7 +69,7 @@ def is_poisoned(item: dict[str, Any]) -> bool:
 
 
 def patched_worker(deployment: Deployment, order: Order, **env: str) -> Child:
-    """A worker that does as it is ordered; it is ended with the scene."""
+    """A worker that does as it is ordered; it is ended with the deployment."""
     child = Child(
         [sys.executable, "-m", "tests.sweeps.patched_worker"],
         log=Path(deployment.directory) / f"worker-{len(deployment.workers)}.log",

@@ -76,7 +76,7 @@ class Broker:
 
 @dataclass
 class World:
-    """A table and a broker, and the office that sees them now."""
+    """A table and a broker, and the admin client that sees them now."""
 
     table: InMemoryTable = field(default_factory=lambda: InMemoryTable("mailboxes"))
     broker: Broker = field(default_factory=Broker)
