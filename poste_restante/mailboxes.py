@@ -28,7 +28,7 @@ from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
 from poste_restante.prefetch import Prefetch, Prefetched, prefetched
-from poste_restante.reading import Limits, Reading
+from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
 from poste_restante.store import Store, without_credentials
@@ -190,7 +190,7 @@ class Mailboxes:
             now=datetime.fromtimestamp(self._clock(), tz=UTC),
             cursor=cursor.offsets,
             inherited=cursor.inherited,
-            limits=Limits(limit, max_bytes),
+            limits=PageLimits(limit, max_bytes),
             start=None if after is None else begun,
             since=None if since is None else begun,
         )

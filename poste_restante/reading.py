@@ -22,7 +22,7 @@ from poste_restante.table import Cursor
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PageLimits:
     """What one page holds at most: messages, and bytes of bodies and headers. None: no limit."""
 
     messages_max: int | None = None
@@ -52,7 +52,7 @@ class Reading:
     now: datetime
     cursor: Cursor
     inherited: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: PageLimits = field(default_factory=PageLimits)
     start: Receipt | None = None
     since: Receipt | None = None
     messages: list[Message] = field(default_factory=list)

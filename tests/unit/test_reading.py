@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from poste_restante.item import Item, encode_bundle
 from poste_restante.message import Message
 from poste_restante.position import WINDOW_SIZE, BundleKey, LogId, window_start
-from poste_restante.reading import Limits, Reading
+from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Reach, Receipt
 from poste_restante.table import Cursor
 from tests.records import TOPIC, message
@@ -36,14 +36,14 @@ def read(
     *,
     cursor: Cursor | None = None,
     inherited: bool = False,
-    limits: Limits | None = None,
+    limits: PageLimits | None = None,
     start: Receipt | None = None,
     since: Receipt | None = None,
 ) -> Reading:
     """A page of all items behind a receipt, as one Query brings them."""
     made = partial(Reading, inherited=True) if inherited else Reading
     reading = made(
-        user_id="bob", topic=TOPIC, now=NOW, cursor=cursor or {}, limits=limits or Limits(),
+        user_id="bob", topic=TOPIC, now=NOW, cursor=cursor or {}, limits=limits or PageLimits(),
         start=start, since=since,
     )  # fmt: skip
     boundary = "" if start is None else start.boundary
@@ -106,7 +106,7 @@ def _messages(draw: st.DrawFn, log: LogId, offset: int) -> Message:
 
 
 LIMITS = st.builds(
-    Limits, st.none() | st.integers(1, 6), st.none() | st.integers(1, 300)
+    PageLimits, st.none() | st.integers(1, 6), st.none() | st.integers(1, 300)
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ class OraclePage:
     read_to: dict[LogId, int]
 
 
-def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePage:
+def oracle(messages: list[Message], cursor: Cursor, limits: PageLimits) -> OraclePage:
     """The page of a plain list of messages in log order, of which none was passed."""
     page = OraclePage([], False, [], {})
     seen: set[tuple[str, str, bytes]] = set()
@@ -146,7 +146,7 @@ def oracle(messages: list[Message], cursor: Cursor, limits: Limits) -> OraclePag
 
 @given(tables(), LIMITS, st.booleans())
 def test_page_after_page_is_what_the_log_holds(
-    table: Table, limits: Limits, inherited: bool
+    table: Table, limits: PageLimits, inherited: bool
 ) -> None:
     """Whatever bundles overlap, wherever limits cut, and of whom the cursor is (G2, G3, G4, G5, G8,
     G12)."""
@@ -183,7 +183,7 @@ def test_page_after_page_is_what_the_log_holds(
 
 @given(tables(), LIMITS, st.integers(1, 6))
 def test_a_scan_that_skips_returns_what_one_that_reads_all_does(
-    table: Table, limits: Limits, items_max: int
+    table: Table, limits: PageLimits, items_max: int
 ) -> None:
     """Wherever Queries end, and with less read (G2, G4, G5, G7)."""
     whole = read(table.items, cursor=table.cursor, limits=limits)
@@ -210,7 +210,7 @@ def test_a_scan_that_skips_returns_what_one_that_reads_all_does(
 
 @given(tables(), LIMITS, tables())
 def test_since_a_receipt_is_as_if_it_had_been_acknowledged(
-    table: Table, limits: Limits, other: Table
+    table: Table, limits: PageLimits, other: Table
 ) -> None:
     """In every log, and the greater of receipt and cursor counts (G4, G6)."""
     receipt = read(table.items, cursor=table.cursor, limits=limits).receipt()
@@ -234,7 +234,7 @@ def test_since_a_receipt_is_as_if_it_had_been_acknowledged(
 
 @given(tables(), st.integers(0, 20), LIMITS)
 def test_what_a_page_passes_ends_where_its_query_ended(
-    table: Table, cut: int, limits: Limits
+    table: Table, cut: int, limits: PageLimits
 ) -> None:
     """Items that were not read are not acknowledged (G2, G6)."""
     whole = read(table.items[:cut], cursor=table.cursor, limits=limits)
@@ -256,7 +256,7 @@ def test_after_close_nothing_more_is_returned(table: Table, cut: int) -> None:
     reading.close()
     reading.add(table.items[cut:])
 
-    wanted = oracle(table.messages, table.cursor, Limits(messages_max=len(before)))
+    wanted = oracle(table.messages, table.cursor, PageLimits(messages_max=len(before)))
     if before:
         assert reading.messages == before
         assert reading.more == wanted.more
@@ -265,7 +265,7 @@ def test_after_close_nothing_more_is_returned(table: Table, cut: int) -> None:
 def test_a_limit_cuts_inside_a_bundle() -> None:
     """The receipt covers what was returned (G2, G6)."""
     items = items_of(bundle(1, 2, 3), bundle(5))
-    one = read(items, limits=Limits(messages_max=2))
+    one = read(items, limits=PageLimits(messages_max=2))
     receipt = one.receipt()
 
     assert (offsets(one), one.more) == ([1, 2], True)
@@ -277,7 +277,7 @@ def test_a_limit_cuts_inside_a_bundle() -> None:
 def test_a_message_above_the_limit_of_bytes_stands_alone() -> None:
     """At least one message is returned (G8)."""
     items = items_of([replace(message(1), body=b"x" * 100)], bundle(2))
-    page = read(items, limits=Limits(bytes_max=10))
+    page = read(items, limits=PageLimits(bytes_max=10))
 
     assert (offsets(page), page.more) == ([1], True)
 
@@ -287,7 +287,7 @@ def test_hidden_messages_behind_the_last_one_are_passed() -> None:
     resent = replace(message(1), source="/s", id="a")
     items = items_of([resent], [replace(resent, position=message(2).position)],
                      [replace(message(3), expires_at=NOW)])  # fmt: skip
-    page = read(items, limits=Limits(messages_max=1))
+    page = read(items, limits=PageLimits(messages_max=1))
     receipt = page.receipt()
 
     assert (offsets(page), page.more) == ([1], False)
@@ -371,7 +371,7 @@ def test_a_bundle_that_was_passed_is_judged_by_its_key() -> None:
     tables(), LIMITS, tables(), st.sampled_from(["start", "since"]), st.booleans(), st.booleans()
 )
 def test_what_the_account_acknowledged_is_no_devices_own_to_acknowledge(
-    table: Table, limits: Limits, other: Table, handed: str, before: bool, now: bool
+    table: Table, limits: PageLimits, other: Table, handed: str, before: bool, now: bool
 ) -> None:
     """An acknowledgement covers what the device's own cursors, its receipts and its pages say, and
     a cursor that is made the account's as well (G4, G12)."""
@@ -436,7 +436,7 @@ def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
         *items_of(bundle(4), bundle(5), bundle(7, partition=4)),
     ]  # fmt: skip
     start = read(items, start=read(items).receipt()).past_unreadable()
-    page = read(items, start=start, limits=Limits(messages_max=1))
+    page = read(items, start=start, limits=PageLimits(messages_max=1))
     last = read(items, start=page.receipt())
     receipt = last.receipt()
 
@@ -519,7 +519,7 @@ def test_a_page_ends_exactly_where_its_limit_of_bytes_does() -> None:
     headers = (("ab", b"cd"), ("x", None))
     eight = [replace(message(n), body=b"123", headers=headers) for n in (1, 2)]
 
-    full, cut = (read(items_of(eight), limits=Limits(bytes_max=n)) for n in (16, 15))
+    full, cut = (read(items_of(eight), limits=PageLimits(bytes_max=n)) for n in (16, 15))
     assert (offsets(full), full.more) == ([1, 2], False)
     assert (offsets(cut), cut.more) == ([1], True)
 
@@ -527,7 +527,7 @@ def test_a_page_ends_exactly_where_its_limit_of_bytes_does() -> None:
 def test_a_page_that_ends_behind_offset_0_goes_on_behind_it() -> None:
     """The first offset of a log is passed as any other (G2, G6)."""
     items = items_of(bundle(0, 1))
-    receipt = read(items, limits=Limits(messages_max=1)).receipt()
+    receipt = read(items, limits=PageLimits(messages_max=1)).receipt()
 
     assert receipt == Receipt(LOG.after(0), {LOG: Reach(0, 0)})
     assert offsets(read(items, start=receipt)) == [1]
@@ -536,7 +536,7 @@ def test_a_page_that_ends_behind_offset_0_goes_on_behind_it() -> None:
 def test_a_page_that_ends_before_offset_0_of_a_log_has_not_passed_it() -> None:
     """Else the first message of a log would be acknowledged unseen (G2)."""
     items = items_of(bundle(5), bundle(0, partition=4))
-    receipt = read(items, limits=Limits(messages_max=1)).receipt()
+    receipt = read(items, limits=PageLimits(messages_max=1)).receipt()
 
     assert receipt == Receipt(BundleKey(*LOG, 5, 5).encode(), {LOG: Reach(5, 5)})
 

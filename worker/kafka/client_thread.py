@@ -29,7 +29,7 @@ from mode import Service
 
 from worker.group_errors import Code
 from worker.kafka.group_monitor import LOOK_S, Look, TopicSeen
-from worker.kafka.lingering import answered, take_from_others
+from worker.kafka.other_brokers import answered, take_from_others
 from worker.logging_config import SERVICES_LOGGER
 from worker.record import Record
 

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from tests.records import MadeRecord
-from worker.kafka import lingering
+from worker.kafka import other_brokers
 from worker.kafka.client_thread import BatchConsumerThread, Fetched
 
 FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -124,7 +124,7 @@ async def test_a_broker_that_does_not_answer_is_waited_for_only_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its partitions do not linger: they are asked again at once, and what it has comes late."""
-    monkeypatch.setattr(lingering, "OTHER_BROKERS_S", 0.001)
+    monkeypatch.setattr(other_brokers, "OTHER_BROKERS_S", 0.001)
     client = Client({FIRST: 1})
     client.ends[FIRST] = 41
     found = await thread_of(client)._fetch({FIRST, SECOND}, 1.0, 5_000, lingers=True)
@@ -137,7 +137,7 @@ async def test_a_record_that_the_client_held_does_not_make_its_partition_linger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It says nothing of what has come behind it: the broker is asked first."""
-    monkeypatch.setattr(lingering, "OTHER_BROKERS_S", 0.001)
+    monkeypatch.setattr(other_brokers, "OTHER_BROKERS_S", 0.001)
     client = Client({FIRST: 1})
     client.ends[FIRST] = 41
     client.held = True
