@@ -570,3 +570,12 @@ def test_since_a_receipt_that_covers_nothing_of_a_log_its_first_offset_is_acknow
 
     assert receipt is not None
     assert receipt.logs == {LOG: Reach(0, 0)}
+
+
+def test_a_device_inherits_nothing_where_the_account_stands_at_its_page() -> None:
+    """It was shown as much itself (G12)."""
+    start = Receipt("!~", {LOG: Reach(5, 5)})
+    receipt = read([], cursor={LOG: 5}, inherited=True, start=start).receipt()
+
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(5, 5)}
