@@ -68,7 +68,7 @@ def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
     device: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Show the messages that wait for USER, without acknowledging them."""
+    """Show the messages of USER without acknowledging them."""
     from worker.cli.mailboxes import open_command_mailboxes
 
     if after is not None and since is not None:
@@ -92,7 +92,7 @@ def fetch(
 @DEVICE
 @click.pass_context
 def ack(context: click.Context, user: str, receipt: str, *, device: str | None) -> None:
-    """Acknowledge the messages of the fetch that returned RECEIPT."""
+    """Acknowledge the fetch that returned RECEIPT."""
     from worker.cli.mailboxes import open_command_mailboxes
 
     settings = settings_of(context)
@@ -112,7 +112,7 @@ def ack(context: click.Context, user: str, receipt: str, *, device: str | None) 
 )
 @click.pass_context
 def devices(context: click.Context, user: str, *, as_json: bool) -> None:
-    """Show the devices of USER that have a cursor, and what each has acknowledged."""
+    """Show the cursor of each device of USER."""
     from worker.cli.mailboxes import open_command_mailboxes
 
     settings = settings_of(context)

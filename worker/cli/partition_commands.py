@@ -68,7 +68,7 @@ def _moves(
 @YES
 @click.pass_context
 def skip(context: click.Context, *, partition: int, to: str, yes: bool) -> None:
-    """Skip the records between progress and --to: they are never delivered."""
+    """Skip records. Those between progress and --to are never delivered."""
     _moves(context, yes=yes, planned=lambda admin, now: admin.skip(partition, to, now))
 
 
@@ -88,7 +88,7 @@ def rewind(
     context: click.Context, *, partition: tuple[int, ...], to: str | None,
     minutes: int | None, yes: bool,
 ) -> None:  # fmt: skip
-    """Materialize again from an earlier window border, such as after a restore of the table."""
+    """Materialize records again. Begins at a window border; for a restored table, for instance."""
     only = partition or None
     if (to is None) == (minutes is None):
         raise click.UsageError("name one of --to and --minutes")
@@ -102,5 +102,5 @@ def rewind(
 @YES
 @click.pass_context
 def epoch(context: click.Context, *, yes: bool) -> None:
-    """Open the next epoch after the topic was re-created: read it from its start as a new log."""
+    """Open the next epoch, for a re-created topic. It is read from its start as a new log."""
     _moves(context, yes=yes, planned=lambda admin, now: admin.epoch(now))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def init(
     context: click.Context, *, check: bool, partitions: int | None, replication_factor: int | None
 ) -> None:
-    """Create topics, table and table record if missing; verify existing ones."""
+    """Create or verify topics, table and table record."""
     from worker.cli.deadline_store import open_deadline_store
     from worker.cli.provisioning import PRODUCERS_NOTE
     from worker.cli.provisioning import init as provision
