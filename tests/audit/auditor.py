@@ -296,6 +296,9 @@ def kept_pages(journal: Journal) -> dict[str, dict[str, Fetch | None]]:
     for added in journal.additions:
         if (added.user, added.device) not in journal.removed:
             found.setdefault(added.user, {})[added.device] = None
+    for fetch in journal.fetches:  # also where none was answered: the device is read in the end
+        if fetch.device is not None and (fetch.user, fetch.device) not in journal.removed:
+            found.setdefault(fetch.user, {}).setdefault(fetch.device)
     for fetch in journal.returned():
         user, device = fetch.user, fetch.device
         if device is not None and (user, device) not in journal.removed:

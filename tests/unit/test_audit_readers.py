@@ -17,6 +17,7 @@ from poste_restante.reading import Reading
 from poste_restante.testing import InMemoryMailboxes
 from poste_restante.tidying import passed_by_all
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
+from tests.audit.auditor import kept_pages
 from tests.audit.journal import Fetch, Outcome, Outgoing
 from tests.audit.judge import Final, judge, judge_readings
 from tests.audit.keys import Log, Mailbox
@@ -262,3 +263,13 @@ async def test_a_broken_rule_of_devices_is_seen(
     verdict = await devices(AdminClient(delete_acknowledged=True))
 
     assert {kind for kind in Kind if verdict.counts[kind]} >= seen, verdict.line()
+
+
+def test_a_device_that_was_never_answered_is_read_in_the_end() -> None:
+    """Else all that waits for it would count as lost, or nothing of it would be judged (G12)."""
+    journal = Journal()
+    journal.fetch_fails(journal.fetch_begins("bob", device="phone"), "StoreUnavailable")
+    journal.removal_begins("eve", "guest")
+    journal.fetch_fails(journal.fetch_begins("eve", device="guest"), "StoreUnavailable")
+
+    assert kept_pages(journal) == {"bob": {"phone": None}}
