@@ -1,8 +1,9 @@
-"""AWS credentials: asked for apart from the calls that they sign, so that their errors are told
-from DynamoDB's.
+"""AWS credentials, and why there are none.
 
-They come from variables, files, a process, an agent of the host or the container, STS or SSO. Each
-of these fails in its own way; every failure becomes one CredentialsError of one of three kinds.
+Both clients ask for credentials apart from the calls that these sign, so that an error of a source
+of credentials differs from an error of DynamoDB. Sources are variables, files, a process, an agent
+of the host or the container, STS and SSO. Each fails in its own way. Every failure becomes one
+CredentialsError with one of three faults.
 """
 
 from enum import Enum
@@ -18,21 +19,21 @@ from poste_restante.retryable_errors import MISSING_FILE
 class CredentialsFault(Enum):
     """What a failure to get credentials means."""
 
-    #: STS or SSO does not answer: it is waited for as a store that does not answer.
+    #: STS or SSO does not answer. Callers wait for it as for a store that does not answer.
     UNANSWERED = "unanswered"
-    #: A source failed once: the next question may be answered.
+    #: A source failed, and may answer the next request.
     FAILED = "failed"
-    #: Configuration: the same question gets the same answer.
+    #: The configuration is incomplete or wrong. A further request gets the same answer.
     CONFIGURATION = "configuration"
 
 
-#: The network on the way to STS or SSO. IMDS and the container's agent do not raise these: botocore
-#: makes CredentialRetrievalError of theirs, or no credentials at all.
+#: Errors of the network on the way to STS or SSO. For IMDS and the container's agent, botocore
+#: raises CredentialRetrievalError instead, or finds no credentials.
 _UNANSWERED = (
     botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError,
     ConnectionError,
 )  # fmt: skip
-#: botocore's errors of a source that answered badly, or not.
+#: botocore's errors of a source that answered badly or not at all.
 _FAILED = (
     botocore_exceptions.CredentialRetrievalError, botocore_exceptions.MetadataRetrievalError,
     botocore_exceptions.TokenRetrievalError, NoCredentialsError,
@@ -40,7 +41,7 @@ _FAILED = (
 
 
 class CredentialsError(Exception):
-    """There are no credentials; the text is one line that says why and what to do."""
+    """There are no credentials. The text is one line: the cause, and what to do."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(_text(cause))
@@ -54,7 +55,7 @@ def _fault(cause: BaseException) -> CredentialsFault:
         return CredentialsFault.CONFIGURATION
     if isinstance(cause, BotoCoreError) and not isinstance(cause, _FAILED):
         return CredentialsFault.CONFIGURATION
-    # A refusal of STS or SSO, the output of a process that is no JSON, an agent's bad answer.
+    # A refusal of STS or SSO, a process whose output is not JSON, a bad answer of an agent.
     return CredentialsFault.FAILED
 
 
@@ -79,7 +80,7 @@ def _advice(cause: BaseException) -> str:
 class Credentials:
     """The credentials of one session of aioboto3 or aiobotocore, renewed where they expire.
 
-    An answer that is none is not kept: the next call asks again.
+    A failure is not kept: the next call asks again.
     """
 
     def __init__(self, session: Any) -> None:
@@ -92,5 +93,5 @@ class Credentials:
             if found is None:
                 raise NoCredentialsError
             return await found.get_frozen_credentials()
-        except Exception as error:  # whatever a source raises is about its environment
+        except Exception as error:  # every error of a source is about its environment
             raise CredentialsError(error) from error

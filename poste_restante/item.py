@@ -21,9 +21,12 @@ inside a message are one letter long, since every stored byte of a name is bille
 Attributes that are not listed are ignored; any other `v` makes the item unreadable.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from poste_restante.message import Header, Message
@@ -68,20 +71,32 @@ _MILLISECOND = timedelta(milliseconds=1)
 def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
     """The item of a bundle: a pure function of the messages, which are of one mailbox and log.
 
-    Raises ValueError for a run of messages that is no bundle: empty, not in log order, of
-    several mailboxes or logs, or across a window border.
+    Raises ValueError for messages that are not one bundle: none, not in log order, of several
+    mailboxes or logs, or across a window border.
     """
     key = bundle_key(messages)
-    item: Item = {
-        "user_id": {"S": mailbox_key(messages[0].user_id)},
-        "position": {"S": key.encode()},
-        "v": {"N": str(FORMAT_VERSION)},
-        "messages": {"L": [{"M": encode_message(message, topic)} for message in messages]},
-    }
-    expiries = [message.expires_at for message in messages if message.expires_at is not None]
-    if len(expiries) == len(messages):
-        item["expires_at"] = {"N": str(-(-to_milliseconds(max(expiries)) // 1000))}
+    maps = [encode_message(message, topic) for message in messages]
+    expiries_ms = [_expiry_ms(message) for message in messages]
+    item: Item = from_json(bundle_json(messages[0].user_id, key, maps, expiries_ms))
     return item
+
+
+def bundle_json(
+    user_id: str, key: BundleKey, maps: Iterable[str], expiries_ms: Sequence[int | None]
+) -> str:
+    """The item of a bundle as DynamoDB's JSON. ASCII, without spaces.
+
+    maps: the messages, as `encode_message` writes them. expiries_ms: when each expires, in epoch
+    milliseconds; None: never.
+    """
+    expiring_ms = [each for each in expiries_ms if each is not None]
+    expiry = ""
+    if len(expiring_ms) == len(expiries_ms):
+        expiry = f',"expires_at":{{"N":"{-(-max(expiring_ms) // 1000)}"}}'
+    return (
+        f'{{"user_id":{{"S":{quoted(mailbox_key(user_id))}}},"position":{{"S":"{key.encode()}"}},'
+        f'"v":{{"N":"{FORMAT_VERSION}"}},"messages":{{"L":[{",".join(maps)}]}}{expiry}}}'
+    )
 
 
 def bundle_key(messages: Sequence[Message]) -> BundleKey:
@@ -100,33 +115,65 @@ def bundle_key(messages: Sequence[Message]) -> BundleKey:
     return key
 
 
-def encode_message(message: Message, topic: str) -> Item:
-    """The map of one message."""
-    attributes: Item = {
-        "o": {"N": str(message.position.offset)},
-        "b": {"B": message.body},
-    }
-    if message.id != message.position.id(topic):
-        attributes["i"] = {"S": message.id}
+def encode_message(message: Message, topic: str) -> str:
+    """One message as an element of its bundle's list, in DynamoDB's JSON. ASCII, without spaces.
+
+    This is the only place that writes the stored form of a message, but for
+    `worker.fast_path`, which writes a plain one of the same text.
+    """
+    position = message.position
+    text = f'{{"M":{{"o":{{"N":"{position.offset}"}},"b":{{"B":"{base64(message.body)}"}}'
+    if message.id != position.id(topic):
+        text += f',"i":{{"S":{quoted(message.id)}}}'
     if message.source is not None:
-        attributes["s"] = {"S": message.source}
+        text += f',"s":{{"S":{quoted(message.source)}}}'
     if message.type is not None:
-        attributes["y"] = {"S": message.type}
+        text += f',"y":{{"S":{quoted(message.type)}}}'
     if message.time is not None:
-        attributes["t"] = {"N": str((message.time - EPOCH) // MICROSECOND)}
+        text += f',"t":{{"N":"{(message.time - EPOCH) // MICROSECOND}"}}'
     if message.content_type is not None:
-        attributes["c"] = {"S": message.content_type}
+        text += f',"c":{{"S":{quoted(message.content_type)}}}'
     if message.headers:
-        attributes["h"] = {"L": list(_encode_headers(message.headers))}
+        text += f',"h":{{"L":[{",".join(map(_encode_header, message.headers))}]}}'
     if message.expires_at is not None:
-        attributes["e"] = {"N": str(to_milliseconds(message.expires_at))}
-    return attributes
+        text += f',"e":{{"N":"{to_milliseconds(message.expires_at)}"}}'
+    return text + "}}"
 
 
-def _encode_headers(headers: Sequence[Header]) -> Iterator[Attribute]:
-    for name, value in headers:
-        yield {"S": name}
-        yield {"NULL": True} if value is None else {"B": value}
+def _encode_header(header: Header) -> str:
+    name, value = header
+    encoded = '{"NULL":true}' if value is None else f'{{"B":"{base64(value)}"}}'
+    return f'{{"S":{quoted(name)}}},{encoded}'
+
+
+def _expiry_ms(message: Message) -> int | None:
+    return None if message.expires_at is None else to_milliseconds(message.expires_at)
+
+
+def base64(content: bytes) -> str:
+    """Bytes as DynamoDB's JSON has them."""
+    return b2a_base64(content, newline=False).decode("ascii")
+
+
+def from_json(text: str | bytes) -> Any:
+    """DynamoDB's JSON as the low-level client has it: bytes for base64.
+
+    Raises ValueError for text that is not JSON, or not base64 where bytes should be.
+    """
+    return json.loads(text, object_hook=_decode_binary)
+
+
+def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
+    """An attribute value of type B or BS with bytes for its base64; any other object as it is.
+
+    An attribute that is itself named "B" holds an attribute value, which is an object.
+    """
+    content = value.get("B")
+    if type(content) is str:
+        value["B"] = a2b_base64(content)
+    elif "BS" in value and type(value["BS"]) is list:
+        value["BS"] = [a2b_base64(each) for each in value["BS"]]
+    return value
 
 
 def message_bytes_max(message: Message) -> int:

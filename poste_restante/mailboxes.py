@@ -370,19 +370,12 @@ async def open_mailboxes(
     arguments.number("attempts", attempts, 1)
     arguments.number("connections", connections, 1)
     import aioboto3
-    import botocore
-    from aiobotocore.config import AioConfig
     from botocore.exceptions import BotoCoreError
 
-    from poste_restante.signed_client import DirectClient, require_endpoint
+    from poste_restante.reader_client import reader_client
+    from poste_restante.wire import require_endpoint
 
-    config = AioConfig(
-        connect_timeout=timeout_s,
-        read_timeout=timeout_s,
-        retries={"total_max_attempts": attempts, "mode": "standard"},
-        max_pool_connections=connections,
-        user_agent=f"poste-restante botocore/{botocore.__version__}",  # what AWS's logs call us
-    )
+    config = reader_config(timeout_s=timeout_s, attempts=attempts, connections=connections)
     async with AsyncExitStack() as stack:
         try:
             session = aioboto3.Session()
@@ -396,7 +389,7 @@ async def open_mailboxes(
                 " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
             ) from error
         mailboxes = Mailboxes(
-            DirectClient(client, credentials),
+            await reader_client(client, credentials),
             table=table,
             receipt_keys=receipt_keys,
             calls_in_flight_max=connections,
@@ -405,6 +398,20 @@ async def open_mailboxes(
         stack.push_async_callback(mailboxes._close)  # noqa: SLF001 - our own
         await mailboxes._open()  # noqa: SLF001 - our own
         yield mailboxes
+
+
+def reader_config(*, timeout_s: float, attempts: int, connections: int) -> Any:
+    """The configuration of aiobotocore's client. The arguments are those of `open_mailboxes`."""
+    import botocore
+    from aiobotocore.config import AioConfig
+
+    return AioConfig(
+        connect_timeout=timeout_s,
+        read_timeout=timeout_s,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        max_pool_connections=connections,
+        user_agent=f"poste-restante botocore/{botocore.__version__}",  # the name in AWS's logs
+    )
 
 
 async def _asked(credentials: Credentials, attempts: int) -> None:

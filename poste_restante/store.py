@@ -1,4 +1,4 @@
-"""The store as a reader sees it: three calls on one table, and what their errors mean."""
+"""A reader's three calls on one table, and what their errors mean."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ from poste_restante.retryable_errors import (
 
 #: Items of one batch_write_item (API reference).
 DELETES_PER_CALL_MAX = 25
-#: Items that one Query is asked for: more than 1 MB of our smallest (some 150 bytes) holds, and
+#: The largest `Limit` of a Query: more items than 1 MB holds of the smallest (some 150 bytes), and
 #: within the 32 bits of DynamoDB's `Limit`.
 QUERY_ITEMS_MAX = 10_000
-#: Calls that wait for their turn. Every one is a user who waits: some 10 KB each with the task that
-#: makes it, and more than a process serves in TURN_S_MAX.
+#: Calls that wait for a slot. Each takes some 10 KB with its task. A process serves fewer in
+#: TURN_S_MAX.
 CALLS_WAITING_MAX = 100_000
-#: Seconds that a call waits for its turn. Ten thousand users who reconnect at once are served in
-#: 15 to 30 s by one core; a user who waits for a minute has gone.
+#: Seconds that a call waits for a slot. One core serves ten thousand users who reconnect at once in
+#: 15 to 30 s. A user who has waited for a minute has gone.
 TURN_S_MAX = 60.0
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
     """The condition of an update does not hold. Never leaves this package.
 
-    item: as it is stored; empty: it is not, or the update did not ask for it.
+    item: the stored item; empty: there is none, or the update did not ask for it.
     """
 
     def __init__(self, item: Item) -> None:
@@ -52,21 +52,21 @@ class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
 
 
 class CursorMissing(MailboxError):  # noqa: N818 - said as a state
-    """There is no cursor to raise. Never leaves this package."""
+    """The cursor to raise does not exist. Never leaves this package."""
 
 
 class Items(NamedTuple):
-    """What one Query returned. last: the key to start the next one with; None: that was all."""
+    """What one Query returned. last: the start key of the next Query; None: there are no more."""
 
     items: list[Item]
     last: Item | None
 
 
 class ConcurrencyLimiter:
-    """So many calls at a time; the others wait, first come, first served, within the limits above.
+    """Limits the calls at a time. The others wait in order of arrival, within the limits above.
 
-    A client that is handed ten thousand calls at once signs them all before it looks at the first
-    answer: seconds in which the time-outs of those that were sent run out.
+    A client with ten thousand calls at once signs them all before it looks at the first answer.
+    Meanwhile the time-outs of the calls that it has sent run out.
     """
 
     def __init__(self, at_a_time: int) -> None:
@@ -75,7 +75,7 @@ class ConcurrencyLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Raises StoreUnavailable where it does not come in time, or too many wait."""
+        """Raises StoreUnavailable where no slot is free in time, or too many calls wait."""
         if self._free.locked():
             await self._wait()
         else:
@@ -99,8 +99,8 @@ class ConcurrencyLimiter:
 
 
 class Store:
-    """One table, through a low-level client. Every call raises as `translated` says, and
-    StoreUnavailable where its turn does not come."""
+    """One table, through a low-level client. Every call raises as `translated` does, and
+    StoreUnavailable where it gets no slot."""
 
     def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
         self._client = client
@@ -108,7 +108,7 @@ class Store:
         self._turns = ConcurrencyLimiter(calls_in_flight_max)
 
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call, which is made when its turn comes."""
+        """The result of a call, which is made when a slot is free."""
         async with self._turns.slot():
             return await translated(make(), self._table)
 
@@ -163,10 +163,10 @@ class Store:
     async def raise_cursor(
         self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
     ) -> None:
-        """Raise a mailbox's cursor, which stands at the sort key `cursor`; already further is
-        success. Returns when that is confirmed.
+        """Raise a mailbox's cursor at the sort key `cursor`. A cursor that is further is success.
 
-        existing: only where there is such a cursor; raises CursorMissing where there is none.
+        Returns when DynamoDB has confirmed it. existing: raise an existing cursor only, and
+        CursorMissing where there is none.
         """
         condition = "attribute_not_exists(#log) OR #log < :offset"
         names = {"#log": log.encode()}
@@ -190,10 +190,10 @@ class Store:
         except ConditionFailed as error:
             if existing and not error.item:
                 raise CursorMissing(cursor) from None
-            # Already further, by another device or an attempt of our own: that is what we want.
+            # It is further already, by another device or an attempt of our own.
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
-        """Make a cursor, whole. False: there is one already, which stays as it is."""
+        """Create a cursor. False: the cursor exists, and stays as it is."""
         logs = list(offsets)
         more: dict[str, Any] = {}
         if logs:
@@ -230,14 +230,14 @@ class Store:
             return made
 
         answer = await self._call(update)
-        # An answer that was cut off reads as one without members: that confirms nothing.
+        # An answer that was cut off has no members, and confirms nothing.
         if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
             raise StoreUnavailable("malformed response from the store to an update")
 
     async def delete(self, key: str, positions: Sequence[str]) -> int:
-        """Delete items by their sort keys. Returns of how many that is confirmed.
+        """Delete items by their sort keys. Returns how many deletes DynamoDB confirmed.
 
-        What the store left over is not sent again.
+        Left-over deletes are not sent again.
         """
         done = 0
         for begin in range(0, len(positions), DELETES_PER_CALL_MAX):
@@ -255,7 +255,7 @@ class Store:
 
 
 def _left(answer: Any) -> int:
-    """How many requests of a batch were not made. Raises StoreUnavailable for no answer."""
+    """The number of left-over requests. Raises StoreUnavailable for a malformed answer."""
     try:
         return sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
@@ -263,10 +263,9 @@ def _left(answer: Any) -> int:
 
 
 def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
-    """The items of a Query's answer. Raises StoreUnavailable for anything else.
+    """The items of a Query's answer. Raises StoreUnavailable for a malformed answer.
 
-    They ascend (descend, where it went backwards), and are behind a sort key: reading rests on the
-    one, its end on the other.
+    Reading relies on ascending items (descending, where `backwards`) behind the sort key `behind`.
     """
     try:
         items, last = answer["Items"], answer.get("LastEvaluatedKey")
@@ -274,7 +273,8 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
         keys += [item["position"]["S"] for item in items]
         ascend = all(b < a if backwards else a < b for a, b in pairwise(keys))
         if last is not None:
-            # Without items it could hide a cursor, or go round for ever; we filter nothing.
+            # No Query filters, so a page has items. A page without any could hide a cursor, or make
+            # reading go round for ever.
             end = last["position"]["S"]
             ascend = ascend and bool(items) and (end <= keys[-1] if backwards else end >= keys[-1])
     except NO_ANSWER as error:
@@ -287,7 +287,7 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
 
 
 async def translated(call: Awaitable[T], table: str) -> T:
-    """The result of a call; what it raises becomes one of `errors`, or ConditionFailed."""
+    """The result of a call. Its errors become those of `errors`, or ConditionFailed."""
     try:
         return await call
     except CredentialsError as error:
@@ -309,7 +309,7 @@ async def translated(call: Awaitable[T], table: str) -> T:
 
 
 def without_credentials(error: CredentialsError) -> MailboxError:
-    """StoreUnavailable where a source of credentials is there, and the next call may have some."""
+    """StoreUnavailable where the next call may get credentials, MailboxError elsewhere."""
     text = f"cannot call the store: {error}"
     nowhere = isinstance(error.__cause__, NoCredentialsError)
     if nowhere or error.fault is CredentialsFault.CONFIGURATION:

@@ -5,12 +5,12 @@ from datetime import UTC
 
 from hypothesis import strategies as st
 
-from poste_restante.item import Item, decode_bundle
+from poste_restante.item import Item, decode_bundle, from_json
 from poste_restante.message import Message
 from poste_restante.position import Position, window_start
 from tests.records import TOPIC
 from worker.bundles import Bundle
-from worker.dynamodb.encoding import PreparedWrite, encode_put
+from worker.dynamodb.puts import encode_put
 from worker.entry import Entry, entry_of
 
 TEXTS = st.text(max_size=20)
@@ -55,8 +55,7 @@ def bundle_of(*messages: Message) -> Bundle:
 
 def item_of(bundle: Bundle) -> Item:
     """The item that the worker writes, as a client reads it."""
-    ((request,),) = dict(PreparedWrite("mailboxes", [encode_put(bundle)])).values()
-    item: Item = request["PutRequest"]["Item"]
+    item: Item = from_json(encode_put(bundle).json)["PutRequest"]["Item"]
     return item
 
 

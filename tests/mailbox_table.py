@@ -6,15 +6,18 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import aioboto3
 import pytest
+from aiobotocore.client import AioBaseClient
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-import worker.dynamodb.prepared_client
+from poste_restante.credentials import Credentials
 from poste_restante.item import Item, encode_bundle
 from poste_restante.mailboxes import Mailboxes, Page
 from poste_restante.message import Message
 from poste_restante.position import BundleKey, cursor_key, mailbox_key
-from poste_restante.signed_client import DirectClient
+from poste_restante.reader_client import PublicClient
+from poste_restante.signed_client import SignedClient
 from poste_restante.table import Cursor, TableRecord, decode_cursor
 from tests.faults import Answer, Fault, FaultyClient
 from tests.records import TOPIC, message
@@ -54,24 +57,33 @@ class ReaderClient(FaultyClient):
         return [operation for operation, _ in self.calls]
 
 
-def as_opened(client: Any) -> Any:
+def as_opened(client: Any, *, public: bool = False) -> Any:
     """A client for a reader: of a real one, what `open_mailboxes` makes of it."""
-    if isinstance(client, worker.dynamodb.prepared_client.DirectClient):
-        return DirectClient(client._client, client._calls.credentials)
-    return client
+    if not isinstance(client, AioBaseClient):
+        return client
+    kind = PublicClient if public else SignedClient
+    return kind(client, Credentials(aioboto3.Session()))
 
 
 class MailboxTable:
     """A table, its reader, and a clock. client: sees and disturbs the reader's calls alone.
 
-    portal: where the readers are synchronous ones, the thread that they run in.
+    portal: where the readers are synchronous ones, the thread that they run in. public: the reader
+    makes the public calls of a real client.
     """
 
-    def __init__(self, client: Any, table: str, portal: BlockingPortal | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        portal: BlockingPortal | None = None,
+        *,
+        public: bool = False,
+    ) -> None:
         self._portal = portal
         self.table = table
         self.store = client
-        self.client = ReaderClient(as_opened(client))
+        self.client = ReaderClient(as_opened(client, public=public))
         self.now_s = NEW_YEAR_S
         self.mailboxes = self.reader()
 
@@ -167,6 +179,6 @@ async def open_admin_client(
         if request.param == "sync":
             portal = opened.enter_context(start_blocking_portal())
         async with open_table(request, table_name) as client:
-            admin = MailboxTable(client, table_name, portal)
+            admin = MailboxTable(client, table_name, portal, public=request.param == "public")
             await admin.open()
             yield admin

@@ -7,14 +7,13 @@ from typing import Any
 import aioboto3
 import pytest
 
-from poste_restante.credentials import Credentials
 from poste_restante.table import TABLE_SCHEMA
-from worker.dynamodb.prepared_client import DirectClient
 
 #: The two that a suite runs on: `@pytest.fixture(params=KINDS)`.
 KINDS = ["fake", pytest.param("dynamodb", marks=pytest.mark.services)]
-#: Besides, on the fake, the synchronous module in the place of the asynchronous one.
-READER_KINDS = [*KINDS, "sync"]
+#: Besides, on the fake, the synchronous module in the place of the asynchronous one. On DynamoDB
+#: Local, the public calls of the SDK's client in the place of the signed ones.
+READER_KINDS = [*KINDS, "sync", pytest.param("public", marks=pytest.mark.services)]
 
 
 @asynccontextmanager
@@ -29,5 +28,5 @@ async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIt
     session = aioboto3.Session()
     async with session.client("dynamodb", endpoint_url=endpoint) as client:
         await client.create_table(TableName=table_name, **TABLE_SCHEMA)
-        yield DirectClient(client, Credentials(session))  # as the worker has it
+        yield client
         await client.delete_table(TableName=table_name)

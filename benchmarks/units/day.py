@@ -26,10 +26,10 @@ from benchmarks.write_path import flusher
 from poste_restante.item import Item
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.table import TableRecord
+from tests.store_client import store_on
 from worker.assignment import BatchLimits
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import Store
 from worker.progress import Progress
 
 #: The worker's default.
@@ -108,7 +108,7 @@ class Pipeline:
         self, table: CountedTable, *, retention_days: float = RETENTION_DAYS, deletes: bool = False
     ) -> None:
         self.table = table
-        store = Store(self.table)
+        store = store_on(self.table)
         self.flusher = flusher(DynamoDBWriter(store, TABLE), timedelta(days=retention_days))
         self.progress = DynamoDBProgress(store, TABLE, TOPIC)
         self.mailboxes = Mailboxes(

@@ -12,7 +12,7 @@ from local import DYNAMODB_ADDRESS
 from poste_restante.table import TABLE_SCHEMA
 from tests.fault_proxy import Fault, FaultyEndpoint, nth
 from tests.mailbox_table import MailboxTable
-from worker.dynamodb.store import Store, open_store
+from worker.dynamodb.store import RetryingStore, open_store
 
 #: Seconds that the clients wait for an answer: a machine that stands still for a while is no fault.
 TIMEOUT_S = 20.0
@@ -59,20 +59,20 @@ _SESSION = aioboto3.Session()
 
 @dataclass
 class Waited:
-    """What a Store was told while it waited. then: is awaited at each wait."""
+    """What a store was told while it waited. then: is awaited at each wait."""
 
     whys: list[str] = field(default_factory=list)
     then: Callable[[], Awaitable[None]] | None = None
 
-    def kind(self) -> type[Store]:
+    def kind(self) -> type[RetryingStore]:
         waited = self
 
-        class Watched(Store):
+        class Watched(RetryingStore):
             def say_waiting(self, what: str, why: str, for_s: float) -> None:
                 waited.whys.append(why)
 
-            def __init__(self, client: Any, **settings: Any) -> None:
-                super().__init__(client, **settings)
+            def __init__(self, *arguments: Any, **settings: Any) -> None:
+                super().__init__(*arguments, **settings)
                 really = self.sleep
 
                 async def sleep(delay_s: float) -> None:
@@ -101,9 +101,9 @@ class Faulty:
     @asynccontextmanager
     async def store(
         self, waited: Waited | None = None, *, timeout_s: float = TIMEOUT_S
-    ) -> AsyncIterator[Store]:
+    ) -> AsyncIterator[RetryingStore]:
         """The worker's."""
-        kind = Store if waited is None else waited.kind()
+        kind = RetryingStore if waited is None else waited.kind()
         async with open_store(timeout_s=timeout_s, kind=kind) as store:
             yield store
 

@@ -26,12 +26,12 @@ from tests.faults import (
     written,
 )
 from tests.records import TOPIC, message
+from tests.store_client import store_on
 from tests.tables import KINDS, open_table
 from worker.bundles import Bundle
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.budget import SAVED_S_MAX, WriteBudget
-from worker.dynamodb.coalescing import CALL_BYTES_MAX, CALL_ITEMS_MAX
-from worker.dynamodb.store import Store
+from worker.dynamodb.puts import CALL_BYTES_MAX, CALL_ITEMS_MAX
 from worker.errors import Bug, OperatorError
 from worker.mailbox_writer import Rejected
 
@@ -43,7 +43,7 @@ class Mailboxes:
         self.client = FaultyClient(client)
         self.table = table
         self.waits_s: list[float] = []
-        self.store = Store(self.client, sleep=self._sleep, random=lambda: 1.0)
+        self.store = store_on(self.client, sleep=self._sleep, random=lambda: 1.0)
         self.writer = DynamoDBWriter(self.store, table)
 
     async def _sleep(self, delay_s: float) -> None:
@@ -275,7 +275,7 @@ async def test_a_missing_table_is_the_operators(mailboxes: Mailboxes) -> None:
 
 async def test_calls_in_flight_are_bounded(mailboxes: Mailboxes) -> None:
     """By the store, over all flushes of a worker together (G8)."""
-    store = Store(mailboxes.client, calls_in_flight_max=2, sleep=mailboxes._sleep)
+    store = store_on(mailboxes.client, calls_in_flight_max=2, sleep=mailboxes._sleep)
     writer = DynamoDBWriter(store, mailboxes.table)
     wanted = bundles(CALL_ITEMS_MAX * 5)
     await asyncio.gather(writer.write(wanted[:70]), writer.write(wanted[70:]))
@@ -292,7 +292,7 @@ async def test_a_waiting_call_leaves_its_place_to_others(mailboxes: Mailboxes) -
         asleep.set()
         await wake.wait()
 
-    store = Store(mailboxes.client, calls_in_flight_max=1, sleep=sleep)
+    store = store_on(mailboxes.client, calls_in_flight_max=1, sleep=sleep)
     writer = DynamoDBWriter(store, mailboxes.table)
     mailboxes.client.faults.append(not_reached)
     first, second = bundles(2)
@@ -314,7 +314,7 @@ async def test_cancelled_writes_leave_nothing_running(mailboxes: Mailboxes) -> N
         asleep.set()
         await asyncio.Event().wait()
 
-    writer = DynamoDBWriter(Store(mailboxes.client, sleep=sleep), mailboxes.table)
+    writer = DynamoDBWriter(store_on(mailboxes.client, sleep=sleep), mailboxes.table)
     mailboxes.client.faults.append(not_reached)
     before = asyncio.all_tasks()
     writing = asyncio.create_task(writer.write(bundles(100)))
@@ -340,7 +340,7 @@ async def test_a_refusal_ends_the_calls_that_wait(mailboxes: Mailboxes) -> None:
         await asleep.wait()
         return await refuses("AccessDeniedException")(make, arguments)
 
-    writer = DynamoDBWriter(Store(mailboxes.client, sleep=sleep), mailboxes.table)
+    writer = DynamoDBWriter(store_on(mailboxes.client, sleep=sleep), mailboxes.table)
     mailboxes.client.faults += [not_reached, refused]
     before = asyncio.all_tasks()
     with pytest.raises(OperatorError):
@@ -356,7 +356,7 @@ async def test_waiting_is_said_once_in_a_while(
 ) -> None:
     """What it waits for and since when, without a flood and without a body (G8, G9)."""
     now_s = iter([float(n) for n in range(1000)])
-    store = mailboxes.store = Store(
+    store = mailboxes.store = store_on(
         mailboxes.client, sleep=mailboxes._sleep, clock=lambda: next(now_s)
     )
     mailboxes.client.faults += [refuses("ThrottlingException")] * 20

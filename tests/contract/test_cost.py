@@ -17,10 +17,10 @@ from poste_restante.item import encode_bundle, item_bytes
 from tests.faults import Answer
 from tests.mailbox_table import RECORD, MailboxTable, ReaderClient
 from tests.records import TOPIC, MadeRecord, message
+from tests.store_client import store_on
 from tests.tables import KINDS, open_table
 from worker.assignment import Assignment
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import Store
 from worker.progress import Progress
 
 #: Of bodies of 300 bytes. bytes: of the calls' bodies.
@@ -164,7 +164,7 @@ async def test_what_draining_a_deep_mailbox_costs(metered: MeteredMailboxTable) 
 async def test_only_a_partition_that_moved_writes_progress(metered: MeteredMailboxTable) -> None:
     """One unit for each, once a commit interval; an idle worker's commits write nothing (G8)."""
     await metered.begin()
-    progress = DynamoDBProgress(Store(metered.meter), metered.table, TOPIC)
+    progress = DynamoDBProgress(store_on(metered.meter), metered.table, TOPIC)
     begin = Progress(table_id=RECORD.table_id, epoch=1, next=7, origin=0, written_at_ms=0)
     assignment = Assignment(range(8))
     for partition in range(8):

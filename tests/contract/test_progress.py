@@ -17,9 +17,9 @@ from tests.faults import (
     not_reached,
     refuses,
 )
+from tests.store_client import store_on
 from tests.tables import KINDS, open_table
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import Store
 from worker.errors import OperatorError, ProgressMovedBack, TableReplaced
 from worker.progress import Progress
 from worker.record import Fingerprint
@@ -43,7 +43,7 @@ class Stored:
     def __init__(self, client: Any, table: str) -> None:
         self.client = FaultyClient(client)
         self.table = table
-        self.progress = DynamoDBProgress(Store(self.client, sleep=self._sleep), table, TOPIC)
+        self.progress = DynamoDBProgress(store_on(self.client, sleep=self._sleep), table, TOPIC)
 
     async def _sleep(self, delay_s: float) -> None:
         await asyncio.sleep(0)
@@ -268,7 +268,7 @@ async def test_a_move_from_what_is_not_there_any_more_is_refused(
 
 async def test_a_table_that_is_missing_is_the_operators(stored: Stored) -> None:
     """As the store itself words it (G9)."""
-    elsewhere = DynamoDBProgress(Store(stored.client), "no-such-table", TOPIC)
+    elsewhere = DynamoDBProgress(store_on(stored.client), "no-such-table", TOPIC)
     with pytest.raises(OperatorError, match="poste init"):
         await elsewhere.table()
     with pytest.raises(OperatorError, match="poste init"):

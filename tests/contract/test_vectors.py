@@ -11,7 +11,7 @@ import pytest
 from poste_restante.credentials import Credentials
 from poste_restante.item import Item
 from poste_restante.position import TABLE_RECORD_KEY
-from poste_restante.signed_client import DirectClient
+from poste_restante.signed_client import SignedClient
 from poste_restante.table import TABLE_SCHEMA
 from tests.conftest import Address
 from tests.fault_proxy import FaultyEndpoint
@@ -108,7 +108,7 @@ async def test_the_module_does_what_the_vectors_say(table: Table) -> None:
     """On DynamoDB Local: the messages, and the calls (G2, G6, G12)."""
     session = aioboto3.Session()
     for name in NAMES:
-        direct = DirectClient(table.client, Credentials(session))
+        direct = SignedClient(table.client, Credentials(session))
         await _play(read(name), table, OurReader(direct, table.name))
 
 

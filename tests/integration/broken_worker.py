@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any
 
 from poste_restante import position
 from poste_restante.position import LogId
@@ -16,7 +15,7 @@ from worker import bundles, flush, resume
 from worker.app import run
 from worker.assignment import RecordBatch
 from worker.config_file import load_settings
-from worker.dynamodb.batch_write import DynamoDBWriter
+from worker.dynamodb import puts
 from worker.entry import Entry
 from worker.flush import Flushed, Flusher
 from worker.record import Record
@@ -50,10 +49,7 @@ def commit_before_write() -> None:
 def unprocessed_dropped() -> None:
     """What BatchWriteItem hands back counts as written."""
 
-    def none(self: DynamoDBWriter, answer: dict[str, Any]) -> set[tuple[str, str]]:
-        return set()
-
-    DynamoDBWriter._unprocessed = none  # type: ignore[method-assign]
+    puts.left_over = lambda *_: frozenset()
 
 
 def waves_together() -> None:

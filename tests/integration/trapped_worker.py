@@ -14,13 +14,13 @@ from typing import Any, cast
 
 from faust.types import TP
 
+from poste_restante.item import base64
 from worker import app
 from worker.assignment import Assignment
 from worker.bundles import Bundle
 from worker.config_file import load_settings
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb.batch_write import DynamoDBWriter
-from worker.entry import base64
 from worker.fast_path import FastPath
 from worker.kafka import client_thread, options
 from worker.kafka import consumer as transport

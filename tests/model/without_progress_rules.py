@@ -187,7 +187,7 @@ def a_first_start_overwrites_another() -> Iterator[None]:
 
     async def create(store: DynamoDBProgress, partition: int, progress: Progress) -> Progress:
         item = progress.encode(store._topic, partition)
-        await store._store.call("put_item", TableName=store._table, Item=item)
+        await store._store.put_item(TableName=store._table, Item=item)
         return progress
 
     with patch.object(DynamoDBProgress, "create", create):

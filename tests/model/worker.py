@@ -12,6 +12,7 @@ from poste_restante.position import LogId
 from tests.model.scheduler import GatedClient, Scheduler
 from tests.model.topic import Topic
 from tests.records import TOPIC
+from tests.store_client import store_on
 from worker.assignment import Assignment, BatchLimits, PartitionTask
 from worker.bundles import BundleLimits
 from worker.cloudevents import CloudEventsDecoder
@@ -20,7 +21,7 @@ from worker.continuity import follows
 from worker.dead_letters import DeadLetter
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import Store
+from worker.dynamodb.store import RetryingStore
 from worker.errors import BadRecord, Reason
 from worker.flush import Flusher
 from worker.opening import Opened, Opener
@@ -34,8 +35,8 @@ async def at_once(_: float) -> None:
     """No wait: the world says how often a call fails."""
 
 
-def patient_store(client: Any) -> Store:
-    return Store(client, sleep=at_once, random=lambda: 0.5, clock=lambda: 0.0)
+def patient_store(client: Any) -> RetryingStore:
+    return store_on(client, sleep=at_once, random=lambda: 0.5, clock=lambda: 0.0)
 
 
 @dataclass(frozen=True)

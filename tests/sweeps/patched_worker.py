@@ -8,7 +8,7 @@ from tests.sweeps.orders import ORDER, Order, crash_at
 from tests.sweeps.steps import FLUSH_STEPS, watch
 from worker.app import run
 from worker.config_file import load_settings
-from worker.dynamodb import coalescing
+from worker.dynamodb import puts
 
 #: Items of one call, so that a wave of the scenario, three mailboxes, is more than one call.
 ITEMS_OF_A_CALL = 2
@@ -22,7 +22,7 @@ def main() -> None:
         for call in {KAFKA_FAULTS[kind].call for kind in kinds}:
             inject(call, due_of(order, [k for k in kinds if KAFKA_FAULTS[k].call == call]))
     else:
-        coalescing.CALL_ITEMS_MAX = ITEMS_OF_A_CALL
+        puts.CALL_ITEMS_MAX = ITEMS_OF_A_CALL
         watch(FLUSH_STEPS, crash_at(order))
     run(load_settings(None, os.environ))
 

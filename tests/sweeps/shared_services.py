@@ -18,9 +18,9 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from local import Services
 from tests.deployment import Deployment, deployment_environment
+from tests.store_client import store_on
 from worker.cli.provisioning import init
 from worker.config_file import load_settings
-from worker.dynamodb.store import Store
 from worker.kafka.admin import Kafka, coordinated
 
 #: What a run's workers are told beside their addresses. Small bundles make waves, small batches
@@ -56,7 +56,7 @@ class SharedServices:
         directory.mkdir(parents=True)
         settings = load_settings(None, environment)
         found = init(
-            settings, Kafka(self.admin, {}), Store(self.client),
+            settings, Kafka(self.admin, {}), store_on(self.client),
             check=False, partitions=partitions, replication=1,
         )  # fmt: skip
         async for _ in found:

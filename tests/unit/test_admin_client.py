@@ -8,9 +8,9 @@ import pytest
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
 from tests.records import stable_log
+from tests.store_client import store_on
 from worker.cli.admin_client import AdminClient, Plan
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import Store
 from worker.errors import OperatorError
 from worker.kafka.groups import has_members
 from worker.progress import Progress
@@ -83,7 +83,7 @@ class World:
 
     @property
     def progress(self) -> DynamoDBProgress:
-        return DynamoDBProgress(Store(self.table), "mailboxes", TOPIC)
+        return DynamoDBProgress(store_on(self.table), "mailboxes", TOPIC)
 
     async def admin(self) -> AdminClient:
         return AdminClient(

@@ -12,11 +12,12 @@ from poste_restante.testing import InMemoryTable
 from tests.bundles import bundle_of
 from tests.faults import refusal
 from tests.records import message
+from tests.store_client import store_on
 from worker.app import budget_of
 from worker.backoff import WaitTracker
 from worker.dynamodb.batch_write import DynamoDBWriter
-from worker.dynamodb.budget import SAVED_S_MAX, Bucket, WriteBudget, consumed_units
-from worker.dynamodb.store import Store
+from worker.dynamodb.budget import SAVED_S_MAX, Bucket, WriteBudget
+from worker.dynamodb.puts import consumed_units
 from worker.settings import DynamoDBSettings, Settings
 
 UNITS_PER_S = 100.0
@@ -131,14 +132,14 @@ async def test_progress_is_not_held_up() -> None:
         await opened.wait()
 
     table = InMemoryTable()
-    store = Store(table, calls_in_flight_max=1)
+    store = store_on(table, calls_in_flight_max=1)
     units = WriteBudget(1, wait_tracker=store.wait_tracker, clock=lambda: 0.0, sleep=sleep)
     backlog = [bundle_of(message(n, f"user-{n}")) for n in range(50)]
     flush = asyncio.create_task(DynamoDBWriter(store, "mailboxes", units).write(backlog))
     async with asyncio.timeout(30):
         await waiting.wait()
         progress = {"user_id": {"S": "!progress/t/0"}, "position": {"S": "!"}}
-        await store.call("put_item", TableName="mailboxes", Item=progress)
+        await store.put_item(TableName="mailboxes", Item=progress)
 
     assert len(table.items) == 25 + 1
     assert store.wait_tracker.any
@@ -166,15 +167,35 @@ async def test_a_worker_that_is_held_to_its_budget_says_so(
     ("answer", "units"),
     [
         ({"ConsumedCapacity": [{"TableName": "t", "CapacityUnits": 7.0}]}, 7.0),
-        ({"ConsumedCapacity": []}, 50.0),
-        ({"ConsumedCapacity": [{"TableName": "t"}]}, 50.0),
-        ({"ConsumedCapacity": None}, 50.0),
-        ({}, 50.0),
+        ({"ConsumedCapacity": []}, None),
+        ({"ConsumedCapacity": [{"TableName": "t"}]}, None),
+        ({"ConsumedCapacity": None}, None),
+        ({}, None),
     ],
 )
-def test_an_answer_without_its_units_cost_what_was_estimated(answer: Any, units: float) -> None:
+def test_the_consumed_units_are_those_that_the_answer_states(
+    answer: Any, units: float | None
+) -> None:
+    """None is said of an answer that does not count (G8)."""
+    assert consumed_units(answer) == units
+
+
+async def test_a_call_whose_answer_does_not_count_costs_its_estimate() -> None:
     """A store that does not count is no reason to write without limit (G8)."""
-    assert consumed_units(answer, otherwise=50.0) == units
+
+    class Uncounted(InMemoryTable):
+        async def batch_write_item(self, **arguments: Any) -> Any:
+            answer = await super().batch_write_item(**arguments)
+            return {"UnprocessedItems": answer["UnprocessedItems"]}
+
+    time = Time()
+    units = WriteBudget(UNITS_PER_S, clock=time.clock, sleep=time.sleep)
+    writer = DynamoDBWriter(store_on(Uncounted()), "mailboxes", units)
+    burst = [bundle_of(message(n, f"user-{n}")) for n in range(25)]
+    for _ in range(5):
+        await writer.write(burst)
+
+    assert time.now_s - 1_000 == pytest.approx(4 * 25 / UNITS_PER_S - SAVED_S_MAX, abs=0.02)
 
 
 def test_an_item_costs_a_unit_per_kb() -> None:
@@ -217,7 +238,7 @@ async def catch_up(units_per_s_max: float | None) -> LimitedTable:
     """An outage's backlog of 5,000 mailboxes, onto a table of 1,000 units a second."""
     table = LimitedTable(1_000)
     time = table.time
-    store = Store(table, sleep=time.sleep, random=lambda: 0.5, clock=time.clock)
+    store = store_on(table, sleep=time.sleep, random=lambda: 0.5, clock=time.clock)
     limit = None
     if units_per_s_max is not None:
         limit = WriteBudget(units_per_s_max, clock=time.clock, sleep=time.sleep)

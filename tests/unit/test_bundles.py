@@ -15,8 +15,7 @@ from poste_restante.position import WINDOW_SIZE, LogId, window_start
 from tests.bundles import bundle_of, entries_of
 from tests.records import TOPIC, message
 from worker.bundles import Bundle, BundleLimits, pack
-from worker.dynamodb.coalescing import CALL_BYTES_MAX
-from worker.dynamodb.encoding import encode_put
+from worker.dynamodb.puts import CALL_BYTES_MAX, encode_put
 from worker.entry import Entry
 
 LOG = LogId(1, 3)

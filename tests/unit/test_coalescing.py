@@ -9,17 +9,27 @@ from botocore.exceptions import ClientError
 
 from tests.bundles import bundle_of
 from tests.records import message
-from worker.dynamodb.coalescing import CALL_BYTES_MAX, CALL_ITEMS_MAX, CoalescingClient
-from worker.dynamodb.encoding import PreparedWrite, encode_put
+from worker.dynamodb.coalescing import CoalescingPuts
+from worker.dynamodb.errors import MalformedAnswerError
+from worker.dynamodb.puts import (
+    CALL_BYTES_MAX,
+    CALL_ITEMS_MAX,
+    EncodedPut,
+    PutResult,
+    encode_put,
+)
 
 TABLE = "mailboxes"
 
 
-def write_of(user_id: str, items: int = 1, body: bytes = b"hello", table: str = TABLE) -> Any:
-    """A call that puts so many bundles of one user."""
-    return PreparedWrite(
-        table, [encode_put(bundle_of(message(n, user_id, body))) for n in range(items)]
-    )
+Write = tuple[str, list[EncodedPut]]
+#: Nothing is left over.
+DONE = PutResult(frozenset())
+
+
+def write_of(user_id: str, items: int = 1, body: bytes = b"hello", table: str = TABLE) -> Write:
+    """The arguments of a put of so many bundles of one user."""
+    return table, [encode_put(bundle_of(message(n, user_id, body))) for n in range(items)]
 
 
 def refusal(code: str) -> ClientError:
@@ -27,22 +37,23 @@ def refusal(code: str) -> ClientError:
 
 
 class Client:
-    """Keeps the users of each call; answers what is ordered for a user, else that all is done."""
+    """Keeps the users of each call, and whether it counts its units. Answers what is ordered for a
+    user, else that nothing is left over."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        self.consumed: list[dict[str, str]] = []
+        self.counting: list[bool] = []
         self.refuses: dict[str, Exception] = {}
         self.leaves: set[str] = set()
-        self.raw: Any = None
         self.held: asyncio.Event | None = None
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
-    async def batch_write_item(self, *, RequestItems: Any, **consumed: str) -> Any:  # noqa: N803
-        requests = RequestItems[RequestItems.table]
-        users = [request["PutRequest"]["Item"]["user_id"]["S"] for request in requests]
+    async def put(
+        self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
+    ) -> PutResult:
+        users = [put.key[0] for put in puts]
         self.calls.append(users)
-        self.consumed.append(consumed)
+        self.counting.append(count_units)
         self.begun.set()
         try:
             await (asyncio.sleep(0) if self.held is None else self.held.wait())
@@ -51,13 +62,7 @@ class Client:
         for user in users:
             if user in self.refuses:
                 raise self.refuses[user]
-        if self.raw is not None:
-            return self.raw
-        left = [r for r, user in zip(requests, users, strict=True) if user in self.leaves]
-        return {"UnprocessedItems": {RequestItems.table: left} if left else {}}
-
-    async def update_item(self, **arguments: Any) -> Any:
-        return arguments
+        return PutResult(frozenset(put.key for put in puts if put.key[0] in self.leaves))
 
 
 @pytest.fixture
@@ -65,10 +70,10 @@ def client() -> Client:
     return Client()
 
 
-async def together(client: Client, *writes: Any) -> Sequence[Any]:
-    """The answers, or what was raised, of calls that begin in one turn."""
-    gathering = CoalescingClient(client, coalesce_s=0.001)
-    calls = (gathering.batch_write_item(RequestItems=write) for write in writes)
+async def together(client: Client, *writes: Write) -> Sequence[Any]:
+    """The results, or what was raised, of puts that begin in one turn."""
+    coalescing = CoalescingPuts(client, coalesce_s=0.001)
+    calls = (coalescing.put(*write) for write in writes)
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
@@ -77,7 +82,7 @@ async def test_small_calls_go_as_one(client: Client) -> None:
     answers = await together(client, write_of("ann"), write_of("bob", 2), write_of("cem"))
 
     assert client.calls == [["ann", "bob", "bob", "cem"]]
-    assert answers == [{"UnprocessedItems": {}}] * 3
+    assert answers == [DONE] * 3
 
 
 async def test_what_was_not_taken_is_told_to_its_owner_alone(client: Client) -> None:
@@ -85,9 +90,8 @@ async def test_what_was_not_taken_is_told_to_its_owner_alone(client: Client) -> 
     client.leaves = {"bob"}
     ann, bob = await together(client, write_of("ann"), write_of("bob", 2))
 
-    assert ann == {"UnprocessedItems": {}}
-    left = bob["UnprocessedItems"][TABLE]
-    assert [r["PutRequest"]["Item"]["user_id"]["S"] for r in left] == ["bob", "bob"]
+    assert ann == DONE
+    assert bob.left_over == {put.key for put in write_of("bob", 2)[1]}
 
 
 async def test_an_item_that_refuses_the_call_refuses_its_own_alone(client: Client) -> None:
@@ -96,35 +100,23 @@ async def test_an_item_that_refuses_the_call_refuses_its_own_alone(client: Clien
     ann, bob, cem = await together(client, write_of("ann"), write_of("bob"), write_of("cem"))
 
     assert bob is client.refuses["bob"]
-    assert ann == cem == {"UnprocessedItems": {}}
+    assert ann == cem == DONE
     assert client.calls == [["ann", "bob", "cem"], ["ann"], ["bob"], ["cem"]]
 
 
 @pytest.mark.parametrize(
-    "error", [refusal("ThrottlingException"), refusal("AccessDeniedException"), OSError("away")]
-)
+    "error",
+    [
+        refusal("ThrottlingException"), refusal("AccessDeniedException"), OSError("away"),
+        MalformedAnswerError(), TypeError("ours"),
+    ],
+)  # fmt: skip
 async def test_any_other_failure_is_told_to_all(client: Client, error: Exception) -> None:
     """Each waits, or ends, by himself: one attempt is shared, not its repetition (G1)."""
     client.refuses = {"bob": error}
 
     assert await together(client, write_of("ann"), write_of("bob")) == [error, error]
     assert len(client.calls) == 1
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        {}, None, [], {"UnprocessedItems": [1]}, {"UnprocessedItems": {"another": []}},
-        {"UnprocessedItems": {TABLE: [{"PutRequest": {"Item": {"b": {"B": b""}}}}]}},
-        {"UnprocessedItems": {TABLE: [{"PutRequest": {"Item": {
-            "user_id": {"S": "eve"}, "position": {"S": "?"}}}}]}},
-    ],
-)  # fmt: skip
-async def test_an_answer_that_is_none_is_told_to_all(client: Client, raw: Any) -> None:
-    """Nobody takes his items for durable by an answer cut off, or of another's (G1)."""
-    client.raw = raw if raw is not None else "null"
-
-    assert await together(client, write_of("ann"), write_of("bob")) == [client.raw] * 2
 
 
 async def test_calls_stay_within_their_limits(client: Client) -> None:
@@ -144,44 +136,37 @@ async def test_calls_stay_within_their_limits(client: Client) -> None:
 
 async def test_a_full_call_waits_for_nobody(client: Client) -> None:
     """A backlog is not held up: full in items, or more than half full in bytes (G8)."""
-    gathering = CoalescingClient(client, coalesce_s=3_600)
+    coalescing = CoalescingPuts(client, coalesce_s=3_600)
     half = b"x" * (CALL_BYTES_MAX // 2)
     for write in (write_of("ann", CALL_ITEMS_MAX), write_of("bob", body=half)):
-        await asyncio.wait_for(gathering.batch_write_item(RequestItems=write), 30)
+        await asyncio.wait_for(coalescing.put(*write), 30)
 
     assert [len(call) for call in client.calls] == [CALL_ITEMS_MAX, 1]
 
 
 async def test_a_call_that_asks_what_it_consumed_goes_alone(client: Client) -> None:
     """The answer tells only the sum. Other operations are the client's own (G8)."""
-    gathering = CoalescingClient(client, coalesce_s=3_600)
-    call = gathering.batch_write_item(
-        RequestItems=write_of("ann"), ReturnConsumedCapacity="TOTAL"
-    )  # fmt: skip
-    await asyncio.wait_for(call, 30)
+    coalescing = CoalescingPuts(client, coalesce_s=3_600)
+    await asyncio.wait_for(coalescing.put(*write_of("ann"), count_units=True), 30)
 
-    assert client.consumed == [{"ReturnConsumedCapacity": "TOTAL"}]
-    assert await gathering.update_item(Key=1) == {"Key": 1}
+    assert client.counting == [True]
 
 
 async def test_who_is_cancelled_leaves_the_others_alone(client: Client) -> None:
     """A partition that is revoked takes no other's write with it; the last ends the call (G1)."""
     client.held = asyncio.Event()
-    gathering = CoalescingClient(client, coalesce_s=0)
-    ann, bob = (
-        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
-        for user in ("ann", "bob")
-    )
+    coalescing = CoalescingPuts(client, coalesce_s=0)
+    ann, bob = (asyncio.create_task(coalescing.put(*write_of(user))) for user in ("ann", "bob"))
     await client.begun.wait()
     ann.cancel()
     await asyncio.sleep(0.01)
     assert not client.ended.is_set()
     client.held.set()
-    assert await bob == {"UnprocessedItems": {}}
+    assert await bob == DONE
 
     for event in (client.held, client.begun, client.ended):
         event.clear()
-    cem = asyncio.create_task(gathering.batch_write_item(RequestItems=write_of("cem")))
+    cem = asyncio.create_task(coalescing.put(*write_of("cem")))
     await client.begun.wait()
     cem.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -194,10 +179,9 @@ async def test_who_left_is_no_hindrance_when_the_call_fails(client: Client, code
     """The others learn of it as if he had never been there (G1)."""
     client.held = asyncio.Event()
     client.refuses = {"bob": refusal(code)}
-    gathering = CoalescingClient(client, coalesce_s=0)
+    coalescing = CoalescingPuts(client, coalesce_s=0)
     ann, bob, cem = (
-        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
-        for user in ("ann", "bob", "cem")
+        asyncio.create_task(coalescing.put(*write_of(user))) for user in ("ann", "bob", "cem")
     )
     await client.begun.wait()
     ann.cancel()
@@ -206,7 +190,7 @@ async def test_who_left_is_no_hindrance_when_the_call_fails(client: Client, code
 
     assert ended[1] is client.refuses["bob"]
     alone = code == "ValidationException"
-    assert ended[2] == ({"UnprocessedItems": {}} if alone else client.refuses["bob"])
+    assert ended[2] == (DONE if alone else client.refuses["bob"])
 
 
 class Apart(Client):
@@ -217,23 +201,22 @@ class Apart(Client):
         self.ends = {user: asyncio.Event() for user in ("ann", "bob", "cem")}
         self.apart = asyncio.Event()
 
-    async def batch_write_item(self, *, RequestItems: Any, **consumed: str) -> Any:  # noqa: N803
-        user, *others = (put.key[0] for put in RequestItems.puts)
+    async def put(
+        self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
+    ) -> PutResult:
+        user, *others = (put.key[0] for put in puts)
         if not others:
             self.apart.set()
             await self.ends[user].wait()
-        return await super().batch_write_item(RequestItems=RequestItems, **consumed)
+        return await super().put(table, puts, count_units=count_units)
 
 
 async def test_who_leaves_while_each_goes_alone_is_no_hindrance() -> None:
     """His answer is nobody's, and the others wait for theirs (G1)."""
     client = Apart()
     client.refuses = {"bob": refusal("ValidationException")}
-    gathering = CoalescingClient(client, coalesce_s=0)
-    ann, bob, cem = (
-        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
-        for user in client.ends
-    )
+    coalescing = CoalescingPuts(client, coalesce_s=0)
+    ann, bob, cem = (asyncio.create_task(coalescing.put(*write_of(user))) for user in client.ends)
     await client.apart.wait()
     client.ended.clear()
     ann.cancel()
@@ -245,16 +228,13 @@ async def test_who_leaves_while_each_goes_alone_is_no_hindrance() -> None:
     ended = await asyncio.gather(ann, bob, cem, return_exceptions=True)
 
     assert ended[1] is client.refuses["bob"]
-    assert ended[2] == {"UnprocessedItems": {}}
+    assert ended[2] == DONE
 
 
 async def test_who_left_before_the_call_is_not_in_it(client: Client) -> None:
     """What nobody waits for is not written (G8)."""
-    gathering = CoalescingClient(client, coalesce_s=0.001)
-    ann, bob = (
-        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
-        for user in ("ann", "bob")
-    )
+    coalescing = CoalescingPuts(client, coalesce_s=0.001)
+    ann, bob = (asyncio.create_task(coalescing.put(*write_of(user))) for user in ("ann", "bob"))
     await asyncio.sleep(0)
     ann.cancel()
     await bob
@@ -265,13 +245,10 @@ async def test_who_left_before_the_call_is_not_in_it(client: Client) -> None:
 async def test_a_call_that_is_ended_from_outside_keeps_nobody_waiting(client: Client) -> None:
     """Its flushes end with it: one that is cancelled is never taken for done (G1)."""
     client.held = asyncio.Event()
-    gathering = CoalescingClient(client, coalesce_s=0)
-    calls = [
-        asyncio.create_task(gathering.batch_write_item(RequestItems=write_of(user)))
-        for user in ("ann", "bob")
-    ]
+    coalescing = CoalescingPuts(client, coalesce_s=0)
+    calls = [asyncio.create_task(coalescing.put(*write_of(user))) for user in ("ann", "bob")]
     await client.begun.wait()
-    for call in gathering._calls:
+    for call in coalescing.calls:
         call.cancel()
 
     ended = await asyncio.gather(*calls, return_exceptions=True)

@@ -14,14 +14,17 @@ from poste_restante.credentials import Credentials, CredentialsError, Credential
 from poste_restante.retryable_errors import UNSIGNED
 from poste_restante.store import translated
 from tests.faults import refusal
+from tests.store_client import kind_on, store_on
 from worker.cli.deadline_store import DeadlineStore
 from worker.dynamodb.errors import Limit, meaning
-from worker.dynamodb.store import REFUSALS_MAX, Store, open_store
+from worker.dynamodb.store import REFUSALS_MAX, RetryingStore, open_store
 from worker.errors import OperatorError
 
 CONFIGURATION, FAILED, UNANSWERED = (
     CredentialsFault.CONFIGURATION, CredentialsFault.FAILED, CredentialsFault.UNANSWERED,
 )  # fmt: skip
+#: A table and a key.
+WHERE: Any = ("mailboxes", {})
 FAILING = exceptions.CredentialRetrievalError(provider="iam-role", error_msg="HTTP 500")
 
 
@@ -54,7 +57,7 @@ class Signed:
         self.source = Source(*errors)
 
     async def get_item(self, **_: Any) -> dict[str, Any]:
-        return {"Item": {"S": await Credentials(self.source).get_frozen_credentials()}}
+        return {"Item": {"key": {"S": await Credentials(self.source).get_frozen_credentials()}}}
 
 
 @pytest.mark.parametrize(
@@ -121,20 +124,20 @@ async def test_every_error_of_the_sdk_has_a_meaning() -> None:
             await _translated(error)
 
 
-@pytest.mark.parametrize("kind", [Store, DeadlineStore])
-async def test_one_failing_answer_is_asked_again(kind: type[Store]) -> None:
+@pytest.mark.parametrize("kind", [RetryingStore, DeadlineStore])
+async def test_one_failing_answer_is_asked_again(kind: type[RetryingStore]) -> None:
     """By a worker and by a command: an agent that answers badly once ends nothing (G1)."""
-    store = kind(Signed(FAILING, None, FAILING), sleep=at_once)
+    store = kind_on(kind, Signed(FAILING, None, FAILING), sleep=at_once)
 
-    assert await store.call("get_item") == {"Item": {"S": "frozen"}}
+    assert await store.get_item(*WHERE) == {"key": {"S": "frozen"}}
 
 
-@pytest.mark.parametrize("kind", [Store, DeadlineStore])
-async def test_a_source_that_goes_on_failing_is_the_operators(kind: type[Store]) -> None:
+@pytest.mark.parametrize("kind", [RetryingStore, DeadlineStore])
+async def test_a_source_that_goes_on_failing_is_the_operators(kind: type[RetryingStore]) -> None:
     """After a named number of answers, with the source's own words (G8)."""
     client = Signed(*[FAILING] * 100)
     with pytest.raises(OperatorError, match=r"no AWS credentials: .*HTTP 500"):
-        await kind(client, sleep=at_once).call("get_item")
+        await kind_on(kind, client, sleep=at_once).get_item(*WHERE)
 
     assert len(client.source.errors) == 100 - kind.refusals_max
 
@@ -143,7 +146,7 @@ async def test_a_configuration_is_not_asked_again() -> None:
     """The same file gives the same answer."""
     client = Signed(*[exceptions.SSOTokenLoadError(error_msg="no token")] * 2)
     with pytest.raises(OperatorError, match="run `aws sso login`"):
-        await Store(client, sleep=at_once).call("get_item")
+        await store_on(client, sleep=at_once).get_item(*WHERE)
 
     assert len(client.source.errors) == 1
 
@@ -152,7 +155,7 @@ async def test_a_source_that_does_not_answer_is_waited_for_without_end() -> None
     """As the store is: a restart would not bring the network back (G1)."""
     away = [exceptions.EndpointConnectionError(endpoint_url="https://sts")] * 1000
 
-    assert await Store(Signed(*away), sleep=at_once).call("get_item") == {"Item": {"S": "frozen"}}
+    assert await store_on(Signed(*away), sleep=at_once).get_item(*WHERE) == {"key": {"S": "frozen"}}
 
 
 class Refusing:
@@ -172,19 +175,19 @@ class Refusing:
 async def test_a_signature_that_has_just_expired_is_made_again(code: str) -> None:
     """A pause, a clock that is being set, credentials that were renewed: all pass (G1); what does
     not pass is a refusal, and is said as one (G8)."""
-    assert await Store(Refusing(code, REFUSALS_MAX - 1), sleep=at_once).call("get_item")
-    assert await DeadlineStore(Refusing(code, 1), sleep=at_once).call("get_item")
+    assert await store_on(Refusing(code, REFUSALS_MAX - 1), sleep=at_once).get_item(*WHERE) == {}
+    assert await kind_on(DeadlineStore, Refusing(code, 1), sleep=at_once).get_item(*WHERE) == {}
 
-    for kind in (Store, DeadlineStore):
+    for kind in (RetryingStore, DeadlineStore):
         with pytest.raises(OperatorError, match=f"DynamoDB refuses get_item: {code}: Signature"):
-            await kind(Refusing(code, 100), sleep=at_once).call("get_item")
+            await kind_on(kind, Refusing(code, 100), sleep=at_once).get_item(*WHERE)
 
 
 async def test_a_refusal_that_cannot_pass_is_not_asked_again() -> None:
     """A permission that is missing is missing (G9)."""
     client = Refusing("AccessDeniedException", 2)
     with pytest.raises(OperatorError, match="DynamoDB refuses"):
-        await Store(client, sleep=at_once).call("get_item")
+        await store_on(client, sleep=at_once).get_item(*WHERE)
 
     assert client.times == 1
 
@@ -192,10 +195,10 @@ async def test_a_refusal_that_cannot_pass_is_not_asked_again() -> None:
 async def test_a_refusal_is_no_silence_to_a_command() -> None:
     """Where its time is over between two attempts it says what it was told, not that nobody
     answers."""
-    store = DeadlineStore(Refusing("ExpiredTokenException", 10_000))
+    store = kind_on(DeadlineStore, Refusing("ExpiredTokenException", 10_000))
     store.answer_s_max, store.refusals_max = 0.05, 10_000
     with pytest.raises(OperatorError, match="DynamoDB refuses get_item: ExpiredTokenException"):
-        await store.call("get_item")
+        await store.get_item(*WHERE)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ async def test_a_certificate_that_is_not_trusted_is_no_outage(error: Exception) 
             raise error
 
     with pytest.raises(OperatorError, match=r"cannot call DynamoDB: .*AWS_CA_BUNDLE"):
-        await Store(Untrusted(), sleep=at_once).call("get_item")
+        await store_on(Untrusted(), sleep=at_once).get_item(*WHERE)
     with pytest.raises(MailboxError) as caught:
         await _translated(error)
     assert type(caught.value) is MailboxError

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from tests.faults import refusal
+from tests.store_client import kind_on, store_on
 from worker.cli.deadline_store import DeadlineStore
-from worker.dynamodb.store import Store
 from worker.errors import OperatorError
+
+#: A table and a key.
+WHERE: Any = ("mailboxes", {})
 
 
 class Throttling:
@@ -31,10 +34,10 @@ async def _at_once(seconds: float) -> None:
 
 async def test_a_command_does_not_wait_without_end() -> None:
     """Past the limit it says what it waited for, in one line (G8)."""
-    store = DeadlineStore(Throttling(served=0), sleep=_at_once)
+    store = kind_on(DeadlineStore, Throttling(served=0), sleep=_at_once)
     store.answer_s_max = 0.05
     with pytest.raises(OperatorError, match=r"does not answer \(get_item: throttled") as caught:
-        await store.call("get_item")
+        await store.get_item(*WHERE)
 
     assert caught.value.exit_status == 1
 
@@ -46,10 +49,10 @@ async def test_a_store_that_hangs_is_not_waited_for_either() -> None:
         async def get_item(self, **_: Any) -> None:
             await asyncio.Event().wait()
 
-    store = DeadlineStore(Silent())
+    store = kind_on(DeadlineStore, Silent())
     store.answer_s_max = 0.05
     with pytest.raises(OperatorError, match=r"does not answer \(get_item: no answer"):
-        await store.call("get_item")
+        await store.get_item(*WHERE)
 
 
 async def test_every_call_has_the_limit_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +67,13 @@ async def test_every_call_has_the_limit_to_itself(monkeypatch: pytest.MonkeyPatc
 
     # A clock of its own: on a busy machine a call may really take as long as any limit.
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s)
-    store = DeadlineStore(Throttling(served=3), sleep=a_fifth_of_the_limit)
+    store = kind_on(DeadlineStore, Throttling(served=3), sleep=a_fifth_of_the_limit)
     while now_s < 2 * store.answer_s_max:
-        assert await store.call("get_item") == {"Item": {}}
+        assert await store.get_item(*WHERE) == {}
 
 
 async def test_a_workers_store_waits_on() -> None:
     """Only a command is impatient: a worker's back-pressure reaches Kafka (G1)."""
-    store = Store(Throttling(served=1_000), sleep=_at_once)
+    store = store_on(Throttling(served=1_000), sleep=_at_once)
 
-    assert await store.call("get_item") == {"Item": {}}
+    assert await store.get_item(*WHERE) == {}

@@ -19,6 +19,7 @@ from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord, decod
 from tests.pages import ROOT, code, marked, page, table, tables
 from tests.records import TOPIC, MadeRecord
 from worker.dead_letters import DeadLetter, dead_letter_headers
+from worker.dynamodb.client import DynamoDBClient
 from worker.errors import Reason
 from worker.progress import Progress
 
@@ -251,17 +252,17 @@ def test_the_sizes_and_the_worked_example_are_computed() -> None:
 
 
 def _operations(*files: str) -> set[str]:
-    """The DynamoDB operations that modules call: `store.call("x", ...)`, `store.get_item(...)`,
-    `self._client.x(...)`."""
+    """The DynamoDB operations that modules call: `store.x(...)`, `self._store.x(...)` and
+    `self._client.x(...)`, where x is a call of a client. The worker's `put` is a BatchWriteItem."""
+    calls = {name for name in vars(DynamoDBClient) if not name.startswith("_")} - {"start", "stop"}
+    calls |= {"query", "batch_write_item"}
     found = set()
     for file in files:
         for node in ast.walk(ast.parse((ROOT / file).read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            if not isinstance(node, ast.Attribute) or node.attr not in calls:
                 continue
-            if node.func.attr == "call" and isinstance(node.args[0], ast.Constant):
-                found.add(str(node.args[0].value))
-            if node.func.attr == "get_item" or ast.unparse(node.func.value) == "self._client":
-                found.add(node.func.attr)
+            if ast.unparse(node.value) in {"store", "self._store", "self._client"}:
+                found.add("batch_write_item" if node.attr == "put" else node.attr)
     return {f"dynamodb:{name.title().replace('_', '')}" for name in found}
 
 

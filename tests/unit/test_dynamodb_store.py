@@ -12,10 +12,15 @@ from botocore.exceptions import (
 )
 
 from tests.faults import refusal
+from tests.store_client import store_on
 from worker.backoff import WaitTracker
 from worker.dynamodb.errors import classify
-from worker.dynamodb.store import _UNEXPECTED_MAX, Store, open_store
+from worker.dynamodb.store import UNEXPECTED_MAX, client_config, open_store
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+
+#: A table and a key, and the item that is there.
+WHERE: Any = ("mailboxes", {"user_id": {"S": "bob"}})
+ITEM = {"a": {"S": "b"}}
 
 
 class Failing:
@@ -24,10 +29,10 @@ class Failing:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
 
-    async def get_item(self, **arguments: Any) -> dict[str, Any]:
+    async def get_item(self, **_: Any) -> dict[str, Any]:
         if self.errors:
             raise self.errors.pop(0)
-        return {"Item": arguments}
+        return {"Item": ITEM}
 
 
 class Answering:
@@ -100,15 +105,15 @@ def test_what_passes_is_waited_for(code: str, status: int) -> None:
 async def test_missing_credentials_are_the_operators(error: Exception) -> None:
     """Waiting would not bring them (G9)."""
     with pytest.raises(OperatorError, match="cannot call DynamoDB"):
-        await Store(Failing(error), sleep=no_sleep).call("get_item")
+        await store_on(Failing(error), sleep=no_sleep).get_item(*WHERE)
 
 
 async def test_an_outage_is_waited_for_without_end() -> None:
     """However long it lasts (G1)."""
     away = [ConnectTimeoutError(endpoint_url="http://nowhere")] * 1000
-    store = Store(Failing(*away), sleep=no_sleep)
+    store = store_on(Failing(*away), sleep=no_sleep)
 
-    assert await store.call("get_item", a=1) == {"Item": {"a": 1}}
+    assert await store.get_item(*WHERE) == ITEM
 
 
 async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
@@ -121,16 +126,16 @@ async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
         seen.append(wait_tracker.any)
 
     away = [ConnectTimeoutError(endpoint_url="http://nowhere")] * 2
-    store = Store(Failing(*away), wait_tracker=wait_tracker, sleep=look)
-    await store.call("get_item")
+    store = store_on(Failing(*away), wait_tracker=wait_tracker, sleep=look)
+    await store.get_item(*WHERE)
     assert (seen, wait_tracker.any) == ([True, True], False)
 
-    await store.call("get_item")
-    refused = Store(
+    await store.get_item(*WHERE)
+    refused = store_on(
         Failing(*away, refusal("AccessDeniedException")), wait_tracker=wait_tracker, sleep=no_sleep
     )
     with pytest.raises(OperatorError):
-        await refused.call("get_item")
+        await refused.get_item(*WHERE)
     assert not wait_tracker.any
 
 
@@ -139,38 +144,43 @@ async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
 )
 async def test_what_may_be_our_own_fault_is_not_waited_for_without_end(error: Exception) -> None:
     """It ends the process rather than hide in a wait (G8)."""
-    store = Store(Failing(*[error] * (_UNEXPECTED_MAX + 1)), sleep=no_sleep)
+    store = store_on(Failing(*[error] * (UNEXPECTED_MAX + 1)), sleep=no_sleep)
     with pytest.raises(type(error)):
-        await store.call("get_item")
+        await store.get_item(*WHERE)
 
-    patient = Store(Failing(*[error] * _UNEXPECTED_MAX), sleep=no_sleep)
-    assert await patient.call("get_item") == {"Item": {}}
+    patient = store_on(Failing(*[error] * UNEXPECTED_MAX), sleep=no_sleep)
+    assert await patient.get_item(*WHERE) == ITEM
 
 
 async def test_a_refusal_without_a_name_is_no_answer() -> None:
     """The error's body was cut off on the way, so botocore names it by its status: the call is
     made again; one that never says why ends the process (G1, G8)."""
     cut_off = refusal("400", '{"__type":"com.amazonaws.dynamodb.v2')
-    store = Store(Failing(*[cut_off] * _UNEXPECTED_MAX), sleep=no_sleep)
-    assert await store.call("get_item") == {"Item": {}}
+    store = store_on(Failing(*[cut_off] * UNEXPECTED_MAX), sleep=no_sleep)
+    assert await store.get_item(*WHERE) == ITEM
 
-    never = Store(Failing(*[cut_off] * (_UNEXPECTED_MAX + 1)), sleep=no_sleep)
+    never = store_on(Failing(*[cut_off] * (UNEXPECTED_MAX + 1)), sleep=no_sleep)
     with pytest.raises(OperatorError, match="without saying why"):
-        await never.call("get_item")
+        await never.get_item(*WHERE)
 
 
 async def test_a_connection_reset_that_is_not_known_as_one_is_an_outage() -> None:
     """aiobotocore wraps what it does not know (G1)."""
     wrapped = [HTTPClientError(error=ConnectionResetError())] * 100
 
-    assert await Store(Failing(*wrapped), sleep=no_sleep).call("get_item") == {"Item": {}}
+    assert await store_on(Failing(*wrapped), sleep=no_sleep).get_item(*WHERE) == ITEM
 
 
 async def test_open_store_does_not_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is away at the start is waited for by the first call (G1)."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
-    async with open_store(calls_in_flight_max=3, timeout_s=1.5) as store:
-        config = store._client.meta.config
+    async with open_store():
+        pass
+
+
+def test_the_sdk_makes_one_attempt_and_has_a_connection_for_every_call() -> None:
+    """The store repeats by itself, so that throttling is seen (G8)."""
+    config = client_config(calls_in_flight_max=3, timeout_s=1.5)
 
     assert config.retries["total_max_attempts"] == 1
     assert (config.connect_timeout, config.read_timeout) == (1.5, 1.5)
@@ -196,10 +206,10 @@ async def test_an_incomplete_environment_is_the_operators(
 async def test_an_answer_without_its_members_is_none() -> None:
     """It is asked for again, and not for ever: what is no DynamoDB would never give it (G8)."""
     unexpected: Any = {"strange": 1}
-    store = Store(Answering(unexpected, {"ConsumedCapacity": {}}), sleep=no_sleep)
+    store = store_on(Answering(unexpected, {"ConsumedCapacity": {}}), sleep=no_sleep)
     assert await store.get_item("mailboxes", {"user_id": {"S": "bob"}}) is None
-    store = Store(Answering(unexpected, {"Item": {"a": {"S": "b"}}}), sleep=no_sleep)
+    store = store_on(Answering(unexpected, {"Item": {"a": {"S": "b"}}}), sleep=no_sleep)
     assert await store.get_item("mailboxes", {"user_id": {"S": "bob"}}) == {"a": {"S": "b"}}
 
     with pytest.raises(OperatorError, match="without Item or ConsumedCapacity"):
-        await Store(Answering(*[unexpected] * 99), sleep=no_sleep).get_item("mailboxes", {})
+        await store_on(Answering(*[unexpected] * 99), sleep=no_sleep).get_item("mailboxes", {})

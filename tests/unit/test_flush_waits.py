@@ -6,10 +6,10 @@ import pytest
 
 from tests.bundles import bundle_of
 from tests.records import message
+from tests.store_client import store_on
 from worker.backoff import BACKOFF_FIRST_S, WaitTracker
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.budget import WriteBudget
-from worker.dynamodb.store import Store
 from worker.flush_waits import REFUSED_S_MAX, FlushWaits
 
 
@@ -106,7 +106,7 @@ async def test_a_refused_mailbox_counts_its_flush_out_and_a_slow_table_does_not(
     async def sleep(_: float) -> None:
         """No time passes but the client's."""
 
-    writer = DynamoDBWriter(Store(Client(), sleep=sleep, clock=clock), "mailboxes")
+    writer = DynamoDBWriter(store_on(Client(), sleep=sleep, clock=clock), "mailboxes")
     with waits.counting():
         await writer.write([bundle_of(message(n, f"user-{n}")) for n in range(20)])
 

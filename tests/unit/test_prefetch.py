@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poste_restante.item import Item, encode_bundle
+from poste_restante.item import Item, encode_bundle, from_json
 from poste_restante.position import LogId
 from poste_restante.prefetch import PREFETCH_S_MAX, Prefetch, Prefetched, memory_bytes, prefetched
-from poste_restante.signed_client import decode_answer
 from tests.records import TOPIC, message
 from tests.unit.test_signed_client import page
 
@@ -108,7 +107,7 @@ def test_what_is_kept_is_counted_as_the_memory_that_it_takes(
     answer = page(*[encode_bundle(many, TOPIC)] * 10)
     tracemalloc.start()
     try:
-        kept = decode_answer(answer)["Items"]
+        kept = from_json(answer)["Items"]
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA, TableRecord
 from tests.faults import refusal
+from tests.store_client import store_on
 from worker.cli import poste, provisioning, rendering
 from worker.cli.provisioning import Finding, init
-from worker.dynamodb.store import Store
 from worker.errors import OperatorError
 from worker.kafka.admin import TopicState
 from worker.settings import Settings
@@ -96,7 +96,7 @@ async def findings(topics: Topics, account: Account, *, check: bool = False) -> 
     return [
         finding
         async for finding in init(
-            SETTINGS, topics, Store(account), check=check, partitions=4, replication=3
+            SETTINGS, topics, store_on(account), check=check, partitions=4, replication=3
         )
     ]
 

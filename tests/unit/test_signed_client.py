@@ -4,8 +4,10 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
+import aioboto3
 import pytest
 from aiobotocore.parsers import create_parser
 from botocore.loaders import Loader
@@ -13,16 +15,17 @@ from botocore.model import ServiceModel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante import MailboxError, Mailboxes, StoreUnavailable, open_mailboxes
-from poste_restante.credentials import CredentialsError
-from poste_restante.item import Attribute, Item, encode_bundle
-from poste_restante.mailboxes import TIMEOUT_S
-from poste_restante.signed_client import DirectClient, decode_answer
+from poste_restante import MailboxError, StoreUnavailable, open_mailboxes
+from poste_restante.credentials import Credentials, CredentialsError
+from poste_restante.item import Attribute, Item, encode_bundle, from_json
+from poste_restante.mailboxes import TIMEOUT_S, reader_config
+from poste_restante.reader_client import PublicClient
+from poste_restante.signed_client import SignedClient
 from poste_restante.store import Store
 from poste_restante.table import TableRecord
 from tests.fault_proxy.wire import Answer
 from tests.records import TOPIC, message
-from tests.unit.test_prepared_client import ANSWERS, Endpoint, damaged, listening, refusal
+from tests.unit.test_dynamodb_client import ANSWERS, Endpoint, damaged, listening, refusal
 
 ATTRIBUTES = st.recursive(
     st.one_of(
@@ -93,25 +96,34 @@ async def test_a_page_is_what_botocore_makes_of_it(items: list[Item]) -> None:
     theirs = await PARSER.parse(answer, MODEL.operation_model("Query").output_shape)
     del theirs["ResponseMetadata"]
 
-    assert decode_answer(body) == theirs
+    assert from_json(body) == theirs
+
+
+@dataclass
+class Clients:
+    """A gateway's clients of one attempt, the SDK's own, and the endpoint that they call."""
+
+    endpoint: Endpoint
+    sdk: Any
+    signed: SignedClient
+    public: PublicClient
 
 
 @pytest.fixture
-async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Endpoint, DirectClient]]:
-    """A gateway's client of one attempt, and the endpoint that it calls."""
+async def clients(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clients]:
     async with listening() as (endpoint, address):
         endpoint.answer = Answer.of(200, page(RECORD))
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
-        async with open_mailboxes(attempts=1) as mailboxes:
-            client = client_of(mailboxes)
-            endpoint.asked.clear()
-            yield endpoint, client
-
-
-def client_of(mailboxes: Mailboxes) -> DirectClient:
-    client = mailboxes._store._client
-    assert isinstance(client, DirectClient)
-    return client
+        session = aioboto3.Session()
+        credentials = Credentials(session)
+        config = reader_config(timeout_s=TIMEOUT_S, attempts=1, connections=2)
+        async with (
+            session.client("dynamodb", config=config) as sdk,
+            session.client("dynamodb", config=config) as other,
+        ):
+            yield Clients(
+                endpoint, sdk, SignedClient(sdk, credentials), PublicClient(other, credentials)
+            )
 
 
 async def outcome(client: Any) -> object:
@@ -132,29 +144,29 @@ SAID = {
 }
 
 
-async def test_an_answer_means_what_the_clients_means(
-    opened: tuple[Endpoint, DirectClient],
-) -> None:
+async def test_an_answer_means_what_the_sdks_means(clients: Clients) -> None:
     """To the reader: items, an error that passes, or one that does not (G2, G9)."""
-    endpoint, client = opened
     for name, answer in {**SAID, "ended": None}.items():
-        endpoint.answer = answer
-        theirs = await outcome(client._client)
-        assert (name, await outcome(client)) == (name, theirs)
-    endpoint.answer = damaged(page(RECORD))  # whose checksum the client's last attempt ignores
-    assert await outcome(client) == (StoreUnavailable, False)
+        clients.endpoint.answer = answer
+        theirs = await outcome(clients.sdk)
+        assert (name, await outcome(clients.signed)) == (name, theirs)
+        assert (name, await outcome(clients.public)) == (name, theirs)
+    clients.endpoint.answer = damaged(page(RECORD))  # whose checksum the SDK's last attempt ignores
+    for client in (clients.signed, clients.public):
+        assert await outcome(client) == (StoreUnavailable, False)
 
 
 @pytest.mark.parametrize(("operation", "arguments"), CALLS)
-async def test_a_call_is_the_clients(
-    opened: tuple[Endpoint, DirectClient], operation: str, arguments: dict[str, Any]
+async def test_a_call_is_the_sdks(
+    clients: Clients, operation: str, arguments: dict[str, Any]
 ) -> None:
     """The same body; the same headers, but for those that count its retries (G6)."""
-    endpoint, client = opened
-    endpoint.answer = ANSWERS["nothing left"]
-    await getattr(client._client, operation)(**arguments)
-    await getattr(client, operation)(**arguments)
-    theirs, ours = endpoint.asked
+    clients.endpoint.answer = ANSWERS["nothing left"]
+    for client in (clients.sdk, clients.signed, clients.public):
+        await getattr(client, operation)(**arguments)
+    theirs, ours, public = clients.endpoint.asked
+
+    assert public.body == theirs.body
 
     assert json.loads(ours.body) == json.loads(theirs.body)
     headers = [dict(theirs.headers), dict(ours.headers)]
@@ -169,11 +181,19 @@ async def test_a_call_is_the_clients(
 PASSING = ["throttled", "broken", "away", "damaged"]
 
 
+def no_delay(*_: object) -> float:
+    return 0.0
+
+
+@pytest.mark.parametrize("public", [False, True])
 @pytest.mark.parametrize(("attempts", "asked"), [(1, 1), (2, 2), (3, 3)])
 async def test_what_passes_is_asked_again_as_often_as_said(
-    monkeypatch: pytest.MonkeyPatch, attempts: int, asked: int
+    monkeypatch: pytest.MonkeyPatch, attempts: int, asked: int, public: bool
 ) -> None:
     """And no more: a gateway's user waits at the other end (G8)."""
+    if public:
+        monkeypatch.delattr("poste_restante.signed_client.create_parser")
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", no_delay)
     monkeypatch.setattr("poste_restante.signed_client._BACKOFF_S", 0.0)
     async with listening() as (endpoint, address):
         endpoint.answer = Answer.of(200, page(RECORD))
@@ -192,16 +212,17 @@ async def test_what_passes_is_asked_again_as_often_as_said(
             assert len(endpoint.asked) == 1
 
 
-async def test_an_answer_that_drips_is_given_up(opened: tuple[Endpoint, DirectClient]) -> None:
+async def test_an_answer_that_drips_is_given_up(clients: Clients) -> None:
     """Byte after byte comes before the time-out to read, and the answer never: the attempt has a
     limit of its own, of both time-outs (G8)."""
-    endpoint, client = opened
-    assert client._calls._limit_s == TIMEOUT_S + 2 * TIMEOUT_S
-    client._calls._limit_s = 0.5
-    endpoint.drip_s = 0.2
+    signed, public = clients.signed, clients.public
+    assert signed.attempt_s_max == public.call_s_max == TIMEOUT_S + 2 * TIMEOUT_S
+    signed.attempt_s_max = public.call_s_max = 0.5
+    clients.endpoint.drip_s = 0.2
 
-    assert await outcome(client) == (StoreUnavailable, False)
-    await asyncio.sleep(2 * endpoint.drip_s)  # until the endpoint has noticed
+    for client in (signed, public):
+        assert await outcome(client) == (StoreUnavailable, False)
+    await asyncio.sleep(2 * clients.endpoint.drip_s)  # until the endpoint has noticed
 
 
 async def test_missing_credentials_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,12 @@
 """How long a command waits for a store: a person is looking. A worker waits without end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TypeVar
 
 from worker.dynamodb.errors import Wait
-from worker.dynamodb.store import Store, open_store
+from worker.dynamodb.store import RetryingStore, open_store
 from worker.errors import OperatorError
 from worker.settings import DynamoDBSettings
 
@@ -16,8 +16,11 @@ ANSWER_S_MAX = 10.0
 REFUSALS_MAX = 5
 
 
-class DeadlineStore(Store):
-    """A Store whose calls raise OperatorError where they would wait past `answer_s_max`."""
+T = TypeVar("T")
+
+
+class DeadlineStore(RetryingStore):
+    """A RetryingStore whose calls raise OperatorError where they would wait past `answer_s_max`."""
 
     answer_s_max = ANSWER_S_MAX
     refusals_max = REFUSALS_MAX
@@ -30,11 +33,11 @@ class DeadlineStore(Store):
     def say_waiting(self, what: str, why: str, for_s: float) -> None:
         """A command says it at its end."""
 
-    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+    async def repeat(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         self._last = Wait("no answer")
         try:
             async with asyncio.timeout(self.answer_s_max):
-                return await super().call(operation, **arguments)
+                return await super().repeat(operation, attempt)
         except TimeoutError:
             if isinstance(self._last.last, OperatorError):  # of credentials, or a refusal
                 raise self._last.last from None
@@ -45,7 +48,7 @@ class DeadlineStore(Store):
 
 
 @asynccontextmanager
-async def open_deadline_store(dynamodb: DynamoDBSettings) -> AsyncIterator[Store]:
+async def open_deadline_store(dynamodb: DynamoDBSettings) -> AsyncIterator[RetryingStore]:
     """As `open_store`, for a command."""
     async with open_store(timeout_s=dynamodb.timeout_s, kind=DeadlineStore) as store:
         yield store

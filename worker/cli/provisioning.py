@@ -16,7 +16,7 @@ from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.retryable_errors import code_of
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
-from worker.dynamodb.store import Store
+from worker.dynamodb.store import RetryingStore
 from worker.errors import ConditionFailed, ConfigurationError, ItemRefused, OperatorError
 from worker.kafka.admin import TopicState
 from worker.settings import Settings
@@ -75,7 +75,7 @@ class Topics(Protocol):
 async def init(
     settings: Settings,
     topics: Topics,
-    store: Store,
+    store: RetryingStore,
     *,
     check: bool,
     partitions: int | None,
@@ -214,7 +214,7 @@ def _largest(state: TopicState | None) -> int:
 
 
 async def _table(
-    settings: Settings, store: Store, source: TopicState | None, *, check: bool
+    settings: Settings, store: RetryingStore, source: TopicState | None, *, check: bool
 ) -> AsyncIterator[Finding]:
     name = settings.dynamodb.table
     described = await _described(store, name)
@@ -237,10 +237,10 @@ async def _table(
     yield await _record(settings, store, source, check=check)
 
 
-async def _create(store: Store, name: str) -> None:
+async def _create(store: RetryingStore, name: str) -> None:
     """Also where another init was faster, or our own attempt whose answer was lost."""
     try:
-        await store.call("create_table", TableName=name, **TABLE_SCHEMA)
+        await store.create_table(TableName=name, **TABLE_SCHEMA)
     except OperatorError as error:
         if _cause(error) != "ResourceInUseException":
             raise
@@ -252,10 +252,10 @@ def _cause(error: OperatorError) -> str | None:
     return code_of(cause) if isinstance(cause, ClientError) else None
 
 
-async def _described(store: Store, name: str) -> dict[str, Any] | None:
+async def _described(store: RetryingStore, name: str) -> dict[str, Any] | None:
     """None: there is no such table. ListTables would need one permission more."""
     try:
-        answer = await store.call("describe_table", TableName=name, any_of=("Table",))
+        answer = await store.describe_table(TableName=name)
     except OperatorError as error:
         if _cause(error) == "ResourceNotFoundException":
             return None
@@ -264,7 +264,7 @@ async def _described(store: Store, name: str) -> dict[str, Any] | None:
     return table
 
 
-async def _active(store: Store, name: str) -> dict[str, Any]:
+async def _active(store: RetryingStore, name: str) -> dict[str, Any]:
     for _ in range(int(ACTIVE_S_MAX / _POLL_S)):
         table = await _described(store, name)
         if table is not None and table["TableStatus"] in {"ACTIVE", "UPDATING"}:
@@ -275,15 +275,14 @@ async def _active(store: Store, name: str) -> dict[str, Any]:
     )
 
 
-async def _time_to_live(store: Store, name: str, *, check: bool) -> Finding:
+async def _time_to_live(store: RetryingStore, name: str, *, check: bool) -> Finding:
     what = f"time to live on {TTL_ATTRIBUTE}"
     if await _expires(store, name):
         return Finding(what)
     if check:
         return Finding(what, missing=True)
     try:
-        await store.call(
-            "update_time_to_live",
+        await store.update_time_to_live(
             TableName=name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
         )
@@ -294,11 +293,9 @@ async def _time_to_live(store: Store, name: str, *, check: bool) -> Finding:
     return Finding(what, made=True)
 
 
-async def _expires(store: Store, name: str) -> bool:
+async def _expires(store: RetryingStore, name: str) -> bool:
     """Whether the table expires items by our attribute. Raises OperatorError for another one."""
-    answer = await store.call(
-        "describe_time_to_live", TableName=name, any_of=("TimeToLiveDescription",)
-    )
+    answer = await store.describe_time_to_live(TableName=name)
     found = answer["TimeToLiveDescription"]
     if found["TimeToLiveStatus"] not in {"ENABLED", "ENABLING"}:
         return False
@@ -311,7 +308,7 @@ async def _expires(store: Store, name: str) -> bool:
 
 
 async def _record(
-    settings: Settings, store: Store, source: TopicState | None, *, check: bool
+    settings: Settings, store: RetryingStore, source: TopicState | None, *, check: bool
 ) -> Finding:
     table, made = settings.dynamodb.table, False
     item = await _read_record(store, table)
@@ -322,8 +319,7 @@ async def _record(
             partitions=source.partitions, epoch=1,
         )  # fmt: skip
         try:
-            await store.call(
-                "put_item",
+            await store.put_item(
                 TableName=table,
                 Item=record.encode(),
                 ConditionExpression="attribute_not_exists(user_id)",
@@ -346,6 +342,6 @@ async def _record(
     return Finding(f"table record: id {record.table_id}, epoch {record.epoch}", made=made)
 
 
-async def _read_record(store: Store, table: str) -> Item | None:
+async def _read_record(store: RetryingStore, table: str) -> Item | None:
     key = {"user_id": {"S": TABLE_RECORD_KEY}, "position": {"S": CURSOR_KEY}}
     return await store.get_item(table, key)

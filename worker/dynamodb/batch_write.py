@@ -1,31 +1,31 @@
 """Bundles into mailboxes, through BatchWriteItem.
 
-One call takes at most 25 items, stores some of them and hands back the rest.
-Only the rest is sent again. A call whose outcome is not known is sent again whole: a key holds
-the same content whoever writes it, and however often.
+One call takes at most 25 items, and DynamoDB may leave some of them over. The writer sends only
+those again. A call with an unknown outcome is sent again whole: a key holds the same content
+whichever worker writes it, and however often.
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 
 from poste_restante.item import write_units
 from worker.bundles import Bundle
-from worker.dynamodb import coalescing
-from worker.dynamodb.budget import WriteBudget, consumed_units
-from worker.dynamodb.coalescing import item_key
-from worker.dynamodb.encoding import EncodedPut, PreparedWrite, encode_put
-from worker.dynamodb.store import Store, Waiting
+from worker.dynamodb.budget import WriteBudget
+from worker.dynamodb.puts import EncodedPut, Key, PutResult, encode_put, fits_one_call
+from worker.dynamodb.store import RetryingStore, Waiting
 from worker.errors import ItemRefused
 from worker.flush_waits import current_flush
 from worker.mailbox_writer import Rejected
 
 
 class DynamoDBWriter:
-    """The MailboxWriter of a table. store: its calls wait for a store that is away. budget: what
-    its calls may cost; None: they are limited in number alone."""
+    """The MailboxWriter of a table.
 
-    def __init__(self, store: Store, table: str, budget: WriteBudget | None = None) -> None:
+    store: its calls wait for a DynamoDB that is away. budget: limits the write units; None: only
+    the number of calls is limited.
+    """
+
+    def __init__(self, store: RetryingStore, table: str, budget: WriteBudget | None = None) -> None:
         self._store = store
         self._table = table
         self._budget = budget
@@ -43,7 +43,7 @@ class DynamoDBWriter:
         return rejected
 
     async def _write(self, puts: list[EncodedPut]) -> list[Rejected]:
-        """One call's worth. A refused item refuses the call: halve, until it stands alone."""
+        """Write the puts of one call. A refused item refuses its call: halve until it is alone."""
         left = {put.key: put for put in puts}
         try:
             await self._put_all(left)
@@ -58,74 +58,52 @@ class DynamoDBWriter:
             ]
         return []
 
-    async def _put_all(self, left: dict[tuple[str, str], EncodedPut]) -> None:
-        """Sends, and sends again, what is left in `left`, and takes out what is durable."""
+    async def _put_all(self, left: dict[Key, EncodedPut]) -> None:
+        """Put what is in `left` until nothing is left, and remove what is durable."""
         with self._store.waiting("batch_write_item") as waiting:
             await self._put_left(left, waiting)
 
-    async def _put_left(self, left: dict[tuple[str, str], EncodedPut], waiting: Waiting) -> None:
+    async def _put_left(self, left: dict[Key, EncodedPut], waiting: Waiting) -> None:
         while left:
-            answer = await self._send(left.values())
-            unprocessed = self._unprocessed(answer)
-            if unprocessed is None or not unprocessed <= left.keys():
-                await waiting.wait("malformed response")
-                continue
-            taken = left.keys() - unprocessed
-            for key in taken:
+            result = await self._put(list(left.values()))
+            stored = left.keys() - result.left_over
+            for key in stored:
                 del left[key]
-            if taken:
+            if stored:
                 current_flush().moved()
             if left:
                 await waiting.wait("throttled (unprocessed items)")
 
-    async def _send(self, puts: Collection[EncodedPut]) -> dict[str, Any]:
-        """The answer of one call, within the budget.
+    async def _put(self, puts: Sequence[EncodedPut]) -> PutResult:
+        """One call, within the budget.
 
-        The budget counts a call once, however many attempts it takes: those that are refused, or
-        do not arrive, cost nothing.
+        The budget counts a call once, however many attempts it takes: attempts that DynamoDB
+        refuses, or that do not arrive, cost nothing.
         """
-        requests = PreparedWrite(self._table, list(puts))
         if self._budget is None:
-            return await self._store.call("batch_write_item", RequestItems=requests)
+            return await self._store.put(self._table, puts)
         reserved = sum(write_units(put.bundle.bytes_max) for put in puts)
         await self._budget.reserve(reserved)
         try:
-            answer = await self._store.call(
-                "batch_write_item", RequestItems=requests, ReturnConsumedCapacity="TOTAL"
-            )
+            result = await self._store.put(self._table, puts, count_units=True)
         except ItemRefused:
             self._budget.settle(reserved, 0)
             raise
-        self._budget.settle(reserved, consumed_units(answer, otherwise=reserved))
-        return answer
-
-    def _unprocessed(self, answer: dict[str, Any]) -> set[tuple[str, str]] | None:
-        """Keys of the items that were not taken. None: an answer cut off or of another shape.
-
-        An answer without the member is no answer: DynamoDB always sends it, if only empty.
-        """
-        try:
-            tables = answer["UnprocessedItems"]
-            if not tables.keys() <= {self._table}:
-                return None
-            return {item_key(r["PutRequest"]["Item"]) for r in tables.get(self._table, ())}
-        except (AttributeError, KeyError, TypeError):
-            return None
+        consumed = result.write_units
+        self._budget.settle(reserved, reserved if consumed is None else consumed)
+        return result
 
 
 def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
-    """Cuts items into calls of at most the limits of one call."""
+    """The puts of each call, within the limits of one call."""
     call: list[EncodedPut] = []
     size = 0
     for put in puts:
-        more = put.bundle.bytes_max
-        if call and (
-            len(call) == coalescing.CALL_ITEMS_MAX or size + more > coalescing.CALL_BYTES_MAX
-        ):
+        size += put.bundle.bytes_max
+        if call and not fits_one_call(len(call) + 1, size):
             yield call
-            call, size = [], 0
+            call, size = [], put.bundle.bytes_max
         call.append(put)
-        size += more
     if call:
         yield call
 
@@ -133,7 +111,7 @@ def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
 async def _together(jobs: Iterable[Awaitable[list[Rejected]]]) -> list[list[Rejected]]:
     """All results, in order. The first failure cancels the others and is raised as it is.
 
-    How many are in flight is the store's limit; how many there are, the batch's.
+    The store limits the calls in flight, the batch their number.
     """
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
@@ -141,4 +119,4 @@ async def _together(jobs: Iterable[Awaitable[list[Rejected]]]) -> list[list[Reje
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)  # none outlives its flush
+        await asyncio.gather(*tasks, return_exceptions=True)  # no call outlives its flush

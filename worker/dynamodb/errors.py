@@ -1,11 +1,11 @@
-"""What DynamoDB's errors mean to a worker and a command. One place for all of them.
+"""What DynamoDB's errors mean to the worker and the commands. This is the only place for it.
 
-    Wait            it passes: a store that is away, throttles, has a fault
-    Wait, `last`    it may pass: a refused signature or certificate, a source of credentials that
-                    failed, an answer that is none; after some attempts `last` is raised
-    raised          it does not pass
+    Wait            passes: DynamoDB is away, throttles or has a fault
+    Wait, `last`    may pass: a refused signature or certificate, a source of credentials that
+                    failed, a malformed response; after some attempts the caller raises `last`
+    raised          does not pass
 
-What is asked of readers and writers alike stands in `poste_restante.retryable_errors`.
+`poste_restante.retryable_errors` has the questions that readers and writers share.
 """
 
 from collections.abc import Collection
@@ -30,18 +30,29 @@ from poste_restante.retryable_errors import (
 )
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
-#: A ValidationException that is about the table's schema, by its text: there is no other mark.
+#: Texts of a ValidationException about the table's schema. Nothing else marks it.
 _ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
                  "type mismatch for index", "unknown attributename in the key",
                  # as DynamoDB Local words it
                  "conditions on the keys", "required keys was not given")  # fmt: skip
-#: One that is about the call and not about an item of it.
+#: Texts of one about the call and not about an item of it.
 _ABOUT_CALL = ("too many items", "contains duplicates", "request size", "requestitems",
                "expression", "member must", "tablename")  # fmt: skip
 
 
+class MalformedAnswerError(Exception):
+    """An answer that says nothing about the call: it was cut off, or is about something else.
+
+    any_of: the members of which every answer has one. Given where the wait has an end.
+    """
+
+    def __init__(self, any_of: Collection[str] = ()) -> None:
+        super().__init__("malformed response")
+        self.any_of = any_of
+
+
 def classify(error: ClientError, operation: str) -> str:
-    """Why to wait, for an error that passes. Raises what else it means."""
+    """The reason to wait, for an error that passes. Raises what any other error means."""
     code, text = code_of(error), text_of(error)
     if is_throttled(error):
         return f"throttled ({code})"
@@ -79,21 +90,21 @@ def _validation(text: str, operation: str) -> Exception:
 
 
 class Limit(Enum):
-    """How many failures in one call are borne."""
+    """Which limit ends the repetition of a call."""
 
     NONE = "none"
-    #: `dynamodb.REFUSALS_MAX`.
+    #: `RetryingStore.refusals_max`.
     REFUSALS = "refusals"
-    #: `dynamodb._STRANGE_MAX`: what may be a fault of our own.
-    UNEXPECTED = "strange"
+    #: `store.UNEXPECTED_MAX`: the failure may be a fault of our own.
+    UNEXPECTED = "unexpected"
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """A call that is made again. why: in words, for the log.
 
-    limit: how often. last: what is raised then; without a limit, what a command says when it
-    waits no longer. None: the store does not answer.
+    limit: how often. last: the error that is raised then; without a limit, the error that a command
+    reports when it stops waiting. None: DynamoDB does not answer.
     """
 
     why: str
@@ -102,7 +113,9 @@ class Wait:
 
 
 def meaning(error: Exception, operation: str) -> Wait:
-    """What a failed call means. Raises what cannot pass, and what is no error of a call."""
+    """What a failed call means. Raises what cannot pass, and errors of the configuration."""
+    if isinstance(error, MalformedAnswerError):
+        return _malformed(error, operation)
     if isinstance(error, CredentialsError):
         return _without_credentials(error)
     if isinstance(error, ClientError):
@@ -114,13 +127,14 @@ def meaning(error: Exception, operation: str) -> Wait:
     return Wait(f"unreachable: {short(error)}", error, Limit.UNEXPECTED)
 
 
-def malformed(operation: str, any_of: Collection[str]) -> Wait:
-    """An answer without any of the members of which every answer has one."""
+def _malformed(error: MalformedAnswerError, operation: str) -> Wait:
+    if not error.any_of:
+        return Wait(str(error))
     last = OperatorError(
-        f"DynamoDB answers {operation} without {' or '.join(any_of)}: is it DynamoDB, and is the"
-        " endpoint right?"
+        f"DynamoDB answers {operation} without {' or '.join(error.any_of)}: is it DynamoDB, and is"
+        " the endpoint right?"
     )
-    return Wait("malformed response", last, Limit.UNEXPECTED)
+    return Wait(str(error), last, Limit.UNEXPECTED)
 
 
 def _without_credentials(error: CredentialsError) -> Wait:
@@ -154,13 +168,13 @@ def _unreachable(error: Exception) -> Wait:
             f"cannot call DynamoDB: {short(error)}; check AWS_CA_BUNDLE and the endpoint"
         )
         return Wait(why, last, Limit.REFUSALS)
-    return Wait(why, error, Limit.UNEXPECTED) if _is_unexpected(error) else Wait(why)
+    return Wait(why, error, Limit.UNEXPECTED) if _may_be_ours(error) else Wait(why)
 
 
-def _is_unexpected(error: BaseException) -> bool:
-    """Whether a fault of ours looks the same: it must not be waited for without end.
+def _may_be_ours(error: BaseException) -> bool:
+    """Whether a fault of our own looks the same, so that the wait must have an end.
 
-    What aiobotocore does not know comes as a bare HTTPClientError.
+    aiobotocore raises a bare HTTPClientError for an error that it does not know.
     """
     if isinstance(error, HTTPClientError) and type(error) is HTTPClientError:
         return not isinstance(error.kwargs.get("error"), (aiohttp.ClientError, OSError))
@@ -170,5 +184,5 @@ def _is_unexpected(error: BaseException) -> bool:
 def short(error: BaseException) -> str:
     """An error in one line of at most some 300 characters."""
     text = " ".join(str(error).split())[:300]  # one line of a log
-    # botocore's own texts are sentences; of others the type is half of what is said.
+    # botocore's own texts are sentences. The texts of other errors say little without the type.
     return text if isinstance(error, BotoCoreError) and text else f"{type(error).__name__}: {text}"

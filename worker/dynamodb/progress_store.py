@@ -7,7 +7,7 @@ from typing import Any
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, TABLE_RECORD_KEY, progress_key
 from poste_restante.table import TableRecord
-from worker.dynamodb.store import Store
+from worker.dynamodb.store import RetryingStore
 from worker.errors import (
     Bug,
     ConditionFailed,
@@ -30,7 +30,7 @@ _ATTEMPTS_MAX = 10
 class DynamoDBProgress:
     """The ProgressStore of a table. store: its calls wait for a store that is away."""
 
-    def __init__(self, store: Store, table: str, topic: str) -> None:
+    def __init__(self, store: RetryingStore, table: str, topic: str) -> None:
         self._store = store
         self._table = table
         self._topic = topic
@@ -67,8 +67,7 @@ class DynamoDBProgress:
     async def create(self, partition: int, progress: Progress) -> Progress:
         # Refused: there is another worker's, or our own attempt's whose answer was lost.
         with suppress(ConditionFailed):
-            await self._store.call(
-                "put_item",
+            await self._store.put_item(
                 TableName=self._table,
                 Item=progress.encode(self._topic, partition),
                 ConditionExpression="attribute_not_exists(user_id)",
@@ -100,8 +99,7 @@ class DynamoDBProgress:
         condition = "#table_id = :table_id AND #epoch = :epoch AND #next >= :seen AND #next < :next"
         numbers = {**present, "epoch": new.epoch, "seen": seen.next}
         try:
-            await self._store.call(
-                "update_item",
+            await self._store.update_item(
                 TableName=self._table,
                 Key=_key(progress_key(self._topic, partition)),
                 UpdateExpression=update,
@@ -119,8 +117,7 @@ class DynamoDBProgress:
 
     async def move(self, partition: int, old: Progress, new: Progress) -> None:
         try:
-            await self._store.call(
-                "put_item",
+            await self._store.put_item(
                 TableName=self._table,
                 Item=new.encode(self._topic, partition),
                 ConditionExpression="#table_id = :table_id AND #epoch = :epoch AND #next = :next",
@@ -147,8 +144,7 @@ class DynamoDBProgress:
         """
         renewed = replace(table, epoch=table.epoch + 1, partitions=partitions)
         try:
-            await self._store.call(
-                "put_item",
+            await self._store.put_item(
                 TableName=self._table,
                 Item=renewed.encode(),
                 ConditionExpression="#table_id = :table_id AND #epoch = :epoch",

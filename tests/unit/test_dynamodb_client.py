@@ -1,32 +1,42 @@
-"""A direct call is the client's call: what is sent, what is made of each answer."""
+"""The worker's client against the SDK's own: what is sent, what is made of each answer."""
 
 import asyncio
 import gc
 import json
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import aioboto3
 import pytest
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
+from poste_restante.credentials import Credentials
+from poste_restante.item import from_json
+from poste_restante.signed_client import SignedClient
+from poste_restante.table import TABLE_SCHEMA
 from tests.bundles import bundle_of
 from tests.fault_proxy.wire import Answer, Request, read_request
 from tests.records import message
 from worker.cli.deadline_store import DeadlineStore
-from worker.dynamodb.coalescing import CoalescingClient
-from worker.dynamodb.encoding import PreparedWrite, encode_put
-from worker.dynamodb.prepared_client import DirectClient
-from worker.dynamodb.store import Store, open_store
+from worker.dynamodb.client import DynamoDBClient
+from worker.dynamodb.coalescing import PendingWrite
+from worker.dynamodb.errors import meaning
+from worker.dynamodb.puts import PutResult, body_of, encode_put, result_of
+from worker.dynamodb.store import TIMEOUT_S, RetryingStore, client_config, open_store
 from worker.errors import OperatorError
 
-WRITE = PreparedWrite("mailboxes", [encode_put(bundle_of(message(7)))])
-LEFT = b'{"UnprocessedItems":{"mailboxes":[{"PutRequest":{"Item":{"b":{"B":"aGVsbG8="}}}}]}}'
+TABLE = "mailboxes"
+PUTS = [encode_put(bundle_of(message(7)))]
+REQUESTS = [from_json(put.json) for put in PUTS]
+LEFT = f'{{"UnprocessedItems":{{"mailboxes":[{PUTS[0].json}]}}}}'.encode()
 
 
 def refusal(code: str, text: str = "no") -> bytes:
@@ -100,54 +110,66 @@ async def listening() -> AsyncIterator[tuple[Endpoint, str]]:
         yield endpoint, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@dataclass
+class Both:
+    """Our client and the SDK's own, and the endpoint that they call."""
+
+    endpoint: Endpoint
+    ours: DynamoDBClient
+    theirs: Any
+
+    async def put(self, *, count_units: bool = False) -> PutResult:
+        """By ours."""
+        return await self.ours.put(TABLE, PUTS, count_units=count_units)
+
+    async def batch_write(self, **units: str) -> PutResult:
+        """The same by the SDK's."""
+        answer = await self.theirs.batch_write_item(RequestItems={TABLE: REQUESTS}, **units)
+        return result_of(answer, TABLE, PUTS)
+
+
 @pytest.fixture
-async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Endpoint, DirectClient]]:
-    """The worker's client, and the endpoint that it calls."""
-    async with listening() as (endpoint, address):
+async def both(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Both]:
+    async with listening() as (endpoint, address), AsyncExitStack() as opened:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
-        async with open_store() as store:
-            assert isinstance(store._client, CoalescingClient)
-            direct = store._client._client._client  # of the SDK's client, opened by now
-            assert isinstance(direct, DirectClient)
-            yield endpoint, direct
+        yield await open_both(endpoint, opened)
 
 
-async def outcome(client: DirectClient, *, directly: bool) -> object:
-    """What a call comes to, for comparison."""
+async def open_both(endpoint: Endpoint, opened: AsyncExitStack) -> Both:
+    config = client_config(calls_in_flight_max=2, timeout_s=TIMEOUT_S)
+    ours = DynamoDBClient(config)
+    opened.push_async_callback(ours.stop)
+    await ours.start()
+    theirs = aioboto3.Session().client("dynamodb", config=config)
+    return Both(endpoint, ours, await opened.enter_async_context(theirs))
+
+
+async def outcome(call: Awaitable[PutResult]) -> object:
+    """What a store makes of a call, for comparison."""
     try:
-        if directly:
-            answer = await client.batch_write_item(RequestItems=WRITE)
-        else:
-            answer = await client._client.batch_write_item(RequestItems=dict(WRITE))
+        return await call
     except ClientError as error:
         answer = dict(error.response)
-        return type(error), answer.pop("Error"), answer["ResponseMetadata"]["HTTPStatusCode"]
+        status = answer["ResponseMetadata"]["HTTPStatusCode"]
+        return type(error).__name__, answer.pop("Error"), status
     except Exception as error:
-        return type(error)
-    answer["ResponseMetadata"].pop("RetryAttempts", None)
-    return answer
+        return type(meaning(error, "batch_write_item"))
 
 
-async def test_an_answer_is_what_the_client_makes_of_it(
-    opened: tuple[Endpoint, DirectClient],
-) -> None:
-    """Or raises what the client raises, so that it is classified as before (G1, G9)."""
-    endpoint, client = opened
+async def test_an_answer_means_what_the_sdks_client_makes_of_it(both: Both) -> None:
+    """A result, a refusal, or a reason to wait (G1, G9)."""
     for name, answer in {**ANSWERS, "ended": None}.items():
-        endpoint.answer = answer
-        theirs = await outcome(client, directly=False)
-        assert (name, await outcome(client, directly=True)) == (name, theirs)
-    assert len(endpoint.asked) >= 2 * len(ANSWERS)
+        both.endpoint.answer = answer
+        theirs = await outcome(both.batch_write())
+        assert (name, await outcome(both.put())) == (name, theirs)
+    assert len(both.endpoint.asked) >= 2 * len(ANSWERS)
 
 
-async def test_a_call_is_signed_and_addressed_as_the_clients(
-    opened: tuple[Endpoint, DirectClient],
-) -> None:
-    """The headers are the client's, but for those that count its retries (G1)."""
-    endpoint, client = opened
-    await outcome(client, directly=False)
-    await outcome(client, directly=True)
-    theirs, ours = (dict(request.headers) for request in endpoint.asked)
+async def test_a_put_is_signed_and_addressed_as_the_sdks(both: Both) -> None:
+    """The headers are the SDK's, but for those that count its retries (G1)."""
+    await both.batch_write()
+    await both.put()
+    theirs, ours = (dict(request.headers) for request in both.endpoint.asked)
 
     counting = {"amz-sdk-invocation-id", "amz-sdk-request"}
     assert theirs.keys() - ours.keys() == counting
@@ -157,22 +179,60 @@ async def test_a_call_is_signed_and_addressed_as_the_clients(
     for headers in (theirs, ours):
         del headers["x-amz-date"], headers["content-length"]
     assert {name: theirs[name] for name in ours} == ours
-    assert endpoint.asked[1].body == WRITE.body()
-    assert endpoint.asked[0].path == endpoint.asked[1].path
+    assert both.endpoint.asked[0].path == both.endpoint.asked[1].path
 
 
-async def test_a_budget_asks_what_a_direct_call_consumed(
-    opened: tuple[Endpoint, DirectClient],
-) -> None:
-    """The body has the member that the client would have made of it (G8)."""
-    endpoint, client = opened
-    asked = {"ReturnConsumedCapacity": "TOTAL"}
-    await client._client.batch_write_item(RequestItems=dict(WRITE), **asked)
-    await client.batch_write_item(RequestItems=WRITE, **asked)
-    theirs, ours = (json.loads(request.body) for request in endpoint.asked)
+async def test_a_put_is_sent_as_it_stands(both: Both) -> None:
+    """Byte for byte; the SDK sends the same, but for spaces (G1)."""
+    await both.batch_write()
+    await both.put()
+    theirs, ours = (request.body for request in both.endpoint.asked)
+
+    assert ours == body_of(TABLE, PUTS)
+    assert json.loads(ours) == json.loads(theirs)
+
+
+async def test_a_budget_asks_for_the_consumed_units(both: Both) -> None:
+    """The body has the member that the SDK would have made of it (G8)."""
+    both.endpoint.answer = Answer.of(
+        200, b'{"UnprocessedItems":{},"ConsumedCapacity":[{"CapacityUnits":2.5}]}'
+    )
+    await both.batch_write(ReturnConsumedCapacity="TOTAL")
+    result = await both.put(count_units=True)
+    theirs, ours = (json.loads(request.body) for request in both.endpoint.asked)
 
     assert ours == theirs
     assert ours["ReturnConsumedCapacity"] == "TOTAL"
+    assert result.write_units == 2.5
+
+
+async def test_every_other_call_goes_through_the_sdk(both: Both) -> None:
+    """With the same arguments, and answered by it (G1)."""
+    both.endpoint.answer = Answer.of(200, b"{}")
+    ours = both.ours
+    key = {"user_id": {"S": "bob"}, "position": {"S": "!"}}
+    await ours.get_item(TableName=TABLE, Key=key)
+    await ours.put_item(TableName=TABLE, Item=key)
+    await ours.update_item(TableName=TABLE, Key=key)
+    await ours.create_table(TableName=TABLE, **TABLE_SCHEMA)
+    await ours.describe_table(TableName=TABLE)
+    await ours.describe_time_to_live(TableName=TABLE)
+    await ours.update_time_to_live(
+        TableName=TABLE, TimeToLiveSpecification={"Enabled": True, "AttributeName": "x"}
+    )
+
+    asked = [str(each.headers["x-amz-target"]).split(".")[1] for each in both.endpoint.asked]
+    assert asked == [
+        "GetItem", "PutItem", "UpdateItem", "CreateTable", "DescribeTable", "DescribeTimeToLive",
+        "UpdateTimeToLive",
+    ]  # fmt: skip
+
+
+async def test_a_call_before_the_start_is_our_own_fault() -> None:
+    """It says so (G9)."""
+    client = DynamoDBClient(client_config(calls_in_flight_max=1, timeout_s=TIMEOUT_S))
+    with pytest.raises(RuntimeError, match="before its start"):
+        await client.put(TABLE, PUTS)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +240,7 @@ async def test_a_budget_asks_what_a_direct_call_consumed(
     [("eu-central-1", "false"), ("eu-central-1", "true"), ("us-gov-west-1", "true"),
      ("cn-north-1", "false"), ("local", "false")],
 )  # fmt: skip
-async def test_a_direct_call_goes_where_the_clients_goes(
+async def test_a_put_goes_where_the_sdks_goes(
     monkeypatch: pytest.MonkeyPatch, region: str, fips: str
 ) -> None:
     """Also where the service's rules have an exception: to another address, or signed for another
@@ -188,18 +248,18 @@ async def test_a_direct_call_goes_where_the_clients_goes(
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
     sent = []
-    async with open_store(coalesce_s=0) as store:
-        direct = store._client._client
 
-        async def send(request: Any) -> None:
-            authorization = str(request.headers["authorization"])
-            sent.append((request.url, re.findall(r"Credential=[^/]+/\d+/([^,]+)", authorization)))
-            raise OSError("not sent")
+    async def send(_: Any, request: Any) -> None:
+        authorization = str(request.headers["authorization"])
+        sent.append((request.url, re.findall(r"Credential=[^/]+/\d+/([^,]+)", authorization)))
+        raise OSError("not sent")
 
-        monkeypatch.setattr(direct._client._endpoint.http_session, "send", send)
-        for client, write in ((direct._client, dict(WRITE)), (direct, WRITE)):
+    monkeypatch.setattr(AIOHTTPSession, "send", send)
+    async with AsyncExitStack() as opened:
+        both = await open_both(Endpoint(), opened)
+        for call in (both.batch_write(), both.put()):
             with pytest.raises(OSError, match="not sent"):
-                await client.batch_write_item(RequestItems=write)
+                await call
 
     theirs, ours = sent
     assert ours == theirs
@@ -210,23 +270,24 @@ class Renewed:
 
     count = 0
 
+    async def get_credentials(self) -> "Renewed":
+        return self
+
     async def get_frozen_credentials(self) -> ReadOnlyCredentials:
         self.count += 1
         return ReadOnlyCredentials(f"key-{self.count}", "secret", f"token-{self.count}")
 
 
-async def test_each_call_is_signed_with_the_credentials_of_its_time(
-    opened: tuple[Endpoint, DirectClient],
-) -> None:
+async def test_each_call_is_signed_with_the_credentials_of_its_time(both: Both) -> None:
     """Those of a role are renewed while the worker runs, or an hour later it ends (G9)."""
-    endpoint, client = opened
-    client._calls.credentials = Renewed()
+    client = SignedClient(both.theirs, Credentials(Renewed()))
     for _ in range(2):
-        await client.batch_write_item(RequestItems=WRITE)
+        await client.send("BatchWriteItem", body_of(TABLE, PUTS))
 
-    signed = [request.headers["authorization"] for request in endpoint.asked]
+    asked = both.endpoint.asked
+    signed = [request.headers["authorization"] for request in asked]
     assert ["Credential=key-1/" in signed[0], "Credential=key-2/" in signed[1]] == [True, True]
-    tokens = [request.headers["x-amz-security-token"] for request in endpoint.asked]
+    tokens = [request.headers["x-amz-security-token"] for request in asked]
     assert tokens == ["token-1", "token-2"]
 
 
@@ -267,10 +328,10 @@ async def leaves_nothing(coalesce_s: float) -> None:
 
 def held() -> int:
     """Objects that hold the bytes of a call."""
-    return sum(type(each) in {AWSPreparedRequest, PreparedWrite} for each in gc.get_objects())
+    return sum(type(each) in {AWSPreparedRequest, PendingWrite} for each in gc.get_objects())
 
 
-async def attempt(store: Store) -> None:
+async def attempt(store: RetryingStore) -> None:
     """One attempt of a call, whether it is enough or not."""
 
     async def sleep(_: float) -> None:
@@ -278,10 +339,10 @@ async def attempt(store: Store) -> None:
 
     store.sleep = sleep
     with suppress(EOFError):
-        await store.call("batch_write_item", RequestItems=WRITE)
+        await store.put(TABLE, PUTS)
 
 
-async def test_missing_credentials_are_the_operators_on_a_direct_call_too(
+async def test_missing_credentials_are_the_operators(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Said when the store is opened (G9)."""

@@ -1,0 +1,120 @@
+"""The reader's client: the signed client, or the public calls where that cannot work.
+
+The signed client uses names of aiobotocore that are not public. A gateway may have another version
+than the tests: where a name is missing or looks different, its calls go through the public client.
+Mailboxes are the same either way. A call then takes more processor time.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aiobotocore
+from botocore.exceptions import BotoCoreError
+
+from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
+from poste_restante.wire import require_intact
+
+if TYPE_CHECKING:
+    from poste_restante.signed_client import SignedClient
+
+#: Seconds, random up to it, before another request to a source of credentials that failed.
+_BACKOFF_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class ReaderClient(Protocol):
+    """The calls that a reader makes, with the arguments, answers and errors of aiobotocore's
+    client, and CredentialsError."""
+
+    async def query(self, **arguments: Any) -> Any: ...
+    async def update_item(self, **arguments: Any) -> Any: ...
+    async def batch_write_item(self, **arguments: Any) -> Any: ...
+
+
+async def reader_client(client: Any, credentials: Credentials) -> ReaderClient:
+    """The signed client over the connections of `client`, or `PublicClient`. Connects to nothing.
+
+    client: aiobotocore's. credentials: of its session.
+    """
+    try:
+        return await _signed(client, credentials)
+    except Exception as error:  # noqa: BLE001 - whatever another version raises
+        logger.info(
+            "aiobotocore %s is not as the signed client expects it (%s: %s): mailboxes are read"
+            " through its public calls, which take more processor time",
+            aiobotocore.__version__, type(error).__name__, error,
+        )  # fmt: skip
+        return PublicClient(client, credentials)
+
+
+async def _signed(client: Any, credentials: Credentials) -> "SignedClient":
+    """Raises an error of any kind where a name is missing or looks different."""
+    from poste_restante import signed_client
+
+    signed = signed_client.SignedClient(client, credentials)
+    signed_client.require_names(client)
+    try:
+        url, region = await signed.resolve()
+    except BotoCoreError:
+        return (
+            signed  # a configuration that the public calls refuse as well: the first call says so
+        )
+    if not (url.startswith("http") and isinstance(region, str)):
+        raise TypeError("_resolve_endpoint_ruleset returns something else")
+    return signed
+
+
+class PublicClient:
+    """A reader's calls through aiobotocore's own methods, which also repeat them.
+
+    client, credentials: as `reader_client` has them. A call has the limits of the signed client's:
+    it asks for credentials first, so that their errors are told apart; it ends even where an answer
+    drips; and a damaged answer is an error, where botocore ignores its last one.
+    """
+
+    def __init__(self, client: Any, credentials: Credentials) -> None:
+        self._client = client
+        self._credentials = credentials
+        config = client.meta.config
+        self._attempts = (config.retries or {}).get("total_max_attempts", 1)
+        attempt_s_max = config.connect_timeout + 2 * config.read_timeout
+        backoffs_s = sum(min(20.0, 2.0**n) for n in range(self._attempts - 1))
+        self.call_s_max = self._attempts * attempt_s_max + backoffs_s
+        client.meta.events.register(
+            "after-call.dynamodb", _require_intact, unique_id="poste-restante-intact"
+        )
+
+    async def query(self, **arguments: Any) -> Any:
+        return await self._call(self._client.query, arguments)
+
+    async def update_item(self, **arguments: Any) -> Any:
+        return await self._call(self._client.update_item, arguments)
+
+    async def batch_write_item(self, **arguments: Any) -> Any:
+        return await self._call(self._client.batch_write_item, arguments)
+
+    async def _call(self, call: Callable[..., Awaitable[Any]], arguments: dict[str, Any]) -> Any:
+        await self._require_credentials()
+        async with asyncio.timeout(self.call_s_max):
+            return await call(**arguments)
+
+    async def _require_credentials(self) -> None:
+        for _ in range(1, self._attempts):
+            try:
+                await self._credentials.get_frozen_credentials()
+            except CredentialsError as error:
+                if error.fault is CredentialsFault.CONFIGURATION:
+                    raise
+                await asyncio.sleep(random.uniform(0, _BACKOFF_S))
+            else:
+                return
+        await self._credentials.get_frozen_credentials()
+
+
+async def _require_intact(http_response: Any, **_: object) -> None:
+    """Of botocore's event: raises ChecksumError for a damaged answer."""
+    require_intact(await http_response.content, http_response.headers)

@@ -1,0 +1,129 @@
+"""The worker's DynamoDB client: one attempt a call, without waits."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple, Protocol
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError
+
+from poste_restante.credentials import Credentials
+from poste_restante.signed_client import SignedClient
+from poste_restante.wire import require_endpoint
+from worker.dynamodb.errors import short
+from worker.dynamodb.puts import EncodedPut, PutResult, PutsItems, body_of, result_of
+from worker.errors import OperatorError
+
+Answer = dict[str, Any]
+
+
+class Client(PutsItems, Protocol):
+    """What the worker and the commands call of DynamoDB. The keyword arguments and the answers of
+    all calls but `put` are those of aiobotocore's client. So are the errors, and CredentialsError.
+    """
+
+    async def start(self) -> None:
+        """Open the client; connects to a source of credentials, and not to DynamoDB.
+
+        Raises CredentialsError, and OperatorError for a malformed region or endpoint.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        ...
+
+    async def get_item(self, **arguments: Any) -> Answer: ...
+    async def put_item(self, **arguments: Any) -> Answer: ...
+    async def update_item(self, **arguments: Any) -> Answer: ...
+    async def create_table(self, **arguments: Any) -> Answer: ...
+    async def describe_table(self, **arguments: Any) -> Answer: ...
+    async def describe_time_to_live(self, **arguments: Any) -> Answer: ...
+    async def update_time_to_live(self, **arguments: Any) -> Answer: ...
+
+
+class _Opened(NamedTuple):
+    """sdk: aiobotocore's client. signed: the signed client over its connections."""
+
+    sdk: Any
+    signed: SignedClient
+    credentials: Credentials
+
+
+class DynamoDBClient:
+    """The Client of the address, region and credentials in the AWS SDK's variables and files.
+
+    `put` goes through the signed client, all other calls through aiobotocore's. Every call asks
+    for credentials first, so that a failure to get them is a CredentialsError and not an error of
+    DynamoDB. `start` comes before the first call, `stop` after the last.
+    """
+
+    def __init__(self, config: AioConfig) -> None:
+        self._config = config
+        self._stack = AsyncExitStack()
+        self._opened: _Opened | None = None
+
+    async def start(self) -> None:
+        try:
+            session = aioboto3.Session()
+            credentials = Credentials(session)
+            await credentials.get_frozen_credentials()  # the SDK keeps what it finds, also none
+            opening = session.client("dynamodb", config=self._config)
+            sdk = await self._stack.enter_async_context(opening)
+            require_endpoint(sdk)
+        except (BotoCoreError, ValueError) as error:  # ValueError: a malformed endpoint
+            raise OperatorError(
+                f"cannot use DynamoDB: {short(error)}; check the AWS SDK's variables and files"
+                " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
+            ) from error
+        self._opened = _Opened(sdk, SignedClient(sdk, credentials), credentials)
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def put(
+        self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
+    ) -> PutResult:
+        body = body_of(table, puts, count_units=count_units)
+        answer = await self._required().signed.send("BatchWriteItem", body)
+        return result_of(answer, table, puts)
+
+    async def get_item(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).get_item(**arguments)
+        return answer
+
+    async def put_item(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).put_item(**arguments)
+        return answer
+
+    async def update_item(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).update_item(**arguments)
+        return answer
+
+    async def create_table(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).create_table(**arguments)
+        return answer
+
+    async def describe_table(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).describe_table(**arguments)
+        return answer
+
+    async def describe_time_to_live(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).describe_time_to_live(**arguments)
+        return answer
+
+    async def update_time_to_live(self, **arguments: Any) -> Answer:
+        answer: Answer = await (await self._sdk()).update_time_to_live(**arguments)
+        return answer
+
+    async def _sdk(self) -> Any:
+        """aiobotocore's client, for one call. Raises CredentialsError."""
+        opened = self._required()
+        await opened.credentials.get_frozen_credentials()
+        return opened.sdk
+
+    def _required(self) -> _Opened:
+        if self._opened is None:
+            raise RuntimeError("the client is called before its start")
+        return self._opened
