@@ -81,6 +81,8 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
         except AttributeError:
             continue  # a dotted exception, which Cosmic Ray cannot replace
         assert changed is not None
+        if not _compiles(changed):
+            continue  # a bare `*` between parameters, which Cosmic Ray takes for a product
         yield Mutant(module, definition, start[0], *_difference(source, changed), source=changed)
 
 
@@ -93,6 +95,14 @@ def _annotations_and_decorators(source: str) -> Iterator[tuple[Place, Place]]:
                 assert part.end_lineno is not None
                 assert part.end_col_offset is not None
                 yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
+
+
+def _compiles(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:
