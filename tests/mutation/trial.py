@@ -59,13 +59,13 @@ def survivals(module: str, sources: Sequence[str], tests: Sequence[str]) -> Iter
         os.close(end)
         _leave(lambda: _run(tests, _Trials(Path(module).resolve(), sources, begin)))
     os.close(begin)
-    with os.fdopen(end) as results:
-        for source in sources:
-            result = results.readline().strip()
-            if not result:
-                sys.exit(f"{module}: its unit tests cannot be collected")
-            yield _passes_imported(module, source, tests) if result == "import" else result == "0"
+    with os.fdopen(end) as read:
+        results = read.read().split()
     os.waitpid(child, 0)
+    if len(results) < len(sources):
+        sys.exit(f"{module}: its unit tests cannot be collected")
+    for source, result in zip(sources, results, strict=True):
+        yield _passes_imported(module, source, tests) if result == "import" else result == "0"
 
 
 class _Trials:
