@@ -121,7 +121,7 @@ class PartitionTask:
     def epoch(self) -> int:
         return self.stored.epoch
 
-    def add(self, records: Sequence[Record], *, caught_up: bool, held_back: bool = False) -> None:
+    def add(self, records: Sequence[Record], *, caught_up: bool, held_back: bool) -> None:
         """Queue fetched records, in log order, none below `fetched`."""
         assert records[0].offset >= self.fetched
         self.caught_up, self.held_back = caught_up, held_back

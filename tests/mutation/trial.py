@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, settings
 #: CPU seconds and bytes of one trial: a mutant may loop, or grow, without end.
 CPU_S, MEMORY_BYTES = 60, 3 * 1024**3
 #: Seconds of one test, on a machine that is busy with other things: a mutant may wait without end.
-TEST_S = 180
+TEST_S = 60
 
 #: The same examples for every mutant, fewer than in the suite, and no search for the smallest one
 #: that fails.

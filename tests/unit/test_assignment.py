@@ -392,7 +392,7 @@ def test_a_batch_is_filled_to_the_exact_byte_of_its_limits(
 ) -> None:
     """Those of the setting and those of the memory in work (G8)."""
     task = opened(0).tasks[0]
-    task.add(hundred_bytes(10, 11, 12), caught_up=True)
+    task.add(hundred_bytes(10, 11, 12), caught_up=True, held_back=False)
     batch = task.cut(BatchLimits(bytes_max=bytes_max), memory_max)
 
     assert (len(batch.records), batch.size) == (count, 100 * count)
@@ -568,3 +568,9 @@ def test_partitions_that_are_being_opened_count_as_read() -> None:
     assignment.open(1, 10, STORED)
 
     assert assignment.read == 3
+
+
+def test_a_record_below_what_was_fetched_is_not_added() -> None:
+    """It would be delivered twice, and progress would go back (G2, G4)."""
+    with pytest.raises(AssertionError):
+        opened(0).add(0, records(9, 10), caught_up=True)

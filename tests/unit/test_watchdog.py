@@ -65,7 +65,8 @@ def deployment() -> Deployment:
 
 
 def fetched(task: PartitionTask, *offsets: int) -> None:
-    task.add([MadeRecord(offset=offset) for offset in offsets], caught_up=True)
+    made = [MadeRecord(offset=offset) for offset in offsets]
+    task.add(made, caught_up=True, held_back=False)
 
 
 async def test_a_worker_that_has_nothing_to_do_is_not_stalled(deployment: Deployment) -> None:
