@@ -481,9 +481,11 @@ def test_what_is_in_work_already_is_not_shared_again() -> None:
 
 def test_where_all_memory_is_in_work_no_batch_is_cut() -> None:
     """To the byte; the partitions left out are the next ones (G8)."""
-    assignment = opened(0, 1, 2, memory=of_memory(in_work=2 * in_work_bytes(1, 100)))
-    for partition in range(3):
-        assignment.add(partition, hundred_bytes(10, 11), caught_up=False)
+    memory = of_memory(in_work=in_work_bytes(1, 100) + in_work_bytes(1, 300))
+    assignment = opened(0, 1, 2, memory=memory)
+    for partition, size in ((0, 100), (1, 300), (2, 100)):
+        made = records(10, 11, body=b"x" * (size - 3))
+        assignment.add(partition, made, caught_up=False)
     batches = assignment.cut()
     assert [batch.task.partition for batch in batches] == [0, 1]
 

@@ -19,6 +19,6 @@ def test_every_equivalent_mutant_changes_a_line_of_its_module() -> None:
     """A reason is given for a line that is still there."""
     for entry in LIST["equivalent"]:
         lines = (ROOT / entry["module"]).read_text().splitlines()
-        assert entry["line"] in {line.strip() for line in lines}, entry
+        assert entry["line"] in {" ".join(line.split()) for line in lines}, entry
         assert entry["line"] not in entry["mutants"]
         assert entry["reason"].endswith(".")

@@ -222,7 +222,8 @@ def test_a_receipt_of_another_device_is_refused_and_said(
     token = encode(MADE, keys, made_for)
 
     assert decode(token, keys, made_for) == MADE
-    with pytest.raises(InvalidReceipt, match="another device"):
+    mine = "the account" if given_for is None else f"the device '{given_for}'"
+    with pytest.raises(InvalidReceipt, match=f"another device, not to {mine}$"):
         decode(token, keys, given_for)
 
 
