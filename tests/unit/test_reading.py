@@ -552,14 +552,6 @@ def test_only_a_cursor_at_offset_0_hides_it() -> None:
     assert read(items, cursor={LOG: 0}).skip(key) == LOG.after(0)
 
 
-def test_offset_0_behind_a_receipt_that_covers_nothing_is_to_be_acknowledged() -> None:
-    """The receipt carried nothing along (G4, G6)."""
-    receipt = read(items_of(bundle(0)), start=Receipt("!~", {LOG: Reach(carried=True)})).receipt()
-
-    assert receipt is not None
-    assert receipt.logs == {LOG: Reach(0, 0)}
-
-
 def test_a_log_that_is_blocked_from_its_begin_has_nothing_to_acknowledge() -> None:
     """No cursor covers anything of it, and neither does the page (G2, G6)."""
     items = [garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
@@ -587,3 +579,13 @@ def test_a_device_inherits_nothing_where_the_account_stands_at_its_page() -> Non
 
     assert receipt is not None
     assert receipt.logs == {LOG: Reach(5, 5)}
+
+
+def test_a_cursor_is_the_readers_own_unless_it_is_said_to_be_inherited() -> None:
+    """An acknowledgement then has nothing to make (G6, G12)."""
+    page = Reading(user_id="bob", topic=TOPIC, now=NOW, cursor={LOG: 2, LogId(1, 4): 5})
+    page.add(items_of(bundle(3)))
+    receipt = page.receipt()
+
+    assert receipt is not None
+    assert receipt.logs == {LOG: Reach(3, 3), LogId(1, 4): Reach(5, 5, carried=True)}
