@@ -15,7 +15,7 @@ import aiobotocore
 from botocore.exceptions import BotoCoreError
 
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.wire import require_intact
+from poste_restante.wire import attempt_s_max, attempts_max, backoff_s_max, require_intact
 
 if TYPE_CHECKING:
     from poste_restante.signed_client import SignedClient
@@ -59,10 +59,8 @@ async def _signed(client: Any, credentials: Credentials) -> "SignedClient":
     signed_client.require_names(client)
     try:
         url, region = await signed.resolve()
-    except BotoCoreError:
-        return (
-            signed  # a configuration that the public calls refuse as well: the first call says so
-        )
+    except BotoCoreError:  # of the configuration: the first call says so, by either client
+        return signed
     if not (url.startswith("http") and isinstance(region, str)):
         raise TypeError("_resolve_endpoint_ruleset returns something else")
     return signed
@@ -79,11 +77,9 @@ class PublicClient:
     def __init__(self, client: Any, credentials: Credentials) -> None:
         self._client = client
         self._credentials = credentials
-        config = client.meta.config
-        self._attempts = (config.retries or {}).get("total_max_attempts", 1)
-        attempt_s_max = config.connect_timeout + 2 * config.read_timeout
-        backoffs_s = sum(min(20.0, 2.0**n) for n in range(self._attempts - 1))
-        self.call_s_max = self._attempts * attempt_s_max + backoffs_s
+        self._attempts = attempts_max(client)
+        backoffs_s = sum(backoff_s_max(attempt) for attempt in range(1, self._attempts))
+        self.call_s_max = self._attempts * attempt_s_max(client) + backoffs_s
         client.meta.events.register(
             "after-call.dynamodb", _require_intact, unique_id="poste-restante-intact"
         )

@@ -25,12 +25,10 @@ from botocore.exceptions import ClientError
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.item import base64, from_json
 from poste_restante.retryable_errors import UNREACHABLE, is_failing, is_throttled, is_unsigned
-from poste_restante.wire import require_intact
+from poste_restante.wire import attempt_s_max, attempts_max, backoff_s_max, require_intact
 
 #: botocore treats an answer of this status, or a higher one, as an error.
 _ERROR_STATUS_MIN = 300
-#: Seconds before another attempt: random, up to 1, 2, 4, ..., as in botocore's "standard" mode.
-_BACKOFF_S, _BACKOFF_S_MAX = 1.0, 20.0
 
 
 class SignedClient:
@@ -48,9 +46,8 @@ class SignedClient:
         self._credentials = credentials
         self._where: tuple[str, str] | None = None
         meta = client.meta
-        # The client's own time-outs cover neither a name's look-up nor an answer that drips.
-        self.attempt_s_max = meta.config.connect_timeout + 2 * meta.config.read_timeout
-        self._attempts = (meta.config.retries or {}).get("total_max_attempts", 1)
+        self.attempt_s_max = attempt_s_max(client)
+        self._attempts = attempts_max(client)
         # Not public: its connections, time-outs, proxies, certificates.
         self._session = client._endpoint.http_session  # noqa: SLF001
         self._model = meta.service_model
@@ -84,8 +81,7 @@ class SignedClient:
                     raise
             except UNREACHABLE:
                 pass
-            backoff_s = min(_BACKOFF_S_MAX, _BACKOFF_S * 2 ** (attempt - 1))
-            await asyncio.sleep(random.uniform(0, backoff_s))
+            await asyncio.sleep(random.uniform(0, backoff_s_max(attempt)))
         return await self.send(operation, body)
 
     async def send(self, operation: str, body: bytes) -> Any:

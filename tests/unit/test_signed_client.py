@@ -194,7 +194,7 @@ async def test_what_passes_is_asked_again_as_often_as_said(
     if public:
         monkeypatch.delattr("poste_restante.signed_client.create_parser")
         monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", no_delay)
-    monkeypatch.setattr("poste_restante.signed_client._BACKOFF_S", 0.0)
+    monkeypatch.setattr("poste_restante.wire.BACKOFF_S", 0.0)
     async with listening() as (endpoint, address):
         endpoint.answer = Answer.of(200, page(RECORD))
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
