@@ -81,7 +81,7 @@ class Mailboxes:
     client has them. receipt_keys: the first signs, all verify; with none, receipts are
     checksummed only. clock: epoch seconds. calls_in_flight_max: no call of the client is begun
     above it, so that its time-outs are the store's and not those of a queue; the client should have
-    as many connections. A call waits for its turn (`store.TURN_S_MAX`).
+    as many connections. A call waits for a slot (`store.SLOT_S_MAX`).
     delete_acknowledged: an acknowledgement also deletes the bundles that every cursor of the
     mailbox has passed, instead of leaving them to TTL. It costs what writing them cost. A device
     without a cursor holds up nothing: add it before the account acknowledges what it shall see.
@@ -110,12 +110,12 @@ class Mailboxes:
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
         self._lifetime = Lifetime("mailboxes")
         self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
-        self._watch = TableCheck(self._store, table, clock)
+        self._table_check = TableCheck(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
         self._cursors = Cursors(self._store)
         self._tidying = Tidying(self._store, self._cursors)
-        self._deletes = delete_acknowledged
-        self._ahead = Prefetch()
+        self._delete_acknowledged = delete_acknowledged
+        self._prefetch = Prefetch()
         self._clock = clock
 
     async def fetch(
@@ -136,7 +136,7 @@ class Mailboxes:
         arrived in the meantime. A client that keeps its last receipt needs no acknowledgement.
         limit: messages. max_bytes: of bodies and headers together; a page has at least one
         message, if one waits. Without a limit a page is about one Query, 1 MB. What was
-        read beyond a page is kept for the mailbox's next one (`ahead`).
+        read beyond a page is kept for the mailbox's next one (`prefetch`).
 
         Raises InvalidReceipt for `after` and `since`, and UnreadableItem where an item that cannot
         be read stands at the head.
@@ -155,7 +155,7 @@ class Mailboxes:
         user_id, key, device = wanted.user_id, wanted.key, wanted.device
         limit, max_bytes = wanted.limit, wanted.max_bytes
         after, since = wanted.after, wanted.since
-        ahead = self._ahead.take(key, self._clock())
+        ahead = self._prefetch.take(key, self._clock())
         if limit is None and max_bytes is None:
             ahead = None  # such a page is what one Query brings
         scan = Scan(self._store, key, limit, ahead)
@@ -204,7 +204,7 @@ class Mailboxes:
         if reading.unreadable is None:
             ahead = prefetched(reading.boundary, reading.unread, before)
             if ahead is not None:
-                self._ahead.keep(key, ahead, self._clock())
+                self._prefetch.keep(key, ahead, self._clock())
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
         def token(receipt: Receipt) -> str:
@@ -273,12 +273,12 @@ class Mailboxes:
         async with self._lifetime.call():
             if receipt is None:
                 return
-            record = await self._watch.record()
+            record = await self._table_check.record()
             found = self._receipts.decode(
                 receipt, table_id=record.table_id, user_id=user_id, device=device
             )
             await self._cursors.raise_to(key, device, found.logs)
-            if self._deletes:
+            if self._delete_acknowledged:
                 acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}
                 await self._tidying.after_ack(key, acknowledged)
 
@@ -290,7 +290,7 @@ class Mailboxes:
         """
         key = arguments.mailbox(user_id)
         async with self._lifetime.call():
-            await self._watch.record()
+            await self._table_check.record()
             return await self._tidying.tidy(key)
 
     async def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
@@ -302,42 +302,44 @@ class Mailboxes:
         key, _ = arguments.mailbox(user_id), arguments.device("device", device)
         arguments.one_of("start", start, STARTS)
         async with self._lifetime.call():
-            await self._watch.record()
+            await self._table_check.record()
             return await self._cursors.add(key, device, start)
 
     async def devices(self, user_id: str) -> tuple[Device, ...]:
         """The devices of a mailbox that have a cursor of their own, by name."""
         key = arguments.mailbox(user_id)
         async with self._lifetime.call():
-            await self._watch.record()
+            await self._table_check.record()
             return await self._cursors.devices(key)
 
     async def remove_device(self, user_id: str, device: str) -> None:
         """Forget a device's cursor. It then reads as one that never had one."""
         key, _ = arguments.mailbox(user_id), arguments.device("device", device)
         async with self._lifetime.call():
-            await self._watch.record()
+            await self._table_check.record()
             await self._cursors.remove(key, device)
 
     async def _open(self) -> None:
         """Look at the table record. Raises as `fetch` does."""
         async with self._lifetime.call():
-            await self._watch.record()
+            await self._table_check.record()
 
     async def _close(self) -> None:
         """Refuse further calls; the client's connections are free when this returns."""
         try:
             await self._lifetime.close()
         finally:
-            await self._watch.close()
+            await self._table_check.close()
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
-        known = self._watch.known()
+        known = self._table_check.known()
         if known is not None:
             return known, await query
         # Both are waited for, so that neither's error is left behind.
-        record, answer = await asyncio.gather(self._watch.record(), query, return_exceptions=True)
+        record, answer = await asyncio.gather(
+            self._table_check.record(), query, return_exceptions=True
+        )
         if isinstance(record, BaseException):
             raise record
         if isinstance(answer, BaseException):

@@ -31,11 +31,11 @@ DELETES_PER_CALL_MAX = 25
 #: within the 32 bits of DynamoDB's `Limit`.
 QUERY_ITEMS_MAX = 10_000
 #: Calls that wait for a slot. Each takes some 10 KB with its task. A process serves fewer in
-#: TURN_S_MAX.
+#: SLOT_S_MAX.
 CALLS_WAITING_MAX = 100_000
 #: Seconds that a call waits for a slot. One core serves ten thousand users who reconnect at once in
 #: 15 to 30 s. A user who has waited for a minute has gone.
-TURN_S_MAX = 60.0
+SLOT_S_MAX = 60.0
 
 T = TypeVar("T")
 
@@ -90,10 +90,10 @@ class ConcurrencyLimiter:
             raise StoreUnavailable(f"{self._waiting} calls are already waiting for the store")
         self._waiting += 1
         try:
-            async with asyncio.timeout(TURN_S_MAX):
+            async with asyncio.timeout(SLOT_S_MAX):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise StoreUnavailable(f"no call slot became free within {TURN_S_MAX:g} s") from error
+            raise StoreUnavailable(f"no call slot became free within {SLOT_S_MAX:g} s") from error
         finally:
             self._waiting -= 1
 
@@ -105,11 +105,11 @@ class Store:
     def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
         self._client = client
         self._table = table
-        self._turns = ConcurrencyLimiter(calls_in_flight_max)
+        self._limiter = ConcurrencyLimiter(calls_in_flight_max)
 
     async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
         """The result of a call, which is made when a slot is free."""
-        async with self._turns.slot():
+        async with self._limiter.slot():
             return await translated(make(), self._table)
 
     async def query(

@@ -383,6 +383,6 @@ async def test_what_waits_is_counted_up_to_a_limit(
     assert await reader.count("bob", limit=limit) == counted
     assert await reader.count("bob", device="phone", limit=limit) == min(limit, 2)
     assert await reader.count("nobody") == 0
-    assert reader._ahead.bytes == 0
+    assert reader._prefetch.bytes == 0
     with pytest.raises(ValueError, match="at least 1"):
         await reader.count("bob", limit=0)

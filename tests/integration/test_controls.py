@@ -135,7 +135,7 @@ class DeletesFirst(Mailboxes):
 
     async def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
         assert receipt is not None
-        record = await self._watch.record()
+        record = await self._table_check.record()
         found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
         ackable_to = {log: reach.ackable_to for log, reach in found.logs.items()}
         await self._tidying._delete(mailbox_key(user_id), ackable_to)

@@ -73,7 +73,7 @@ async def test_a_call_whose_turn_does_not_come_says_so(
     crowded: Crowded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing waits for ever, and who has waited in vain leaves nothing behind (G8)."""
-    monkeypatch.setattr(store, "TURN_S_MAX", 0.01)
+    monkeypatch.setattr(store, "SLOT_S_MAX", 0.01)
     mailboxes = Mailboxes(crowded, calls_in_flight_max=1)
     await mailboxes.fetch("bob")
     crowded.still = asyncio.Event()

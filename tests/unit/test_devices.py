@@ -178,7 +178,7 @@ class World:
 
     async def _log_of(self, device: str | None, token: str) -> LogId:
         """The log within which a receipt goes on: it does not go back to those before."""
-        record = await self.mailboxes._watch.record()
+        record = await self.mailboxes._table_check.record()
         boundary = self.mailboxes._receipts.decode(
             token, table_id=record.table_id, user_id="bob", device=device
         ).boundary

@@ -105,7 +105,7 @@ async def test_calls_that_do_not_end_are_ended(
     before = asyncio.all_tasks()
     async with open_mailboxes(connections=CONNECTIONS, timeout_s=600) as mailboxes:
         if table_is_looked_at:
-            mailboxes._watch._record = None
+            mailboxes._table_check._record = None
         endpoint.answering.clear()
         asked = endpoint.asked
         fetches = [asyncio.create_task(mailboxes.fetch("bob")) for _ in range(FETCHES)]

@@ -3,16 +3,12 @@
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import rendering
 from worker.cli.arguments import DEVICE, TEN_YEARS_S, USER, text_argument
 from worker.cli.program import poste, run, settings_of
-
-if TYPE_CHECKING:
-    pass
 
 
 @poste.command()

@@ -1,7 +1,6 @@
 """The commands that set up and run: `init`, `worker`, `config`."""
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,6 @@ from worker.cli.program import poste, run, settings_of
 from worker.errors import OperatorError
 from worker.memory import cgroup_bytes
 from worker.settings_reference import shown
-
-if TYPE_CHECKING:
-    pass
 
 
 @poste.command()
