@@ -28,7 +28,7 @@ from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 HERE = Path(__file__).parent
 #: Jars are kept between runs, by the digest of what they are made from.
-JARS = HERE.parent.parent / ".cache" / "jars"
+JARS = HERE.parent / ".cache" / "jars"
 #: What is compiled beside the jars of a service, to start it.
 LAUNCHERS = {"dynamodb": HERE / "LoopbackDynamoDB.java"}
 _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"

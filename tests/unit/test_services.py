@@ -29,7 +29,7 @@ from local.docker import (
     as_variable,
     docker_answers,
 )
-from local.jvm import HERE, Kafka, cluster_id, java_with_maven
+from local.jvm import HERE, JARS, Kafka, cluster_id, java_with_maven
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -522,3 +522,8 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path, then: str) -> None:
             parent.kill()
         parent.wait(DEADLINE_S)
     wait_until(lambda: gone(pid), what="the end of the child", seconds=DEADLINE_S)
+
+
+def test_jars_are_kept_inside_the_checkout() -> None:
+    """Where `make clean` removes them, and the folder above is not written to."""
+    assert JARS == ROOT / ".cache" / "jars"
