@@ -16,6 +16,9 @@ THROTTLED = frozenset({
     "ProvisionedThroughputExceededException", "ThrottlingException", "Throttling",
     "RequestLimitExceeded", "TooManyRequestsException", "LimitExceededException",
 })  # fmt: skip
+#: The member of a throttled call's answer with its reasons: the service's model spells it both
+#: ways.
+THROTTLING_MEMBERS = ("ThrottlingReasons", "throttlingReasons")
 #: Faults of the service, or on the way to it, with a status below 500.
 FAILING = frozenset({
     "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
@@ -57,6 +60,18 @@ def text_of(error: ClientError) -> str:
 def status_of(error: ClientError) -> int:
     """The HTTP status; 0: unknown."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def throttling_reasons(error: ClientError) -> list[str]:
+    """DynamoDB's reasons for a throttled call, such as `TableWriteKeyRangeThroughputExceeded` (API
+    reference, ThrottlingReason); its code where the answer has no reasons."""
+    for name in THROTTLING_MEMBERS:
+        found = error.response.get(name)
+        if isinstance(found, list):
+            reasons = [each.get("reason") for each in found if isinstance(each, dict)]
+            if stated := [str(reason) for reason in reasons if reason]:
+                return stated
+    return [code_of(error)]
 
 
 def is_throttled(error: ClientError) -> bool:

@@ -24,9 +24,17 @@ from botocore.exceptions import ClientError
 
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.item import base64, from_json
-from poste_restante.retryable_errors import UNREACHABLE, is_failing, is_throttled, is_unsigned
+from poste_restante.retryable_errors import (
+    THROTTLING_MEMBERS,
+    UNREACHABLE,
+    is_failing,
+    is_throttled,
+    is_unsigned,
+)
 from poste_restante.wire import attempt_s_max, attempts_max, backoff_s_max, require_intact
 
+#: Members of refusals that our calls use.
+_REFUSAL_MEMBERS = ("Item", *THROTTLING_MEMBERS)
 #: botocore treats an answer of this status, or a higher one, as an error.
 _ERROR_STATUS_MIN = 300
 
@@ -102,8 +110,8 @@ class SignedClient:
             {"status_code": answer.status_code, "headers": answer.headers, "body": content},
             self._model.operation_model(operation).output_shape,
         )
-        # botocore's endpoint, and not its parser, adds the item of a failed condition.
-        parsed |= _refused_item(content)
+        # botocore's endpoint, and not its parser, adds the members of a refusal.
+        parsed |= _members(content)
         kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
         raise kind(parsed, operation)
 
@@ -132,13 +140,13 @@ class SignedClient:
         return self._where
 
 
-def _refused_item(content: bytes) -> dict[str, Any]:
-    """The item in a refusal, as a member of its answer; empty: it has no item."""
+def _members(content: bytes) -> dict[str, Any]:
+    """The members of a refusal: the item of a failed condition, the reasons of a throttled call."""
     try:
-        item = from_json(content).get("Item")
+        answer = from_json(content)
+        return {name: answer[name] for name in _REFUSAL_MEMBERS if answer.get(name)}
     except (ValueError, AttributeError):  # for example the page of a proxy
         return {}
-    return {"Item": item} if item else {}
 
 
 def require_names(client: Any) -> None:

@@ -11,7 +11,9 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -25,12 +27,15 @@ from worker.backoff import WaitTracker
 from worker.bundles import BundleLimits
 from worker.config_file import load_settings
 from worker.dead_letter_report import DeadLetterReport
+from worker.dead_letters import DeadLetter
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.budget import WriteBudget
+from worker.dynamodb.call_metrics import CallMetrics
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.store import new_store
 from worker.flush import Flusher
+from worker.gauges import Gauges
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
@@ -41,9 +46,12 @@ from worker.kafka.log_client import KafkaLogClient
 from worker.kafka.options import client_options, consumer_options, rebalance_s
 from worker.kafka.transactions import OpenTransactions
 from worker.key_sample import KeySample, log_mixed_partitioners
+from worker.lag import LagMonitor
 from worker.logging_config import SERVICES_LOGGER, event, logging_config
 from worker.memory import MemoryLimits, cgroup_bytes, worker_limits
+from worker.metrics import WorkerMetrics
 from worker.opening import Opener
+from worker.outcomes import Service as WaitedFor
 from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
 from worker.start_line import log_start
@@ -78,21 +86,32 @@ class Resources(mode.Service):
         self._consumer = consumer
         kafka, options = settings.kafka, client_options(settings.kafka)
         self.settings = settings
-        self.status = status = WorkerStatus()
+        self.metrics = metrics = WorkerMetrics()
+        self.status = status = WorkerStatus(on_joined=metrics.rebalanced)
         self.health = Health(status)
         self.dead_letter_report = DeadLetterReport()
-        self.wait_tracker = WaitTracker()
+        self.waits = {service: WaitTracker() for service in WaitedFor}
         self._store_wait = LastWait(status, Phase.WAITING_FOR_DYNAMODB)
         self._store = new_store(
             calls_in_flight_max=settings.dynamodb.calls_in_flight_max,
             timeout_s=settings.dynamodb.timeout_s,
-            wait_tracker=self.wait_tracker,
+            wait_tracker=self.waits[WaitedFor.DYNAMODB],
             on_wait=self._store_wait,
+            observer=CallMetrics(metrics),
         )
         self._progress = DynamoDBProgress(self._store, settings.dynamodb.table, kafka.topic)
         self._log = KafkaLogClient(topic=kafka.topic, group=kafka.group, client_options=options)
+        self._lag = LagMonitor(self._log, retention=self._log.retention_s)
+        self._transactions = OpenTransactions(
+            brokers=kafka.bootstrap_servers, topic=kafka.topic, warn_s=settings.transaction_warn_s
+        )
+        gauges = Gauges(
+            health=self.health, lag=self._lag, held_back_s=self._transactions.held_back_s,
+            waits=self.waits, memory=memory,
+        )  # fmt: skip
+        metrics.read_gauges(gauges.read)
         self._dead_letters = KafkaDeadLetters(
-            kafka.dead_letters_topic, options, wait_tracker=self.wait_tracker
+            kafka.dead_letters_topic, options, wait_tracker=self.waits[WaitedFor.KAFKA]
         )
         self.rules = Rules(
             topic=kafka.topic,
@@ -100,7 +119,7 @@ class Resources(mode.Service):
             consumer_options=consumer_options(settings, memory),
             opener=Opener(
                 topic=kafka.topic, start=kafka.beginning, progress=self._progress, log=self._log,
-                group=kafka.group,
+                group=kafka.group, on_gap=metrics.retention_gap,
             ),
             log=self._log,
             progress=self._progress,
@@ -113,6 +132,8 @@ class Resources(mode.Service):
             partitions_max=kafka.partitions_max,
             drain_s=settings.drain_s,
             leave_s=settings.leave_s,
+            on_commit=metrics.committed,
+            on_fetched=gauges.note_fetched,
         )  # fmt: skip
         self.flusher = Flusher(
             topic=kafka.topic,
@@ -121,11 +142,13 @@ class Resources(mode.Service):
                 messages_max=settings.bundle.messages_max, bytes_max=settings.bundle.bytes_max
             ),
             mailboxes=DynamoDBWriter(
-                self._store, settings.dynamodb.table, budget_of(settings, self.wait_tracker)
+                self._store,
+                settings.dynamodb.table,
+                budget_of(settings, self.waits[WaitedFor.WRITE_BUDGET]),
             ),
             dead_letters=self._dead_letters,
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
-            on_dead_letters=self.dead_letter_report.add,
+            on_dead_letters=self._note_dead_letters,
         )
         self._key_sample = KeySample()
         self._open = AsyncExitStack()
@@ -138,7 +161,9 @@ class Resources(mode.Service):
         hang_up_as_terminate()
         settings, kafka = self.settings, self.settings.kafka
         log_start(settings)
-        await self._open.enter_async_context(serve_health(settings.http, self.health.readiness))
+        await self._open.enter_async_context(
+            serve_health(settings.http, self.health.readiness, self.metrics.scrape)
+        )
         self.status.enter(Phase.WAITING_FOR_DYNAMODB)
         self._open.push_async_callback(self._store.stop)
         await self._store.start()
@@ -161,26 +186,18 @@ class Resources(mode.Service):
         """Start the watchdog, and the checks whether the services answer."""
         settings, limit_s = self.settings, self.settings.unready_after_s
         watchdog = Watchdog(
-            log=self._log, wait_tracker=self.wait_tracker, stalled_s=settings.stalled_s,
+            log=self._log, waits=list(self.waits.values()), stalled_s=settings.stalled_s,
             rebalance_s=rebalance_s(settings),
         )  # fmt: skip
         guard = LoopGuard(asyncio.get_running_loop(), watchdog.every_s)
         self._open.callback(guard.stop)
         guard.start()
         self.add_future(watchdog.watch(consumer))
-        transactions = OpenTransactions(
-            brokers=settings.kafka.bootstrap_servers,
-            topic=settings.kafka.topic,
-            warn_s=settings.transaction_warn_s,
-        )
 
         async def ask_kafka() -> None:
             if consumer.problem() is not None:
                 return  # its topic is gone: there is nothing to ask
-            partitions = sorted(consumer.current.tasks)
-            # Ask about some partition even without an assignment: does the broker answer?
-            states = await self._log.states(partitions or [0])
-            transactions.look({partition: states[partition] for partition in partitions})
+            self._transactions.look(await self._lag.look(consumer.current, consumer.positions))
 
         checks = [
             ServiceCheck("Kafka", ask_kafka, unready_after_s=limit_s),
@@ -192,7 +209,7 @@ class Resources(mode.Service):
         self.health.include(
             assignment=lambda: consumer.current,
             checks=[consumer, *checks],
-            notes=transactions.notes,
+            notes=self._transactions.notes,
         )
         for check in checks:
             self.add_future(check.watch())
@@ -202,8 +219,13 @@ class Resources(mode.Service):
         self.dead_letter_report.say_rest()
         logger.info("stopped", extra=event("worker_stopped"))
 
+    def _note_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        self.dead_letter_report.add(letters)
+        self.metrics.dead_letters(Counter(letter.reason for letter in letters))
+
     async def flush(self, batch: RecordBatch) -> None:
         """Make one batch durable. `batch` reports the outcome to its partition task."""
+        begin_s = time.perf_counter()
         with batch, batch.waits.counting():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.task.epoch,
@@ -211,6 +233,11 @@ class Resources(mode.Service):
                 on_wave=batch.count_wave,
             )  # fmt: skip
             batch.consecutive_dead_letters = flushed.consecutive_dead_letters
+        self.metrics.flushed(
+            records=len(batch.records), size=batch.size, messages=flushed.messages,
+            expired=flushed.expired, bundles=flushed.bundles,
+            seconds=time.perf_counter() - begin_s,
+        )  # fmt: skip
         if (partitions := self._key_sample.look(batch.records)) is not None:
             log_mixed_partitioners(*partitions)
 

@@ -8,6 +8,7 @@ that fails: nothing later of that partition is written until it is resumed.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -109,6 +110,8 @@ class PartitionTask:
     waiting_bytes: int = 0
     #: Sequence number of its last batch in the assignment.
     turn: int = 0
+    #: When the first durable record without a commit became durable, by the assignment's clock.
+    uncommitted_since_s: float | None = None
 
     def __post_init__(self) -> None:
         self.durable = self.committed = self.fetched
@@ -128,6 +131,13 @@ class PartitionTask:
         self.waiting.extend(records)
         self.waiting_bytes += sum(map(record_bytes, records))
         self.fetched = records[-1].offset + 1
+
+    @property
+    def oldest(self) -> Record | None:
+        """Return the first fetched record that is not durable; None: all of them are."""
+        if self.in_work is not None:
+            return self.in_work.records[0]
+        return self.waiting[0] if self.waiting else None
 
     @property
     def is_ready(self) -> bool:
@@ -173,10 +183,14 @@ class PartitionTask:
         self.durable = last.offset + 1
         self.last = fingerprint(last)
         self.consecutive_dead_letters = batch.consecutive_dead_letters
+        if self.uncommitted_since_s is None and self.durable > self.committed:
+            self.uncommitted_since_s = self.assignment.clock()
 
     def confirm(self, offset: int) -> None:
         """Record that the group's offset was committed."""
         self.committed = self.confirmed = offset
+        behind = self.durable > offset  # what became durable during the commit
+        self.uncommitted_since_s = self.assignment.clock() if behind else None
 
     def progress(self, now_ms: int) -> Progress:
         """Return progress of everything durable in this task, to be stored.
@@ -204,7 +218,8 @@ class Assignment:
     opening: closed partitions without a first answer. stuck: opened partitions with a record that
     the client library cannot read, with the reason. surplus: partitions beyond this worker's limit,
     left unread. on_broken: called once, with the cause, when a flush ends other than durable while
-    the assignment is live, because a task group ignores a child that was merely cancelled.
+    the assignment is live, because a task group ignores a child that was merely cancelled. clock:
+    as `time.monotonic`, in seconds; for the age of what waits for a commit.
     """
 
     def __init__(
@@ -215,7 +230,9 @@ class Assignment:
         limits: BatchLimits | None = None,
         memory: MemoryLimits | None = None,
         on_broken: Callable[[BaseException], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.clock = clock
         ordered = sorted(partitions)
         self.limits = limits or BatchLimits()
         self.memory = memory or MemoryLimits.default()
@@ -424,3 +441,12 @@ class Assignment:
         if self.ended or self.broken is not None:
             return []
         return [task for task in self.tasks.values() if task.durable > task.committed]
+
+    def commit_pending_s(self, now_s: float) -> float:
+        """Return the seconds for which durable records have waited for a commit; 0: none wait."""
+        since = [
+            task.uncommitted_since_s
+            for task in self.tasks.values()
+            if task.uncommitted_since_s is not None
+        ]
+        return max(0.0, now_s - min(since)) if since else 0.0

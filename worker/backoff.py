@@ -1,5 +1,7 @@
-"""Delays between retries, and a count of callers that wait. Pure: randomness is an argument."""
+"""Delays between retries, and a count of callers that wait. Pure: randomness and clocks are
+arguments."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -28,22 +30,34 @@ def backoff_delays(
 
 
 class WaitTracker:
-    """Counts the callers that wait for the store or a broker, so that their flushes do not count as
-    stalled."""
+    """Counts the callers that wait for one service, so that their flushes do not count as stalled.
 
-    def __init__(self) -> None:
-        self._count = 0
+    clock: as `time.monotonic`, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        #: When each present wait began, the oldest first.
+        self._since_s: dict[object, float] = {}
 
     @property
-    def any(self) -> bool:
-        return self._count > 0
+    def count(self) -> int:
+        """Callers that wait now."""
+        return len(self._since_s)
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds so far of the longest present wait; 0 without one."""
+        since_s = next(iter(self._since_s.values()), None)
+        return 0.0 if since_s is None else self._clock() - since_s
 
     @contextmanager
     def one_more(self, until_s: float | None = None) -> Iterator[None]:
         """Count one caller while the block runs. until_s: see `FlushWaits.one_more`."""
-        self._count += 1
+        wait = object()
+        self._since_s[wait] = self._clock()
         try:
             with current_flush().one_more(until_s):
                 yield
         finally:
-            self._count -= 1
+            del self._since_s[wait]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from worker.assignment import Assignment, PartitionTask
+from worker.outcomes import CommitOutcome
 from worker.progress import ProgressStore
 
 #: Commits offsets by partition. False: the group has moved on, or the broker refuses.
@@ -17,7 +18,8 @@ class Committer:
     A crash between the two leaves the group behind progress, and the next opening commits what is
     due. In the reverse order the group would be ahead of progress, which an opening does not
     follow, and Kafka's tools would call durable what is not. progress: where it is saved.
-    commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds.
+    commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds. on_commit:
+    called for each commit that had something to commit.
     """
 
     def __init__(
@@ -25,7 +27,9 @@ class Committer:
         progress: ProgressStore,
         commit_offsets: CommitOffsets,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        on_commit: Callable[[CommitOutcome], None] = lambda _: None,
     ) -> None:
+        self._on_commit = on_commit
         self._progress = progress
         self.commit_offsets = commit_offsets
         self._now_ms = now_ms
@@ -51,8 +55,10 @@ class Committer:
                 for task in tasks:
                     saves.create_task(self.save_progress(task, now_ms))
             if assignment is not current() or assignment.broken is not None:
+                self._on_commit(CommitOutcome.NOT_COMMITTED)
                 return False
             done = await self.commit_offsets(offsets)
+            self._on_commit(CommitOutcome.COMMITTED if done else CommitOutcome.NOT_COMMITTED)
             if done:  # else the group has moved on, and the next owner reads again
                 for task in tasks:
                     task.confirm(offsets[task.partition])

@@ -17,6 +17,7 @@ A flush that does not return is the last of its partition task. The next partiti
 records again; a key that is written again gets the same content.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from poste_restante.position import LogId
 from worker.bundles import Bundle, BundleLimits, pack
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.decode import Decoder, decode_batch
+from worker.entry import Entry
 from worker.errors import Reason, TooManyDeadLetters
 from worker.mailbox_writer import MailboxWriter, Rejected
 from worker.record import Record
@@ -35,12 +37,14 @@ class Flushed:
     """The outcome of a batch.
 
     messages: written. dead_letters: records. consecutive_dead_letters: at the end of the batch,
-    including those of earlier batches.
+    including those of earlier batches. expired: messages that had expired before. bundles: written.
     """
 
     messages: int
     dead_letters: int
     consecutive_dead_letters: int
+    expired: int = 0
+    bundles: int = 0
 
 
 class Flusher:
@@ -48,7 +52,7 @@ class Flusher:
 
     topic: the source. dead_letters_consecutive_max: consecutive records, in one partition.
     on_dead_letters: called once for each flush that sent some, however it ends, with those that
-    were acknowledged.
+    were acknowledged. now_ms: the clock, epoch milliseconds, by which messages have expired.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Flusher:
         dead_letters: DeadLetters,
         dead_letters_consecutive_max: int,
         on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda _: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        self._now_ms = now_ms
         self.topic = topic
         self.decoder = decoder
         self.limits = limits
@@ -108,7 +114,15 @@ class Flusher:
             messages=writing.messages,
             dead_letters=len(run.dead),
             consecutive_dead_letters=run.at_end(),
+            expired=_expired(decoded.entries, self._now_ms()),
+            bundles=writing.bundles,
         )
+
+
+def _expired(entries: Sequence[Entry], now_ms: int) -> int:
+    """Return how many of the messages have expired."""
+    times = [entry.expires_at_ms for entry in entries]
+    return sum(time_ms is not None and time_ms <= now_ms for time_ms in times)
 
 
 class ConsecutiveDeadLetters:
@@ -185,11 +199,13 @@ class _Writing:
         self._run = run
         self._sent = sent
         self.messages = 0
+        self.bundles = 0
 
     async def write(self, bundles: Sequence[Bundle]) -> None:
         """Return when all bundles, and all that they were split into, are durable."""
         rejected = await self._mailboxes.write(bundles)
         self.messages += sum(len(bundle.entries) for bundle in bundles)
+        self.bundles += len(bundles) - len(rejected)
         for each in rejected:  # sequential: rare, and the order within each matters
             self.messages -= len(each.bundle.entries)
             await self._split(each)

@@ -112,6 +112,10 @@ class Health:
         """From here on, judge the current assignment, the checks and the notes too."""
         self._assignment, self._checks, self._notes = assignment, checks, notes
 
+    def assignment(self) -> Assignment:
+        """Return the current assignment; an empty one while there is none."""
+        return self._assignment()
+
     def readiness(self) -> Readiness:
         """Return the present readiness, without asking a service."""
         problems = [found for check in self._checks if (found := check.problem()) is not None]

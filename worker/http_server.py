@@ -1,4 +1,4 @@
-"""The worker's HTTP server for `/healthz` and `/readyz`. It starts first and stops last."""
+"""The worker's HTTP server: `/healthz`, `/readyz`, `/metrics`. It starts first and stops last."""
 
 import errno
 import socket
@@ -11,21 +11,30 @@ from worker.errors import OperatorError
 from worker.readiness import Readiness
 from worker.settings import HttpSettings
 
+#: Makes the exposition, and its content type, for an Accept header.
+Scrape = Callable[[str | None], tuple[bytes, str]]
+
 #: Seconds that running requests get when the server stops. Both endpoints answer at once.
 CLOSE_S_MAX = 1.0
 
 
 @asynccontextmanager
-async def serve_health(http: HttpSettings, judge: Callable[[], Readiness]) -> AsyncIterator[None]:
-    """Serve `/healthz` (200 while the event loop runs) and `/readyz` while the block runs.
+async def serve_health(
+    http: HttpSettings, judge: Callable[[], Readiness], scrape: Scrape
+) -> AsyncIterator[None]:
+    """Serve `/healthz` (200 while the event loop runs), `/readyz` and `/metrics` while the block
+    runs.
 
-    judge: called for every request of `/readyz`; answers at once. A port of 0 serves nothing.
-    Raises OperatorError if the address cannot be listened on.
+    judge: called for every request of `/readyz`. scrape: for every one of `/metrics`, with the
+    request's Accept header; returns the body and its content type. Both answer at once. A port of 0
+    serves nothing. Raises OperatorError if the address cannot be listened on.
     """
     if http.port == 0:
         yield
         return
-    runner = web.AppRunner(_application(judge), access_log=None, shutdown_timeout=CLOSE_S_MAX)
+    runner = web.AppRunner(
+        _application(judge, scrape), access_log=None, shutdown_timeout=CLOSE_S_MAX
+    )
     await runner.setup()
     try:
         try:
@@ -47,7 +56,7 @@ def _site(runner: web.AppRunner, http: HttpSettings) -> web.BaseSite:
     return web.TCPSite(runner, http.host, http.port)
 
 
-def _application(judge: Callable[[], Readiness]) -> web.Application:
+def _application(judge: Callable[[], Readiness], scrape: Scrape) -> web.Application:
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"alive": True})
 
@@ -55,8 +64,18 @@ def _application(judge: Callable[[], Readiness]) -> web.Application:
         found = judge()
         return web.json_response(found.to_json(), status=200 if found.ready else 503)
 
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = scrape(request.headers.get("Accept"))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
     application = web.Application()
-    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    application.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+        ]
+    )
     return application
 
 

@@ -20,7 +20,15 @@ from worker.group_errors import DENIED, Member, code_of, refusal
 from worker.logging_config import event
 from worker.progress import Progress, ProgressStore
 from worker.record import Fingerprint
-from worker.resume import Closed, LogState, Opening, Start, first_progress, plan_resume
+from worker.resume import (
+    Closed,
+    LogState,
+    NoteKind,
+    Opening,
+    Start,
+    first_progress,
+    plan_resume,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +81,8 @@ class Opener:
     """Determines where the partition tasks of one topic begin.
 
     topic: whose partitions. start: where a partition without progress begins. now_ms: the clock,
-    epoch milliseconds, for the time of writing.
+    epoch milliseconds, for the time of writing. on_gap: called once for each retention gap, with
+    the number of its offsets.
     """
 
     def __init__(
@@ -85,7 +94,9 @@ class Opener:
         log: Log,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         group: str = "",
+        on_gap: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_gap = on_gap
         self.topic = topic
         self._member = Member(topic, group)
         self.start = start
@@ -249,6 +260,9 @@ class Opener:
                     f"{self.topic}-{partition}: its progress was written by another worker just"
                     " now; it is asked again"
                 )
+            for note in plan.notes:
+                if note.kind is NoteKind.GAP:
+                    self._on_gap(note.records)
         # A lower start is a replay: the group's offset stays with it until it has passed.
         replays = plan.position < plan.progress.next
         committed = plan.position if replays else min(group, plan.position)

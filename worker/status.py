@@ -25,11 +25,16 @@ class WorkerStatus:
     """The phase of a worker, its start, and its reason.
 
     phase: see `Phase`. since_s: seconds since the Unix epoch at which it was entered. detail: one
-    line for the operator, or empty.
+    line for the operator, or empty. on_joined: called with the seconds that a rebalance took.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        on_joined: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._clock = clock
+        self._on_joined = on_joined
         self.phase = Phase.STARTING
         self.since_s = clock()
         self.detail = ""
@@ -39,7 +44,10 @@ class WorkerStatus:
         if self.phase is Phase.STOPPING and phase is not Phase.STOPPING:
             return
         if phase is not self.phase:
-            self.phase, self.since_s = phase, self._clock()
+            now_s = self._clock()
+            if self.phase is Phase.JOINING and phase is Phase.JOINED:
+                self._on_joined(max(0.0, now_s - self.since_s))
+            self.phase, self.since_s = phase, now_s
         self.detail = detail
 
     def explain(self, phase: Phase, detail: str) -> None:

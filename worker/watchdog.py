@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn, Protocol
 
 from aiokafka.errors import KafkaError
@@ -112,17 +112,17 @@ def moving(
 
 
 class Watchdog:
-    """Runs the checks. log: asked for the ends of partitions. wait_tracker: counts waiting callers.
+    """Runs the checks. log: asked for the ends of partitions. waits: count the waiting callers.
 
     stalled_s: seconds of a stall before it counts. rebalance_s: additional seconds for a rebalance,
     during which the fetch loop does not turn.
     """
 
     def __init__(
-        self, *, log: Log, wait_tracker: WaitTracker, stalled_s: float, rebalance_s: float
+        self, *, log: Log, waits: Sequence[WaitTracker], stalled_s: float, rebalance_s: float
     ) -> None:
         self._log = log
-        self._wait_tracker = wait_tracker
+        self._waits = waits
         self.stalled_s = stalled_s
         self.every_s = stalled_s / LOOKS_MAX
         self._standing = StallDetector({TURNS: round(rebalance_s / self.every_s)})
@@ -138,6 +138,7 @@ class Watchdog:
     async def look(self, consumer: Watched) -> None:
         """Check once. Raises StalledError, naming what is stalled."""
         assignment, turns = consumer.current, consumer.turns
+        waiting = any(waits.count for waits in self._waits)
         partitions = sorted(assignment.tasks)
         positions = await self._positions(consumer)
         try:
@@ -153,9 +154,7 @@ class Watchdog:
         still = self._standing.look(
             {
                 TURNS: turns,
-                **moving(
-                    assignment, positions=positions, ends=ends, waiting=self._wait_tracker.any
-                ),
+                **moving(assignment, positions=positions, ends=ends, waiting=waiting),
             }
         )
         if still:

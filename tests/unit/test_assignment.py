@@ -576,3 +576,30 @@ def test_a_record_below_what_was_fetched_is_not_added() -> None:
     """It would be delivered twice, and progress would go back (G2, G4)."""
     with pytest.raises(AssertionError):
         opened(0).add(0, records(9, 10), caught_up=True)
+
+
+async def test_what_waits_for_a_commit_has_waited_since_the_first_of_it_became_durable() -> None:
+    """A commit that another flush overtakes leaves the rest waiting."""
+    now = [100.0]
+    assignment = opened(0, 1, clock=lambda: now[0])
+    flush(assignment, 0, 10)
+    assert assignment.commit_pending_s(now[0]) == 0
+    now[0] += 5
+    flush(assignment, 0, 11)
+    flush(assignment, 1, 10)
+    assert assignment.commit_pending_s(107.0) == 7
+
+    assignment.tasks[0].confirm(11)
+    assert assignment.commit_pending_s(107.0) == 2
+    assignment.tasks[1].confirm(11)
+    assert assignment.commit_pending_s(107.0) == 2  # 11 of partition 0, durable during the commit
+    assignment.tasks[0].confirm(12)
+    assert assignment.commit_pending_s(107.0) == 0
+
+
+def flush(assignment: Assignment, partition: int, offset: int) -> None:
+    """Make one record durable."""
+    record = MadeRecord(offset=offset, partition=partition)
+    assignment.add(partition, [record], caught_up=True)
+    with one(assignment.cut()):
+        pass

@@ -113,7 +113,7 @@ async def test_calls_begin_in_the_order_they_came_and_count_as_waiting() -> None
     calls = [asyncio.create_task(call(number)) for number in range(4)]
     async with asyncio.timeout(30):
         await waiting.wait()
-    assert wait_tracker.any
+    assert wait_tracker.count
     calls[1].cancel()
     opened.set()
     await asyncio.wait(calls)
@@ -142,10 +142,10 @@ async def test_progress_is_not_held_up() -> None:
         await store.put_item(TableName="mailboxes", Item=progress)
 
     assert len(table.items) == 25 + 1
-    assert store.wait_tracker.any
+    assert store.wait_tracker.count
     flush.cancel()
     await asyncio.wait({flush})
-    assert not store.wait_tracker.any
+    assert store.wait_tracker.count == 0
 
 
 async def test_a_worker_that_is_held_to_its_budget_says_so(

@@ -9,6 +9,7 @@ from tests.unit.test_consumer import Saved, flushed
 from tests.unit.test_opening import progress
 from worker.assignment import Assignment, PartitionTask
 from worker.committer import Committer
+from worker.outcomes import CommitOutcome
 from worker.progress import Progress
 
 
@@ -20,7 +21,10 @@ class Commits:
         self.store = Saved(self.order, *stored)
         self.group_takes = True
         self.current = Assignment()
-        self._committer = Committer(self.store, self._commit_offsets)
+        self.outcomes: list[CommitOutcome] = []
+        self._committer = Committer(
+            self.store, self._commit_offsets, on_commit=self.outcomes.append
+        )
 
     async def _commit_offsets(self, offsets: Mapping[int, int]) -> bool:
         self.order += [("group", partition, offset) for partition, offset in offsets.items()]
@@ -54,6 +58,21 @@ async def test_a_commit_saves_progress_before_the_groups_offset(commits: Commits
     assert sorted(committed) == [("group", 0, 42), ("group", 1, 51)]
     assert not await commits.commit()
     assert tasks[0].progress(1).group == 42
+
+
+async def test_a_commit_is_counted_by_its_outcome_and_an_empty_one_is_not(
+    commits: Commits,
+) -> None:
+    (task, _) = commits.assign(40, 50)
+    await commits.commit()
+    assert commits.outcomes == []
+
+    flushed(task, 40)
+    await commits.commit()
+    commits.group_takes = False
+    flushed(task, 41)
+    await commits.commit()
+    assert commits.outcomes == [CommitOutcome.COMMITTED, CommitOutcome.NOT_COMMITTED]
 
 
 async def test_a_replay_commits_what_it_made_durable_not_stored_progress(commits: Commits) -> None:

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from poste_restante.credentials import Credentials
 from poste_restante.item import from_json
+from poste_restante.retryable_errors import throttling_reasons
 from poste_restante.signed_client import SignedClient
 from poste_restante.table import TABLE_SCHEMA
 from tests.bundles import bundle_of
@@ -226,6 +227,61 @@ async def test_every_other_call_goes_through_the_sdk(both: Both) -> None:
         "GetItem", "PutItem", "UpdateItem", "CreateTable", "DescribeTable", "DescribeTimeToLive",
         "UpdateTimeToLive",
     ]  # fmt: skip
+
+
+class Observer:
+    """Keeps what it learns."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[str, object]] = []
+
+    def attempted(
+        self, operation: str, seconds: float, outcome: Exception | PutResult | dict[str, Any]
+    ) -> None:
+        assert seconds >= 0
+        self.attempts.append((operation, outcome))
+
+
+async def test_an_observer_learns_of_every_attempt_that_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of its result with the consumed units, and of its error with DynamoDB's reasons."""
+    async with listening() as (endpoint, address), AsyncExitStack() as opened:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", address)
+        observer = Observer()
+        client = DynamoDBClient(client_config(calls_in_flight_max=2, timeout_s=TIMEOUT_S), observer)
+        opened.push_async_callback(client.stop)
+        await client.start()
+
+        endpoint.answer = Answer.of(
+            200, b'{"UnprocessedItems":{},"ConsumedCapacity":[{"CapacityUnits":2.5}]}'
+        )
+        result = await client.put(TABLE, PUTS)
+        assert json.loads(endpoint.asked[-1].body)["ReturnConsumedCapacity"] == "TOTAL"
+        endpoint.answer = Answer.of(200, b'{"Item":{}}')
+        await client.get_item(TableName=TABLE, Key={})
+        endpoint.answer = throttled("TableWriteKeyRangeThroughputExceeded")
+        for call in (client.put(TABLE, PUTS), client.put_item(TableName=TABLE, Item={})):
+            with pytest.raises(ClientError):
+                await call
+
+    (put, read, *refused) = observer.attempts
+    assert put == ("BatchWriteItem", result)
+    assert (result.write_units, read[0]) == (2.5, "GetItem")
+    assert [operation for operation, _ in refused] == ["BatchWriteItem", "PutItem"]
+    for _, error in refused:
+        assert isinstance(error, ClientError)
+        assert throttling_reasons(error) == ["TableWriteKeyRangeThroughputExceeded"]
+
+
+def throttled(reason: str) -> Answer:
+    """A throttled call, as DynamoDB answers it (API reference, ThrottlingReason)."""
+    body = {
+        "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+        "message": "Throughput exceeds the current capacity of your table",
+        "ThrottlingReasons": [{"reason": reason, "resource": "arn:aws:dynamodb:::table/t"}],
+    }
+    return Answer.of(400, json.dumps(body).encode())
 
 
 async def test_a_call_before_the_start_is_our_own_fault() -> None:

@@ -120,15 +120,15 @@ async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
     """A standstill while somebody waits is the store's; a call that is served at once, or refused
     for good, waits for nobody (G1, G8)."""
     wait_tracker = WaitTracker()
-    seen: list[bool] = []
+    seen: list[int] = []
 
     async def look(delay_s: float) -> None:
-        seen.append(wait_tracker.any)
+        seen.append(wait_tracker.count)
 
     away = [ConnectTimeoutError(endpoint_url="http://nowhere")] * 2
     store = store_on(Failing(*away), wait_tracker=wait_tracker, sleep=look)
     await store.get_item(*WHERE)
-    assert (seen, wait_tracker.any) == ([True, True], False)
+    assert (seen, wait_tracker.count) == ([1, 1], 0)
 
     await store.get_item(*WHERE)
     refused = store_on(
@@ -136,7 +136,7 @@ async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
     )
     with pytest.raises(OperatorError):
         await refused.get_item(*WHERE)
-    assert not wait_tracker.any
+    assert wait_tracker.count == 0
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ import aiokafka
 import faust
 import mode
 import pytest
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.protocol.group import SyncGroupRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import ConsumerMessage
@@ -107,11 +110,28 @@ def test_what_a_fetch_takes_of_a_partition_is_read_for_each_request() -> None:
     )
 
 
+def test_the_bytes_of_a_kept_response_are_known_until_its_last_record_is_taken() -> None:
+    """For the metrics: `FetchResult` drops them when it is empty."""
+    batch = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1,
+        base_sequence=-1, batch_size=1 << 20,
+    )  # fmt: skip
+    for offset in range(3):
+        batch.append(offset, timestamp=1, key=b"k", value=b"v" * 100, headers=[])
+    buffer = bytes(batch.build())
+    records = PartitionRecords(
+        TopicPartition("t", 0), MemoryRecords(buffer), [], 0, None, None, True, 0
+    )
+    assert records._records.size_in_bytes() == len(buffer)
+    assert "self._partition_records = None" in inspect.getsource(FetchResult.getall)
+    assert "self._records = collections.OrderedDict()" in inspect.getsource(Fetcher.__init__)
+
+
 @pytest.mark.parametrize("mine", [BatchConsumer, BatchConsumerThread, WholeBatches])
 def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
-        BatchConsumer: {"note_group", "problem", "hands_over", "_joined", "topic",
+        BatchConsumer: {"note_group", "note_fetched", "problem", "hands_over", "_joined", "topic",
                         "rules", "client_options",
                         "status", "_open", "_take_answer", "_limited",
                         "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
@@ -119,7 +139,8 @@ def test_every_override_overrides_something(mine: Any) -> None:
                         "_stop_reading", "commit_offsets", "_drain",
                         "_wait_for_flow", "_lingers", "_deliver_ready", "_deliver",
                         "positions", "_tp"},
-        BatchConsumerThread: {"_watch_group", "_look", "_group_error", "retry_group",
+        BatchConsumerThread: {"_watch_group", "_fetched_bytes", "_look", "_group_error",
+                              "retry_group",
                               "_retry_group", "_note_answers", "_raise_if_fenced",
                               "fetch", "_fetch", "_take", "_found", "_pause",
                               "_caught_up", "_held_back", "positions", "_positions",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.records import MadeRecord
+from tests.records import NEW_YEAR_MS, MadeRecord
 from worker.bundles import Bundle, BundleLimits
 from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
@@ -79,6 +79,7 @@ async def flush(
     consecutive_dead_letters: int = 0,
     on_wave: Callable[[], None] = lambda: None,
     on_dead_letters: Callable[[Sequence[DeadLetter]], None] = lambda _: None,
+    now_ms: int = NEW_YEAR_MS,
 ) -> Flushed:
     flusher = Flusher(
         topic=records[0].topic,
@@ -88,6 +89,7 @@ async def flush(
         dead_letters=journal,
         dead_letters_consecutive_max=dead_max,
         on_dead_letters=on_dead_letters,
+        now_ms=lambda: now_ms,
     )
     return await flusher.flush(
         records, epoch=1, consecutive_dead_letters=consecutive_dead_letters, on_wave=on_wave
@@ -99,8 +101,16 @@ async def test_a_batch_is_made_durable() -> None:
     journal = Journal()
     flushed = await flush(journal, log("ann", "bob", "-", "ann"))
 
-    assert flushed == Flushed(messages=3, dead_letters=1, consecutive_dead_letters=0)
+    assert flushed == Flushed(messages=3, dead_letters=1, consecutive_dead_letters=0, bundles=2)
     assert journal.durable == [("dead", (2,)), ("ann", (0, 3)), ("bob", (1,))]
+
+
+async def test_messages_that_expired_before_are_counted() -> None:
+    """For whoever asks why a reader does not see them."""
+    retention_ms = 30 * 24 * 3600 * 1000
+    for now_ms, expired in ((NEW_YEAR_MS, 0), (NEW_YEAR_MS + retention_ms, 2)):
+        flushed = await flush(Journal(), log("ann", "bob", "-"), now_ms=now_ms)
+        assert (flushed.messages, flushed.expired) == (2, expired)
 
 
 async def test_nothing_is_visible_before_the_dead_letters_are_acknowledged() -> None:
@@ -148,7 +158,8 @@ async def test_a_rejected_bundle_is_split_until_one_message_stands_alone() -> No
     behind = [event for event in journal.durable if event[1][0] > 3]
     assert journal.durable == [*before, ("dead", (3,)), *behind]
     assert [offset for event in journal.durable for offset in event[1]] == [*range(6)]
-    assert flushed == Flushed(messages=5, dead_letters=1, consecutive_dead_letters=0)
+    assert (flushed.messages, flushed.dead_letters) == (5, 1)
+    assert flushed.bundles == len(journal.durable) - 1
     assert journal.letters[0].reason is Reason.REJECTED_BY_STORE
     assert journal.letters[0].detail == "number overflow"
 
@@ -193,7 +204,7 @@ async def test_a_message_ends_the_run() -> None:
         journal, log("-", "bob", "-", "-", "bob", "-"), dead_max=2, consecutive_dead_letters=1
     )
 
-    assert flushed == Flushed(messages=2, dead_letters=4, consecutive_dead_letters=1)
+    assert flushed == Flushed(messages=2, dead_letters=4, consecutive_dead_letters=1, bundles=1)
 
 
 async def test_a_rejected_message_counts_to_the_run_before_it_is_produced() -> None:

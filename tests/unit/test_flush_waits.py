@@ -83,7 +83,7 @@ async def test_each_flush_has_its_own_waits() -> None:
     opened.set()
     await asyncio.gather(*tasks)
     assert throttled.can_end(clock.now_s, clock.now_s + 20)
-    assert not wait_tracker.any
+    assert wait_tracker.count == 0
 
 
 @pytest.mark.parametrize("takes", [True, False])

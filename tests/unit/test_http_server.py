@@ -3,7 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import pytest
@@ -12,6 +12,7 @@ from local.ready import free_ports
 from worker.assignment import Assignment
 from worker.errors import OperatorError
 from worker.http_server import serve_health
+from worker.metrics import WorkerMetrics
 from worker.readiness import Readiness, readiness
 from worker.settings import HttpSettings
 from worker.status import Phase, WorkerStatus
@@ -34,13 +35,17 @@ async def get(url: str) -> tuple[int, Any]:
         return answer.status, await answer.json()
 
 
+def unasked(*_: object) -> NoReturn:
+    pytest.fail("no request comes")
+
+
 @asynccontextmanager
 async def served(host: str, status: WorkerStatus | None = None) -> AsyncIterator[int]:
     def judge() -> Readiness:
         return readiness(status or WorkerStatus(), Assignment())
 
     (port,) = free_ports(1)
-    async with serve_health(HttpSettings(host=host, port=port), judge):
+    async with serve_health(HttpSettings(host=host, port=port), judge, WorkerMetrics().scrape):
         yield port
 
 
@@ -75,7 +80,7 @@ async def test_one_address_of_ipv6_answers(host: str) -> None:
 async def test_a_port_that_is_taken_is_an_operators_error(host: str) -> None:
     async with served(host) as port:
         with pytest.raises(OperatorError, match="listens there") as raised:
-            async with serve_health(HttpSettings(host=host, port=port), lambda: None):  # type: ignore[arg-type, return-value]
+            async with serve_health(HttpSettings(host=host, port=port), unasked, unasked):
                 pytest.fail("two listen at one port")
         assert str(port) in str(raised.value)
         assert "\n" not in str(raised.value)
@@ -89,7 +94,7 @@ async def test_an_address_that_is_not_ours_is_an_operators_error(host: str) -> N
 
 
 async def test_no_port_serves_nothing() -> None:
-    async with serve_health(HttpSettings(port=0), lambda: None):  # type: ignore[arg-type, return-value]
+    async with serve_health(HttpSettings(port=0), unasked, unasked):
         pass
 
 

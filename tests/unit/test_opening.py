@@ -189,8 +189,14 @@ async def test_a_lower_start_is_stored_before_the_first_record() -> None:
 async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCaptureFixture) -> None:
     """What retention removed unread is logged as an error with its range, once (G1)."""
     store = Store(progress(40))
-    answers = await opener(store, FakeLog(40, start=60)).open([0])
-    (answer,) = answers.values()
+    gaps: list[int] = []
+    gapped = Opener(
+        topic="undelivered", start=Start(), progress=store, log=FakeLog(40, start=60),
+        on_gap=gaps.append,
+    )  # fmt: skip
+    (answer,) = (await gapped.open([0])).values()
+    await gapped.open([0])
+    assert gaps == [20]
 
     assert isinstance(answer, Opened)
     assert (answer.position, answer.progress.origin, answer.progress.next) == (60, 60, 60)

@@ -29,3 +29,16 @@ def test_status_of_a_worker_that_stops_stays_stopping() -> None:
     status.enter(Phase.STOPPING)
     status.enter(Phase.JOINING, "a rebalance is under way")
     assert status.text == "stopping"
+
+
+def test_a_rebalance_lasts_from_joining_to_joined() -> None:
+    """Whatever the details say meanwhile; a stop is none."""
+    now, seconds = [1.0], list[float]()
+    status = WorkerStatus(clock=lambda: now[0], on_joined=seconds.append)
+    for at_s, phase in (
+        (2.0, Phase.JOINING), (3.0, Phase.JOINING), (5.5, Phase.JOINED), (6.0, Phase.JOINED),
+        (7.0, Phase.JOINING), (7.25, Phase.JOINED), (8.0, Phase.JOINING), (9.0, Phase.STOPPING),
+    ):  # fmt: skip
+        now[0] = at_s
+        status.enter(phase)
+    assert seconds == [3.5, 0.25]

@@ -45,7 +45,7 @@ class Deployment:
         self.broker.end = 40
         self.wait_tracker = WaitTracker()
         self.dog = Watchdog(
-            log=self.broker, wait_tracker=self.wait_tracker, stalled_s=8, rebalance_s=4
+            log=self.broker, waits=[WaitTracker(), self.wait_tracker], stalled_s=8, rebalance_s=4
         )  # fmt: skip
 
     async def looks(self, number: int) -> None:

@@ -1,8 +1,9 @@
 """The worker's DynamoDB client: one attempt a call, without waits."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -43,6 +44,21 @@ class Client(PutsItems, Protocol):
     async def update_time_to_live(self, **arguments: Any) -> Answer: ...
 
 
+class CallObserver(Protocol):
+    """Learns of every attempt of a call that ends, unless it was cancelled. Answers at once."""
+
+    def attempted(
+        self, operation: str, seconds: float, outcome: Exception | PutResult | Answer
+    ) -> None:
+        """Note one attempt. operation: by its AWS name. outcome: what it raised or returned; the
+        result of a BatchWriteItem has its write units."""
+        ...
+
+
+#: What an attempt returns.
+R = TypeVar("R", PutResult, Answer)
+
+
 class _Opened(NamedTuple):
     """sdk: aiobotocore's client. signed: the signed client over its connections."""
 
@@ -56,11 +72,13 @@ class DynamoDBClient:
 
     `put` goes through the signed client, all other calls through aiobotocore's. Every call asks
     for credentials first, so that a failure to get them is a CredentialsError and not an error of
-    DynamoDB. `start` comes before the first call, `stop` after the last.
+    DynamoDB. `start` comes before the first call, `stop` after the last. observer: learns of every
+    attempt; without one, only a counted put asks for its write units.
     """
 
-    def __init__(self, config: AioConfig) -> None:
+    def __init__(self, config: AioConfig, observer: CallObserver | None = None) -> None:
         self._config = config
+        self._observer = observer
         self._stack = AsyncExitStack()
         self._opened: _Opened | None = None
 
@@ -85,43 +103,61 @@ class DynamoDBClient:
     async def put(
         self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
     ) -> PutResult:
-        body = body_of(table, puts, count_units=count_units)
-        answer = await self._required().signed.send("BatchWriteItem", body)
-        return result_of(answer, table, puts)
+        body = body_of(table, puts, count_units=count_units or self._observer is not None)
+
+        async def attempt() -> PutResult:
+            answer = await self._required().signed.send("BatchWriteItem", body)
+            return result_of(answer, table, puts)
+
+        return await self._observed("BatchWriteItem", attempt)
 
     async def get_item(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).get_item(**arguments)
-        return answer
+        return await self._call("GetItem", lambda sdk: sdk.get_item(**arguments))
 
     async def put_item(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).put_item(**arguments)
-        return answer
+        return await self._call("PutItem", lambda sdk: sdk.put_item(**arguments))
 
     async def update_item(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).update_item(**arguments)
-        return answer
+        return await self._call("UpdateItem", lambda sdk: sdk.update_item(**arguments))
 
     async def create_table(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).create_table(**arguments)
-        return answer
+        return await self._call("CreateTable", lambda sdk: sdk.create_table(**arguments))
 
     async def describe_table(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).describe_table(**arguments)
-        return answer
+        return await self._call("DescribeTable", lambda sdk: sdk.describe_table(**arguments))
 
     async def describe_time_to_live(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).describe_time_to_live(**arguments)
-        return answer
+        return await self._call(
+            "DescribeTimeToLive", lambda sdk: sdk.describe_time_to_live(**arguments)
+        )
 
     async def update_time_to_live(self, **arguments: Any) -> Answer:
-        answer: Answer = await (await self._sdk()).update_time_to_live(**arguments)
-        return answer
+        return await self._call(
+            "UpdateTimeToLive", lambda sdk: sdk.update_time_to_live(**arguments)
+        )
 
-    async def _sdk(self) -> Any:
-        """aiobotocore's client, for one call. Raises CredentialsError."""
-        opened = self._required()
-        await opened.credentials.get_frozen_credentials()
-        return opened.sdk
+    async def _call(self, operation: str, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        """The answer of a call of aiobotocore's client. Raises CredentialsError too."""
+
+        async def attempt() -> Answer:
+            opened = self._required()
+            await opened.credentials.get_frozen_credentials()
+            return await call(opened.sdk)
+
+        return await self._observed(operation, attempt)
+
+    async def _observed(self, operation: str, attempt: Callable[[], Awaitable[R]]) -> R:
+        """The outcome of an attempt, which the observer learns of."""
+        if self._observer is None:
+            return await attempt()
+        begin_s = time.perf_counter()
+        try:
+            outcome = await attempt()
+        except Exception as error:
+            self._observer.attempted(operation, time.perf_counter() - begin_s, error)
+            raise
+        self._observer.attempted(operation, time.perf_counter() - begin_s, outcome)
+        return outcome
 
     def _required(self) -> _Opened:
         if self._opened is None:

@@ -29,6 +29,7 @@ from poste_restante.retryable_errors import (
     text_of,
 )
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
+from worker.outcomes import StoreOutcome
 
 #: Texts of a ValidationException about the table's schema. Nothing else marks it.
 _ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
@@ -125,6 +126,21 @@ def meaning(error: Exception, operation: str) -> Wait:
     if isinstance(error, BotoCoreError):  # an incomplete or wrong configuration
         raise OperatorError(f"cannot call DynamoDB: {short(error)}") from error
     return Wait(f"unreachable: {short(error)}", error, Limit.UNEXPECTED)
+
+
+def outcome_of(error: Exception, operation: str) -> StoreOutcome:
+    """How an attempt that raised this ended, for the metrics."""
+    if isinstance(error, ClientError) and is_throttled(error):
+        return StoreOutcome.THROTTLED
+    try:
+        wait = meaning(error, operation)
+    except ConditionFailed:
+        return StoreOutcome.CONDITION_FAILED
+    except ItemRefused:
+        return StoreOutcome.REJECTED
+    except (OperatorError, Bug):
+        return StoreOutcome.REFUSED
+    return StoreOutcome.REFUSED if wait.limit is Limit.REFUSALS else StoreOutcome.UNAVAILABLE
 
 
 def _malformed(error: MalformedAnswerError, operation: str) -> Wait:

@@ -28,7 +28,7 @@ from poste_restante.credentials import CredentialsError
 from poste_restante.item import Item
 from poste_restante.retryable_errors import NO_ANSWER, UNREACHABLE
 from worker.backoff import WaitTracker, backoff_delays
-from worker.dynamodb.client import Answer, Client, DynamoDBClient
+from worker.dynamodb.client import Answer, CallObserver, Client, DynamoDBClient
 from worker.dynamodb.coalescing import COALESCE_S, CoalescingPuts
 from worker.dynamodb.errors import Limit, MalformedAnswerError, Wait, meaning
 from worker.dynamodb.puts import EncodedPut, PutResult, PutsItems
@@ -266,14 +266,15 @@ def new_store(
     wait_tracker: WaitTracker | None = None,
     on_wait: Callable[[str], object] = lambda _: None,
     coalesce_s: float = COALESCE_S,
+    observer: CallObserver | None = None,
     kind: type[RetryingStore] = RetryingStore,
 ) -> RetryingStore:
     """A store of the address, region and credentials in the AWS SDK's variables and files.
 
     `start` comes before its first call, `stop` after its last. coalesce_s: seconds that a small
-    write waits for others; 0: each goes by itself.
+    write waits for others; 0: each goes by itself. observer: learns of every attempt of a call.
     """
-    client = DynamoDBClient(client_config(calls_in_flight_max, timeout_s))
+    client = DynamoDBClient(client_config(calls_in_flight_max, timeout_s), observer)
     return kind(
         client, puts=CoalescingPuts(client, coalesce_s=coalesce_s) if coalesce_s else client,
         calls_in_flight_max=calls_in_flight_max, wait_tracker=wait_tracker, on_wait=on_wait,

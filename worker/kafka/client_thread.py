@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.protocol.commit import OffsetCommitRequest
@@ -84,6 +85,9 @@ class Fetching(Protocol):
     def note_group(self, look: Look) -> None:
         """Receive the result of a check of the group; called in the consumer's own loop."""
 
+    def note_fetched(self, size: int) -> None:
+        """Receive the bytes of the responses that the client keeps; called as `note_group`."""
+
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer; its private methods run there."""
@@ -132,6 +136,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             if self._consumer is not None:
                 look = self._look(self._consumer)
                 self.parent_loop.call_soon_threadsafe(self.consumer.note_group, look)
+                size = self._fetched_bytes(self._consumer)
+                self.parent_loop.call_soon_threadsafe(self.consumer.note_fetched, size)
+
+    def _fetched_bytes(self, consumer: aiokafka.AIOKafkaConsumer) -> int:
+        """Return the bytes of the responses that aiokafka keeps, whole until the last record of
+        their partition is taken."""
+        fetched = consumer._fetcher._records.values()
+        kept = [each._partition_records for each in fetched if isinstance(each, FetchResult)]
+        return sum(each._records.size_in_bytes() for each in kept if each is not None)
 
     def _look(self, consumer: aiokafka.AIOKafkaConsumer) -> Look:
         coordinator, cluster, topic = (

@@ -23,7 +23,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +45,7 @@ from worker.kafka.group_monitor import GroupWatch, Look
 from worker.logging_config import SERVICES_LOGGER, event
 from worker.memory import MemoryLimits
 from worker.opening import MOMENT_S, Log, Opened, Opener
+from worker.outcomes import CommitOutcome
 from worker.progress import ProgressStore
 from worker.resume import Closed
 from worker.status import Phase, WorkerStatus
@@ -77,7 +78,11 @@ ASK_AGAIN_S = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the wiring tells the consumer. member: what errors of the group name."""
+    """What the wiring tells the consumer.
+
+    member: what errors of the group name. on_commit: called for each commit. on_fetched: called
+    about every second with the bytes of the responses that the client keeps.
+    """
 
     topic: str
     member: Member
@@ -90,6 +95,8 @@ class Rules:
     partitions_max: int = 256
     drain_s: float = 20.0
     leave_s: float = 15.0
+    on_commit: Callable[[CommitOutcome], None] = lambda _: None
+    on_fetched: Callable[[int], None] = lambda _: None
 
 
 class BatchConsumer(driver.Consumer):
@@ -105,7 +112,9 @@ class BatchConsumer(driver.Consumer):
         self.turns = 0
         self._problem: str | None = None
         self._group: GroupWatch | None = None
-        self._committer = Committer(self.rules.progress, self.commit_offsets)
+        self._committer = Committer(
+            self.rules.progress, self.commit_offsets, on_commit=self.rules.on_commit
+        )
         self._last_resort: threading.Timer | None = None
 
     @property
@@ -157,6 +166,9 @@ class BatchConsumer(driver.Consumer):
                 "%s", verdict.say,
                 extra=event("group_waits", reason=verdict.problem or verdict.waiting),
             )  # fmt: skip
+
+    def note_fetched(self, size: int) -> None:
+        self.rules.on_fetched(size)
 
     @property
     def hands_over(self) -> bool:

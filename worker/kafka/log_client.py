@@ -4,11 +4,13 @@ The consumer's own connection would answer too, but behind its long poll. Implem
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from worker.kafka.admin import coordinated
 from worker.record import Fingerprint, fingerprint
@@ -93,6 +95,19 @@ class KafkaLogClient:
             found = await self._reader().offsets_for_times(dict.fromkeys(tps, time_ms))
             ends = await self._reader().end_offsets(tps)
         return {tp.partition: ends[tp] if found[tp] is None else found[tp].offset for tp in tps}
+
+    async def retention_s(self) -> float | None:
+        """Return the topic's `retention.ms` in seconds; infinity: unlimited; None: this user may
+        not read it. Raises KafkaError or TimeoutError if the broker does not answer."""
+        assert self._admin is not None, "start() first"
+        admin = self._admin
+        topic = ConfigResource(ConfigResourceType.TOPIC, self.topic)
+        for answer in await coordinated(lambda: admin.describe_configs([topic])):
+            for _, _, _, _, entries in answer.resources:
+                for name, value, *_ in entries:
+                    if name == "retention.ms":
+                        return math.inf if int(value) < 0 else int(value) / 1000
+        return None
 
     async def fingerprints(self, offsets: Mapping[int, int]) -> dict[int, Fingerprint | None]:
         if not offsets:

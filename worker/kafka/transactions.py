@@ -91,6 +91,11 @@ class OpenTransactions:
             if standing.warned_at_s is not None
         )
 
+    def held_back_s(self) -> dict[int, float]:
+        """Return the seconds for which each held-back partition's stable end has not moved."""
+        now_s = self._clock()
+        return {p: now_s - standing.since_s for p, standing in self._standing.items()}
+
     def _say_held_back(self, partition: int, standing: _Standing, now_s: float) -> None:
         warned_s, seconds = standing.warned_at_s, now_s - standing.since_s
         if seconds < self._warn_s or (warned_s is not None and now_s - warned_s < REPEAT_S):

@@ -1,0 +1,385 @@
+"""The worker's metrics: the closed list, the counters, and the text that `/metrics` serves.
+
+Names follow Prometheus' conventions (prometheus.io/docs/practices/naming): prefix `poste_`, base
+units, `_total` for counters. Counters and histograms count per flush, per call and per commit,
+never per record. `worker.gauges` reads the gauges when a scrape asks. No label has a user, a key or
+an offset, so the number of series is bounded by the partitions and by the values below.
+`python -m worker.metrics_reference` writes the table of docs/metrics.md from this list.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from typing import NamedTuple
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from poste_restante.retryable_errors import THROTTLED
+from worker.errors import Reason
+from worker.outcomes import (
+    OTHER_REASON,
+    THROTTLING_REASONS,
+    UNPROCESSED_ITEMS,
+    CommitOutcome,
+    Service,
+    Stage,
+    StoreOutcome,
+)
+from worker.readiness import PartitionState
+from worker.status import Phase
+
+
+class Kind(StrEnum):
+    """Type of a metric, by the names of the exposition format."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    INFO = "info"
+
+
+class Label(NamedTuple):
+    """A label. values: all that it can have; empty: the partition numbers of the worker, or what
+    `meaning` says."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. name: without `_total`, which counters get, and `_info`.
+
+    unit: base unit; empty: a plain count. help: one sentence. buckets: upper bounds of a histogram,
+    in its unit.
+    """
+
+    kind: Kind
+    name: str
+    help: str
+    unit: str = ""
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def exposed(self) -> str:
+        """The name of its samples; of a histogram, without `_bucket`, `_sum` and `_count`."""
+        return self.name + {Kind.COUNTER: "_total", Kind.INFO: "_info"}.get(self.kind, "")
+
+
+#: Operations of DynamoDB, by their AWS names, that a worker calls.
+STORE_OPERATIONS = ("BatchWriteItem", "GetItem", "PutItem", "UpdateItem")
+
+_PARTITION = Label("partition", meaning="partition number")
+_STATES = tuple(str(state) for state in PartitionState)
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_COUNTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0)
+
+BUILD = Metric(
+    Kind.INFO, "poste_build", "Versions of the worker and of what it depends on.",
+    labels=tuple(
+        Label(name, meaning="version") for name in ("version", "python", "faust", "aiokafka")
+    ),
+)  # fmt: skip
+
+READY = Metric(Kind.GAUGE, "poste_ready", "1 while `/readyz` answers 200, else 0.")
+JOINED = Metric(
+    Kind.GAUGE, "poste_joined", "1 while the group has given the worker an assignment, else 0."
+)
+PHASE = Metric(
+    Kind.GAUGE, "poste_phase", "1 for the worker's phase, 0 for the others.",
+    labels=(Label("phase", tuple(phase.name.lower() for phase in Phase)),),
+)  # fmt: skip
+PARTITIONS = Metric(
+    Kind.GAUGE, "poste_partitions", "Assigned partitions by state; `assigned` counts all of them.",
+    labels=(Label("state", ("assigned", *_STATES)),),
+)  # fmt: skip
+PARTITION_STATE = Metric(
+    Kind.GAUGE, "poste_partition_state", "1 for the state of an assigned partition.",
+    labels=(_PARTITION, Label("state", _STATES)),
+)  # fmt: skip
+LAG_RECORDS = Metric(
+    Kind.GAUGE, "poste_partition_lag_records",
+    "Offsets from the first that is not durable to the end of the log. Includes what an open"
+    " transaction holds back, and markers of transactions.",
+    labels=(_PARTITION,),
+)  # fmt: skip
+LAG_SECONDS = Metric(
+    Kind.GAUGE, "poste_partition_lag_seconds",
+    "Age of the oldest record that is not durable, by its timestamp; 0 without one. Where its"
+    " timestamp cannot be read: seconds since the worker first saw that it is not durable.",
+    "seconds", (_PARTITION,),
+)  # fmt: skip
+HELD_BACK_RECORDS = Metric(
+    Kind.GAUGE, "poste_partition_held_back_records",
+    "Offsets from the stable end to the end of the log, which an open transaction holds back.",
+    labels=(_PARTITION,),
+)  # fmt: skip
+HELD_BACK_SECONDS = Metric(
+    Kind.GAUGE, "poste_partition_held_back_seconds",
+    "Seconds for which the stable end has stood below the end of the log; 0 where it does not. A"
+    " transaction that is at work moves it.",
+    "seconds", (_PARTITION,),
+)  # fmt: skip
+RETENTION_MARGIN_RECORDS = Metric(
+    Kind.GAUGE, "poste_partition_retention_margin_records",
+    "Offsets from the start of the log to the first that is not durable: when retention has removed"
+    " as many, the next removal loses records.",
+    labels=(_PARTITION,),
+)  # fmt: skip
+
+RETENTION_SECONDS = Metric(
+    Kind.GAUGE, "poste_topic_retention_seconds",
+    "The topic's `retention.ms`; +Inf: unlimited. Missing where the worker may not read the topic's"
+    " configuration (permission DescribeConfigs).",
+    "seconds",
+)  # fmt: skip
+
+RECORDS = Metric(Kind.COUNTER, "poste_records", "Records that became durable.")
+RECORD_BYTES = Metric(
+    Kind.COUNTER, "poste_record_bytes",
+    "Bytes of the keys, values and headers of the records that became durable.", "bytes",
+)  # fmt: skip
+MESSAGES = Metric(Kind.COUNTER, "poste_messages", "Messages that became durable.")
+EXPIRED_MESSAGES = Metric(
+    Kind.COUNTER, "poste_expired_messages",
+    "Messages that had expired before they became durable, which no reader sees.",
+)  # fmt: skip
+BUNDLES = Metric(Kind.COUNTER, "poste_bundles", "Bundles, one item each, that became durable.")
+DEAD_LETTERS = Metric(
+    Kind.COUNTER, "poste_dead_letters", "Dead letters that the broker has acknowledged.",
+    labels=(Label("reason", tuple(str(reason) for reason in Reason)),),
+)  # fmt: skip
+FLUSH_SECONDS = Metric(
+    Kind.HISTOGRAM, "poste_flush_seconds",
+    "Seconds from the start of a flush until its batch is durable.", "seconds", buckets=_SECONDS,
+)  # fmt: skip
+FLUSH_RECORDS = Metric(
+    Kind.HISTOGRAM, "poste_flush_records", "Records of a flush.", buckets=_COUNTS
+)
+
+_OPERATION = Label("operation", STORE_OPERATIONS)
+STORE_CALLS = Metric(
+    Kind.COUNTER, "poste_store_calls", "Attempts of calls to DynamoDB, by outcome.",
+    labels=(_OPERATION, Label("outcome", tuple(str(outcome) for outcome in StoreOutcome))),
+)  # fmt: skip
+STORE_CALL_SECONDS = Metric(
+    Kind.HISTOGRAM, "poste_store_call_seconds",
+    "Seconds of one attempt of a call to DynamoDB, whatever its outcome.", "seconds",
+    (_OPERATION,), _SECONDS,
+)  # fmt: skip
+UNPROCESSED = Metric(
+    Kind.COUNTER, "poste_store_unprocessed_items",
+    "Items that DynamoDB left over in a BatchWriteItem, which the worker sends again.",
+)  # fmt: skip
+THROTTLES = Metric(
+    Kind.COUNTER, "poste_store_throttles",
+    "Throttled attempts and left-over answers, by DynamoDB's reason, else by its error code.",
+    labels=(
+        Label("reason", (*sorted(THROTTLING_REASONS | THROTTLED), UNPROCESSED_ITEMS, OTHER_REASON)),
+    ),
+)  # fmt: skip
+WRITE_UNITS = Metric(
+    Kind.COUNTER, "poste_store_write_units",
+    "Write units of BatchWriteItem, as DynamoDB states them. Progress and the table record come on"
+    " top: a unit per partition and commit interval with something to commit.",
+)  # fmt: skip
+
+WAITING_CALLERS = Metric(
+    Kind.GAUGE, "poste_waiting_callers", "Callers that wait for a service now.",
+    labels=(Label("service", tuple(str(service) for service in Service)),),
+)  # fmt: skip
+WAITING_SECONDS = Metric(
+    Kind.GAUGE, "poste_waiting_seconds",
+    "Seconds so far of the longest present wait for a service; 0 without one.", "seconds",
+    (Label("service", tuple(str(service) for service in Service)),),
+)  # fmt: skip
+
+COMMITS = Metric(
+    Kind.COUNTER, "poste_commits", "Commits of the group's offsets, by outcome.",
+    labels=(Label("outcome", tuple(str(outcome) for outcome in CommitOutcome)),),
+)  # fmt: skip
+COMMIT_PENDING_SECONDS = Metric(
+    Kind.GAUGE, "poste_commit_pending_seconds",
+    "Seconds for which durable records have waited for a commit; 0 where none wait.", "seconds",
+)  # fmt: skip
+REBALANCE_SECONDS = Metric(
+    Kind.HISTOGRAM, "poste_rebalance_seconds",
+    "Seconds of a rebalance, from giving up the partitions to the next assignment. The first counts"
+    " from the start of joining.",
+    "seconds", buckets=_SECONDS,
+)  # fmt: skip
+RETENTION_GAPS = Metric(
+    Kind.COUNTER, "poste_retention_gaps",
+    "Openings of a partition that found records removed by retention before they were read.",
+)  # fmt: skip
+RETENTION_GAP_RECORDS = Metric(
+    Kind.COUNTER, "poste_retention_gap_records",
+    "Offsets that retention removed before they were read.",
+)  # fmt: skip
+
+_STAGE = Label("stage", tuple(str(stage) for stage in Stage))
+MEMORY_BYTES = Metric(
+    Kind.GAUGE, "poste_memory_bytes",
+    "Bytes of memory that records take by stage, as the worker accounts for them.", "bytes",
+    (_STAGE,),
+)  # fmt: skip
+MEMORY_LIMIT_BYTES = Metric(
+    Kind.GAUGE, "poste_memory_limit_bytes", "Limit of each stage, derived from memory_mb.",
+    "bytes", (_STAGE,),
+)  # fmt: skip
+
+#: Every metric of this project, in the order of the documents. The process metrics of
+#: prometheus-client (`process_...`, `python_gc_...`, `python_info`) are served besides.
+METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+class Sample(NamedTuple):
+    """One value of a gauge. labels: values in the order of the metric's labels."""
+
+    metric: Metric
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+class WorkerMetrics:
+    """The metrics of one worker. gauges: called at every scrape; it must answer at once."""
+
+    def __init__(self, gauges: Callable[[], Iterable[Sample]] = tuple) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._gauges = _Gauges(gauges)
+        self._registry.register(self._gauges)
+        Info(BUILD.name, BUILD.help, registry=self._registry).info(
+            {
+                "version": version("poste-restante"),
+                "python": platform.python_version(),
+                "faust": version("faust-streaming"),
+                "aiokafka": version("aiokafka"),
+            }
+        )
+        self._counters = {m: self._counter(m) for m in METRICS if m.kind is Kind.COUNTER}
+        self._histograms = {m: self._histogram(m) for m in METRICS if m.kind is Kind.HISTOGRAM}
+
+    def _counter(self, metric: Metric) -> Counter:
+        names = tuple(label.name for label in metric.labels)
+        counter = Counter(metric.name, metric.help, names, registry=self._registry)
+        for values in _combinations(metric.labels):
+            counter.labels(*values)  # a series that begins at 0, so that its first step is seen
+        return counter
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        names = tuple(label.name for label in metric.labels)
+        histogram = Histogram(
+            metric.name, metric.help, names, registry=self._registry, buckets=metric.buckets
+        )
+        for values in _combinations(metric.labels):
+            histogram.labels(*values)
+        return histogram
+
+    def read_gauges(self, gauges: Callable[[], Iterable[Sample]]) -> None:
+        """Read the gauges there from now on."""
+        self._gauges.read = gauges
+
+    def flushed(
+        self, *, records: int, size: int, messages: int, expired: int, bundles: int, seconds: float
+    ) -> None:
+        """Count one durable batch. size: bytes of its records."""
+        self._add(RECORDS, records)
+        self._add(RECORD_BYTES, size)
+        self._add(MESSAGES, messages)
+        self._add(EXPIRED_MESSAGES, expired)
+        self._add(BUNDLES, bundles)
+        self._histograms[FLUSH_SECONDS].observe(seconds)
+        self._histograms[FLUSH_RECORDS].observe(records)
+
+    def dead_letters(self, reasons: Mapping[Reason, int]) -> None:
+        """Count the acknowledged dead letters of one flush."""
+        for reason, count in reasons.items():
+            self._add(DEAD_LETTERS, count, str(reason))
+
+    def store_call(self, operation: str, outcome: StoreOutcome, seconds: float) -> None:
+        """Count one attempt of a call. operation: one of STORE_OPERATIONS; others do not count."""
+        if operation in STORE_OPERATIONS:
+            self._add(STORE_CALLS, 1, operation, str(outcome))
+            self._histograms[STORE_CALL_SECONDS].labels(operation).observe(seconds)
+
+    def stored(self, *, left_over: int, write_units: float) -> None:
+        """Count the result of one BatchWriteItem that DynamoDB took, if only in part."""
+        self._add(WRITE_UNITS, write_units)
+        if left_over:
+            self._add(UNPROCESSED, left_over)
+            self._add(THROTTLES, 1, UNPROCESSED_ITEMS)
+
+    def throttled(self, reasons: Sequence[str]) -> None:
+        """Count one throttled attempt, once for each of its reasons."""
+        for reason in reasons:
+            known = reason in THROTTLING_REASONS or reason in THROTTLED
+            self._add(THROTTLES, 1, reason if known else OTHER_REASON)
+
+    def committed(self, outcome: CommitOutcome) -> None:
+        self._add(COMMITS, 1, str(outcome))
+
+    def rebalanced(self, seconds: float) -> None:
+        self._histograms[REBALANCE_SECONDS].observe(seconds)
+
+    def retention_gap(self, records: int) -> None:
+        """Count one gap. records: offsets that were removed unread."""
+        self._add(RETENTION_GAPS, 1)
+        self._add(RETENTION_GAP_RECORDS, records)
+
+    def scrape(self, accept: str | None) -> tuple[bytes, str]:
+        """Return the exposition and its content type, for the Accept header of a request:
+        OpenMetrics where it asks for it, else Prometheus' text format."""
+        encode, content_type = choose_encoder(accept or "")
+        return encode(self._registry), content_type
+
+    def _add(self, metric: Metric, amount: float, *labels: str) -> None:
+        counter = self._counters[metric]
+        (counter.labels(*labels) if labels else counter).inc(amount)
+
+
+class _Gauges(Collector):
+    """Makes the gauges' families of the samples that a scrape reads."""
+
+    def __init__(self, read: Callable[[], Iterable[Sample]]) -> None:
+        self.read = read
+
+    def describe(self) -> list[Family]:
+        """Return the names without reading: nothing is wired at a registration."""
+        return [GaugeMetricFamily(m.name, m.help) for m in METRICS if m.kind is Kind.GAUGE]
+
+    def collect(self) -> Iterable[Family]:
+        families = {
+            m: GaugeMetricFamily(m.name, m.help, labels=[label.name for label in m.labels])
+            for m in METRICS
+            if m.kind is Kind.GAUGE
+        }
+        for metric, value, labels in self.read():
+            families[metric].add_metric(labels, value)
+        return families.values()
+
+
+def _combinations(labels: Sequence[Label]) -> list[tuple[str, ...]]:
+    """Return every combination of the labels' values."""
+    combinations: list[tuple[str, ...]] = [()]
+    for label in labels:
+        combinations = [(*before, value) for before in combinations for value in label.values]
+    return combinations if labels else []

@@ -1,0 +1,61 @@
+"""How calls, commits and waits end: the closed lists that metrics count by. Pure."""
+
+from enum import StrEnum
+
+
+class StoreOutcome(StrEnum):
+    """How one attempt of a call to DynamoDB ended."""
+
+    OK = "ok"
+    #: DynamoDB stored only a part of a BatchWriteItem.
+    PARTIAL = "partial"
+    THROTTLED = "throttled"
+    #: A fault of the service or of a proxy, no connection, no answer, or a malformed one.
+    UNAVAILABLE = "unavailable"
+    #: Access, credentials, signature, configuration, the table or its schema.
+    REFUSED = "refused"
+    CONDITION_FAILED = "condition_failed"
+    #: An item that no table accepts.
+    REJECTED = "rejected"
+
+
+class CommitOutcome(StrEnum):
+    """How one commit of the group's offsets ended."""
+
+    COMMITTED = "committed"
+    #: The group has moved on, or the broker does not answer or refuses. The next owner reads again.
+    NOT_COMMITTED = "not_committed"
+
+
+class Service(StrEnum):
+    """What a caller in the worker can wait for."""
+
+    DYNAMODB = "dynamodb"
+    #: The broker, for the acknowledgement of dead letters.
+    KAFKA = "kafka"
+    #: `dynamodb.write_units_per_s_max`.
+    WRITE_BUDGET = "write_budget"
+
+
+class Stage(StrEnum):
+    """Where records take memory, as `worker.memory` divides it."""
+
+    FETCHED = "fetched"
+    WAITING = "waiting"
+    IN_WORK = "in_work"
+
+
+#: DynamoDB's reasons for a throttled call (API reference, ThrottlingReason: resource, operation and
+#: limit). The table has no index.
+THROTTLING_REASONS = frozenset(
+    f"Table{operation}{limit}"
+    for operation in ("Read", "Write")
+    for limit in (
+        "ProvisionedThroughputExceeded", "AccountLimitExceeded", "KeyRangeThroughputExceeded",
+        "MaxOnDemandThroughputExceeded",
+    )
+)  # fmt: skip
+#: An answer that left items of a BatchWriteItem over, for which DynamoDB gives no reason.
+UNPROCESSED_ITEMS = "UnprocessedItems"
+#: A reason that is not in the list.
+OTHER_REASON = "other"
