@@ -175,6 +175,14 @@ def test_a_topic_that_is_gone_is_a_problem_of_a_joined_worker(watching: Watching
     assert gone.say == gone.problem
 
 
+def test_a_topic_that_goes_before_the_first_check_is_a_problem(watching: Watching) -> None:
+    """The worker has joined: the topic was there."""
+    watching.look(Look(topic=TopicSeen.MISSING), joined=True)
+    gone = watching.look(Look(topic=TopicSeen.MISSING), joined=True, after_s=GONE_S)
+
+    assert "'undelivered' no longer exists" in gone.problem
+
+
 def test_a_topic_that_may_not_be_described_any_more_ends_the_worker(watching: Watching) -> None:
     """The broker refuses it; that it is gone would be a guess."""
     end = watching.look(Look(topic=TopicSeen.DENIED), joined=True).end

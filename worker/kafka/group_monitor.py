@@ -92,6 +92,8 @@ class GroupWatch:
         now = self._clock()
         if joined != self._joined:
             self._joined, self._joining_since = joined, now
+            if joined and self._topic_there_at is None:
+                self._topic_there_at = now  # a group that assigns partitions has seen the topic
         if (end := self._end(look, now)) is not None:
             return Verdict(end=end)
         retry = look.error is not None
