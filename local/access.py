@@ -5,8 +5,7 @@ tests' own tools do. A second listener, `SECURED`, wants a name and a password, 
 refuses what no ACL allows.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 #: The name of the second listener.
 SECURED = "SECURED"
@@ -14,7 +13,6 @@ SECURED = "SECURED"
 PROTOCOL, MECHANISM = "SASL_PLAINTEXT", "PLAIN"
 _AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
-_ACLS = "org.apache.kafka.tools.AclCommand"
 
 
 def access_properties(users: Mapping[str, str]) -> dict[str, str]:
@@ -40,14 +38,3 @@ def user_environment(bootstrap: str, name: str, password: str) -> dict[str, str]
         "POSTE_KAFKA__SASL_PLAIN_USERNAME": name,
         "POSTE_KAFKA__SASL_PLAIN_PASSWORD": password,
     }
-
-
-def change_acl(tool: Any, change: str, name: str, operations: Sequence[str], *on: str) -> None:
-    """Add or remove what a user is allowed, or denied.
-
-    tool: `KafkaService.tool`. change: `--add` or `--remove`. operations: `Read`, `Describe`, ...
-    on: the resource, as Kafka's tool names it: `--topic t`, `--group g`, `--cluster`.
-    """
-    force = ["--force"] if change == "--remove" else []
-    named = [part for operation in operations for part in ("--operation", operation)]
-    tool(_ACLS, change, *force, "--allow-principal", f"User:{name}", *named, *on)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,6 +18,7 @@ from local.docker import (
     why_no_images,
 )
 from local.jvm import DynamoDBLocal, Kafka, java_with_maven
+from local.tool import KafkaTool
 
 #: The names under which the product itself reads the addresses.
 KAFKA_ADDRESS = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
@@ -56,15 +57,14 @@ class Service(Protocol):
 
 
 class KafkaService(Service, Protocol):
-    """A Kafka of our own. tool: one of its own command-line programs, by its main class, with
-    `--bootstrap-server` and this input; what it printed. Raises RuntimeError when it fails.
-    secured: the address for users, where there are some."""
+    """A Kafka of our own. secured: the address for users, where there are some."""
 
     @property
     def bootstrap(self) -> str: ...
     @property
     def secured(self) -> str: ...
-    def tool(self, main: str, *arguments: str, text: str | None = None) -> str: ...
+    @property
+    def tool(self) -> KafkaTool: ...
 
 
 class DynamoDBService(Service, Protocol):
@@ -170,7 +170,8 @@ def new_dynamodb(directory: Path) -> DynamoDBService:
 class Services:
     """Addresses of both services, and what was started for them. A context manager.
 
-    kafka, dynamodb: ours; None where an address was given.
+    kafka, dynamodb: ours; None where an address was given. tool: Kafka's own tools, for ours.
+    credentials: what DynamoDB takes, where it is ours.
     """
 
     directory: Path
@@ -178,6 +179,8 @@ class Services:
     endpoint: str = ""
     kafka: KafkaService | None = None
     dynamodb: DynamoDBService | None = None
+    tool: KafkaTool | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -188,8 +191,20 @@ class Services:
     @property
     def environment(self) -> dict[str, str]:
         """What a child needs to find both."""
-        credentials = {} if self.dynamodb is None else LOCAL_AWS
-        return {KAFKA_ADDRESS: self.bootstrap, DYNAMODB_ADDRESS: self.endpoint, **credentials}
+        addresses = {KAFKA_ADDRESS: self.bootstrap, DYNAMODB_ADDRESS: self.endpoint}
+        return {**addresses, **self.credentials}
+
+    def start_kafka(self) -> None:
+        """Start one of our own."""
+        self.kafka = new_kafka(self.directory)
+        self.kafka.start()
+        self.bootstrap, self.tool = self.kafka.bootstrap, self.kafka.tool
+
+    def start_dynamodb(self) -> None:
+        """Start one of our own."""
+        self.dynamodb = new_dynamodb(self.directory)
+        self.dynamodb.start()
+        self.endpoint, self.credentials = self.dynamodb.endpoint, LOCAL_AWS
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -208,13 +223,9 @@ def start_services(environ: Mapping[str, str] = os.environ) -> Services:
     services.endpoint = given.get(DYNAMODB_ADDRESS, "")
     try:
         if not services.bootstrap:
-            services.kafka = new_kafka(services.directory)
-            services.kafka.start()
-            services.bootstrap = services.kafka.bootstrap
+            services.start_kafka()
         if not services.endpoint:
-            services.dynamodb = new_dynamodb(services.directory)
-            services.dynamodb.start()
-            services.endpoint = services.dynamodb.endpoint
+            services.start_dynamodb()
     except BaseException:
         services.stop()
         raise

@@ -14,6 +14,7 @@ from local.broker import (
     TOOL_HEAP,
 )
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
+from local.tool import KafkaTool
 
 #: The versions of `*.pom.xml` and docker-compose.yml (a test holds them together), so that both
 #: ways to have the services are the same services.
@@ -30,8 +31,6 @@ _KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 
 _SECURED_PORT = 9094
 #: Lines of a container's log that an error shows.
 _TAIL_LINES = 15
-#: Seconds that one of Kafka's own command-line tools may take.
-TOOL_S_MAX = 60.0
 
 
 def docker_answers() -> bool:
@@ -224,17 +223,12 @@ class KafkaInDocker(_InDocker):
     def _answers(self) -> bool:
         return kafka_answers(self.port)
 
-    def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
-        """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
-        command = ["docker", "exec", "-i", "-e", f"KAFKA_HEAP_OPTS={TOOL_HEAP}", self._docker.id,
-                   "/opt/kafka/bin/kafka-run-class.sh", main,
-                   "--bootstrap-server", f"localhost:{_TOOLS_PORT}", *arguments]  # fmt: skip
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, check=False, timeout=TOOL_S_MAX
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{main}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout
+    @property
+    def tool(self) -> KafkaTool:
+        """Kafka's own command-line tools, in the container."""
+        command = ("docker", "exec", "-i", "-e", f"KAFKA_HEAP_OPTS={TOOL_HEAP}", self._docker.id,
+                   "/opt/kafka/bin/kafka-run-class.sh")  # fmt: skip
+        return KafkaTool(command, f"localhost:{_TOOLS_PORT}")
 
 
 class DynamoDBInDocker(_InDocker):

@@ -25,6 +25,7 @@ from local.broker import (
 )
 from local.child import Child
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
+from local.tool import TOOL_S_MAX, KafkaTool, printed
 
 HERE = Path(__file__).parent
 #: Jars are kept between runs, by the digest of what they are made from.
@@ -41,8 +42,6 @@ START_S_MAX = 90.0
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 #: Seconds that Maven may take to bring 54 MB; 12 measured.
 DOWNLOAD_S_MAX = 600.0
-#: Seconds that one of Kafka's own command-line tools may take; 2 measured.
-TOOL_S_MAX = 60.0
 #: Kafka's JVM for the suite.
 QUICK_JVM = (KAFKA_HEAP, COMPILED_ONCE)
 _TOOL_JVM = (TOOL_HEAP, COMPILED_ONCE)
@@ -101,33 +100,19 @@ def jars(name: str) -> Path:
 def _bring(name: str, pom: Path, launcher: Path | None, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=JARS) as temporary:
         coming = Path(temporary) / name
-        _printed(
+        printed(
             ["mvn", "-q", "-B", "-f", str(pom), _COPY,
              "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
             what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
         )  # fmt: skip
         if launcher is not None:
-            _printed(
+            printed(
                 ["java", "-cp", f"{coming}/*", _COMPILER, "-17",
                  "-cp", os.pathsep.join(map(str, coming.glob("*.jar"))),
                  "-d", str(coming), str(launcher)],
                 what=f"the compiler of {launcher.name}", seconds=TOOL_S_MAX,
             )  # fmt: skip
         coming.rename(folder)
-
-
-def _printed(command: list[str], *, what: str, seconds: float, text: str | None = None) -> str:
-    """What a command printed. Raises RuntimeError, with its last words, when it fails."""
-    try:
-        done = subprocess.run(
-            command, input="" if text is None else text,
-            capture_output=True, text=True, check=False, timeout=seconds,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{what}: not done after {seconds:.0f} s") from error
-    if done.returncode != 0:
-        raise RuntimeError(f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
 class _InJvm:
@@ -210,33 +195,32 @@ class Kafka(_InJvm):
         )
         self._formatted = False
 
-    def _java(self, jvm: Sequence[str], main: str, *arguments: str) -> list[str]:
+    def _java(self, jvm: Sequence[str], *arguments: str) -> list[str]:
         return [
             "java", *jvm, "-Xshare:auto",
             f"-Dlog4j2.configurationFile={self._log4j2}",
-            "-cp", f"{jars('kafka')}/*", main, *arguments,
+            "-cp", f"{jars('kafka')}/*", *arguments,
         ]  # fmt: skip
 
     def start(self) -> None:
         """Start, or start again on the same data and port; returns when it answers."""
         if not self._formatted:
-            self._run(
-                "kafka.tools.StorageTool", "format", "--standalone",
+            main = "kafka.tools.StorageTool"
+            command = self._java(
+                _TOOL_JVM, main, "format", "--standalone",
                 "-t", cluster_id(), "-c", str(self._properties),
             )  # fmt: skip
+            printed(command, what=main, seconds=TOOL_S_MAX)
             self._formatted = True
         self._child.start()
         wait_until(
             lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
         )
 
-    def tool(self, main: str, *arguments: str, text: str | None = None) -> str:
-        """Run one of Kafka's own command-line tools; what it printed. Raises RuntimeError."""
-        return self._run(main, "--bootstrap-server", self.bootstrap, *arguments, text=text)
-
-    def _run(self, main: str, *arguments: str, text: str | None = None) -> str:
-        command = self._java(_TOOL_JVM, main, *arguments)
-        return _printed(command, what=main, seconds=TOOL_S_MAX, text=text)
+    @property
+    def tool(self) -> KafkaTool:
+        """Kafka's own command-line tools."""
+        return KafkaTool(tuple(self._java(_TOOL_JVM)), self.bootstrap)
 
 
 class DynamoDBLocal(_InJvm):

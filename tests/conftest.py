@@ -1,9 +1,11 @@
-"""The real services, for the tests that ask for them: started once, never skipped."""
+"""The real services, for the tests that ask for them: started once in a run, never skipped."""
 
 import os
 import signal
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from local import (
     start_services,
 )
 from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS
+from tests.once_per_run import once_per_run
 from tests.optional import fail_if_skipped
 
 _ADDRESSES = () if os.environ.get(FORCED) in (DOCKER, JVM) else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
@@ -66,14 +69,29 @@ class Address:
 
 
 @pytest.fixture(scope="session")
-def services() -> Iterator[Services]:
-    """Both services. Where they cannot be had the run ends, in one line, and has failed."""
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory for all processes of the run; xdist gives each of them one in it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def services(run_directory: Path) -> Iterator[Services]:
+    """Both services, of all processes of the run. Where they cannot be had the run ends, in one
+    line, and has failed."""
+    with once_per_run(run_directory / "services", _started) as started:
+        yield started
+
+
+@contextmanager
+def _started() -> Iterator[Services]:
+    """What is handed out cannot be killed: others use it."""
     try:
         started = start_services({**GIVEN, FORCED: os.environ.get(FORCED, "")})
     except ServicesMissing as error:
         pytest.exit(str(error), returncode=1)
     with started:
-        yield started
+        yield replace(started, kafka=None, dynamodb=None)
 
 
 @pytest.fixture(scope="session")

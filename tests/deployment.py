@@ -1,22 +1,38 @@
 """A topic, a table and a group of their own; producers, workers as real processes, and readers."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)  # fmt: skip
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from local.child import Child
+from local.tool import KafkaTool
 from poste_restante import Mailboxes, Message, open_mailboxes
+from tests.kafka_admin import KafkaAdmin, KafkaException
+from worker.cli import provisioning
+from worker.cli.admin_client import AdminClient, open_admin_client
+from worker.cli.deadline_store import open_deadline_store
+from worker.cli.rendering import progress_object
+from worker.config_file import load_settings
+from worker.kafka.admin import open_kafka_admin
 
 #: Seconds until a condition must hold. A take-over waits out a session time-out, on a busy
 #: machine; a hang fails the test, it does not pass it.
@@ -26,19 +42,23 @@ _POLL_S = 0.1
 #: Seconds that one `poste` command may take.
 COMMAND_S_MAX = 60.0
 
-_GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
-_TOPICS = "org.apache.kafka.tools.TopicCommand"
+T = TypeVar("T")
 
-Tool = Callable[..., str]
+
+def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run it to its end in an event loop of its own; the caller may be in one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work()).result()
 
 
 @dataclass
 class Deployment:
-    """One test's world. environment: what makes `poste` act in it. tool: Kafka's own."""
+    """One test's world. environment: what makes `poste` act in it. tool: Kafka's own, where the
+    broker is ours."""
 
     environment: dict[str, str]
     directory: Path
-    tool: Tool
+    tool: KafkaTool | None
     topic: str
     table: str
     group: str
@@ -60,7 +80,20 @@ class Deployment:
         return done
 
     def init(self, partitions: int = 2) -> None:
-        self.poste("init", "--partitions", str(partitions), "--replication-factor", "1")
+        """What `poste init` does, called: a process costs a second of the processor."""
+        settings = load_settings(None, self.environment)
+
+        async def work() -> None:
+            async with (
+                open_kafka_admin(settings.kafka) as kafka,
+                open_deadline_store(settings.dynamodb) as store,
+            ):
+                async for _ in provisioning.init(
+                    settings, kafka, store, check=False, partitions=partitions, replication=1
+                ):
+                    pass
+
+        run_aside(work)
 
     def worker(self, **env: str) -> Child:
         """Start one; it is ended with the deployment."""
@@ -72,6 +105,13 @@ class Deployment:
         child.start()
         self.workers.append(child)
         return child
+
+    def kafka_tool(self, main: str, *arguments: str, text: str | None = None) -> str:
+        """One of Kafka's own command-line tools; what it printed."""
+        assert self.tool is not None, (
+            "this test uses Kafka's own tools: give no address of a broker"
+        )
+        return self.tool(main, *arguments, text=text)
 
     def end(self) -> None:
         for child in self.workers:
@@ -145,43 +185,60 @@ class Deployment:
         finally:
             await consumer.stop()
 
-    def reset_offsets(self, *how: str) -> None:
-        """Move the group's offsets by Kafka's own tool; all members must have left."""
-        self.tool(_GROUPS, "--group", self.group, "--topic", self.topic,
-                  "--reset-offsets", *how, "--execute")  # fmt: skip
+    @property
+    def admin(self) -> KafkaAdmin:
+        """The broker's, as an operator."""
+        return KafkaAdmin(self.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"])
 
-    def delete_group(self) -> None:
-        self.tool(_GROUPS, "--group", self.group, "--delete")
+    def move_group(self, to: int | str) -> None:
+        """The group's offset of every partition: a number, "earliest" or "latest". All members have
+        left."""
+        self.admin.move_group(self.group, self.topic, to)
 
     def delete_topic(self) -> None:
-        self.tool(_TOPICS, "--delete", "--topic", self.topic)
+        self.admin.delete_topic(self.topic)
 
-    def create_topic(self, partitions: int, *config: str) -> None:
-        more = [part for entry in config for part in ("--config", entry)]
-        self.tool(_TOPICS, "--create", "--topic", self.topic,
-                  "--partitions", str(partitions), *more)  # fmt: skip
+    def create_topic(self, partitions: int, **config: str) -> None:
+        """config: by Kafka's own names, `_` for their dots."""
+        named = {name.replace("_", "."): value for name, value in config.items()}
+        self.admin.create_topic(self.topic, partitions, named)
+
+    async def create_topic_again(self, partitions: int) -> None:
+        """Behind `delete_topic`, as soon as the broker has removed it."""
+
+        def made_again() -> bool:
+            try:
+                self.create_topic(partitions)
+            except KafkaException:
+                return False
+            return True
+
+        await self.until(made_again, "the topic is made again")
 
     # ---- progress and mailboxes
 
     def progress(self) -> list[dict[str, Any]]:
-        partitions: list[dict[str, Any]] = json.loads(self.poste("progress", "--json").stdout)[
-            "partitions"
-        ]
-        return partitions
+        """The partitions, as `poste progress --json` prints them."""
+
+        async def work() -> list[dict[str, Any]]:
+            async with open_admin_client(load_settings(None, self.environment)) as admin:
+                return await _partitions(admin)
+
+        return run_aside(work)
 
     async def drained(self, seconds: float = DEADLINE_S) -> None:
         """Progress and the group's offset of every partition stand at the log's end."""
+        async with open_admin_client(load_settings(None, self.environment)) as admin:
 
-        async def is_so() -> bool:
-            found = await asyncio.to_thread(self.progress)
-            return all(
-                p["next"] is not None
-                and p["lag"] == 0
-                and p["group_offset"] in {p["next"], None if p["next"] == 0 else p["next"]}
-                for p in found
-            )
+            async def is_so() -> bool:
+                return all(
+                    p["next"] is not None
+                    and p["lag"] == 0
+                    and p["group_offset"] in {p["next"], None if p["next"] == 0 else p["next"]}
+                    for p in await _partitions(admin)
+                )
 
-        await self.until(is_so, "all is materialized and committed", seconds)
+            await self.until(is_so, "all is materialized and committed", seconds)
 
     @asynccontextmanager
     async def mailboxes(self) -> AsyncIterator[Mailboxes]:
@@ -195,6 +252,12 @@ class Deployment:
 
     async def bodies(self, user_id: str) -> list[bytes]:
         return [message.body for message in await self.read(user_id)]
+
+
+async def _partitions(admin: AdminClient) -> list[dict[str, Any]]:
+    found = progress_object(admin, await admin.partition_statuses())
+    partitions: list[dict[str, Any]] = found["partitions"]
+    return partitions
 
 
 def deployment_environment(

@@ -1,16 +1,18 @@
-"""Scenes: on the shared services, or on services of a test's own that it may kill."""
+"""Deployments: on the shared services, or on services of a test's own that it may kill."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pytest
 
-from local import DYNAMODB_ADDRESS, KafkaService, Services, new_dynamodb, new_kafka
-from local.access import change_acl, user_environment
-from local.choose import LOCAL_AWS
+from local import Services, new_kafka
+from local.access import user_environment
 from tests.deployment import Deployment, deployment_environment
+from tests.once_per_run import once_per_run
 
 #: The user of `SecuredDeployment`.
 USER, PASSWORD = "poste", "poste-secret"
@@ -19,14 +21,12 @@ S = TypeVar("S", bound=Deployment)
 
 
 def _deployment(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
-    if services.kafka is None:
-        pytest.fail("these tests use Kafka's own tools: give no POSTE_KAFKA__BOOTSTRAP_SERVERS")
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
     return kind(
         environment=deployment_environment(
             services.environment, topic=topic, table=table, group=group
         ),
-        directory=directory, tool=services.kafka.tool, topic=topic, table=table, group=group,
+        directory=directory, tool=services.tool, topic=topic, table=table, group=group,
     )  # fmt: skip
 
 
@@ -43,25 +43,12 @@ def deployment(
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """Services of the test's own, started, which it may kill."""
-    services = Services(tmp_path / "services")
-    services.kafka, services.dynamodb = (
-        new_kafka(services.directory),
-        new_dynamodb(services.directory),
-    )
-    yield from _started(services, monkeypatch)
-
-
-def _started(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    assert services.kafka is not None
-    assert services.dynamodb is not None
-    with services:
-        services.kafka.start()
-        services.dynamodb.start()
-        services.bootstrap = services.kafka.bootstrap
-        services.endpoint = services.dynamodb.endpoint
-        monkeypatch.setenv(DYNAMODB_ADDRESS, services.endpoint)
-        for name, value in LOCAL_AWS.items():
-            monkeypatch.setenv(name, value)
+    with Services(tmp_path / "services") as services:
+        services.start_kafka()
+        services.start_dynamodb()
+        for name, value in services.environment.items():
+            if name.startswith("AWS_"):
+                monkeypatch.setenv(name, value)
         yield services
 
 
@@ -71,6 +58,13 @@ def own_deployment(own: Services, tmp_path: Path, unique: str) -> Iterator[Deplo
     made = _deployment(own, tmp_path, unique, Deployment)
     yield made
     made.end()
+
+
+class Secured(NamedTuple):
+    """Addresses of the broker with an authorizer: where all is allowed, and where users come."""
+
+    bootstrap: str
+    users: str
 
 
 class SecuredDeployment(Deployment):
@@ -84,35 +78,42 @@ class SecuredDeployment(Deployment):
         """Variables for `worker(**env)` and `poste(..., **env)`."""
         return user_environment(self.bootstrap_secured, USER, PASSWORD)
 
-    def allow(self, operations: Sequence[str], *on: str) -> None:
-        """Let the user do this on a resource: `allow(["Read"], "--group", deployment.group)`."""
-        change_acl(self.tool, "--add", USER, operations, *on)
+    def allow(self, operations: Sequence[str], kind: str, name: str) -> None:
+        """Let the user do this on a resource: `allow(["READ"], "GROUP", deployment.group)`."""
+        self.admin.allow(USER, operations, kind, name)
 
-    def take_back(self, operations: Sequence[str], *on: str) -> None:
+    def take_back(self, operations: Sequence[str], kind: str, name: str) -> None:
         """Remove what was allowed."""
-        change_acl(self.tool, "--remove", USER, operations, *on)
+        self.admin.take_back(USER, operations, kind, name)
 
 
 @pytest.fixture(scope="session")
-def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaService]:
-    """A broker with an authorizer and one user, who may do nothing yet; shared, started once."""
-    kafka = new_kafka(tmp_path_factory.mktemp("secured"), users={USER: PASSWORD})
+def secured_kafka(run_directory: Path) -> Iterator[Secured]:
+    """A broker with an authorizer and one user, who may do nothing yet; of all processes of the
+    run."""
+    with once_per_run(run_directory / "secured", partial(_secured, run_directory)) as secured:
+        yield secured
+
+
+@contextmanager
+def _secured(directory: Path) -> Iterator[Secured]:
+    kafka = new_kafka(directory / "of-secured", users={USER: PASSWORD})
     try:
         kafka.start()
-        yield kafka
+        yield Secured(kafka.bootstrap, kafka.secured)
     finally:
         kafka.stop()
 
 
 @pytest.fixture
 def secured_deployment(
-    secured_kafka: KafkaService, services: Services, dynamodb: object, tmp_path: Path, unique: str
+    secured_kafka: Secured, services: Services, dynamodb: object, tmp_path: Path, unique: str
 ) -> Iterator[SecuredDeployment]:
     """A deployment on the broker with an authorizer, and on the shared DynamoDB."""
     made = _deployment(
-        replace(services, kafka=secured_kafka, bootstrap=secured_kafka.bootstrap), tmp_path, unique,
+        replace(services, bootstrap=secured_kafka.bootstrap, tool=None), tmp_path, unique,
         SecuredDeployment,
     )  # fmt: skip
-    made.bootstrap_secured = secured_kafka.secured
+    made.bootstrap_secured = secured_kafka.users
     yield made
     made.end()

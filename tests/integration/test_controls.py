@@ -4,7 +4,6 @@ Every scenario is played twice side by side, with a breach and without. A worker
 outside, by broken_worker.py; the breach of an acknowledgement is a reader's.
 """
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,8 +192,7 @@ async def test_a_start_between_window_borders_is_caught(deployment: Deployment) 
         worker = control.worker(WORKER)
         await control.auditor.drained()
         await control.stopped(worker)
-        # In a thread: a JVM's start would hold up the scenario beside this one past its limits.
-        await asyncio.to_thread(control.deployment.reset_offsets, "--to-offset", "50")
+        control.deployment.move_group(50)
         control.worker(WORKER, POSTE_BUNDLE__MESSAGES_MAX="7")
         await control.auditor.drained()
         return await control.auditor.verdict()

@@ -154,7 +154,7 @@ async def test_a_rewind_into_old_bundles_is_invisible(deployment: Deployment) ->
         await mailboxes.ack(USERS[0], page.receipt)
     first.signal(signal.SIGTERM)
     assert await deployment.exited(first) == 0
-    deployment.reset_offsets("--to-offset", "333")
+    deployment.move_group(333)
     deployment.worker(POSTE_BUNDLE__MESSAGES_MAX="5")
     await deployment.said("replaying from 0")
     await deployment.drained()
@@ -172,7 +172,7 @@ async def test_an_expired_group_offset_costs_nothing(deployment: Deployment) -> 
     await deployment.drained()
     first.signal(signal.SIGTERM)
     assert await deployment.exited(first) == 0
-    deployment.delete_group()
+    deployment.admin.delete_group(deployment.group)
     more = chat(100, begin=500)
     await deployment.produce(more)
     deployment.worker()
@@ -194,7 +194,7 @@ async def test_a_group_moved_forward_is_not_followed(deployment: Deployment) -> 
     assert await deployment.exited(first) == 0
     more = chat(300, begin=300)
     await deployment.produce(more)
-    deployment.reset_offsets("--to-latest")
+    deployment.move_group("latest")
     deployment.worker()
     await deployment.said("poste skip")
     await deployment.drained()

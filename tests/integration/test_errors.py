@@ -229,7 +229,7 @@ async def _(deployment: Deployment) -> Done:
 
 @case("the topic … has cleanup.policy=…: …")
 async def _(deployment: Deployment) -> Done:
-    deployment.create_topic(1, "cleanup.policy=compact")
+    deployment.create_topic(1, cleanup_policy="compact")
     return poste(deployment, "init")
 
 
@@ -237,7 +237,7 @@ async def _(deployment: Deployment) -> Done:
 async def _(deployment: Deployment) -> Done:
     deployment.create_topic(1)
     dead = replace(deployment, topic=f"{deployment.topic}.dead-letters")
-    dead.create_topic(1, "retention.ms=-1")
+    dead.create_topic(1, retention_ms="-1")
     return poste(deployment, "init")
 
 
@@ -245,13 +245,13 @@ async def _(deployment: Deployment) -> Done:
 async def _(deployment: Deployment) -> Done:
     deployment.create_topic(1)
     dead = replace(deployment, topic=f"{deployment.topic}.dead-letters")
-    dead.create_topic(1, "retention.ms=1000", "max.message.bytes=2000000")
+    dead.create_topic(1, retention_ms="1000", max_message_bytes="2000000")
     return poste(deployment, "init")
 
 
 @case("a text of … bytes is too large for Kafka")
 async def _(deployment: Deployment) -> Done:
-    deployment.create_topic(1, "max.message.bytes=1000")
+    deployment.create_topic(1, max_message_bytes="1000")
     return poste(deployment, "send", "bob", "x" * 2_000)
 
 
@@ -583,7 +583,7 @@ async def _(deployment: Deployment) -> Done:
 async def _(deployment: Deployment) -> Done:
     await _begun(deployment)
     await deployment.produce([("bob", b"hello")])
-    deployment.reset_offsets("--to-latest")
+    deployment.move_group("latest")
     return await _goes_on(deployment, "is not followed")
 
 

@@ -1,6 +1,5 @@
 """A worker in trouble with its consumer group ends with one line, or says what it waits for."""
 
-import asyncio
 import json
 import re
 import signal
@@ -97,10 +96,10 @@ async def test_a_session_timeout_that_the_broker_refuses_ends_the_worker(
 def allow_all(deployment: SecuredDeployment, *without: str) -> None:
     """What docs/operations.md lists for a worker, without some resources."""
     if "topic" not in without:
-        deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
-    deployment.allow(["Write", "Describe"], "--topic", f"{deployment.topic}.dead-letters")
+        deployment.allow(["READ", "DESCRIBE"], "TOPIC", deployment.topic)
+    deployment.allow(["WRITE", "DESCRIBE"], "TOPIC", f"{deployment.topic}.dead-letters")
     if "group" not in without:
-        deployment.allow(["Read", "Describe"], "--group", deployment.group)
+        deployment.allow(["READ", "DESCRIBE"], "GROUP", deployment.group)
 
 
 async def test_a_worker_that_may_not_read_its_group_ends(
@@ -112,7 +111,7 @@ async def test_a_worker_that_may_not_read_its_group_ends(
     allow_all(deployment, "group")
     neither = deployment.worker(**deployment.as_user)
     assert await deployment.exited(neither) == 1
-    deployment.allow(["Describe"], "--group", deployment.group)
+    deployment.allow(["DESCRIBE"], "GROUP", deployment.group)
     described = deployment.worker(**deployment.as_user)
     assert await deployment.exited(described) == 1
 
@@ -130,11 +129,11 @@ async def test_a_group_that_is_denied_to_a_running_worker_ends_it(
     allow_all(deployment)
     await deployment.produce([("bob", b"before")])
     child = deployment.worker(**deployment.as_user)
-    await deployment.said("reading from offset")
-    deployment.take_back(["Read"], "--group", deployment.group)
+    await deployment.drained()
+    deployment.take_back(["READ"], "GROUP", deployment.group)
     assert await deployment.exited(child) == 1
     await deployment.produce([("bob", b"meanwhile")])
-    deployment.allow(["Read"], "--group", deployment.group)
+    deployment.allow(["READ"], "GROUP", deployment.group)
     deployment.worker(**deployment.as_user)
     await deployment.drained()
 
@@ -150,7 +149,7 @@ async def test_a_worker_that_may_not_read_its_topic_ends(
     deployment = secured_deployment
     deployment.init()
     allow_all(deployment, "topic")
-    deployment.allow(["Describe"], "--topic", deployment.topic)
+    deployment.allow(["DESCRIBE"], "TOPIC", deployment.topic)
     if begun:
         await deployment.produce([("bob", b"hello"), ("alice", b"hello")])
         await _read_all(deployment)
@@ -169,7 +168,7 @@ async def test_a_topic_that_is_denied_to_a_running_worker_ends_it(
     allow_all(deployment)
     child = deployment.worker(**deployment.as_user)
     await deployment.said("reading from offset")
-    deployment.take_back(["Read"], "--topic", deployment.topic)
+    deployment.take_back(["READ"], "TOPIC", deployment.topic)
     assert await deployment.exited(child) == 1
 
     assert f"denies Read on the topic '{deployment.topic}'" in only_trouble(child)
@@ -195,10 +194,10 @@ async def test_a_topic_that_is_deleted_is_named_and_the_worker_unready(
     await deployment.produce([("bob", b"hello")] * 5)
     child = deployment.worker(POSTE_HTTP__PORT=str(port))
     await deployment.drained()
-    await asyncio.to_thread(deployment.delete_topic)
+    deployment.delete_topic()
     await deployment.said("no longer exists")
     status, body = await answer(port)
-    await asyncio.to_thread(deployment.create_topic, 2)
+    deployment.create_topic(2)
     await deployment.said("above the log's end")
     later, _ = await answer(port)
 

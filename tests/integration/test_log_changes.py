@@ -1,6 +1,5 @@
 """What an operator, retention or a replaced table does to a running system."""
 
-import json
 import signal
 from typing import Any
 
@@ -30,7 +29,7 @@ async def test_a_recreated_topic_stays_closed_until_an_epoch_is_opened(
         await mailboxes.ack("bob", page.receipt)
     await _stop(deployment, first)
     deployment.delete_topic()
-    await deployment.until(lambda: _created(deployment), "the topic is made again")
+    await deployment.create_topic_again(2)
     await deployment.produce(
         [
             *({"key": "bob", "value": b"new %d" % n, "partition": 0} for n in range(7)),
@@ -59,14 +58,6 @@ async def test_a_recreated_topic_stays_closed_until_an_epoch_is_opened(
     assert [p["epoch"] for p in deployment.progress()] == [2, 2]
 
 
-def _created(deployment: Deployment) -> bool:
-    try:
-        deployment.create_topic(2)
-    except RuntimeError:  # the old one is still being removed
-        return False
-    return True
-
-
 async def _read_is(deployment: Deployment, user: str, wanted: list[bytes]) -> bool:
     return await deployment.bodies(user) == wanted
 
@@ -80,12 +71,7 @@ async def test_a_retention_gap_is_reported_with_its_range(deployment: Deployment
     await deployment.drained()
     await _stop(deployment, first)
     await deployment.produce([("bob", b"%d" % n) for n in range(10, 30)])
-    offsets = [{"topic": deployment.topic, "partition": 0, "offset": 25}]
-    # By its standard input: in Docker the tool runs where no file of ours is.
-    deployment.tool(
-        "org.apache.kafka.tools.DeleteRecordsCommand", "--offset-json-file", "/dev/stdin",
-        text=json.dumps({"version": 1, "partitions": offsets}),
-    )  # fmt: skip
+    deployment.admin.delete_records(deployment.topic, 0, before=25)
     deployment.worker()
     await deployment.said("offsets 10 to 24 were removed by retention")
     await deployment.drained()
@@ -189,10 +175,7 @@ async def test_added_partitions_start_at_the_logs_start(deployment: Deployment) 
     first = deployment.worker(POSTE_KAFKA__START="latest")
     await deployment.said("begins at offset 0")
     await _stop(deployment, first)
-    deployment.tool(
-        "org.apache.kafka.tools.TopicCommand", "--alter", "--topic", deployment.topic,
-        "--partitions", "2",
-    )  # fmt: skip
+    deployment.admin.add_partitions(deployment.topic, 2)
     await deployment.produce([{"key": "bob", "value": b"x", "partition": 1}])
     deployment.worker(POSTE_KAFKA__START="latest")
     await deployment.drained()

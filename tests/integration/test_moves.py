@@ -58,15 +58,15 @@ async def test_a_move_without_the_right_to_commit_changes_nothing(
     and with the permission the same command goes on (G1)."""
     deployment = secured_deployment
     before = await _moved(deployment)
-    deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
-    deployment.allow(["Describe"], "--group", deployment.group)
+    deployment.allow(["READ", "DESCRIBE"], "TOPIC", deployment.topic)
+    deployment.allow(["DESCRIBE"], "GROUP", deployment.group)
     refused = deployment.poste(*move, "--yes", check=False, **deployment.as_user)
     assert refused.returncode == 1
     assert "refuses: " in refused.stderr
     assert "GroupAuthorizationFailedError" in refused.stderr
     assert deployment.progress() == before
 
-    deployment.allow(["Read"], "--group", deployment.group)
+    deployment.allow(["READ"], "GROUP", deployment.group)
     done = deployment.poste(*move, "--yes", check=False, **deployment.as_user)
     assert done.returncode == 0, done.stderr
     assert deployment.progress() != before
@@ -78,7 +78,7 @@ async def test_a_group_that_may_not_be_described_is_not_taken_for_an_empty_one(
     """Its members could not be seen (G1)."""
     deployment = secured_deployment
     before = await _moved(deployment)
-    deployment.allow(["Read", "Describe"], "--topic", deployment.topic)
+    deployment.allow(["READ", "DESCRIBE"], "TOPIC", deployment.topic)
     refused = deployment.poste("rewind", "--to", "0", check=False, **deployment.as_user)
 
     assert refused.returncode == 1

@@ -167,7 +167,7 @@ async def test_the_cloudevents_sdk_is_understood(
 async def test_kafkas_own_console_producer_is_understood(deployment: Deployment) -> None:
     """Plain keyed records of a client we did not write (G1)."""
     deployment.init(partitions=2)
-    deployment.tool(
+    deployment.kafka_tool(
         "org.apache.kafka.tools.ConsoleProducer", "--topic", deployment.topic,
         "--property", "parse.key=true", "--property", "key.separator=:",
         text="bob:hello\nalice:hi\nbob:again\n",

@@ -58,7 +58,7 @@ async def test_sending_without_permission_says_so(secured_deployment: SecuredDep
     """And not the repr of an exception."""
     deployment = secured_deployment
     deployment.init()
-    deployment.allow(["Describe"], "--topic", deployment.topic)
+    deployment.allow(["DESCRIBE"], "TOPIC", deployment.topic)
     done = deployment.poste("send", "bob", "hello", check=False, **deployment.as_user)
 
     _explained(done.stderr, "not sent: …")
@@ -73,12 +73,9 @@ async def test_a_configuration_that_may_not_be_read_is_not_vouched_for(
     """A compacted topic was "ok" without DescribeConfigs (G1)."""
     deployment = secured_deployment
     deployment.init()
-    deployment.tool(
-        "kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics",
-        "--entity-name", deployment.topic, "--add-config", "cleanup.policy=compact",
-    )  # fmt: skip
+    deployment.admin.set_topic_config(deployment.topic, "cleanup.policy", "compact")
     for topic in (deployment.topic, f"{deployment.topic}.dead-letters"):
-        deployment.allow(["Describe"], "--topic", topic)
+        deployment.allow(["DESCRIBE"], "TOPIC", topic)
     checked = deployment.poste("init", "--check", check=False, **deployment.as_user)
     made = deployment.poste("init", check=False, **deployment.as_user)
 

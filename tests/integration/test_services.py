@@ -55,10 +55,10 @@ def test_kafka_keeps_its_data_and_port_over_kill_9(own: Services, topic_name: st
 
 def test_a_tool_that_fails_says_why(services: Services) -> None:
     """Its own words, not only a status."""
-    if services.kafka is None:
+    if services.tool is None:
         pytest.fail(f"this test uses Kafka's own tools: give no {KAFKA_ADDRESS}")
     with pytest.raises(RuntimeError, match=r"no-such-topic.*does not exist"):
-        services.kafka.tool(_TOPICS, "--describe", "--topic", "no-such-topic")
+        services.tool(_TOPICS, "--describe", "--topic", "no-such-topic")
 
 
 async def test_dynamodb_is_empty_after_kill_9(own: Services, table_name: str) -> None:
@@ -79,10 +79,10 @@ def test_both_are_on_the_loopback_alone(services: Services) -> None:
     ports = [
         int(address.rpartition(":")[2])
         for ours, address in (
-            (services.kafka, services.bootstrap),
-            (services.dynamodb, services.endpoint),
+            (services.tool, services.bootstrap),
+            (services.credentials, services.endpoint),
         )
-        if ours is not None
+        if ours
     ]
     for port in ports:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()

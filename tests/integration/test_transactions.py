@@ -65,9 +65,9 @@ async def test_a_dead_producers_transaction_is_seen_everywhere_and_ends_as_the_l
     (note,) = body["notes"]
     assert (note["kind"], note["partition"]) == ("open_transaction", 0)
 
-    described = deployment.tool(_TRANSACTIONS, *command(deployment, "describe-producers"))
+    described = deployment.kafka_tool(_TRANSACTIONS, *command(deployment, "describe-producers"))
     assert "CurrentTransactionStartOffset" in described
-    deployment.tool(_TRANSACTIONS, *command(deployment, "abort"))
+    deployment.kafka_tool(_TRANSACTIONS, *command(deployment, "abort"))
     await deployment.said("partition 0: the transaction that held it back has ended")
     await deployment.until(
         lambda: deployment.progress()[0]["next"] == 52, "all that was held back is read"
@@ -102,7 +102,7 @@ async def test_a_skip_to_the_end_leaves_a_transactions_records_to_be_delivered(
     await deployment.until(
         lambda: "partition 0: reading from offset 4" in second.output(), "the partition is opened"
     )
-    deployment.tool(
+    deployment.kafka_tool(
         _TRANSACTIONS,
         "abort",
         "--topic",

@@ -1,7 +1,7 @@
 """Members that wait, look-ups that are slow, rebalances in each other's way."""
 
 from tests.deployment import Deployment, expected, signal
-from tests.integration.trapping import assigned, commit_group, hold, trapped
+from tests.integration.trapping import assigned, hold, trapped
 
 USERS = [f"user-{n}" for n in range(8)]
 
@@ -110,31 +110,20 @@ async def test_what_happens_to_the_topic_before_and_under_a_worker(deployment: D
     assert f"there is no topic '{deployment.topic}' at the broker" in early.output()
     assert "Traceback" not in early.output()
 
-    await deployment.until(lambda: _created(deployment), "the topic appears")
+    await deployment.create_topic_again(1)
     await deployment.produce([("bob", b"%d" % n) for n in range(5)])
-    await commit_group(deployment, 0, 1_000)
+    deployment.move_group(1_000)
     worker = trapped(deployment, "metadata=1")
     await deployment.said("the group's offset 1000 is above progress 0 and is not followed")
-    deployment.tool(
-        "org.apache.kafka.tools.TopicCommand", "--alter", "--topic", deployment.topic,
-        "--partitions", "2",
-    )  # fmt: skip
+    deployment.admin.add_partitions(deployment.topic, 2)
     await deployment.produce([{"key": "ann", "value": b"old", "partition": 1}])
     await deployment.drained()
     assert await deployment.bodies("bob") == [b"%d" % n for n in range(5)]
     assert await deployment.bodies("ann") == [b"old"]
 
     deployment.delete_topic()
-    await deployment.until(lambda: _created(deployment), "the topic is made again")
+    await deployment.create_topic_again(1)
     await deployment.said("poste epoch")
     await deployment.produce([("bob", b"new")])
     assert worker.alive
     assert await deployment.bodies("bob") == [b"%d" % n for n in range(5)]
-
-
-def _created(deployment: Deployment) -> bool:
-    try:
-        deployment.create_topic(1)
-    except RuntimeError:  # the deleted one is still being removed
-        return False
-    return True

@@ -4,8 +4,6 @@ import re
 import sys
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from local.child import Child
 from tests.deployment import Deployment
 
@@ -49,23 +47,6 @@ def last(child: Child) -> list[int]:
 async def has(deployment: Deployment, user: str, *bodies: bytes) -> bool:
     """Whether a mailbox holds exactly these."""
     return await deployment.bodies(user) == list(bodies)
-
-
-async def commit_group(deployment: Deployment, partition: int, offset: int) -> None:
-    """Commit any offset for the group, which has no members: Kafka's own tool takes none beyond
-    the log's end."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
-        group_id=deployment.group,
-        enable_auto_commit=False,
-    )
-    await consumer.start()
-    try:
-        tp = TopicPartition(deployment.topic, partition)
-        consumer.assign([tp])
-        await consumer.commit({tp: offset})
-    finally:
-        await consumer.stop()
 
 
 def peak_resident_bytes(child: Child) -> int:

@@ -136,7 +136,7 @@ async def _committed(deployment: Deployment, partitions: int) -> list[int]:
 
 def _reset(deployment: Deployment, how: list[str]) -> None:
     """Raises RuntimeError where the tool did not move the group: it says so, with status 0."""
-    said = deployment.tool(
+    said = deployment.kafka_tool(
         "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
         "--group", deployment.group, "--reset-offsets", *how, "--execute",
     )  # fmt: skip

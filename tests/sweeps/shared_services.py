@@ -62,13 +62,9 @@ class SharedServices:
         async for _ in found:
             pass
         return Deployment(
-            environment=environment, directory=directory, tool=self._tool,
+            environment=environment, directory=directory, tool=None,
             topic=topic, table=table, group=group,
         )  # fmt: skip
-
-    def _tool(self, main: str, *arguments: str, **more: Any) -> str:
-        assert self.services.kafka is not None, "a Kafka of our own"
-        return self.services.kafka.tool(main, *arguments, **more)
 
     async def committed(self, deployment: Deployment) -> Mapping[int, int]:
         """The group's offset of each partition that has one."""
