@@ -129,6 +129,11 @@ class _InJvm:
         self._child.kill()
 
     @property
+    def command(self) -> Sequence[str]:
+        """What its process is started by."""
+        return self._child.command
+
+    @property
     def pid(self) -> int:
         """Of its process, whose memory and files a benchmark looks at."""
         return self._child.pid

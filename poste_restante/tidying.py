@@ -61,7 +61,7 @@ class Tidying:
                     "devices",
                     "what was acknowledged, but not by every device, is kept until TTL removes it",
                 )
-            await self._delete(key, {log: o for log, o in passed.items() if log in acknowledged})
+            await self.delete(key, {log: o for log, o in passed.items() if log in acknowledged})
         except StoreUnavailable:
             pass  # the next acknowledgement finds them again
         except MailboxError as error:
@@ -70,12 +70,13 @@ class Tidying:
 
     async def tidy(self, key: str) -> int:
         """Delete what all cursors have passed, at most `BUNDLES_MAX`. Returns how many."""
-        return await self._delete(key, await self._passed(key))
+        return await self.delete(key, await self._passed(key))
 
     async def _passed(self, key: str) -> Cursor:
         return passed_by_all([item async for item in self._cursors.all_of(key)])
 
-    async def _delete(self, key: str, passed: Cursor) -> int:
+    async def delete(self, key: str, passed: Cursor) -> int:
+        """Delete the bundles at or below these offsets, at most `BUNDLES_MAX`; return how many."""
         done, left = 0, BUNDLES_MAX
         for log, offset in passed.items():
             found = await self._find(key, log, offset, left)

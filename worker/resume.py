@@ -187,7 +187,7 @@ def plan_resume(
         return Opening(progress.next, progress)
     if group > progress.next:
         return Opening(progress.next, progress, (_group_ahead(name, progress, group),))
-    position = _rounded_down(group, progress, log)
+    position = rounded_down(group, progress, log)
     if position == progress.next:
         return Opening(position, progress)
     note = Note(
@@ -256,7 +256,7 @@ def _group_ahead(name: str, progress: Progress, group: int) -> Note:
     )
 
 
-def _rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
+def rounded_down(wanted: int, progress: Progress, log: LogState) -> int:
     """Return the start of a partition task for a wanted offset below progress.
 
     It is the window border at or below the offset, but never below the origin, which counts as a
@@ -300,7 +300,7 @@ def plan_rewind(
 
     Raises OperatorError for a target above progress.
     """
-    position = _rounded_down(to, progress, log)
+    position = rounded_down(to, progress, log)
     if to > progress.next > position or position > progress.next:
         raise OperatorError(
             f"{topic}-{partition}: {to} is above progress {progress.next}; to go forward use"

@@ -172,11 +172,19 @@ class Watchdog:
             return {}
 
 
+class Stop(Protocol):
+    """What the guard uses of a `threading.Event`."""
+
+    def set(self) -> None: ...
+
+    def wait(self, timeout: float) -> bool: ...
+
+
 class LoopGuard:
     """Ends the process when its event loop is blocked, in which no check can run.
 
     A thread of its own posts a callback to the loop every `every_s` seconds, and exits with status
-    1 after `LOOKS_MAX` intervals without a reaction.
+    1 after `LOOKS_MAX` intervals without a reaction. stopped: ends the thread, and is its clock.
     """
 
     def __init__(
@@ -184,12 +192,13 @@ class LoopGuard:
         loop: asyncio.AbstractEventLoop,
         every_s: float,
         leave: Callable[[int], object] = os._exit,
+        stopped: Stop | None = None,
     ) -> None:
         self._loop = loop
         self._every_s = every_s
         self._leave = leave
         self._alive = threading.Event()
-        self._stopped = threading.Event()
+        self._stopped: Stop = stopped or threading.Event()
         self._thread = threading.Thread(target=self._run, name="loop-guard", daemon=True)
 
     def start(self) -> None:

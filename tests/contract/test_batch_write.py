@@ -43,10 +43,10 @@ class Mailboxes:
         self.client = FaultyClient(client)
         self.table = table
         self.waits_s: list[float] = []
-        self.store = store_on(self.client, sleep=self._sleep, random=lambda: 1.0)
+        self.store = store_on(self.client, sleep=self.sleep, random=lambda: 1.0)
         self.writer = DynamoDBWriter(self.store, table)
 
-    async def _sleep(self, delay_s: float) -> None:
+    async def sleep(self, delay_s: float) -> None:
         assert self.store.wait_tracker.count  # or a standstill of the store would be taken for ours
         self.waits_s.append(delay_s)
         await asyncio.sleep(0)
@@ -275,7 +275,7 @@ async def test_a_missing_table_is_the_operators(mailboxes: Mailboxes) -> None:
 
 async def test_calls_in_flight_are_bounded(mailboxes: Mailboxes) -> None:
     """By the store, over all flushes of a worker together (G8)."""
-    store = store_on(mailboxes.client, calls_in_flight_max=2, sleep=mailboxes._sleep)
+    store = store_on(mailboxes.client, calls_in_flight_max=2, sleep=mailboxes.sleep)
     writer = DynamoDBWriter(store, mailboxes.table)
     wanted = bundles(CALL_ITEMS_MAX * 5)
     await asyncio.gather(writer.write(wanted[:70]), writer.write(wanted[70:]))
@@ -357,7 +357,7 @@ async def test_waiting_is_said_once_in_a_while(
     """What it waits for and since when, without a flood and without a body (G8, G9)."""
     now_s = iter([float(n) for n in range(1000)])
     store = mailboxes.store = store_on(
-        mailboxes.client, sleep=mailboxes._sleep, clock=lambda: next(now_s)
+        mailboxes.client, sleep=mailboxes.sleep, clock=lambda: next(now_s)
     )
     mailboxes.client.faults += [refuses("ThrottlingException")] * 20
     await DynamoDBWriter(store, mailboxes.table).write(bundles(1))

@@ -383,6 +383,10 @@ async def test_what_waits_is_counted_up_to_a_limit(
     assert await reader.count("bob", limit=limit) == counted
     assert await reader.count("bob", device="phone", limit=limit) == min(limit, 2)
     assert await reader.count("nobody") == 0
-    assert reader._prefetch.bytes == 0
     with pytest.raises(ValueError, match="at least 1"):
         await reader.count("bob", limit=0)
+    first = await reader.fetch("bob", limit=1)
+    await reader.count("bob", limit=1)
+    mailbox_table.client.calls.clear()
+    await reader.fetch("bob", after=first.receipt, limit=1)
+    assert mailbox_table.client.made() == ["query", "query"]

@@ -7,7 +7,14 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 
-from poste_restante import MailboxError, Mailboxes, StoreUnavailable, TableMismatch, open_mailboxes
+from poste_restante import (
+    MailboxError,
+    Mailboxes,
+    StoreUnavailable,
+    TableMismatch,
+    open_mailboxes,
+    table_check,
+)
 from poste_restante.position import LogId
 from tests.contract.faulty import (
     LASTING,
@@ -82,20 +89,22 @@ def said(error: MailboxError, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", ids([*PASSING, *LASTING]))
-async def test_a_fetch_says_what_befell_it(faulty: Faulty, fault: Fault) -> None:
+async def test_a_fetch_says_what_befell_it(
+    faulty: Faulty, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the table record, the cursor or the items; the next one is whole (G2, G4, G9)."""
+    monkeypatch.setattr(table_check, "TABLE_CHECK_S", 0.0)  # each fetch looks at the table record
     async with opened(faulty, fault) as mailboxes:
         await delivered(faulty, mailboxes, "bob")
         after = (await mailboxes.fetch("bob", limit=1)).receipt
         for number in rounds(fault):
-            fresh = Mailboxes(mailboxes._store._client, table=faulty.table)
             faulty.endpoint.use(nth(fault, number % 3 + 1))
             with pytest.raises(MailboxError) as caught:
-                await fresh.fetch("bob", after=after)
+                await mailboxes.fetch("bob", after=after)
             said(caught.value, fault)
             assert faulty.endpoint.injected == {(fault, FETCH): number + 1}
             await over(fault, faulty, mailboxes)
-            assert offsets(await fresh.fetch("bob", after=after)) == [1, 2]
+            assert offsets(await mailboxes.fetch("bob", after=after)) == [1, 2]
     assert await faulty.mailbox_table.bundles() == THREE
     assert await faulty.mailbox_table.cursor() == {}
 

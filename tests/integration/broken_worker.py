@@ -73,15 +73,14 @@ def on_after_a_failure() -> None:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        leave(self, exc_type, exc, traceback)
         if not isinstance(exc, Exception):
-            leave(self, exc_type, exc, traceback)
             return False
         assignment = self.task.assignment
-        del assignment._flushes[self]
+        if assignment.broken is exc:
+            assignment.broken = None
         self.task.in_work = None
         assignment.ready.set()
-        if not assignment._flushes:
-            assignment.idle.set()
         return True
 
     RecordBatch.__exit__ = shrug  # type: ignore[assignment, method-assign]
@@ -95,7 +94,7 @@ def bundles_across_borders() -> None:
 
 def start_between_borders() -> None:
     """A lower start is taken as it is, not rounded down to a window border."""
-    resume._rounded_down = lambda wanted, progress, log: wanted
+    resume.rounded_down = lambda wanted, progress, log: wanted
 
 
 BREACHES: tuple[Callable[[], None], ...] = (

@@ -29,7 +29,7 @@ async def block(*_: Any, **__: Any) -> Any:
 
 STALLS: dict[str, tuple[type, str, Any]] = {
     "flush": (Flusher, "flush", hang),
-    "fetch": (client_thread.BatchConsumerThread, "_fetch", hang),
+    "fetch": (client_thread.BatchConsumerThread, "fetch", hang),
     "loop": (Flusher, "flush", block),
 }
 

@@ -137,7 +137,7 @@ class DeletesFirst(Mailboxes):
         record = await self._table_check.record()
         found = self._receipts.decode(receipt, table_id=record.table_id, user_id=user_id)
         ackable_to = {log: reach.ackable_to for log, reach in found.logs.items()}
-        await self._tidying._delete(mailbox_key(user_id), ackable_to)
+        await self._tidying.delete(mailbox_key(user_id), ackable_to)
         await super().ack(user_id, receipt, device=device)
 
 

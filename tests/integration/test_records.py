@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from cloudevents.core.bindings.kafka import (
     KafkaMessage,
@@ -206,22 +209,30 @@ async def test_librdkafka_compressed_batches_are_understood(deployment: Deployme
 async def _produce_unreadable(deployment: Deployment) -> None:
     """A record of bob whose header name is not UTF-8, as a client of another language might send:
     a batch of version 2, with two bytes and its checksum replaced."""
-    producer = AIOKafkaProducer(
+    batch = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1,
+        base_sequence=-1, batch_size=4096,
+    )  # fmt: skip
+    batch.append(0, STARTED_MS, b"bob", b"bad", [("zz", b"v")])
+    raw = bytearray(batch.build())
+    name = raw.index(b"zz")
+    raw[name : name + 2] = b"\xff\xfe"
+    raw[17:21] = calc_crc32c(memoryview(raw)[21:]).to_bytes(4, "big")
+    client = AIOKafkaClient(
         bootstrap_servers=deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"]
     )
-    await producer.start()
+    await client.bootstrap()
     try:
-        batch = producer.create_batch()
-        batch.append(key=b"bob", value=b"bad", timestamp=STARTED_MS, headers=[("zz", b"v")])
-        batch.close()
-        raw = bytearray(batch._build())
-        name = raw.index(b"zz")
-        raw[name : name + 2] = b"\xff\xfe"
-        raw[17:21] = calc_crc32c(memoryview(raw)[21:]).to_bytes(4, "big")
-        batch._buffer = raw
-        await (await producer.send_batch(batch, deployment.topic, partition=0))
+        await client.set_topics([deployment.topic])
+        leader = client.cluster.leader_for_partition(TopicPartition(deployment.topic, 0))
+        request = ProduceRequest(
+            transactional_id=None, required_acks=-1, timeout=30_000,
+            topics=[(deployment.topic, [(0, bytes(raw))])],
+        )  # fmt: skip
+        ((_, ((_, error, *_),)),) = (await client.send(leader, request)).topics
+        assert error == 0
     finally:
-        await producer.stop()
+        await client.close()
 
 
 async def test_a_header_name_that_the_client_cannot_read_stops_its_partition_alone(

@@ -91,7 +91,7 @@ def a_task_begins_between_window_borders() -> Iterator[None]:
     plan = resume.plan_resume
 
     def planned(**asked: Any) -> Any:
-        with patch.object(resume, "_rounded_down", _raw):
+        with patch.object(resume, "rounded_down", _raw):
             return plan(**asked)
 
     with patch.object(opening, "plan_resume", planned):
@@ -103,7 +103,7 @@ def a_rewind_is_not_rounded() -> Iterator[None]:
     plan = resume.plan_rewind
 
     def planned(**asked: Any) -> Progress:
-        with patch.object(resume, "_rounded_down", _raw):
+        with patch.object(resume, "rounded_down", _raw):
             return plan(**asked)
 
     with patch.object(operations, "plan_rewind", planned):
@@ -118,18 +118,18 @@ def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
         at = max(position.window_start(wanted), progress.origin, log.start)
         return min(at, progress.next)
 
-    with patch.object(resume, "_rounded_down", begun):
+    with patch.object(resume, "rounded_down", begun):
         yield
 
 
 @variant(profiles.EVERYTHING, 2, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
 def a_task_begins_below_the_origin() -> Iterator[None]:
-    rounded = resume._rounded_down
+    rounded = resume.rounded_down
 
     def begun(wanted: int, progress: Progress, log: LogState) -> int:
         return rounded(wanted, replace(progress, origin=0), log)
 
-    with patch.object(resume, "_rounded_down", begun):
+    with patch.object(resume, "rounded_down", begun):
         yield
 
 

@@ -393,7 +393,7 @@ def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
         cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
     ) -> None:
         deleting = Tidying(cursors._store, cursors)
-        await deleting._delete(key, {log: reach.ackable_to for log, reach in logs.items()})
+        await deleting.delete(key, {log: reach.ackable_to for log, reach in logs.items()})
         await raise_to(cursors, key, device, logs)
 
     with patch.object(Cursors, "raise_to", before):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from poste_restante.devices import Start
 from poste_restante.item import encode_bundle
 from poste_restante.message import Message
-from poste_restante.position import LogId, Position, cursor_key, device_of
-from poste_restante.table import Cursor
+from poste_restante.position import TABLE_RECORD_KEY, LogId, Position, cursor_key, device_of
+from poste_restante.receipt import Receipts
+from poste_restante.table import Cursor, TableRecord
 from poste_restante.testing import InMemoryMailboxes
 
 DEVICES = ["phone", "pad"]
@@ -178,10 +179,12 @@ class World:
 
     async def _log_of(self, device: str | None, token: str) -> LogId:
         """The log within which a receipt goes on: it does not go back to those before."""
-        record = await self.mailboxes._table_check.record()
-        boundary = self.mailboxes._receipts.decode(
-            token, table_id=record.table_id, user_id="bob", device=device
-        ).boundary
+        items = self.mailboxes.memory.items
+        (record,) = (
+            TableRecord.decode(i) for (key, _), i in items.items() if key == TABLE_RECORD_KEY
+        )
+        receipt = Receipts().decode(token, table_id=record.table_id, user_id="bob", device=device)
+        boundary = receipt.boundary
         return LogId(0, 0) if boundary.startswith("!") else LogId.decode(boundary[:10])
 
     async def ack(self, device: str | None, which: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -21,17 +21,26 @@ from tests.fault_proxy.wire import Answer
 from tests.unit.test_dynamodb_client import listening
 from tests.unit.test_signed_client import RECORD, page
 
+#: In the place of a name that is not there.
+MISSING = object()
+
 
 class Sdk:
-    """aiobotocore's client as another version may have it: `change` is made to a copy of its
-    private names."""
+    """aiobotocore's client as another version may have it: without a name, or with another thing
+    behind it. changes: by the path of names that leads there."""
 
-    def __init__(self, client: Any, change: Callable[[Any], None]) -> None:
-        self.meta, self.exceptions = client.meta, client.exceptions
-        self.query = self.update_item = self.batch_write_item = client.query
-        self._resolve_endpoint_ruleset = client._resolve_endpoint_ruleset
-        self._endpoint = SimpleNamespace(http_session=client._endpoint.http_session)
-        change(self)
+    def __init__(self, client: Any, changes: Mapping[tuple[str, ...], Any]) -> None:
+        self.client = client
+        self.changes = changes
+
+    def __getattr__(self, name: str) -> Any:
+        if (name,) not in self.changes:
+            found = getattr(self.client, name)
+            inner = {path[1:]: v for path, v in self.changes.items() if path[0] == name}
+            return Sdk(found, inner) if inner else found
+        if self.changes[name,] is MISSING:
+            raise AttributeError(name)
+        return self.changes[name,]
 
 
 async def otherwise(first: Any, second: Any) -> None:
@@ -50,22 +59,12 @@ async def returns_another_url(operation_model: Any, params: Any, request_context
     return "dynamodb", {}, {}
 
 
-def drop(*path: str) -> Callable[[Any], None]:
-    def change(sdk: Any) -> None:
-        for name in path[:-1]:
-            sdk = getattr(sdk, name)
-        delattr(sdk, path[-1])
-
-    return change
+def put(value: Any, *path: str) -> dict[tuple[str, ...], Any]:
+    return {path: value}
 
 
-def put(value: Any, *path: str) -> Callable[[Any], None]:
-    def change(sdk: Any) -> None:
-        for name in path[:-1]:
-            sdk = getattr(sdk, name)
-        setattr(sdk, path[-1], value)
-
-    return change
+def drop(*path: str) -> dict[tuple[str, ...], Any]:
+    return put(MISSING, *path)
 
 
 CHANGES = {
@@ -84,7 +83,7 @@ CHANGES = {
 }
 
 
-async def chosen(change: Callable[[Any], None] = lambda _: None) -> ReaderClient:
+async def chosen(change: Mapping[tuple[str, ...], Any] = {}) -> ReaderClient:
     session = aioboto3.Session()
     config = reader_config(timeout_s=1.0, attempts=1, connections=1)
     async with session.client("dynamodb", config=config) as client:
@@ -105,7 +104,7 @@ async def test_our_own_environment_has_the_signed_client(caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 async def test_a_private_name_that_is_missing_or_different_makes_public_calls(
-    change: Callable[[Any], None], caplog: pytest.LogCaptureFixture
+    change: Mapping[tuple[str, ...], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Said once, at INFO (G8)."""
     with caplog.at_level(logging.INFO):

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from docker.errors import DockerException
 from testcontainers.core import container
+from testcontainers.core.config import testcontainers_config
 
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, choose, start_services
 from local.broker import ONE_NODE, QUICK_INTERVALS
@@ -227,40 +228,52 @@ class FakeContainer:
     def logs(self, *, tail: int) -> bytes:
         return b"the last words\n" * min(tail, 2)
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        return lambda: self.calls.append(name)
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda **_: self.calls.append(name)
+
+
+class FakeDaemon:
+    """Docker's client, as testcontainers uses it. It runs this one container, as `asked`."""
+
+    def __init__(self) -> None:
+        self.container = FakeContainer()
+        self.calls = self.container.calls
+        self.asked: dict[str, Any] = {}
+        self.client = self
+
+    def create(self, image: str, **asked: Any) -> FakeContainer:
+        self.asked = {"image": image, **asked}
+        return self.container
+
+    def start(self, created: FakeContainer) -> None:
+        created.start()
+
+    def close(self) -> None:
+        """As a connection is."""
 
 
 @pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> FakeContainer:
-    """Testcontainers without a daemon: what it is told to start is this container."""
-    fake = FakeContainer()
-
-    def start(self: Any) -> Any:
-        fake.calls.append("created")
-        self._container = fake
-        return self
-
-    def stop(self: Any) -> None:
-        fake.calls.append("removed")
-
-    monkeypatch.setattr(container, "DockerClient", lambda **_: None)
-    monkeypatch.setattr(container.DockerContainer, "start", start)
-    monkeypatch.setattr(container.DockerContainer, "stop", stop)
+def daemon(monkeypatch: pytest.MonkeyPatch) -> FakeDaemon:
+    """Testcontainers with this client, and with services that answer."""
+    fake = FakeDaemon()
+    monkeypatch.setattr(container, "DockerClient", lambda **_: fake)
+    monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
+    monkeypatch.setattr("local.docker.kafka_answers", lambda port: True)
+    monkeypatch.setattr("local.docker.dynamodb_answers", lambda port: True)
     return fake
 
 
 def test_kafka_in_docker_is_one_node_that_advertises_a_port_of_this_host(
-    daemon: FakeContainer,
+    daemon: FakeDaemon,
 ) -> None:
     """Clients are sent back to the address they came by, on the loopback alone."""
     kafka = KafkaInDocker()
-    container = kafka._prepared()
+    kafka.start()
 
-    assert re.fullmatch(r"apache/kafka:\d+\.\d+\.\d+", container.image)
-    assert container.ports == {"9092/tcp": ("127.0.0.1", kafka.port)}
+    assert re.fullmatch(r"apache/kafka:\d+\.\d+\.\d+", daemon.asked["image"])
+    assert daemon.asked["ports"] == {"9092/tcp": ("127.0.0.1", kafka.port)}
     assert kafka.bootstrap == f"127.0.0.1:{kafka.port}"
-    environment = container.env
+    environment = daemon.asked["environment"]
     assert f"PLAINTEXT://{kafka.bootstrap}" in environment["KAFKA_ADVERTISED_LISTENERS"].split(",")
     assert environment["KAFKA_PROCESS_ROLES"] == "broker,controller"
     assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
@@ -275,13 +288,13 @@ def test_kafka_in_docker_is_one_node_that_advertises_a_port_of_this_host(
     assert listeners == set(protocols), "every listener has a protocol"
 
 
-def test_kafka_in_docker_with_users_has_a_second_listener(daemon: FakeContainer) -> None:
+def test_kafka_in_docker_with_users_has_a_second_listener(daemon: FakeDaemon) -> None:
     """As the JVM child has it: the same properties, by the image's own names for them."""
     kafka = KafkaInDocker(properties={"group.max.size": "1"}, users={"bob": "secret"})
-    container = kafka._prepared()
-    environment = container.env
+    kafka.start()
+    environment = daemon.asked["environment"]
 
-    assert container.ports["9094/tcp"] == ("127.0.0.1", int(kafka.secured.split(":")[1]))
+    assert daemon.asked["ports"]["9094/tcp"] == ("127.0.0.1", int(kafka.secured.split(":")[1]))
     assert f"SECURED://{kafka.secured}" in environment["KAFKA_ADVERTISED_LISTENERS"].split(",")
     protocols = environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")
     assert "SECURED:SASL_PLAINTEXT" in protocols
@@ -291,56 +304,54 @@ def test_kafka_in_docker_with_users_has_a_second_listener(daemon: FakeContainer)
     assert environment["KAFKA_GROUP_MAX_SIZE"] == "1"
 
 
-def test_dynamodb_in_docker_is_in_memory_on_the_loopback(daemon: FakeContainer) -> None:
+def test_dynamodb_in_docker_is_in_memory_on_the_loopback(daemon: FakeDaemon) -> None:
     """As the JVM child is: nothing is kept, nothing is sent home."""
     dynamodb = DynamoDBInDocker()
-    container = dynamodb._prepared()
+    dynamodb.start()
 
-    assert re.fullmatch(r"amazon/dynamodb-local:\d+\.\d+\.\d+", container.image)
-    assert container.ports == {"8000/tcp": ("127.0.0.1", dynamodb.port)}
+    assert re.fullmatch(r"amazon/dynamodb-local:\d+\.\d+\.\d+", daemon.asked["image"])
+    assert daemon.asked["ports"] == {"8000/tcp": ("127.0.0.1", dynamodb.port)}
     assert dynamodb.endpoint == f"http://127.0.0.1:{dynamodb.port}"
-    assert container._command == "-Xmx768m -jar DynamoDBLocal.jar -inMemory -sharedDb"
-    assert container.env == {"DDB_LOCAL_TELEMETRY": "0"}
+    assert daemon.asked["command"] == "-Xmx768m -jar DynamoDBLocal.jar -inMemory -sharedDb"
+    assert daemon.asked["environment"] == {"DDB_LOCAL_TELEMETRY": "0"}
 
 
 def test_a_broker_has_the_same_properties_in_docker_and_as_a_jvm_child(
-    daemon: FakeContainer, tmp_path: Path
+    daemon: FakeDaemon, tmp_path: Path
 ) -> None:
     """A test waits as long for the one as for the other; the heap is the same as well."""
     child = Kafka(tmp_path)
     lines = (tmp_path / "server.properties").read_text().splitlines()
     properties = dict(line.split("=", 1) for line in lines)
-    environment = KafkaInDocker()._prepared().env
+    KafkaInDocker().start()
+    environment = daemon.asked["environment"]
 
     for name in {**ONE_NODE, **QUICK_INTERVALS}:
         assert properties[name] == environment[as_variable(name)], name
-    assert environment["KAFKA_HEAP_OPTS"] in child._child.command
-    assert environment["KAFKA_JVM_PERFORMANCE_OPTS"] in child._child.command
+    assert environment["KAFKA_HEAP_OPTS"] in child.command
+    assert environment["KAFKA_JVM_PERFORMANCE_OPTS"] in child.command
     assert "WARN" in environment["KAFKA_LOG4J_LOGGERS"]
 
 
 @pytest.mark.parametrize("error", [DockerException("no space left"), OSError("reset by peer")])
 def test_a_container_that_docker_does_not_start_is_one_line(
-    daemon: FakeContainer, monkeypatch: pytest.MonkeyPatch, error: Exception
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Its caller knows RuntimeError, and not every error of Docker's client."""
 
     def refuse(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(container.DockerContainer, "start", refuse)
+    monkeypatch.setattr(daemon, "start", refuse)
     with pytest.raises(
         RuntimeError, match=rf"^apache/kafka:\S+ Docker does not start it: {error}$"
     ):
         KafkaInDocker().start()
 
 
-def test_a_container_that_was_killed_is_started_again(
-    daemon: FakeContainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_container_that_was_killed_is_started_again(daemon: FakeDaemon) -> None:
     """The same one, with its data; a new one is made only after it was removed."""
     kafka = KafkaInDocker()
-    monkeypatch.setattr(kafka, "_answers", lambda: True)
     kafka.start()
     kafka.kill()
     kafka.start()
@@ -349,16 +360,16 @@ def test_a_container_that_was_killed_is_started_again(
     kafka.stop()
     kafka.stop()
 
-    assert daemon.calls == ["created", "kill", "start", "pause", "unpause", "removed"]
+    assert daemon.calls == ["start", "kill", "start", "pause", "unpause", "remove"]
 
 
 def test_a_container_that_ended_says_its_last_words(
-    daemon: FakeContainer, monkeypatch: pytest.MonkeyPatch
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why a start failed is in its log."""
     kafka = KafkaInDocker()
-    monkeypatch.setattr(kafka, "_answers", lambda: False)
-    daemon.status = "exited"
+    monkeypatch.setattr("local.docker.kafka_answers", lambda port: False)
+    daemon.container.status = "exited"
     with pytest.raises(RuntimeError, match=r"apache/kafka.*ended:\nthe last words"):
         kafka.start()
 

@@ -264,33 +264,46 @@ def test_a_blocked_loop_ends_the_process() -> None:
     assert statuses == [1]
 
 
-class EveryTurn:
-    """In place of the guard's clock: each of its turns is one of the loop's too; 50 in all."""
+class EveryTurn(threading.Event):
+    """The guard's clock: each of its turns is one of the loop's too; after 50 it is stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self._loop = loop
         self.turns = 0
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         turned = threading.Event()
         self._loop.call_soon_threadsafe(turned.set)
         self.turns += 1
-        return not turned.wait(30) or self.turns > 50
+        if not turned.wait(30) or self.turns > 50:
+            self.set()
+        return self.is_set()
+
+
+def guards() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "loop-guard"]
+
+
+async def none_is_left() -> bool:
+    """Whether the guards' threads end."""
+    for thread in guards():
+        await asyncio.to_thread(thread.join, 30)
+    return guards() == []
 
 
 async def test_a_loop_that_runs_is_left_alone() -> None:
     """However many turns it takes; and after a stop nobody is watched any more (G8)."""
     statuses: list[int] = []
     loop = asyncio.get_running_loop()
-    guard = LoopGuard(loop, 1.0, statuses.append)
     clock = EveryTurn(loop)
-    guard._stopped = clock  # type: ignore[assignment]
-    await asyncio.to_thread(guard._run)
+    LoopGuard(loop, 1.0, statuses.append, clock).start()
+    assert len(guards()) == 1
+    assert await none_is_left()
     assert clock.turns == 51
     assert statuses == []
 
     stopped = LoopGuard(loop, 60.0, statuses.append)
     stopped.start()
     stopped.stop()
-    await asyncio.to_thread(stopped._thread.join, 30)
-    assert not stopped._thread.is_alive()
+    assert await none_is_left()
