@@ -4,7 +4,7 @@ A device sees what its own cursor has not passed, whatever other devices do. Unt
 reads from the account's. A cursor appears whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -81,6 +81,22 @@ class Cursors:
         items = (await self._store.query(key, only=CURSOR_KEY)).items
         offsets = cursor_of(items[0]) if items else {}
         return EffectiveCursor(offsets, inherited=device is not None)
+
+    async def found_among(
+        self, items: Sequence[Item], key: str, device: str | None
+    ) -> EffectiveCursor:
+        """What `read` returns, where a Query that began at the device's cursor found these items.
+
+        A cursor sorts before all else that such a Query brings, so nothing is read again but the
+        account's cursor, for a device without one.
+        """
+        first = items[0] if items else None
+        if first is not None and first["position"]["S"] == cursor_key(device):
+            return EffectiveCursor(cursor_of(first))
+        if device is None:
+            return EffectiveCursor({})
+        account = await self.read(key, None)
+        return EffectiveCursor(account.offsets, inherited=True)
 
     async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
         """Acknowledge what a receipt covers. Returns when that is confirmed.

@@ -16,14 +16,7 @@ from typing import Any, TypeVar
 
 from poste_restante import arguments
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.devices import (
-    STARTS,
-    Cursors,
-    Device,
-    EffectiveCursor,
-    Start,
-    cursor_of,
-)
+from poste_restante.devices import STARTS, Cursors, Device, Start
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
 from poste_restante.message import Message
@@ -171,14 +164,7 @@ class Mailboxes:
             begin = scan.begin(None if device is None else wanted.cursor)
             record, found = await self._with_record(begin)
             begun = decoded(since)
-            items = found.items[:1]
-            if items and items[0]["position"]["S"] == wanted.cursor:
-                cursor = EffectiveCursor(cursor_of(items[0]))
-            elif device is None:
-                cursor = EffectiveCursor({})
-            else:
-                account = await self._cursors.read(key, None)
-                cursor = EffectiveCursor(account.offsets, inherited=True)
+            cursor = await self._cursors.found_among(found.items, key, device)
         else:
             record, cursor = await self._with_record(self._cursors.read(key, device))
             begun = decoded(after)

@@ -37,6 +37,115 @@ class Unreadable:
     reason: str
 
 
+class Extent:
+    """How far a reading has come, per log and in key order, and what an acknowledgement covers.
+
+    cursor, inherited, start, since: as in `Reading`.
+    """
+
+    def __init__(
+        self, cursor: Cursor, *, inherited: bool, start: Receipt | None, since: Receipt | None
+    ) -> None:
+        #: The sort key behind which the next page begins; empty: nothing was passed.
+        self.boundary = "" if start is None else start.boundary
+        #: Per log, up to where everything was acknowledged, or counts as if it were.
+        self.floors: Cursor = {}
+        self._logs = {} if start is None else dict(start.logs)
+        #: There is a receipt to carry on, or something was passed.
+        self._says_anything = start is not None or since is not None
+        #: Per log, what an acknowledgement of this reading covers before it has read anything.
+        ackable, told = ({}, cursor) if inherited else (dict(cursor), {})
+        #: Per log, what the reading's own cursor covers now, or covered when an earlier page read
+        #: it.
+        self._carried = dict(ackable)
+        for receipt in (since, start):
+            for log, reach in () if receipt is None else receipt.logs.items():
+                ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
+                if reach.carried:
+                    self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
+        for log in sorted({*ackable, *told}):
+            reach = self._reach(log)
+            covered, inherited_to = ackable.get(log, -1), told.get(log, -1)
+            self.floors[log] = max(covered, inherited_to)
+            self._logs[log] = replace(
+                reach,
+                read_to=max(reach.read_to, covered, inherited_to),
+                ackable_to=max(reach.ackable_to, covered),
+                inherited_to=max(reach.inherited_to, inherited_to),
+            )
+
+    def has_passed(self, key: BundleKey) -> bool:
+        """Whether all of a bundle was passed, by its key alone."""
+        return key.last <= self._reach(key.log).read_to
+
+    def read_to(self, log: LogId) -> int:
+        """The offset at or below which a log's messages are dropped: they were passed. -1: none."""
+        return self._reach(log).read_to
+
+    def pass_messages(self, log: LogId, offset: int) -> None:
+        """Everything of a log up to `offset` was passed."""
+        before = self._reach(log)
+        if offset <= before.read_to:
+            return
+        ackable_to = before.ackable_to if before.blocked else offset
+        self._logs[log] = replace(before, read_to=offset, ackable_to=ackable_to)
+        self._says_anything = True
+
+    def pass_bundle(self, key: BundleKey) -> None:
+        """All of a bundle was passed."""
+        self.pass_messages(key.log, key.last)
+        # The key itself: an item that begins with it, of a later version say, is still to be read.
+        self.boundary = key.encode()
+
+    def stop_within(self, key: BundleKey) -> None:
+        """The page ends in the middle of a bundle, or at its begin."""
+        read_to = self._reach(key.log).read_to
+        if read_to >= 0:
+            self.boundary = max(self.boundary, key.log.after(read_to))
+
+    def skip_hidden(self, key: BundleKey) -> str | None:
+        """Go on above all of its log that the cursor hides. None: the bundle is not hidden."""
+        floor = self.floors.get(key.log, -1)
+        if key.last > floor:
+            return None
+        boundary = key.log.after(floor)
+        self.boundary = max(self.boundary, boundary)
+        return boundary
+
+    def receipt(self) -> Receipt | None:
+        """What was passed. None: nothing, so there is nothing to acknowledge.
+
+        Behind a receipt, or since one, there is always one: it carries that one's content on.
+        """
+        if not self._says_anything:
+            return None
+        return self._receipt(self.boundary or CURSORS_END, self._logs)
+
+    def past_unreadable(self, key: str) -> Receipt:
+        """Where a reader who goes on behind an unreadable item stands.
+
+        Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
+        it is covered. A key that names no log is none of a worker's.
+        """
+        logs = dict(self._logs)
+        log = _log_of(key)
+        if log is not None:
+            logs[log] = replace(self._reach(log), blocked=True)
+        return self._receipt(key, logs)
+
+    def _reach(self, log: LogId) -> Reach:
+        return self._logs.get(log, Reach())
+
+    def _receipt(self, boundary: str, logs: Mapping[LogId, Reach]) -> Receipt:
+        """In the order of the logs. What a cursor covers already is carried along."""
+        found = {}
+        for log, reach in sorted(logs.items()):
+            carried = reach.ackable_to <= self._carried.get(log, -1)
+            inherited_to = reach.inherited_to if reach.inherited_to > reach.ackable_to else -1
+            found[log] = replace(reach, carried=carried, inherited_to=inherited_to)
+        return Receipt(boundary, found)
+
+
 @dataclass(slots=True)
 class Reading:
     """One page in the making.
@@ -59,43 +168,18 @@ class Reading:
     #: A visible message, or an unreadable item, stands behind the page.
     more: bool = False
     unreadable: Unreadable | None = None
-    _logs: dict[LogId, Reach] = field(default_factory=dict)
-    #: Per log, up to where everything was acknowledged, or counts as if it were.
-    _floors: Cursor = field(default_factory=dict)
-    #: Per log, what the reading's own cursor covers now, or covered when an earlier page read it.
-    _carried: Cursor = field(default_factory=dict)
-    _boundary: str = ""
-    _seen: set[tuple[str, str, bytes]] = field(default_factory=set)
-    _bytes: int = 0
-    _passed_anything: bool = False
     #: No further message is returned; what is added only tells whether there is more.
     closed: bool = False
     #: Items that were read, and stand behind the page: for the next one.
     unread: Sequence[Item] = ()
+    extent: Extent = field(init=False)
+    _identities: set[tuple[str, str, bytes]] = field(default_factory=set)
+    _bytes: int = 0
 
     def __post_init__(self) -> None:
-        inherited = self.cursor if self.inherited else {}
-        #: Per log, what an acknowledgement of this reading covers before it has read anything.
-        ackable = {} if self.inherited else dict(self.cursor)
-        self._carried = dict(ackable)
-        for receipt in (self.since, self.start):
-            for log, reach in () if receipt is None else receipt.logs.items():
-                ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
-                if reach.carried:
-                    self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
-        if self.start is not None:
-            self._logs = dict(self.start.logs)
-            self._boundary = self.start.boundary
-        for log in sorted({*ackable, *inherited}):
-            reach = self._reach(log)
-            covered, told = ackable.get(log, -1), inherited.get(log, -1)
-            self._floors[log] = max(covered, told)
-            self._logs[log] = replace(
-                reach,
-                read_to=max(reach.read_to, covered, told),
-                ackable_to=max(reach.ackable_to, covered),
-                inherited_to=max(reach.inherited_to, told),
-            )
+        self.extent = Extent(
+            self.cursor, inherited=self.inherited, start=self.start, since=self.since
+        )
 
     @property
     def ended(self) -> bool:
@@ -110,24 +194,15 @@ class Reading:
         """
         if last.startswith(CURSOR_KEY):
             return CURSORS_END
-        hidden = self._hidden(last)
-        if hidden is None:
-            return None
-        boundary = hidden.log.after(self._floors[hidden.log])
-        self._boundary = max(self._boundary, boundary)
-        return boundary
-
-    def _hidden(self, text: str) -> BundleKey | None:
-        """The bundle at a sort key, where what was acknowledged hides all of it."""
         try:
-            key = BundleKey.decode(text)
+            key = BundleKey.decode(last)
         except ValueError:
             return None
-        return key if key.last <= self._floors.get(key.log, -1) else None
+        return self.extent.skip_hidden(key)
 
     def leftovers_ahead(self, last: str) -> bool:
         """Whether a log behind the sort key `last` may hold bundles that the cursor hides."""
-        return any(log.head > last for log in self._floors)
+        return any(log.head > last for log in self.extent.floors)
 
     def add(self, items: Iterable[Item]) -> None:
         """Fold items, in key order, until the page ends. Cursors are passed over."""
@@ -147,41 +222,50 @@ class Reading:
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if key.last <= self._reach(key.log).read_to:
-            self._pass_whole(key)  # judged by its key, never parsed
+        if self.extent.has_passed(key):
+            self.extent.pass_bundle(key)  # never parsed
             return
         try:
             messages = decode_bundle(item, self.user_id, self.topic)
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if self._take(messages, key.log):
-            self._pass_whole(key)
+        if self.take(messages, key.log):
+            self.extent.pass_bundle(key)
         else:
-            self._end_within(key)
+            self.extent.stop_within(key)
 
-    def _take(self, messages: Sequence[Message], log: LogId) -> bool:
+    def take(self, messages: Sequence[Message], log: LogId) -> bool:
         """Pass messages of one log, in order, returning those that are to be seen. False: the
         first that was not passed is for the next page."""
         # Looked up once for all of them: a fetched message costs some microseconds in all.
-        floor = self._reach(log).read_to
-        now, seen = self.now, self._seen
+        floor, now, is_resend = self.extent.read_to(log), self.now, self.is_resend
         read_to = -1
         for message in messages:
             offset = message.position.offset
-            if offset > floor and (message.expires_at is None or message.expires_at > now):
-                identity = _identity(message)
-                if identity is None or identity not in seen:
-                    if not self._fits(message):
-                        self.more = True
-                        self._pass(log, read_to)
-                        return False
-                    self.messages.append(message)
-                    if identity is not None:
-                        seen.add(identity)
+            if (
+                offset > floor
+                and (message.expires_at is None or message.expires_at > now)
+                and not is_resend(message)
+            ):
+                if not self._fits(message):
+                    self.more = True
+                    self.extent.pass_messages(log, read_to)
+                    return False
+                self.messages.append(message)
             read_to = offset
-        self._pass(log, read_to)
+        self.extent.pass_messages(log, read_to)
         return True
+
+    def is_resend(self, message: Message) -> bool:
+        """Whether the page has met this source, id and body before. From now on it has."""
+        if message.source is None:
+            return False  # a plain record says nothing of other ones
+        identity = message.source, message.id, message.body
+        if identity in self._identities:
+            return True
+        self._identities.add(identity)
+        return False
 
     def close(self) -> None:
         """Return no further message; what is added now only tells whether there is more."""
@@ -200,29 +284,6 @@ class Reading:
         self._bytes += size
         return True
 
-    def _reach(self, log: LogId) -> Reach:
-        return self._logs.get(log, Reach())
-
-    def _pass(self, log: LogId, offset: int) -> None:
-        """Everything of this log up to `offset` was passed."""
-        before = self._reach(log)
-        if offset <= before.read_to:
-            return
-        ackable_to = before.ackable_to if before.blocked else offset
-        self._logs[log] = replace(before, read_to=offset, ackable_to=ackable_to)
-        self._passed_anything = True
-
-    def _pass_whole(self, key: BundleKey) -> None:
-        self._pass(key.log, key.last)
-        # The key itself: an item that begins with it, of a later version say, is still to be read.
-        self._boundary = key.encode()
-
-    def _end_within(self, key: BundleKey) -> None:
-        """The page is full in the middle of a bundle, or at its begin."""
-        read_to = self._reach(key.log).read_to
-        if read_to >= 0:
-            self._boundary = max(self._boundary, key.log.after(read_to))
-
     def _end_before(self, item: Unreadable) -> None:
         self.unreadable = item
         self.more = True
@@ -230,38 +291,16 @@ class Reading:
     @property
     def boundary(self) -> str:
         """The sort key behind which the next page begins; empty: nothing was passed."""
-        return self._boundary
+        return self.extent.boundary
 
     def receipt(self) -> Receipt | None:
-        """What this reading has passed; None: nothing, so there is nothing to acknowledge.
-
-        Behind a receipt, or since one, there is always one: it carries that one's content on.
-        """
-        if self.start is None and self.since is None and not self._passed_anything:
-            return None
-        return self._receipt(self._boundary or CURSORS_END, self._logs)
+        """What this reading has passed; see `Extent.receipt`."""
+        return self.extent.receipt()
 
     def past_unreadable(self) -> Receipt:
-        """Where a reader who goes on behind the unreadable item stands.
-
-        Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
-        it is covered. A key that names no log is none of a worker's.
-        """
+        """Where a reader who goes on behind the unreadable item stands."""
         assert self.unreadable is not None
-        logs = dict(self._logs)
-        log = _log_of(self.unreadable.key)
-        if log is not None:
-            logs[log] = replace(self._reach(log), blocked=True)
-        return self._receipt(self.unreadable.key, logs)
-
-    def _receipt(self, boundary: str, logs: Mapping[LogId, Reach]) -> Receipt:
-        """In the order of the logs. What a cursor covers already is carried along."""
-        found = {}
-        for log, reach in sorted(logs.items()):
-            carried = reach.ackable_to <= self._carried.get(log, -1)
-            inherited_to = reach.inherited_to if reach.inherited_to > reach.ackable_to else -1
-            found[log] = replace(reach, carried=carried, inherited_to=inherited_to)
-        return Receipt(boundary, found)
+        return self.extent.past_unreadable(self.unreadable.key)
 
 
 def _log_of(key: str) -> LogId | None:
@@ -271,13 +310,6 @@ def _log_of(key: str) -> LogId | None:
         return None if match is None else LogId.decode(match[0])
     except ValueError:
         return None
-
-
-def _identity(message: Message) -> tuple[str, str, bytes] | None:
-    """What a producer's resend has in common with the first sending; None: a plain record."""
-    if message.source is None:
-        return None
-    return message.source, message.id, message.body
 
 
 def _size(message: Message) -> int:

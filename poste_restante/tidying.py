@@ -41,6 +41,16 @@ def passed_by_all(cursors: Iterable[Item]) -> Cursor:
     return {log: min(cursor[log] for cursor in found) for log in sorted(logs)}
 
 
+async def passed_bundles(
+    store: Store, key: str, log: LogId, offset: int, *, limit: int
+) -> list[str]:
+    """Sort keys of a log's bundles that end at or below an offset, the first ones."""
+    found = await store.query(
+        key, begin=log.head, up_to=log.after(offset), limit=limit, keys_only=True
+    )
+    return [key for key in (item["position"]["S"] for item in found.items) if _is_bundle(key)]
+
+
 class Tidying:
     """Deletes what was acknowledged, of one table."""
 
@@ -72,26 +82,19 @@ class Tidying:
         """Delete what all cursors have passed, at most `BUNDLES_MAX`. Returns how many."""
         return await self.delete(key, await self._passed(key))
 
-    async def _passed(self, key: str) -> Cursor:
-        return passed_by_all([item async for item in self._cursors.all_of(key)])
-
     async def delete(self, key: str, passed: Cursor) -> int:
         """Delete the bundles at or below these offsets, at most `BUNDLES_MAX`; return how many."""
         done, left = 0, BUNDLES_MAX
         for log, offset in passed.items():
-            found = await self._find(key, log, offset, left)
+            found = await passed_bundles(self._store, key, log, offset, limit=left)
             done += await self._store.delete(key, found)
             left -= len(found)
             if left == 0:
                 break
         return done
 
-    async def _find(self, key: str, log: LogId, offset: int, most: int) -> list[str]:
-        """Sort keys of a log's bundles that end at or below an offset, the first ones."""
-        found = await self._store.query(
-            key, begin=log.head, up_to=log.after(offset), limit=most, keys_only=True
-        )
-        return [key for key in (item["position"]["S"] for item in found.items) if _is_bundle(key)]
+    async def _passed(self, key: str) -> Cursor:
+        return passed_by_all([item async for item in self._cursors.all_of(key)])
 
     def _warn(self, kind: str, text: str) -> None:
         """Once in the life of the process: it is the same for every mailbox."""

@@ -99,7 +99,7 @@ class Flusher:
         for letter in decoded.dead_letters:
             run.add(letter)
         sent: list[DeadLetter] = []
-        writing = _Writing(self, run, sent)
+        writing = WaveWriter(self, run, sent)
         try:
             if decoded.dead_letters:
                 await self.dead_letters.send(decoded.dead_letters)
@@ -188,7 +188,7 @@ class ConsecutiveDeadLetters:
         )
 
 
-class _Writing:
+class WaveWriter:
     """Step 4 of one flush. sent: collects the dead letters that it finds."""
 
     def __init__(
@@ -208,9 +208,11 @@ class _Writing:
         self.bundles += len(bundles) - len(rejected)
         for each in rejected:  # sequential: rare, and the order within each matters
             self.messages -= len(each.bundle.entries)
-            await self._split(each)
+            await self.split(each)
 
-    async def _split(self, rejected: Rejected) -> None:
+    async def split(self, rejected: Rejected) -> None:
+        """Write what precedes the message that the store rejects, then its dead letter, then what
+        follows."""
         if len(rejected.bundle.entries) > 1:
             for half in rejected.bundle.halves():
                 await self.write([half])

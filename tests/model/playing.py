@@ -11,6 +11,7 @@ from poste_restante import position
 from poste_restante.errors import MailboxError
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.memory import InMemoryTable
+from poste_restante.receipt import Receipts
 from poste_restante.table import TableRecord
 from tests.model.ledger import DEVICES, Chain, Violation
 from tests.model.profiles import Profile
@@ -49,6 +50,7 @@ class Playing:
             clock=lambda: self.truth.now().timestamp(),
             delete_acknowledged=self.deletes,
         )
+        self.receipts = Receipts()  # as the reader's: without keys
         self.epoch_is_due = False
         self.history: list[str] = []
         self._patches = ExitStack()

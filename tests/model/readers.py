@@ -71,7 +71,7 @@ class Readers(Playing):
     def _paged(self, asked: Asked, page: Any) -> None:
         end = None
         if page.receipt is not None:
-            end = self.reader._receipts.decode(
+            end = self.receipts.decode(
                 page.receipt, table_id=RECORD.table_id, user_id=asked.user, device=asked.device
             )
         after = self.truth.page(asked, page, end)

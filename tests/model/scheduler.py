@@ -7,10 +7,10 @@ interleaving of calls can be played, and played again.
 import asyncio
 import random as randomness
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from botocore.exceptions import ReadTimeoutError
 
@@ -52,11 +52,26 @@ class Gate:
     late: Call | None
 
 
+_Ts = TypeVarTuple("_Ts")
+
+
+class _CountingLoop(asyncio.SelectorEventLoop):
+    """An event loop that tells whether something was scheduled. scheduled: callbacks, ever."""
+
+    scheduled = 0
+
+    def call_soon(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.scheduled += 1
+        return super().call_soon(callback, *args, context=context)
+
+
 class Scheduler:
     """Actors, their gates, and a loop that runs only when it is told to."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _CountingLoop()
         self.random = randomness.Random(0)
         self.gates: list[Gate] = []
         self.actors: list[Actor] = []
@@ -101,8 +116,9 @@ class Scheduler:
         """Run until nobody can go on without a gate being opened."""
         for _ in range(TURNS_MAX):
             self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
-            if not self.loop._ready:  # type: ignore[attr-defined] # nothing public says it
+            before = self.loop.scheduled
+            self.loop.run_forever()  # one turn: what it schedules is for the next one
+            if self.loop.scheduled == before:
                 return
         raise AssertionError("it goes round in circles")
 

@@ -21,10 +21,10 @@ from tests.model.topic import USERS, Topic
 from tests.records import TOPIC
 
 
-class _Forgetful(set[tuple[str, str, bytes]]):
-    """Remembers no identity: a reading with it shows resends as well."""
+class _WithResends(Reading):
+    """A reading that shows resends as well."""
 
-    def __contains__(self, _: object) -> bool:
+    def is_resend(self, message: Message) -> bool:
         return False
 
 
@@ -91,8 +91,7 @@ class Truth(Ledger):
         view.now = full
 
     def _full_reading(self, user: str, cursor: Cursor, items: Sequence[Item]) -> list[Place]:
-        reading = Reading(user_id=user, topic=TOPIC, now=self.now(), cursor=cursor)
-        reading._seen = _Forgetful()
+        reading = _WithResends(user_id=user, topic=TOPIC, now=self.now(), cursor=cursor)
         with patch.object(reading_module, "decode_bundle", self._decoded_once):
             reading.add(items)
         if reading.unreadable is not None:

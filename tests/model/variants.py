@@ -7,7 +7,10 @@ together with whatever else of our code would refuse the result: who has to noti
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
+from poste_restante.memory import InMemoryTable
 from tests.model.profiles import Profile
 
 
@@ -42,3 +45,26 @@ def variant(profile: Profile, first_seed: int, *kinds: str) -> Callable[[Broken]
         return broken
 
     return register
+
+
+@contextmanager
+def unconditional(condition: str) -> Iterator[None]:
+    """Calls with this condition, or with it among others, are made as if they had none."""
+    update, put = InMemoryTable.update_item, InMemoryTable.put_item
+
+    def without(arguments: dict[str, Any]) -> dict[str, Any]:
+        if condition in arguments.get("ConditionExpression", ""):
+            del arguments["ConditionExpression"]
+        return arguments
+
+    async def update_item(table: InMemoryTable, **arguments: Any) -> dict[str, Any]:
+        return await update(table, **without(arguments))
+
+    async def put_item(table: InMemoryTable, **arguments: Any) -> dict[str, Any]:
+        return await put(table, **without(arguments))
+
+    with (
+        patch.object(InMemoryTable, "update_item", update_item),
+        patch.object(InMemoryTable, "put_item", put_item),
+    ):
+        yield

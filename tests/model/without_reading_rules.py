@@ -1,7 +1,7 @@
 """The rules of reading and acknowledging, each left out once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -10,17 +10,15 @@ from poste_restante import mailboxes, position, reading, tidying
 from poste_restante.devices import Cursors, EffectiveCursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
-from poste_restante.mailboxes import Mailboxes, Page
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId
-from poste_restante.reading import Reading
+from poste_restante.reading import Extent, Reading
 from poste_restante.receipt import Reach, Receipt, Receipts
 from poste_restante.store import Store as ReaderStore
-from poste_restante.store import translated
 from poste_restante.table import Cursor, decode_cursor
 from poste_restante.tidying import Tidying
 from tests.model import profiles
-from tests.model.variants import variant
+from tests.model.variants import unconditional, variant
 
 # ---- reading
 
@@ -41,7 +39,7 @@ def _receipts_unchecked() -> Iterator[None]:
         yield
 
 
-@variant(profiles.PAGES, 7, "PAGE", "PAGE-SKIPS")
+@variant(profiles.PAGES, 140, "PAGE", "PAGE-SKIPS")
 def keys_sort_by_first() -> Iterator[None]:
     decode = BundleKey.decode
 
@@ -55,18 +53,11 @@ def keys_sort_by_first() -> Iterator[None]:
     def prefix(log: LogId, offset: int) -> str:
         return f"{log.encode()}."  # an offset does not tell the key that it stands in
 
-    def added(page: Reading, text: str, one: Any) -> None:
-        add(page, text, one)
-        if not page.more:  # a page goes on behind the last key that was read to its end
-            page._boundary = max(page._boundary, text)
-
-    add = Reading._add
     with (
         _receipts_unchecked(),
         patch.object(BundleKey, "encode", swapped),
         patch.object(BundleKey, "decode", back),
         patch.object(LogId, "after", prefix),
-        patch.object(Reading, "_add", added),
         patch.object(Reading, "skip", lambda page, last: None),
     ):
         yield
@@ -74,18 +65,8 @@ def keys_sort_by_first() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 0, "TWICE", "PAGE")
 def what_was_passed_is_not_dropped() -> Iterator[None]:
-    reach = Reading._reach
-    take = Reading._take
-
-    def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
-        before = page._logs.get(log)
-        page._logs[log] = replace(reach(page, log), read_to=-1)
-        done = take(page, messages, log)
-        if before is not None and before.read_to > page._logs[log].read_to:
-            page._logs[log] = before
-        return done
-
-    with patch.object(Reading, "_take", taken):
+    """Unless all of its bundle was."""
+    with patch.object(Extent, "read_to", lambda extent, log: -1):
         yield
 
 
@@ -102,119 +83,107 @@ def the_cursor_is_not_read_again() -> Iterator[None]:
 
 @variant(profiles.PAGES, 0, "PAGE-SKIPS", "PAGE")
 def the_scan_skips_one_step_too_far() -> Iterator[None]:
-    skip = Reading.skip
+    class TooFar(Extent):
+        def skip_hidden(self, key: BundleKey) -> str | None:
+            above = super().skip_hidden(key)
+            return above and key.log.after(self.floors[key.log] + 1)
 
-    def too_far(page: Reading, last: str) -> str | None:
-        above = skip(page, last)
-        hidden = page._hidden(last)
-        return above if hidden is None else hidden.log.after(page._floors[hidden.log] + 1)
-
-    with patch.object(Reading, "skip", too_far):
+    with patch.object(reading, "Extent", TooFar):
         yield
 
 
 @variant(profiles.DEVICES, 0, "ECHO", "PAGE", "TWICE")
 def a_receipt_that_is_kept_counts_for_nothing() -> Iterator[None]:
-    init = Reading.__post_init__
+    class Forgetful(Extent):
+        def __init__(self, cursor: Cursor, *, since: Receipt | None, **more: Any) -> None:
+            super().__init__(cursor, since=None, **more)
 
-    def forgets(page: Reading) -> None:
-        kept, page.since = page.since, None
-        init(page)
-        page.since = kept
-
-    with patch.object(Reading, "__post_init__", forgets):
+    with patch.object(reading, "Extent", Forgetful):
         yield
+
+
+class _AlteredCursors(Cursors):
+    """Cursors of which a reading is told something else."""
+
+    async def altered(self, key: str, found: EffectiveCursor) -> EffectiveCursor:
+        raise NotImplementedError
+
+    async def read(self, key: str, device: str | None) -> EffectiveCursor:
+        return await self.altered(key, await super().read(key, device))
+
+    async def found_among(
+        self, items: Sequence[Item], key: str, device: str | None
+    ) -> EffectiveCursor:
+        return await self.altered(key, await super().found_among(items, key, device))
 
 
 @variant(profiles.DEVICES, 0, "PAGE", "PAGE-SKIPS")
 def a_devices_cursor_does_not_count_alone() -> Iterator[None]:
     """What the account has acknowledged is hidden from it."""
-    init = Mailboxes.__init__
 
-    def initialised(mailbox_table: Mailboxes, *args: Any, **kwargs: Any) -> None:
-        init(mailbox_table, *args, **kwargs)
-        fetch = mailbox_table._fetch
+    class Both(_AlteredCursors):
+        async def altered(self, key: str, found: EffectiveCursor) -> EffectiveCursor:
+            account = (await Cursors.read(self, key, None)).offsets
+            offsets = {
+                log: max(account.get(log, -1), found.offsets.get(log, -1))
+                for log in {*account, *found.offsets}
+            }
+            return found._replace(offsets=offsets)
 
-        async def fetched(wanted: Any, *, keep: bool) -> Page:
-            account = (await mailbox_table._cursors.read(wanted.key, None)).offsets
-
-            def both(*args: Any, **kwargs: Any) -> Reading:
-                for log, offset in account.items():
-                    kwargs["cursor"][log] = max(offset, kwargs["cursor"].get(log, -1))
-                return Reading(*args, **kwargs)
-
-            with patch.object(mailboxes, "Reading", both):
-                return await fetch(wanted, keep=keep)
-
-        mailbox_table._fetch = fetched  # type: ignore[method-assign]
-
-    with patch.object(Mailboxes, "__init__", initialised):
+    with patch.object(mailboxes, "Cursors", Both):
         yield
 
 
 @variant(profiles.DEVICES, 0, "ECHO", "PAGE")
 def a_device_without_a_cursor_reads_from_the_beginning() -> Iterator[None]:
-    read = Cursors.read
+    class Own(_AlteredCursors):
+        async def altered(self, key: str, found: EffectiveCursor) -> EffectiveCursor:
+            return found._replace(offsets={}) if found.inherited else found
 
-    async def own(cursors: Cursors, key: str, device: str | None) -> EffectiveCursor:
-        items = (await cursors._store.query(key, only=position.cursor_key(device))).items
-        if items and device is not None:
-            return await read(cursors, key, device)
-        return EffectiveCursor({}, inherited=device is not None)
-
-    with patch.object(Cursors, "read", own):
+    with patch.object(mailboxes, "Cursors", Own):
         yield
 
 
 @variant(profiles.EVERYTHING, 0, "PAGE-SKIPS", "PAGE")
 def a_page_goes_on_behind_a_cut_bundle() -> Iterator[None]:
-    add = Reading._add
+    class Behind(Extent):
+        def stop_within(self, key: BundleKey) -> None:
+            self.boundary = max(self.boundary, key.log.after(key.last))
 
-    def added(page: Reading, text: str, one: Any) -> None:
-        add(page, text, one)
-        if page.more and page.unreadable is None and page.messages:
-            key = BundleKey.decode(text)
-            page._boundary = max(page._boundary, key.log.after(key.last))
-
-    with patch.object(Reading, "_add", added):
+    with patch.object(reading, "Extent", Behind):
         yield
 
 
 @variant(profiles.EVERYTHING, 0, "PAGE-SKIPS")
 def a_cut_bundle_counts_as_passed() -> Iterator[None]:
-    add = Reading._add
+    class Whole(Extent):
+        def stop_within(self, key: BundleKey) -> None:
+            self.pass_bundle(key)
 
-    def added(page: Reading, text: str, one: Any) -> None:
-        add(page, text, one)
-        if page.more and page.unreadable is None and page.messages:
-            page._pass_whole(BundleKey.decode(text))
-
-    with patch.object(Reading, "_add", added):
+    with patch.object(reading, "Extent", Whole):
         yield
 
 
 @variant(profiles.PAGES, 14, "PAGE-SKIPS", "PAGE")
 def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
     """Deduplication before the cursor, and not last."""
-    take = Reading._take
+    take = Reading.take
 
     def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
         for message in messages:
             done = take(page, [message], log)
-            known = reading._identity(message)
-            if known is not None:
-                page._seen.add(known)
+            page.is_resend(message)  # it remembers what was dropped as well
             if not done:
                 return False
         return True
 
-    with patch.object(Reading, "_take", taken):
+    with patch.object(Reading, "take", taken):
         yield
 
 
 @variant(profiles.EVERYTHING, 3, "DOUBLE", "PAGE")
 def resends_are_shown() -> Iterator[None]:
-    with patch.object(reading, "_identity", lambda message: None):
+    with patch.object(Reading, "is_resend", lambda page, message: False):
         yield
 
 
@@ -223,19 +192,7 @@ def resends_are_shown() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 0, "CURSOR-BACK")
 def the_cursor_goes_down() -> Iterator[None]:
-    async def put(
-        store: ReaderStore, key: str, cursor: str, log: LogId, offset: int, **_: Any
-    ) -> None:
-        update = store._client.update_item(
-            TableName=store._table,
-            Key={"user_id": {"S": key}, "position": {"S": cursor}},
-            UpdateExpression="SET #log = :offset",
-            ExpressionAttributeNames={"#log": log.encode()},
-            ExpressionAttributeValues={":offset": {"N": str(offset)}},
-        )
-        await translated(update, store._table)
-
-    with patch.object(ReaderStore, "raise_cursor", put):
+    with unconditional("#log < :offset"):
         yield
 
 
@@ -322,28 +279,18 @@ def what_is_inherited_is_acknowledged() -> Iterator[None]:
 def what_the_account_has_is_taken_for_a_devices_own() -> Iterator[None]:
     """An account that is ahead of a page leaves nothing of it to acknowledge, though the device's
     cursor is made below it meanwhile."""
-    init = Reading.__post_init__
 
-    def taken(page: Reading) -> None:
-        page.inherited = False
-        init(page)
+    class Own(Extent):
+        def __init__(self, cursor: Cursor, *, inherited: bool, **more: Any) -> None:
+            super().__init__(cursor, inherited=False, **more)
 
-    with patch.object(Reading, "__post_init__", taken):
+    with patch.object(reading, "Extent", Own):
         yield
 
 
 @variant(profiles.DEVICES, 0, "CURSOR-BACK", "ACK-COVERS-UNRETURNED")
 def a_device_that_is_there_is_added_again() -> Iterator[None]:
-    async def overwrite(
-        store: ReaderStore, key: str, cursor: str, offsets: Mapping[LogId, int]
-    ) -> bool:
-        item = {"user_id": {"S": key}, "position": {"S": cursor}}
-        logs = {log.encode(): {"N": str(offset)} for log, offset in offsets.items()}
-        put = store._client.put_item(TableName=store._table, Item=item | logs)
-        await translated(put, store._table)
-        return True
-
-    with patch.object(ReaderStore, "create_cursor", overwrite):
+    with unconditional("attribute_not_exists(#position)"):
         yield
 
 
@@ -352,14 +299,16 @@ def a_device_that_is_there_is_added_again() -> Iterator[None]:
 
 @variant(profiles.DELETING, 0, "DELETED")
 def bundles_that_are_half_acknowledged_are_deleted() -> Iterator[None]:
-    async def find(tidying: Tidying, key: str, log: LogId, offset: int, most: int) -> Sequence[str]:
-        found = await tidying._store.query(
-            key, begin=log.head, up_to=log.after(position.OFFSET_MAX), limit=most, keys_only=True
+    async def half(
+        store: ReaderStore, key: str, log: LogId, offset: int, *, limit: int
+    ) -> list[str]:
+        found = await store.query(
+            key, begin=log.head, up_to=log.after(position.OFFSET_MAX), limit=limit, keys_only=True
         )
         keys = [BundleKey.decode(item["position"]["S"]) for item in found.items]
         return [bundle.encode() for bundle in keys if bundle.first <= offset]
 
-    with patch.object(Tidying, "_find", find):
+    with patch.object(tidying, "passed_bundles", half):
         yield
 
 
@@ -385,39 +334,47 @@ def a_log_that_a_cursor_does_not_name_counts_as_passed() -> Iterator[None]:
         yield
 
 
+class _DeletingCursors(Cursors):
+    """Cursors that delete bundles as well."""
+
+    def __init__(self, store: ReaderStore) -> None:
+        super().__init__(store)
+        self.tidying = Tidying(store, self)
+
+    async def delete(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+        """Delete what all cursors would have passed if the one of this device had been raised."""
+        own = position.cursor_key(device)
+        cursors = {item["position"]["S"]: item async for item in self.all_of(key)}
+        raised = cursors.setdefault(own, {"user_id": {"S": key}, "position": {"S": own}})
+        offsets = decode_cursor(raised)
+        raised |= {
+            log.encode(): {"N": str(reach.ackable_to)}
+            for log, reach in logs.items()
+            if reach.ackable_to > offsets.get(log, -1)
+        }
+        await self.tidying.delete(key, tidying.passed_by_all(cursors.values()))
+
+
 @variant(profiles.DELETING, 0, "DELETED")
 def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
-    raise_to = Cursors.raise_to
+    class Early(_DeletingCursors):
+        async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+            await self.delete(key, device, logs)
+            await super().raise_to(key, device, logs)
 
-    async def before(
-        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
-    ) -> None:
-        deleting = Tidying(cursors._store, cursors)
-        await deleting.delete(key, {log: reach.ackable_to for log, reach in logs.items()})
-        await raise_to(cursors, key, device, logs)
-
-    with patch.object(Cursors, "raise_to", before):
+    with patch.object(mailboxes, "Cursors", Early):
         yield
 
 
-@variant(profiles.DELETING, 0, "DELETED")
+@variant(profiles.DELETING, 50, "DELETED")
 def bundles_are_deleted_though_the_cursor_was_not_raised() -> Iterator[None]:
-    raised, passed = Cursors.raise_to, Tidying._passed
-    wanted: dict[str, dict[LogId, int]] = {}
+    class Unconfirmed(_DeletingCursors):
+        async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+            try:
+                await super().raise_to(key, device, logs)
+            except MailboxError:
+                await self.delete(key, device, logs)
+                raise
 
-    async def tried(
-        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
-    ) -> None:
-        if device is None:
-            wanted[key] = {log: reach.ackable_to for log, reach in logs.items()}
-        with suppress(MailboxError):
-            await raised(cursors, key, device, logs)
-
-    async def believed(deleting: Tidying, key: str) -> Cursor:
-        return await passed(deleting, key) | wanted.get(key, {})
-
-    with (
-        patch.object(Cursors, "raise_to", tried),
-        patch.object(Tidying, "_passed", believed),
-    ):
+    with patch.object(mailboxes, "Cursors", Unconfirmed):
         yield

@@ -11,7 +11,8 @@ from worker import bundles, flush
 from worker.assignment import Assignment, PartitionTask, RecordBatch
 from worker.bundles import Bundle
 from worker.entry import Entry
-from worker.flush import Flusher
+from worker.flush import Flusher, WaveWriter
+from worker.mailbox_writer import Rejected
 
 # ---- bundles and their keys
 
@@ -52,10 +53,10 @@ def waves_are_written_together() -> Iterator[None]:
 def next_wave_before_the_split_is_over() -> Iterator[None]:
     """A rejected bundle is split when all waves have been written."""
     whole = Flusher.flush
-    left: list[tuple[Any, Any]] = []
-    split = flush._Writing._split
+    left: list[tuple[WaveWriter, Rejected]] = []
+    split = WaveWriter.split
 
-    async def later(writing: Any, rejected: Any) -> None:
+    async def later(writing: WaveWriter, rejected: Rejected) -> None:
         left.append((writing, rejected))
 
     async def flushed(flusher: Flusher, *args: Any, **kwargs: Any) -> Any:
@@ -65,7 +66,7 @@ def next_wave_before_the_split_is_over() -> Iterator[None]:
         return done
 
     with (
-        patch.object(flush._Writing, "_split", later),
+        patch.object(WaveWriter, "split", later),
         patch.object(Flusher, "flush", flushed),
     ):
         yield
@@ -123,11 +124,9 @@ def a_task_continues_after_a_failed_flush() -> Iterator[None]:
     settled = Assignment.flush_finished
 
     def forgiven(assignment: Assignment, batch: RecordBatch, cause: Any) -> None:
-        if cause is not None and not assignment.ended:
-            batch.task.in_work = None
-            del assignment._flushes[batch]
-            return
         settled(assignment, batch, cause)
+        if cause is not None and not assignment.ended:
+            assignment.broken = batch.task.in_work = None
 
     with patch.object(Assignment, "flush_finished", forgiven):
         yield
