@@ -67,7 +67,7 @@ class MailboxHistory:
         #: Offsets, ascending, of what the log holds for this user and the mailbox must show.
         self.visible: dict[Log, list[int]] = {}
         self.fetches: list[Fetch] = []
-        self._records: dict[tuple[Log, int], LogRecord] = {}
+        self.records: dict[tuple[Log, int], LogRecord] = {}
         self._acks: list[Ack] = []
         self._cursors: list[CursorSeen] = []
         self._shown: dict[Log, set[int]] = {}
@@ -78,14 +78,14 @@ class MailboxHistory:
         self._seen: dict[Log, Rising] = {}
         self._reached: dict[int, dict[Log, int]] = {}
         if account is not None:  # one log for all
-            self.visible, self._records = account.visible, account._records
+            self.visible, self.records = account.visible, account.records
 
     # ---- filling
 
     def stands_in_log(self, partition: int, offset: int, record: LogRecord) -> None:
         """In ascending order of offsets."""
         log = Log(self.truth.epoch, partition)
-        self._records[log, offset] = record
+        self.records[log, offset] = record
         if record.dead is None and offset >= self.truth.origins.get(partition, 0):
             self.visible.setdefault(log, []).append(offset)
 
@@ -140,20 +140,28 @@ class MailboxHistory:
 
     # ---- looking things up
 
+    def floor(self, log: Log, tick: int) -> int:
+        """Up to here, at least, was acknowledged before a tick. -1: nothing."""
+        return self._floor[log].before(tick) if log in self._floor else -1
+
+    def ceiling(self, log: Log, tick: int) -> int:
+        """Up to here, at most, was acknowledged before a tick. -1: nothing."""
+        return self._ceiling[log].before(tick) if log in self._ceiling else -1
+
     def inherited(self, log: Log, tick: int = _NEVER) -> int:
         """Up to here a device need not be shown what the account had acknowledged before a tick."""
-        if self._account is None or log not in self._account._ceiling:
+        if self._account is None:
             return -1
-        return self._account._ceiling[log].before(min(tick, self._cursor_since))
+        return self._account.ceiling(log, min(tick, self._cursor_since))
 
     def _inherited_floor(self, log: Log, tick: int) -> int:
         """Up to here a device must not be shown what the account had acknowledged before."""
-        if self._account is None or self._begins_at_oldest or log not in self._account._floor:
+        if self._account is None or self._begins_at_oldest:
             return -1
-        return self._account._floor[log].before(min(tick, self._cursor_from))
+        return self._account.floor(log, min(tick, self._cursor_from))
 
     def identity(self, log: Log, offset: int) -> bytes | None:
-        record = self._records.get((log, offset))
+        record = self.records.get((log, offset))
         return None if record is None else record.identity
 
     def identities(self, places: Mapping[Log, Iterable[int]]) -> set[bytes]:
@@ -229,7 +237,7 @@ class MailboxHistory:
 
     def _content(self, fetch: Fetch, log: Log, verdict: Verdict) -> None:
         for offset, body in zip(fetch.offsets[log], fetch.bodies[log], strict=True):
-            record = self._records.get((log, offset))
+            record = self.records.get((log, offset))
             if record is None:
                 verdict.found(
                     Kind.ALTERED, f"{self._name(fetch)}: {log} {offset} is not this user's"
@@ -249,8 +257,7 @@ class MailboxHistory:
         return sum(list(page.offsets.get(log, ())).count(offset) for page in fetch.chain())
 
     def _echo(self, fetch: Fetch, log: Log, verdict: Verdict) -> None:
-        floor = self._floor[log].before(fetch.began) if log in self._floor else -1
-        floor = max(floor, self._inherited_floor(log, fetch.began))
+        floor = max(self.floor(log, fetch.began), self._inherited_floor(log, fetch.began))
         echoed = [offset for offset in fetch.offsets[log] if offset <= floor]
         if echoed:
             verdict.found(
@@ -279,8 +286,7 @@ class MailboxHistory:
     ) -> None:
         """Nothing of the log above `low` and below `high` is missing, or it need not be shown."""
         assert fetch.ended is not None
-        ceiling = self._ceiling[log].before(fetch.ended) if log in self._ceiling else -1
-        ceiling = max(ceiling, self.inherited(log, fetch.ended))
+        ceiling = max(self.ceiling(log, fetch.ended), self.inherited(log, fetch.ended))
         visible = self.visible.get(log, [])
         begin, end = bisect_right(visible, max(low, ceiling)), bisect_left(visible, high)
         missing = [o for o in visible[begin:end] if o not in shown]
@@ -299,7 +305,7 @@ class MailboxHistory:
         """What stands in the table never goes back."""
         for seen in self._cursors:
             for log, offset in seen.cursor.items():
-                before = self._floor[log].before(seen.began)
+                before = self.floor(log, seen.began)
                 if offset < before:
                     verdict.found(
                         Kind.ECHOED,

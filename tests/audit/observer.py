@@ -135,13 +135,12 @@ class GroupOffsets:
 
     async def _committed(self, wanted: list[TopicPartition]) -> dict[int, int]:
         async with self._asking:
-            admin, self._admin = self._admin, None
-            if admin is None:
-                admin = AIOKafkaAdminClient(
-                    bootstrap_servers=self._bootstrap, request_timeout_ms=REQUEST_MS_MAX
-                )
+            known, self._admin = self._admin, None
+            admin = known or AIOKafkaAdminClient(
+                bootstrap_servers=self._bootstrap, request_timeout_ms=REQUEST_MS_MAX
+            )
             try:
-                if not admin._started:
+                if known is None:
                     await admin.start()
                 found = await admin.list_consumer_group_offsets(self._group, partitions=wanted)
             except BaseException:

@@ -48,8 +48,8 @@ class Tail:
             found = self._consumer.partitions_for_topic(self._topic)
             if found:
                 break
-            # A consumer that has subscribed to nothing learns of a topic by asking for it.
-            await self._consumer._client.add_topic(self._topic)
+            # A consumer learns of a topic when it is assigned a partition of it.
+            self._consumer.assign([TopicPartition(self._topic, 0)])
             await asyncio.sleep(_POLL_S)
         if not found:
             raise TimeoutError(f"no topic {self._topic} within {_FIND_S_MAX:.0f} s")

@@ -56,6 +56,22 @@ class Events:
     done: Counter[Kind] = field(default_factory=Counter)
     _running: dict[asyncio.Task[None], frozenset[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        #: What makes each kind. False: there was nobody to do it to.
+        self._how: dict[Kind, Callable[[Event], Awaitable[bool | None]]] = {
+            Kind.JOIN: self._join,
+            Kind.TERMINATE: self._terminate,
+            Kind.KILL: self._kill,
+            Kind.FREEZE: self._freeze,
+            Kind.BROKER_KILLED: self._broker_killed,
+            Kind.BROKER_HUNG: self._broker_hung,
+            Kind.STORE_OUTAGE: self._store_outage,
+            Kind.STORE_HUNG: self._store_hung,
+            Kind.ACCESS_DENIED: self._access_denied,
+            Kind.READERS_OUTAGE: self._readers_outage,
+            **dict.fromkeys(REWINDS, self._rewind),
+        }
+
     async def begin(self, event: Event) -> None:
         """Start an event, as soon as nothing that it needs is taken; does not wait for its end.
 
@@ -88,9 +104,7 @@ class Events:
             task.result()
 
     async def _make(self, event: Event) -> None:
-        if event.kind in REWINDS:
-            await self._rewind(event)
-        elif await _HOW[event.kind](self, event) is False:
+        if await self._how[event.kind](event) is False:
             self.say(f"event {event.number}: nobody to {event.kind}")
             return
         self.done[event.kind] += 1
@@ -203,17 +217,3 @@ class Events:
         for slot in asleep:
             await asyncio.sleep(draws.uniform(*_SLEEPS_ON_S))
             supervisor.thaw(slot)
-
-
-_HOW: dict[Kind, Callable[[Events, Event], Awaitable[bool | None]]] = {
-    Kind.JOIN: Events._join,
-    Kind.TERMINATE: Events._terminate,
-    Kind.KILL: Events._kill,
-    Kind.FREEZE: Events._freeze,
-    Kind.BROKER_KILLED: Events._broker_killed,
-    Kind.BROKER_HUNG: Events._broker_hung,
-    Kind.STORE_OUTAGE: Events._store_outage,
-    Kind.STORE_HUNG: Events._store_hung,
-    Kind.ACCESS_DENIED: Events._access_denied,
-    Kind.READERS_OUTAGE: Events._readers_outage,
-}

@@ -14,6 +14,7 @@ from typing import Any
 
 import aioboto3
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from local import Services
@@ -36,13 +37,15 @@ QUICK = {
 
 @dataclass
 class SharedServices:
-    """Open connections. directory: of the workers' logs. Made by `open_ground`."""
+    """Open connections. directory: of the workers' logs. kafka: for requests that the admin client
+    has no method for. Made by `open_shared_services`."""
 
     services: Services
     directory: Path
     session: Any
     client: Any
     admin: AIOKafkaAdminClient
+    kafka: AIOKafkaClient
 
     async def deployment(self, name: str, *, partitions: int = 2) -> Deployment:
         """A topic, a table and a group of a run's own, made."""
@@ -73,14 +76,16 @@ class SharedServices:
 
     async def evict_members(self, deployment: Deployment) -> None:
         """The group forgets its members, which are dead: no need to wait out their sessions."""
-        for answer in await coordinated(
-            lambda: self.admin.describe_consumer_groups([deployment.group])
-        ):
-            for group in answer.groups:
-                for member in group[5]:
-                    request = LeaveGroupRequest(deployment.group, member[0])
-                    coordinator = await self.admin.find_coordinator(deployment.group)
-                    await self.admin._send_request(request, coordinator)
+        answers = await coordinated(lambda: self.admin.describe_consumer_groups([deployment.group]))
+        members = [
+            member[0] for answer in answers for group in answer.groups for member in group[5]
+        ]
+        if not members:
+            return
+        coordinator = await self.kafka.coordinator_lookup(CoordinationType.GROUP, deployment.group)
+        for member in members:
+            request = LeaveGroupRequest(deployment.group, member)
+            await self.kafka.send(coordinator, request, group=ConnectionGroup.COORDINATION)
 
     async def clear(self, deployment: Deployment) -> None:
         """What a run that went well needs no longer; the services stay small."""
@@ -102,7 +107,10 @@ async def open_shared_services(
         admin = AIOKafkaAdminClient(bootstrap_servers=services.bootstrap)
         opened.push_async_callback(admin.close)
         await admin.start()
-        yield SharedServices(services, directory, session, client, admin)
+        kafka = AIOKafkaClient(bootstrap_servers=services.bootstrap)
+        opened.push_async_callback(kafka.close)
+        await kafka.bootstrap()
+        yield SharedServices(services, directory, session, client, admin, kafka)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
