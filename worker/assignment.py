@@ -277,6 +277,11 @@ class Assignment:
         self.stuck[partition] = reason
 
     @property
+    def lingers(self) -> bool:
+        """Return whether partitions that were read to their end wait for `linger_s`."""
+        return self.limits.linger_s > 0
+
+    @property
     def read(self) -> int:
         """Number of partitions that are read, or will be."""
         return len(self.tasks) + len(self.closed)

@@ -8,11 +8,10 @@ import asyncio
 import atexit
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
-
-from faust.types import TP
+from typing import Any
 
 from poste_restante.item import base64
 from worker import app
@@ -22,6 +21,7 @@ from worker.config_file import load_settings
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.fast_path import FastPath
+from worker.fetching import Fetched
 from worker.kafka import client_thread, options
 from worker.kafka import consumer as transport
 from worker.mailbox_writer import Rejected
@@ -35,8 +35,9 @@ LONG_S = 3.0
 
 _write, _open = DynamoDBWriter.write, Opener.open
 _create_app = app.create_app
-_drain, _wait_empty = transport.BatchConsumer._drain_messages, transport.BatchConsumer.wait_empty
-_fetch, _hold = client_thread.BatchConsumerThread._fetch, client_thread.BatchConsumerThread._hold
+_start, _wait_empty = transport.BatchConsumer.on_start, transport.BatchConsumer.wait_empty
+_ack = transport.BatchConsumer.ack
+_fetch, _hold = client_thread.BatchConsumerThread.fetch, client_thread.BatchConsumerThread.hold
 
 
 def say(text: str) -> None:
@@ -65,15 +66,16 @@ def poll_interval(seconds: str) -> None:
     """aiokafka leaves the group when nobody polls for so long; `idle` is said well past it."""
     options.POLL_INTERVAL_S = float(seconds)
 
-    async def drain(self: transport.BatchConsumer, fetcher: Any) -> None:
+    async def on_start(self: transport.BatchConsumer) -> None:
+        await _start(self)
         self.add_future(_say_idle(self, 1.25 * float(seconds)))
-        await _drain(self, fetcher)
 
-    transport.BatchConsumer._drain_messages = drain  # type: ignore[method-assign]
+    transport.BatchConsumer.on_start = on_start
 
 
 def consumer_of(thread: client_thread.BatchConsumerThread) -> transport.BatchConsumer:
-    return cast("transport.BatchConsumer", thread.consumer)
+    assert isinstance(thread.consumer, transport.BatchConsumer)
+    return thread.consumer
 
 
 def late_poll() -> None:
@@ -81,7 +83,9 @@ def late_poll() -> None:
     stopped."""
     late: list[Assignment] = []
 
-    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], *limits: Any) -> Any:
+    async def fetched(
+        self: client_thread.BatchConsumerThread, partitions: set[int], **limits: Any
+    ) -> Any:
         begun_in = consumer_of(self).current
         if begun_in.tasks and not late:
             late.append(begun_in)
@@ -89,9 +93,9 @@ def late_poll() -> None:
                 while not begun_in.ended:  # noqa: ASYNC110 - it has no event
                     await asyncio.sleep(0.02)
             say("late with a poll")
-        return await _fetch(self, tps, *limits)
+        return await _fetch(self, partitions, **limits)
 
-    client_thread.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
+    client_thread.BatchConsumerThread.fetch = fetched  # type: ignore[method-assign]
 
 
 async def _say_idle(consumer: transport.BatchConsumer, seconds: float) -> None:
@@ -159,10 +163,12 @@ def straddle() -> None:
     held: aiokafka has begun to read them where it sees fit."""
     straddled: list[Assignment] = []
 
-    async def fetched(self: client_thread.BatchConsumerThread, tps: set[TP], *limits: Any) -> Any:
+    async def fetched(
+        self: client_thread.BatchConsumerThread, partitions: set[int], **limits: Any
+    ) -> Any:
         begun_in = consumer_of(self).current
         if not begun_in.tasks or straddled:
-            return await _fetch(self, tps, *limits)
+            return await _fetch(self, partitions, **limits)
         straddled.append(begun_in)
         for _ in range(int(HELD_S_MAX / 0.01)):
             if consumer_of(self).current is not begun_in:
@@ -170,15 +176,20 @@ def straddle() -> None:
             await asyncio.sleep(0.01)
         say("a fetch straddles a rebalance")
         # As if it had begun just before the flow was stopped, which it asks for first.
-        return await self._ensure_consumer()._fetcher.fetched_records(tps, limits[0], 1)
+        tps = [self.reader.tp(partition) for partition in partitions]
+        timeout_ms = int(1000 * limits["timeout_s"])
+        records = await self.call_thread(
+            partial(self.reader.client.getmany, *tps, timeout_ms=timeout_ms, max_records=1)
+        )
+        return {tp.partition: Fetched(got, caught_up=False) for tp, got in records.items()}
 
-    async def late(self: client_thread.BatchConsumerThread, tps: set[TP]) -> None:
+    async def late(self: client_thread.BatchConsumerThread, partitions: Iterable[int]) -> None:
         if straddled:
             await asyncio.sleep(0.3)  # the fetch meets what aiokafka has found meanwhile
-        await _hold(self, tps)
+        await _hold(self, partitions)
 
-    client_thread.BatchConsumerThread._fetch = fetched  # type: ignore[assignment, method-assign]
-    client_thread.BatchConsumerThread._hold = late  # type: ignore[method-assign]
+    client_thread.BatchConsumerThread.fetch = fetched  # type: ignore[method-assign]
+    client_thread.BatchConsumerThread.hold = late  # type: ignore[method-assign]
 
 
 def no_store() -> None:
@@ -234,20 +245,21 @@ def decoder() -> None:
 
 
 def acks() -> None:
-    """Says at the end what Faust's own tracking of offsets holds."""
+    """Says at the end what Faust's own tracking of offsets has taken, or still waits for."""
+    tracked: list[Any] = []
+
+    def ack(self: transport.BatchConsumer, message: Any) -> bool:
+        done: bool = _ack(self, message)
+        tracked.extend([message] if done else [])
+        return done
 
     def created(settings: Any) -> app.MailboxApp:
         made = _create_app(settings)
-        atexit.register(lambda: say(f"tracked {tracked(made)}"))
+        atexit.register(lambda: say(f"tracked {len(tracked) + len(made.consumer.unacked)}"))
         return made
 
+    transport.BatchConsumer.ack = ack
     app.create_app = created
-
-
-def tracked(made: Any) -> int:
-    consumer = made.consumer
-    each = [*consumer._acked.values(), *consumer._gap.values(), consumer._unacked_messages]
-    return sum(map(len, each))
 
 
 SETTERS: dict[str, Callable[..., None]] = {

@@ -1,258 +1,152 @@
-"""The group's errors, as the client's thread sees them; the client itself is a fake."""
+"""The client's thread, really started, with a client made for tests."""
 
-import asyncio
+import threading
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiokafka
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    GroupAuthorizationFailedError,
-    KafkaError,
-    TopicAuthorizationFailedError,
-)
-from aiokafka.protocol.commit import OffsetCommitRequest
-from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
-import worker.kafka.client_thread
-from tests.unit.test_consumer import Stage
-from tests.unit.test_opening import progress
-from worker.group_errors import Code
-from worker.kafka.client_thread import BatchConsumerThread, FencedError
-from worker.kafka.group_monitor import Look, TopicSeen
-
-TOPIC = "undelivered"
-
-
-class Coordinator:
-    """aiokafka's, as far as it is looked at. answers: error codes by the kind of request."""
-
-    group_id, generation, member_id, coordinator_id = "group", 3, "one-1", 1
-
-    def __init__(self, instance_id: str | None = None) -> None:
-        self._group_instance_id = instance_id
-        self._coordination_task: Any = asyncio.get_running_loop().create_future()
-        self._pending_exception: Exception | None = None
-        self.answers: dict[type, int] = {}
-        self.sent: list[Any] = []
-        self.rejoins = 0
-
-    async def _send_req(self, request: Any) -> Any:
-        self.sent.append(request)
-        code = self.answers.get(type(request), 0)
-        if isinstance(request, OffsetCommitRequest):
-            return SimpleNamespace(topics=[(TOPIC, [(0, code)])])
-        return SimpleNamespace(error_code=code)
-
-    def check_errors(self) -> None:
-        error, self._pending_exception = self._pending_exception, None
-        if error is not None:
-            raise error
-
-    def request_rejoin(self) -> None:
-        self.rejoins += 1
+from tests.unit.fake_client import TOPIC, Client, Coordinator, tp
+from tests.unit.test_consumer import until
+from worker.app import MailboxApp, create_app
+from worker.config_file import load_settings
+from worker.kafka import client_thread
+from worker.kafka.client_thread import BatchConsumerThread
+from worker.kafka.consumer import COMMIT_S_MAX
+from worker.kafka.group_monitor import Look
 
 
-class Client:
-    """aiokafka's consumer, as far as it is used here."""
+class Started:
+    """A started thread, its client, and what the worker's consumer was told."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
-        self._client = SimpleNamespace(cluster=SimpleNamespace(unauthorized_topics=set()))
-        self.partitions: set[int] | None = {0}
-        self.fails: Exception | None = None
-        self.hangs = False
+    def __init__(self, thread: BatchConsumerThread, served: "Served") -> None:
+        self.thread = thread
+        self.served = served
 
-    def partitions_for_topic(self, topic: str) -> set[int] | None:
-        return self.partitions
-
-    def assignment(self) -> set[TopicPartition]:
-        return {TopicPartition(TOPIC, 0)}
-
-    async def commit(self, offsets: Any) -> None:
-        if self.hangs:
-            await asyncio.Event().wait()
-        if self.fails is not None:
-            raise self.fails
+    @property
+    def client(self) -> Client:
+        assert self.served.client is not None
+        return self.served.client
 
 
-@pytest.fixture
-async def thread(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BatchConsumerThread]:
-    made = Stage(monkeypatch, progress(40)).consumer._thread
-    use(made, Coordinator())
-    yield made
-    made.thread_loop.close()
+class Served:
+    """What the thread serves, in the place of the worker's consumer."""
+
+    def __init__(self, app: MailboxApp) -> None:
+        self.app, self.transport = app, app.transport
+        self.RebalanceListener = app.transport.Consumer.RebalanceListener
+        self.client_options = app.transport.rules.consumer_options
+        self.topic = TOPIC
+        self.in_transaction = False
+        self.flow_active = self.hands_over = True
+        self.client: Client | None = None
+        self.options: dict[str, Any] = {}
+        self.looks: list[tuple[Look, str]] = []
+        self.fetched_bytes: list[int] = []
+
+    def make(self, **options: Any) -> Client:
+        """In the place of aiokafka's class."""
+        self.options = options
+        self.client = Client({0: 40, 1: 50}, {0: 2}, coordinator=Coordinator("poste-1"))
+        return self.client
+
+    def note_group(self, look: Look) -> None:
+        self.looks.append((look, threading.current_thread().name))
+
+    def note_fetched(self, size: int) -> None:
+        self.fetched_bytes.append(size)
 
 
-def use(thread: BatchConsumerThread, coordinator: Coordinator) -> Client:
-    """Give the thread this client; `thread.client` of the tests."""
-    client: Any = Client(coordinator)
-    thread._consumer = client
-    thread._answered, thread._refused_commit = Code.NONE.value, None
-    thread._note_answers(coordinator)
-    return client  # type: ignore[no-any-return]
+@asynccontextmanager
+async def started(
+    monkeypatch: pytest.MonkeyPatch, *, hands_over: bool = True
+) -> AsyncIterator[Started]:
+    app = create_app(load_settings(None, {}))
+    served = Served(app)
+    served.hands_over = hands_over
+    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", served.make)
+    monkeypatch.setattr(client_thread, "LOOK_S", 0.01)
+    thread = BatchConsumerThread(served)
+    await thread.start()
+    try:
+        yield Started(thread, served)
+    finally:
+        await thread.stop()
 
 
-async def ended(error: Exception) -> Any:
-    future = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
-    return future
-
-
-async def test_a_look_sees_what_the_coordination_stands_at(thread: BatchConsumerThread) -> None:
-    """And leaves it there: whoever consumes it lets the client join anew."""
-    coordinator = Coordinator()
-    client: Any = use(thread, coordinator)
-    well = thread._look(client)
-    coordinator._pending_exception = error = KafkaError("refused")
-    thread._answered = 23
-    stands = thread._look(client)
-
-    assert well == Look()
-    assert stands == Look(error=error, code=23)
-    assert coordinator._pending_exception is error
-
-
-async def test_a_look_sees_a_coordination_that_has_died(thread: BatchConsumerThread) -> None:
-    """Its exception is the cause; one that has ended with the client has none."""
-    coordinator = Coordinator()
-    client: Any = use(thread, coordinator)
-    error = KafkaError("Unexpected error during coordination")
-    coordinator._coordination_task = await ended(error)
-
-    assert thread._look(client) == Look(error=error, died=True)
-
-
-async def test_a_look_sees_the_topic_and_the_coordinator(thread: BatchConsumerThread) -> None:
-    """As the client's last metadata have them."""
-    coordinator = Coordinator()
-    client: Any = use(thread, coordinator)
-    coordinator.coordinator_id = None  # type: ignore[assignment]
-    client.partitions = None
-    missing = thread._look(client)
-    client._client.cluster.unauthorized_topics.add(TOPIC)
-    denied = thread._look(client)
-
-    assert missing == Look(coordinator=False, topic=TopicSeen.MISSING)
-    assert denied.topic is TopicSeen.DENIED
-
-
-async def test_a_coordination_that_is_let_go_on_joins_anew(thread: BatchConsumerThread) -> None:
-    """A failed heartbeat is begun again by a join alone."""
-    coordinator = Coordinator()
-    use(thread, coordinator)
-    thread._retry_group()
-    assert coordinator.rejoins == 0
-
-    coordinator._pending_exception = KafkaError("passing")
-    thread._retry_group()
-    assert (coordinator._pending_exception, coordinator.rejoins) == (None, 1)
-
-
-# ---- fencing
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        HeartbeatRequest("group", 3, "one-1"),
-        OffsetCommitRequest("group", 3, "one-1", -1, [(TOPIC, [(0, 5, "")])]),
-    ],
-    ids=["heartbeat", "commit"],
-)
-async def test_a_static_member_that_is_unknown_asks_with_its_id(
-    thread: BatchConsumerThread, request_: Any
+async def test_every_call_of_the_client_is_made_in_its_own_thread(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before aiokafka joins anew, which would take the place back from the other process."""
-    coordinator = Coordinator("poste-1")
-    use(thread, coordinator)
-    coordinator.answers = {type(request_): 25, SyncGroupRequest: 82}
+    """It belongs to one event loop (G1)."""
+    async with started(monkeypatch) as it:
+        await it.thread.hold([0, 1])
+        assert await it.thread.positions([0, 1]) == {0: 0, 1: 0}
+        await it.thread.move({0: 40, 1: 50})
+        await it.thread.limit_fetches(4096)
+        await it.thread.poll()
+        found = await it.thread.fetch({0, 1}, timeout_s=0.1, records_max=10, lingers=False)
+        committed = await it.thread.commit({TP(TOPIC, 0): 42})
 
-    with pytest.raises(FencedError):
-        await coordinator._send_req(request_)
-    assert not issubclass(FencedError, KafkaError), "aiokafka would try again"
-    assert isinstance(coordinator.sent[-1], SyncGroupRequest)
+    assert [record.offset for record in found[0].records] == [40, 41]
+    assert (committed, it.client.committed) == (True, {tp(0): 42})
+    assert it.client.fetcher.partition_bytes == 4096
+    assert len(it.client.threads) == 1
+    assert threading.current_thread().name not in it.client.threads
 
 
-@pytest.mark.parametrize(
-    ("instance_id", "heartbeat", "sync"),
-    [("poste-1", 25, 25), ("poste-1", 27, 82), (None, 25, 82)],
-    ids=["expired", "rebalance", "dynamic"],
-)
-async def test_a_member_that_is_not_fenced_goes_on(
-    thread: BatchConsumerThread, instance_id: str | None, heartbeat: int, sync: int
+async def test_nothing_is_fetched_while_the_flow_is_suspended(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One whose session is over joins anew, as a dynamic one does."""
-    coordinator = Coordinator(instance_id)
-    use(thread, coordinator)
-    coordinator.answers = {HeartbeatRequest: heartbeat, SyncGroupRequest: sync}
-    answer = await coordinator._send_req(HeartbeatRequest("group", 3, "one-1"))
+    """The assignment is over: its records would be taken by nobody (G1)."""
+    async with started(monkeypatch) as it:
+        it.served.flow_active = False
+        assert not await it.thread.fetch({0}, timeout_s=0.1, records_max=10, lingers=False)
 
-    assert answer.error_code == heartbeat
-    assert thread._answered == heartbeat
+    assert it.client.asked == []
 
 
-async def test_a_member_that_has_joined_anew_meanwhile_is_not_fenced(
-    thread: BatchConsumerThread,
+async def test_the_group_is_looked_at_whatever_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was seen arrives in the worker's own loop (G8)."""
+    async with started(monkeypatch) as it:
+        await until(lambda: len(it.served.looks) > 1)
+        it.client.coordinator.stop_at(error := KafkaError("refused"))
+        await until(lambda: it.served.looks[-1][0].error is error)
+        it.thread.retry_group()
+        await until(lambda: it.served.looks[-1][0].error is None)
+
+    assert it.client.coordinator.rejoins == 1
+    assert {name for _, name in it.served.looks} == {threading.current_thread().name}
+    assert set(it.served.fetched_bytes) == {0}
+
+
+@pytest.mark.parametrize(("hands_over", "instance_id"), [(True, None), (False, "poste-1")])
+async def test_a_worker_that_ends_in_order_leaves_its_group(
+    monkeypatch: pytest.MonkeyPatch, *, hands_over: bool, instance_id: str | None
 ) -> None:
-    """The answer is about the member that it was."""
-    coordinator = Coordinator("poste-1")
-    use(thread, coordinator)
-    coordinator.answers = {HeartbeatRequest: 25, SyncGroupRequest: 82}
-    asking = asyncio.ensure_future(
-        thread._raise_if_fenced(coordinator._send_req, coordinator, 3, "one-0")
-    )
+    """The others continue at once. One that crashed keeps its place for its restart (G8)."""
+    async with started(monkeypatch, hands_over=hands_over) as it:
+        assert it.client.coordinator.instance_id == "poste-1"
 
-    await asking
+    assert it.client.coordinator.instance_id == instance_id
 
 
-# ---- commits
-
-
-def offsets(partition: int = 0) -> dict[TP, int]:
-    return {TP(TOPIC, partition): 42}
-
-
-async def test_a_commit_is_made(thread: BatchConsumerThread) -> None:
-    assert await thread._commit(offsets())
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        CommitFailedError(), FencedError(), GroupAuthorizationFailedError("group"),
-        TopicAuthorizationFailedError(TOPIC),
-    ],
-)  # fmt: skip
-async def test_a_commit_that_fails_is_not_made(
-    thread: BatchConsumerThread, error: Exception
+async def test_the_consumer_is_made_so_that_no_default_of_its_loses(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A refusal is for the next look; that the group has moved on is none."""
-    client: Any = use(thread, Coordinator())
-    client.fails = error
+    """Committed records only, no reset and no commit behind our back, whole partitions assigned
+    one after the other, no static membership (its failure is seen a session later) (G1)."""
+    async with started(monkeypatch) as it:
+        made, settings = it.served.options, load_settings(None, {})
 
-    assert not await thread._commit(offsets())
-    refused = None if isinstance(error, CommitFailedError) else error
-    assert thread._look(client).error is refused
-
-
-async def test_a_commit_of_a_partition_that_was_taken_is_not_made(
-    thread: BatchConsumerThread,
-) -> None:
-    """Nothing of it is: what is durable is confirmed as a whole."""
-    assert not await thread._commit({**offsets(), **offsets(1)})
-
-
-async def test_a_commit_without_an_answer_ends(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would hold one of the two places in the thread's queue of calls."""
-    monkeypatch.setattr(worker.kafka.client_thread, "COMMIT_ANSWER_S_MAX", 0.01)
-    client: Any = use(thread, Coordinator())
-    client.hangs = True
-
-    assert not await thread._commit(offsets())
-    assert thread._look(client).error is None
+    assert made["isolation_level"] == "read_committed"
+    assert (made["auto_offset_reset"], made["enable_auto_commit"]) == ("none", False)
+    assert made["partition_assignment_strategy"] == [RoundRobinPartitionAssignor]
+    assert made["group_instance_id"] is None
+    assert made["rebalance_timeout_ms"] >= 1000 * (settings.drain_s + COMMIT_S_MAX)
+    assert made["request_timeout_ms"] >= made["session_timeout_ms"]
+    assert made["max_poll_interval_ms"] >= 60_000

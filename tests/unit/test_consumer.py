@@ -1,12 +1,14 @@
-"""The consumer's own decisions, without a broker: what it commits, follows, drains and undoes."""
+"""The consumer between Faust, the client's thread and the store, without a broker: what it holds,
+commits and drains."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import mode
 import pytest
-from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from faust.types import TP
 
 from tests.records import MadeRecord
 from tests.unit.test_opening import FakeLog, Store, progress
@@ -14,15 +16,16 @@ from worker.app import create_app
 from worker.assignment import Assignment, BatchLimits, PartitionTask
 from worker.backoff import WaitTracker
 from worker.config_file import load_settings
-from worker.continuity import follows
-from worker.errors import OperatorError, TableReplaced
+from worker.errors import TableReplaced
+from worker.fetching import Fetched
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.kafka.client_thread import NOTHING, Fetched
-from worker.kafka.consumer import DRAIN_LOOK_S, FETCH_PAUSE_S, BatchConsumer, Rules
+from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, Rules
+from worker.kafka.group_monitor import Look
 from worker.opening import Opener
 from worker.progress import Progress
+from worker.resume import Start
 
 
 class Saved(Store):
@@ -43,33 +46,77 @@ class Saved(Store):
         return stored
 
 
+class Thread(mode.Service):  # type: ignore[misc]
+    """The client's thread, as the consumer calls it: two partitions, and nothing to fetch. `order`
+    is shared with the progress store. commits: whether the group accepts a commit."""
+
+    def __init__(self, order: list[Any], partitions: int) -> None:
+        super().__init__()
+        self.order = order
+        self.partitions = partitions
+        self.commits = True
+        self.held: list[list[int]] = []
+        self.moved: list[Mapping[int, int]] = []
+        self.partition_bytes = 0
+        self.on_hold: Callable[[], None] = lambda: None
+        self.answer: Callable[[], dict[int, Fetched]] = dict
+        self.polls = self.retries = 0
+        self.read_on_at: dict[int, int] = {}
+
+    def assignment(self) -> set[TP]:
+        return {TP("undelivered", partition) for partition in range(self.partitions)}
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        self.order += [("group", tp.partition, offset) for tp, offset in offsets.items()]
+        return self.commits
+
+    async def hold(self, partitions: Iterable[int]) -> None:
+        self.held.append(list(partitions))
+        self.on_hold()
+
+    async def limit_fetches(self, partition_bytes: int) -> None:
+        self.partition_bytes = partition_bytes
+
+    async def move(self, positions: Mapping[int, int]) -> None:
+        self.moved.append(positions)
+
+    async def fetch(self, partitions: set[int], **limits: Any) -> dict[int, Fetched]:
+        await asyncio.sleep(0)
+        return self.answer()
+
+    async def poll(self) -> None:
+        self.polls += 1
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int]:
+        return {partition: self.read_on_at[partition] for partition in partitions}
+
+    def retry_group(self) -> None:
+        self.retries += 1
+
+
 class Stage:
     """A consumer that is never started, its progress store, and the order of what it writes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *stored: Progress) -> None:
+    def __init__(self, *stored: Progress, **rules: Any) -> None:
         self.app = app = create_app(load_settings(None, {"POSTE_HTTP__PORT": "0"}))
         self.order: list[Any] = []
         self.store = Saved(self.order, *stored)
         self.log = FakeLog(*([None] * len(stored)))
-        app.transport.rules = Rules(
-            member=Member("undelivered", "group"),
-            topic="undelivered", consumer_options={}, progress=self.store, log=self.log,
-            drain_s=0.05,
-            limits=BatchLimits(linger_s=0.0),
-            opener=Opener(topic="undelivered", start=None, progress=self.store, log=self.log),  # type: ignore[arg-type]
+        self.thread = Thread(self.order, len(stored))
+        opener: Any = Opener(topic="undelivered", start=Start(), progress=self.store, log=self.log)
+        wanted: dict[str, Any] = {
+            "member": Member("undelivered", "group"), "topic": "undelivered",
+            "consumer_options": {}, "progress": self.store, "log": self.log, "opener": opener,
+            "drain_s": 0.05, "limits": BatchLimits(linger_s=0.0),
+        }  # fmt: skip
+        app.transport = BatchTransport(
+            app.conf.broker_consumer, app, rules=Rules(**wanted | rules),
+            status=app.resources.status, thread=self._made,
         )  # fmt: skip
         self.consumer: BatchConsumer = app.consumer
-        self.commits = True
-        self.moved: list[Mapping[Any, int]] = []
-        monkeypatch.setattr(self.consumer, "_commit", self._commit)
-        monkeypatch.setattr(self.consumer._thread, "move", self._move)
 
-    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
-        self.order += [("group", tp.partition, offset) for tp, offset in offsets.items()]
-        return self.commits
-
-    async def _move(self, positions: Mapping[Any, int]) -> None:
-        self.moved.append(positions)
+    def _made(self, consumer: BatchConsumer, **_: Any) -> Any:
+        return self.thread
 
     def assign(self, *positions: int) -> list[PartitionTask]:
         assignment = self.consumer.current = Assignment(range(len(positions)))
@@ -80,10 +127,14 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    made = Stage(monkeypatch, progress(40), progress(50))
-    yield made
-    made.consumer._thread.thread_loop.close()
+async def stage() -> Stage:
+    return Stage(progress(40), progress(50))
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not met():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
 
 
 def flushed(task: PartitionTask, *offsets: int) -> None:
@@ -96,179 +147,99 @@ def flushed(task: PartitionTask, *offsets: int) -> None:
             pass
 
 
-async def test_a_fetch_of_an_older_assignment_is_undone(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+# ---- an assignment begins
+
+
+async def test_an_assignment_is_held_first_and_opened_in_the_background(stage: Stage) -> None:
+    """No position is inherited: each partition stands still until its own is known (G1)."""
+    await stage.consumer.perform_seek()
+    assignment = stage.consumer.current
+    assert stage.thread.held == [[0, 1]]
+    assert stage.thread.moved == []
+    assert sorted(assignment.closed) == [0, 1]
+    assert stage.thread.partition_bytes == stage.consumer.rules.memory.partition_fetch_bytes(2)
+
+    await until(lambda: not assignment.closed)
+    assert stage.thread.moved == [{0: 40}, {1: 50}]
+    assert [task.fetched for task in assignment.tasks.values()] == [40, 50]
+
+
+async def test_an_assignment_that_is_revoked_while_it_is_held_does_not_begin(stage: Stage) -> None:
+    """The next one has begun, and is not replaced (G1)."""
+    following = Assignment()
+
+    def revoked() -> None:
+        stage.consumer.current = following
+
+    stage.thread.on_hold = revoked
+    await stage.consumer.perform_seek()
+
+    assert stage.consumer.current is following
+
+
+# ---- the fetch loop
+
+
+async def test_records_are_fetched_while_the_flow_is_active_and_polled_for_otherwise(
+    stage: Stage,
 ) -> None:
-    """Its records are not taken, and the positions that it moved are set back (G1)."""
+    """A member that does not poll cannot rejoin; what waits is counted by no watchdog as reading
+    (G8)."""
     stage.assign(40, 50)
+    stage.thread.answer = lambda: {0: Fetched([], caught_up=True)}
+    fetcher = stage.app.transport.Fetcher(stage.app, loop=stage.app.loop, beacon=stage.app.beacon)
+    await fetcher.start()
+    await until(lambda: stage.consumer.turns > 2)
+    assert stage.thread.polls == 0
 
-    async def straddling(tps: Any, **limits: Any) -> Any:
+    stage.consumer.stop_flow()
+    await until(lambda: stage.thread.polls > 0)
+    turns = stage.consumer.turns
+    await until(lambda: stage.thread.polls > 1)
+    assert stage.consumer.turns == turns
+
+    stage.consumer.resume_flow()
+    await until(lambda: stage.consumer.turns > turns)
+    await fetcher.stop()
+
+
+async def test_what_is_fetched_is_delivered_to_the_assignment_of_the_fetch(stage: Stage) -> None:
+    """And what a rebalance has made old is undone, at the new positions (G1)."""
+    (task, _) = stage.assign(40, 50)
+    stage.thread.answer = lambda: {0: Fetched([MadeRecord(offset=task.fetched)], caught_up=True)}
+    fetcher = stage.app.transport.Fetcher(stage.app, loop=stage.app.loop, beacon=stage.app.beacon)
+    await fetcher.start()
+    await until(lambda: task.fetched > 41)
+
+    def straddling() -> dict[int, Fetched]:
         stage.assign(45, 50)
-        return {stage.consumer._tp(0): Fetched([MadeRecord(offset=45)], caught_up=True)}
+        stage.thread.answer = dict
+        return {0: Fetched([MadeRecord(offset=45)], caught_up=True)}
 
-    monkeypatch.setattr(stage.consumer._thread, "fetch", straddling)
-    await stage.consumer._fetch_next()
+    stage.thread.answer = straddling
+    await until(lambda: stage.thread.moved != [])
+    await fetcher.stop()
 
-    assert stage.moved == [{stage.consumer._tp(0): 45}]
+    assert stage.thread.moved == [{0: 45}]
     assert not stage.consumer.current.tasks[0].waiting
 
 
-async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What trickles in is fetched and written together; a backlog, and the first record after a
-    silence, wait for nothing (G8)."""
+async def test_positions_are_those_of_the_open_partitions(stage: Stage) -> None:
+    """For the watchdog and the lag: beyond markers (G8)."""
     stage.assign(40, 50)
-    first, second = stage.consumer._tp(0), stage.consumer._tp(1)
-    fetches = [
-        {first: Fetched([MadeRecord(offset=40)], caught_up=True)},
-        {},
-        {first: Fetched([MadeRecord(offset=41)], caught_up=False)},
-        {
-            first: Fetched([MadeRecord(offset=42)], caught_up=True),
-            second: Fetched([MadeRecord(offset=50)], caught_up=False),
-        },
-    ]
-    order: list[Any] = []
+    stage.thread.read_on_at = {0: 43, 1: 50, 2: 60}
 
-    async def fetch(tps: set[Any], **limits: Any) -> dict[Any, Fetched]:
-        fetched = fetches.pop(0)
-        order.append([records[0].offset for records, *_ in fetched.values()])
-        return fetched
-
-    async def sleep(seconds: float) -> None:
-        order.append(seconds)
-
-    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
-    monkeypatch.setattr("worker.kafka.consumer.asyncio.sleep", sleep)
-    while fetches:
-        await stage.consumer._fetch_next()
-
-    assert order == [[40], FETCH_PAUSE_S, [], [41], [42, 50]]
+    assert await stage.consumer.positions() == {0: 43, 1: 50}
 
 
-async def test_partitions_read_to_their_end_linger_together(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a linger it takes the place of the pause; those that had nothing linger as well, so
-    that one request brings all. A backlog goes on (G8)."""
-    stage.store.stored = {**stage.store.stored, 2: progress(60)}
-    limits = BatchLimits(linger_s=0.2)
-    stage.app.transport.rules = replace(stage.consumer.rules, limits=limits)
-    stage.assign(40, 50, 60)
-    assignment = stage.consumer.current
-    assignment.limits = limits
-    first, second, third = (stage.consumer._tp(partition) for partition in range(3))
-    asked: list[float] = []
+async def test_a_group_error_that_passes_is_tried_again(stage: Stage) -> None:
+    """The client has stopped at it (G8)."""
+    stage.consumer.note_group(Look(error=GroupCoordinatorNotAvailableError()))
 
-    async def fetch(tps: set[Any], *, timeout_s: float, **limits: Any) -> dict[Any, Fetched]:
-        asked.append(timeout_s)
-        return {
-            first: Fetched([MadeRecord(offset=40)], caught_up=True, lingers=True),
-            second: Fetched((), caught_up=True, lingers=True),
-            third: Fetched([MadeRecord(offset=60)], caught_up=False),
-        }
-
-    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
-    monkeypatch.setattr("worker.kafka.consumer.time.monotonic", lambda: 100.0)
-    monkeypatch.setattr("worker.kafka.consumer.FETCH_PAUSE_S", 1e6)
-    await stage.consumer._fetch_next()
-
-    assert assignment.partitions_to_fetch(100.19) == {2}
-    assert assignment.partitions_to_fetch(100.2) == {0, 1, 2}
-    assert [len(task.waiting) for task in assignment.tasks.values()] == [1, 0, 1]
+    assert stage.thread.retries == 1
 
 
-@pytest.mark.parametrize(
-    ("begin", "log_start", "error"),
-    [
-        (40, 0, None),
-        (43, 0, None),  # transaction markers, or compaction
-        (43, 40, None),
-        (43, 41, OperatorError),  # retention
-        (39, 0, RuntimeError),
-    ],
-)
-async def test_a_batch_must_follow_the_one_before(
-    stage: Stage, begin: int, log_start: int, error: type[Exception] | None
-) -> None:
-    """Going back, or over a gap that retention made, ends the process: it resumes by the rules
-    (G1, G2)."""
-    (task, _) = stage.assign(40, 50)
-    stage.log.start = log_start
-    records = [MadeRecord(offset=begin)]
-
-    if error is None:
-        assert await follows(task, records, stage.log)
-    else:
-        with pytest.raises(error):
-            await follows(task, records, stage.log)
-
-
-async def test_a_jump_is_fetched_again_while_the_broker_is_away(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether retention made it cannot be told then. The records are not taken, and the position
-    is set back: no worker ends for a broker that is away (G1, G8)."""
-    (task, _) = stage.assign(40, 50)
-    first = stage.consumer._tp(0)
-
-    async def jumping(tps: Any, **limits: Any) -> Any:
-        return {first: Fetched([MadeRecord(offset=43)], caught_up=True)}
-
-    monkeypatch.setattr(stage.consumer._thread, "fetch", jumping)
-    stage.log.away = True
-    await stage.consumer._fetch_next()
-    assert (task.fetched, stage.moved) == (40, [{first: 40}])
-
-    stage.log.away = False
-    await stage.consumer._fetch_next()
-    assert (task.fetched, len(stage.moved)) == (44, 1)
-
-
-async def test_one_unreadable_record_costs_its_neighbours_one_look(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of 64 partitions in a fetch one cannot be unpacked: all are set back at once, each is asked
-    once for what is there, without waiting, and the bad one alone record by record (G8, G9)."""
-    stage.store.stored = {partition: progress(40) for partition in range(64)}
-    tasks = stage.assign(*[40] * 64)
-    bad, idle = 63, 7
-    asked: list[tuple[list[int], float, int]] = []
-    held: list[Any] = []
-
-    async def fetch(
-        tps: set[Any], *, timeout_s: float, records_max: int, lingers: bool
-    ) -> dict[Any, Fetched]:
-        partitions = sorted(tp.partition for tp in tps)
-        asked.append((partitions, timeout_s, records_max))
-        if bad in partitions and (records_max > 1 or tasks[bad].fetched == 41):
-            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a header name")
-        return {
-            tp: Fetched([MadeRecord(offset=40)], caught_up=False)
-            for tp in tps
-            if tp.partition != idle
-        }
-
-    async def hold(tps: Any) -> None:
-        held.append(tps)
-
-    monkeypatch.setattr(stage.consumer._thread, "fetch", fetch)
-    monkeypatch.setattr(stage.consumer._thread, "hold", hold)
-    monkeypatch.setattr("worker.kafka.consumer.REFETCH_S", 0.01)
-    await stage.consumer._fetch_next()
-
-    alone = [([partition], 0.0, asked[n][2]) for n, partition in enumerate(range(64), 1)]
-    assert all(records_max > 1 for _, _, records_max in asked[:65])
-    assert asked[1:] == [*alone, ([bad], 0.01, 1), ([bad], 0.01, 1)]
-    assert stage.moved == [
-        {stage.consumer._tp(p): 40 for p in range(64)},
-        {stage.consumer._tp(bad): 40},
-    ]
-    assert [task.fetched for task in tasks] == [40 if p == idle else 41 for p in range(64)]
-    assert held == [{stage.consumer._tp(bad)}]
-    assert "--partition 63 --to 42" in stage.consumer.current.stuck[bad]
-    assert stage.consumer.turns == 64
+# ---- an assignment ends
 
 
 async def test_a_revoke_waits_for_flushes_commits_and_ends(stage: Stage) -> None:
@@ -313,11 +284,11 @@ async def test_a_flush_past_the_drain_limit_is_cancelled_and_not_committed(stage
 
 
 async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One throttled user must not hold up a rebalance of the whole group: what is done is
     committed, what waits is cancelled, and what may end is waited for (G1, G8)."""
-    object.__setattr__(stage.consumer.rules, "drain_s", 60.0)
+    stage = Stage(progress(40), progress(50), drain_s=60.0)
     assignment = stage.assign(40, 50)[0].assignment
     assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
     assignment.add(1, [MadeRecord(offset=50)], caught_up=True)
@@ -423,68 +394,23 @@ async def test_a_flush_says_to_its_batch_how_far_it_is(
 async def test_a_cancelled_flush_ends_the_process(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outside a rebalance or a stop nobody cancels a flush; whoever does must not go unnoticed
-    (G1)."""
+    """Outside a rebalance or a stop nobody cancels a flush; whoever does must not go unnoticed. An
+    error of its own ends the process through the agent (G1)."""
     crashed: list[BaseException] = []
 
     async def crash(reason: BaseException) -> None:
         crashed.append(reason)
 
     monkeypatch.setattr(stage.consumer, "crash", crash)
-    stage.consumer._on_broken(asyncio.CancelledError())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for error in (ValueError(), asyncio.CancelledError()):
+        await stage.consumer.perform_seek()
+        assignment = stage.consumer.current
+        await until(lambda assignment=assignment: not assignment.closed)  # type: ignore[misc]
+        assignment.add(0, [MadeRecord(offset=40)], caught_up=True)
+        (batch,) = assignment.cut()
+        with pytest.raises(type(error)), batch:
+            raise error
+    await until(lambda: crashed != [])
 
+    assert len(crashed) == 1
     assert "cancelled outside a rebalance" in str(crashed[0])
-
-
-class Client:
-    """aiokafka's consumer, as far as what it fetches goes."""
-
-    def __init__(self, partitions: int) -> None:
-        self.all = {TopicPartition("undelivered", n) for n in range(partitions)}
-        self.held = set(self.all)
-        self.fetched: list[set[int]] = []
-
-    def assignment(self) -> set[TopicPartition]:
-        return self.all
-
-    def pause(self, *tps: TopicPartition) -> None:
-        assert self.all.issuperset(tps)
-        self.held |= set(tps)
-
-    def resume(self, *tps: TopicPartition) -> None:
-        assert self.all.issuperset(tps)
-        self.held -= set(tps)
-
-    def seek(self, tp: TopicPartition, _: int) -> None:
-        assert tp in self.all
-
-    async def getmany(self, *_: Any, **__: Any) -> dict[Any, Any]:
-        self.fetched.append({tp.partition for tp in self.all - self.held})
-        return {}
-
-
-async def test_nothing_is_prefetched_of_a_partition_of_which_nothing_is_wanted(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """aiokafka fetches ahead of every partition that is not paused, a whole batch of its producer
-    at least: of many partitions with large records that is more than all limits (G8). One that is
-    held is not resumed by a fetch that was meant for an older assignment (G1)."""
-    client, thread = Client(4), stage.consumer._thread
-    monkeypatch.setattr(thread, "_ensure_consumer", lambda: client)
-    monkeypatch.setattr(thread, "_fetch_records", client.getmany)
-    tps = [stage.consumer._tp(n) for n in range(4)]
-    await thread._move(dict.fromkeys(tps[:3], 0))
-    await thread._fetch(set(tps[:3]), 0.0, 5_000, lingers=False)
-    await thread._fetch({tps[0]}, 0.0, 5_000, lingers=False)
-    await thread._fetch(NOTHING, 0.0, 5_000, lingers=False)
-    await thread._fetch({tps[1], tps[2]}, 0.0, 5_000, lingers=False)
-    await thread._hold({tps[1]})
-    await thread._fetch({tps[1], tps[2]}, 0.0, 5_000, lingers=False)
-    client.all.discard(TopicPartition("undelivered", 2))  # revoked just now
-    await thread._fetch({tps[0]}, 0.0, 5_000, lingers=False)
-    await thread._move({tps[1]: 5})
-    await thread._fetch({tps[1]}, 0.0, 5_000, lingers=False)
-
-    assert client.fetched == [{0, 1, 2}, {0}, set(), {1, 2}, {2}, {0}, {1}]

@@ -1,5 +1,6 @@
-"""The undocumented parts of Faust, mode and aiokafka that worker/kafka/consumer.py and
-worker/kafka/client_thread.py lean on.
+"""The undocumented parts of Faust and mode that worker/kafka/consumer.py and
+worker/kafka/client_thread.py lean on, and those of aiokafka that worker/kafka/partition_reader.py
+and worker/kafka/group_membership.py do.
 
 An upgrade that renames one of them, or changes how it is called, must turn these red before it
 loses a message.
@@ -58,7 +59,7 @@ def test_the_versions_are_those_that_were_read(name: str, pinned: str) -> None:
             ["self", "consumer", "active_partitions", "timeout", "max_records"],
         ),
         (AIOKafkaConsumerThread, "_ensure_consumer", ["self"]),
-        (AIOKafkaConsumerThread, "_commit", ["self", "offsets"]),
+        (AIOKafkaConsumerThread, "commit", ["self", "offsets"]),
         (AIOKafkaConsumerThread, "on_start", ["self"]),
         (AIOKafkaConsumerThread, "on_thread_stop", ["self"]),
         (GroupCoordinator, "_maybe_leave_group", ["self"]),
@@ -132,20 +133,11 @@ def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
         BatchConsumer: {"note_group", "note_fetched", "problem", "hands_over", "_joined", "topic",
-                        "rules", "client_options",
-                        "status", "_open", "_take_answer", "_limited",
-                        "_on_broken", "_fetch_next", "_arm_last_resort", "_undo", "_fetch_into",
-                        "_fetch_doubtful", "_fetch_one_by_one", "_back", "_move",
-                        "_stop_reading", "commit_offsets", "_drain",
-                        "_wait_for_flow", "_lingers", "_deliver_ready", "_deliver",
-                        "positions", "_tp"},
-        BatchConsumerThread: {"_watch_group", "_fetched_bytes", "_look", "_group_error",
-                              "retry_group",
-                              "_retry_group", "_note_answers", "_raise_if_fenced",
-                              "fetch", "_fetch", "_take", "_found", "_pause",
-                              "_caught_up", "_held_back", "positions", "_positions",
-                              "poll", "_poll", "hold", "_hold", "move", "_move",
-                              "limit_fetches", "_limit_fetches", "_prefetch_only"},
+                        "rules", "client_options", "status", "turns", "_open", "_take_answer",
+                        "_limited", "_on_broken", "_arm_last_resort", "commit_offsets", "_drain",
+                        "_wait_for_flow", "_deliver_ready", "_deliver", "positions", "_tp"},
+        BatchConsumerThread: {"_watch_group", "retry_group", "fetch", "positions", "poll", "hold",
+                              "move", "limit_fetches"},
         WholeBatches: set(),
     }  # fmt: skip
     ours = {n for n, v in vars(mine).items() if callable(v) or isinstance(v, property)}

@@ -14,7 +14,7 @@ from aiokafka.errors import (
 
 from tests.operations_page import error_rows
 from worker.group_errors import Code, Member, gave_up, refusal, unreadable, waits
-from worker.kafka.client_thread import FencedError
+from worker.kafka.group_membership import FencedError
 from worker.kafka.group_monitor import (
     GONE_S,
     QUIET_S,

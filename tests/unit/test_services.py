@@ -243,6 +243,7 @@ class FakeDaemon:
 
     def create(self, image: str, **asked: Any) -> FakeContainer:
         self.asked = {"image": image, **asked}
+        self.calls.append("create")
         return self.container
 
     def start(self, created: FakeContainer) -> None:
@@ -360,7 +361,7 @@ def test_a_container_that_was_killed_is_started_again(daemon: FakeDaemon) -> Non
     kafka.stop()
     kafka.stop()
 
-    assert daemon.calls == ["start", "kill", "start", "pause", "unpause", "remove"]
+    assert daemon.calls == ["create", "start", "kill", "start", "pause", "unpause", "remove"]
 
 
 def test_a_container_that_ended_says_its_last_words(

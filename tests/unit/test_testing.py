@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from poste_restante import InvalidReceipt, MailboxError, Mailboxes, StoreUnavailable
@@ -162,6 +162,8 @@ CALLS = st.one_of(
 
 
 @given(st.lists(CALLS, max_size=8))
+@example([("deliver", "bob", {"body": b"x" * 400_000})])
+@example([("fail_next", StoreUnavailable("away"), {"calls": "many"})])
 async def test_a_method_that_raises_leaves_everything_as_it_was(
     calls: list[tuple[str, Any, dict[str, Any]]],
 ) -> None:

@@ -2,14 +2,9 @@
 
 import ast
 import re
-from collections.abc import AsyncIterator
-from typing import Any
 
-import aiokafka
 import mode
 import pytest
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.types.settings import Settings as FaustSettings
 
 from tests.pages import ROOT, page, table
@@ -17,44 +12,8 @@ from tests.unit.test_consumer import Stage
 from tests.unit.test_opening import progress
 from worker.app import MailboxApp, create_app
 from worker.config_file import load_settings
-from worker.errors import OperatorError
-from worker.kafka.consumer import COMMIT_S_MAX
-from worker.kafka.options import consumer_options
-from worker.memory import MemoryLimits
 
 TRAPPED_WORKER = ROOT / "tests" / "integration" / "trapped_worker.py"
-
-
-@pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    made = Stage(monkeypatch, progress(40), progress(50))
-    yield made
-    made.consumer._thread.thread_loop.close()
-
-
-@pytest.mark.parametrize("error", [NoOffsetForPartitionError, OffsetOutOfRangeError])
-async def test_a_fetch_that_fails_over_a_rebalance_ends_no_worker(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: type[KafkaError]
-) -> None:
-    """It met a position that aiokafka chose itself, before the partition was held: what it may
-    have moved is set back, and that is all; of the assignment that it began in it is an error
-    (G1)."""
-    stage.assign(40, 50)
-    rebalance = True
-
-    async def failing(tps: Any, **limits: Any) -> Any:
-        if rebalance:
-            stage.assign(45, 50)
-        raise error
-
-    monkeypatch.setattr(stage.consumer._thread, "fetch", failing)
-    await stage.consumer._fetch_next()
-    assert stage.moved == [{stage.consumer._tp(0): 45, stage.consumer._tp(1): 50}]
-
-    rebalance = False
-    with pytest.raises(OperatorError) as raised:
-        await stage.consumer._fetch_next()
-    assert isinstance(raised.value.__cause__, error)
 
 
 # ---- settings
@@ -80,44 +39,16 @@ def test_no_variable_of_the_environment_reaches_faust(monkeypatch: pytest.Monkey
     assert _effective(_app()) == wanted
 
 
-def test_faust_is_set_so_that_none_of_its_defaults_loses() -> None:
+async def test_faust_is_set_so_that_none_of_its_defaults_loses() -> None:
     """A crash is a crash, what is in work is drained, topics are never made by a question, and
     what the agents use is open before they start (G1)."""
-    app = _app()
+    app = Stage(progress(40)).app
 
     assert app.conf.agent_supervisor is mode.CrashingSupervisor
     assert app.conf.stream_wait_empty is True
     assert (app.conf.topic_allow_declare, app.conf.topic_disable_leader) == (False, True)
     assert app.conf.broker_request_timeout >= app.conf.broker_session_timeout
     assert app.on_init_dependencies()[0] is app.resources
-    app.consumer._thread.thread_loop.close()
-
-
-def test_the_consumer_is_made_so_that_no_default_of_its_loses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Committed records only, no reset and no commit behind our back, whole partitions assigned
-    one after the other, no static membership (its failure is seen a session later) (G1)."""
-    made: dict[str, Any] = {}
-    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda **options: made.update(options))
-    settings = load_settings(None, {})
-    stage = Stage(monkeypatch, progress(40))
-    rules = stage.app.transport.rules
-    stage.app.transport.rules = type(rules)(
-        topic=rules.topic, member=rules.member, opener=rules.opener, progress=rules.progress,
-        log=rules.log,
-        consumer_options=consumer_options(settings, MemoryLimits.default()),
-    )  # fmt: skip
-    stage.consumer._thread._create_worker_consumer(stage.app.transport)
-    stage.consumer._thread.thread_loop.close()
-
-    assert made["isolation_level"] == "read_committed"
-    assert (made["auto_offset_reset"], made["enable_auto_commit"]) == ("none", False)
-    assert made["partition_assignment_strategy"] == [RoundRobinPartitionAssignor]
-    assert made.get("group_instance_id") is None
-    assert made["rebalance_timeout_ms"] >= 1000 * (settings.drain_s + COMMIT_S_MAX)
-    assert made["request_timeout_ms"] >= made["session_timeout_ms"]
-    assert made["max_poll_interval_ms"] >= 60_000
 
 
 #: What must not be called: it drops fetched records, or acknowledges what was not made durable.

@@ -1,8 +1,8 @@
 """Faust's consumer, adapted to deliver whole batches and to commit only what is durable.
 
-Only this file and `worker.kafka.client_thread` rely on undocumented parts of faust-streaming
-0.15.3, mode-streaming 0.7.1 and aiokafka 0.14.0; tests/unit/test_faust_names.py holds the names and
-signatures. These rules keep it correct:
+Only this file and `worker.kafka.client_thread` rely on undocumented parts of faust-streaming 0.15.3
+and mode-streaming 0.7.1; tests/unit/test_faust_names.py holds the names and signatures. These rules
+keep it correct:
 
 * The topic has `acks=False`: Faust's own offset tracking (`_acked`, `_gap`) stays empty, and only
   `Assignment` decides what is committed.
@@ -11,10 +11,6 @@ signatures. These rules keep it correct:
 * At assignment every partition is held (paused, at a position of the worker's own), and opened in
   the background, all together, or each alone if that fails or is late. A position is never
   inherited, and a slow lookup delays the others for a moment at most.
-* `_getmany` is never cancelled while it may hold records: a cancelled fetch has moved the position
-  and lost its records. Hence the short polls.
-* A fetch that straddles a rebalance is undone: it waits out the reassignment inside aiokafka,
-  returns records of the new assignment and has moved its positions.
 * aiokafka hangs for ever when it is stopped while the broker is away: a timer ends the process.
 """
 
@@ -23,13 +19,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import faust
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -37,10 +33,10 @@ from mode import Service
 
 from worker.assignment import POLL_IDLE_S, Assignment, BatchLimits, RecordBatch
 from worker.committer import Committer
-from worker.continuity import follows
 from worker.errors import OperatorError
-from worker.group_errors import Member, unreadable
-from worker.kafka.client_thread import NOTHING, BatchConsumerThread, Fetched
+from worker.fetching import FetchLoop
+from worker.group_errors import Member
+from worker.kafka.client_thread import BatchConsumerThread
 from worker.kafka.group_monitor import GroupWatch, Look
 from worker.logging_config import SERVICES_LOGGER, event
 from worker.memory import MemoryLimits
@@ -62,18 +58,6 @@ DRAIN_LOOK_S = 0.05
 #: a round waits. An operator, or a store that recovers, resolves a doubt; the error is repeated
 #: each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
-
-#: Seconds between a fetch that read to the log's end and the next one, without a linger: what
-#: arrives meanwhile is fetched together. A fetch, and a write, costs as much for one record as for
-#: ten. A backlog, and the first record after a silence, wait for nothing.
-FETCH_PAUSE_S = 0.005
-
-#: Seconds that the broker gets to resend what a failed fetch discarded, before it is fetched one
-#: partition, or one record, at a time.
-REFETCH_S = 1.0
-
-#: Seconds until a request is repeated that the broker did not answer.
-ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +92,20 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.current = Assignment()
-        #: Iterations of the fetch loop. A loop that makes none is stalled.
-        self.turns = 0
         self._problem: str | None = None
         self._group: GroupWatch | None = None
         self._committer = Committer(
             self.rules.progress, self.commit_offsets, on_commit=self.rules.on_commit
         )
+        self._fetch_loop = FetchLoop(
+            self._thread, self.rules.log, self.rules.member, lambda: self.current
+        )
         self._last_resort: threading.Timer | None = None
+
+    @property
+    def turns(self) -> int:
+        """Iterations of the fetch loop. A loop that makes none is stalled."""
+        return self._fetch_loop.turns
 
     @property
     def rules(self) -> Rules:
@@ -132,17 +122,16 @@ class BatchConsumer(driver.Consumer):
         return self.rules.topic
 
     @property
-    def _lingers(self) -> bool:
-        return self.rules.limits.linger_s > 0
-
-    @property
     def status(self) -> WorkerStatus:
         """Return the worker's status; the consumer enters JOINING and JOINED."""
         status: WorkerStatus = self.transport.status
         return status
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
-        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread: BatchConsumerThread = self.transport.thread(
+            self, loop=self.loop, beacon=self.beacon
+        )
+        return thread
 
     # ---- the group
 
@@ -198,14 +187,14 @@ class BatchConsumer(driver.Consumer):
         It must be quick, because Faust resumes the flow without it after `broker_request_timeout`.
         So it only holds the partitions; they are opened in the background.
         """
-        before, tps = self.current, self.assignment()
-        await self._thread.hold(tps)
-        await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(tps)))
+        before, partitions = self.current, sorted(tp.partition for tp in self.assignment())
+        await self._thread.hold(partitions)
+        await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(partitions)))
         if self.current is not before:  # revoked meanwhile
             return
         before.end()  # wakes the tasks that wait for it
         self.current = Assignment(
-            (tp.partition for tp in tps),
+            partitions,
             partitions_max=self.rules.partitions_max,
             limits=self.rules.limits,
             memory=self.rules.memory,
@@ -215,13 +204,13 @@ class BatchConsumer(driver.Consumer):
             logger.error(
                 "%d partitions are more than partitions_max = %d; left unread: %s."
                 " Start more workers, or raise kafka.partitions_max",
-                len(tps), self.rules.partitions_max, sorted(self.current.surplus),
+                len(partitions), self.rules.partitions_max, sorted(self.current.surplus),
                 extra=event(
-                    "partitions_surplus", partitions=sorted(self.current.surplus), count=len(tps),
-                    partitions_max=self.rules.partitions_max,
+                    "partitions_surplus", partitions=sorted(self.current.surplus),
+                    count=len(partitions), partitions_max=self.rules.partitions_max,
                 ),
             )  # fmt: skip
-        self._joined(sorted(tp.partition for tp in tps))
+        self._joined(partitions)
         self.add_future(self._open(self.current))
 
     async def _open(self, assignment: Assignment) -> None:
@@ -249,7 +238,7 @@ class BatchConsumer(driver.Consumer):
             assignment.stay_closed(partition, answer.reason)
             return
         with suppress(IllegalStateError):  # revoked just now, as above
-            await self._thread.move({self._tp(partition): answer.position})
+            await self._thread.move({partition: answer.position})
             assignment.open(partition, answer.position, answer.progress, committed=answer.committed)
             logger.info(
                 "partition %d: reading from offset %d", partition, answer.position,
@@ -337,9 +326,8 @@ class BatchConsumer(driver.Consumer):
         """Faust's fetcher task: runs until the consumer or the fetcher stops."""
         try:
             while not (self.should_stop or fetcher.should_stop):
-                self.turns += 1
                 if self.flow_active:
-                    await self._fetch_next()
+                    await self._fetch_loop.fetch_next()
                 else:
                     await self._wait_for_flow()
         except (asyncio.CancelledError, *self.consumer_stopped_errors):
@@ -351,128 +339,6 @@ class BatchConsumer(driver.Consumer):
         while not (self.flow_active or self.should_stop):
             await self._thread.poll()
             await self.wait(self.can_resume_flow, timeout=POLL_IDLE_S)
-
-    async def _fetch_next(self) -> None:
-        assignment = self.current
-        now_s = time.monotonic()
-        partitions_to_fetch = assignment.partitions_to_fetch(now_s)
-        try:
-            read_to_end = await self._fetch_into(
-                assignment,
-                partitions_to_fetch,
-                assignment.fetch_timeout_s(partitions_to_fetch, now_s),
-            )
-            if read_to_end and not self._lingers:
-                await asyncio.sleep(FETCH_PAUSE_S)
-        except UnicodeDecodeError:
-            if assignment is self.current:
-                await self._fetch_doubtful(assignment, partitions_to_fetch)
-            else:
-                await self._undo({self._tp(partition) for partition in partitions_to_fetch})
-
-    async def _fetch_into(
-        self,
-        assignment: Assignment,
-        partitions: set[int],
-        timeout_s: float,
-        records_max: int | None = None,
-    ) -> bool:
-        """Fetch once, into the partition tasks of the assignment in which the fetch began.
-
-        True: it brought records, and read every partition that had some to the log's end.
-        """
-        tps = {self._tp(partition) for partition in partitions}
-        try:
-            fetched = await self._thread.fetch(
-                tps or NOTHING,
-                timeout_s=timeout_s,
-                records_max=records_max or assignment.fetch_records_max(),
-                lingers=self._lingers,
-            )
-        except KafkaError as error:
-            # A revoked assignment's error concerns positions that aiokafka chose itself, before
-            # `perform_seek` held the partitions, so it is ignored.
-            if assignment is self.current:
-                raise OperatorError(unreadable(error, self.rules.member)) from error
-            fetched = dict.fromkeys(tps, Fetched((), caught_up=False))
-        if assignment is not self.current:
-            await self._undo(fetched)
-            return False
-        lingering = {tp.partition for tp, found in fetched.items() if found.lingers}
-        if lingering:
-            assignment.linger(lingering, time.monotonic())
-        for tp, (records, caught_up, held_back, _) in fetched.items():
-            if not records:
-                continue
-            if await follows(assignment.tasks[tp.partition], records, self.rules.log):
-                assignment.add(tp.partition, records, caught_up=caught_up, held_back=held_back)
-            else:
-                await self.sleep(ASK_AGAIN_S)
-                await self._back(assignment, {tp.partition})
-        return bool(fetched) and all(found.caught_up for found in fetched.values())
-
-    async def _fetch_doubtful(self, assignment: Assignment, partitions: set[int]) -> None:
-        """Fetch partitions one by one, after aiokafka failed on a record of one of them.
-
-        aiokafka decodes header names, fails on one that is not UTF-8, and forgets what it had
-        unpacked before it, of all partitions of that fetch. So the positions are reset, and after a
-        moment each partition is fetched alone. If that fails, its records are fetched one by one:
-        those before the bad one are delivered, and the partition stops there.
-        """
-        await self._back(assignment, partitions)
-        await self.sleep(REFETCH_S)
-        for partition in sorted(partitions):
-            self.turns += 1
-            if assignment is not self.current:
-                return
-            try:
-                await self._fetch_into(assignment, {partition}, 0.0)
-            except UnicodeDecodeError:
-                await self._fetch_one_by_one(assignment, partition)
-
-    async def _fetch_one_by_one(self, assignment: Assignment, partition: int) -> None:
-        """Fetch a partition's records singly until one cannot be read, and stop it there."""
-        await self._back(assignment, {partition})
-        task, before = assignment.tasks[partition], -1
-        try:
-            while assignment is self.current and task.fetched > before:
-                before = task.fetched
-                await self._fetch_into(assignment, {partition}, REFETCH_S, records_max=1)
-        except UnicodeDecodeError:
-            await self._stop_reading(assignment, partition)
-
-    async def _back(self, assignment: Assignment, partitions: set[int]) -> None:
-        """Reset positions to what was taken, unless the assignment has ended."""
-        if assignment is self.current:
-            tasks = assignment.tasks
-            await self._move({self._tp(p): tasks[p].fetched for p in partitions})
-
-    async def _move(self, positions: Mapping[TP, int]) -> None:
-        with suppress(IllegalStateError):  # revoked just now: the next assignment sets its own
-            await self._thread.move(positions)
-
-    async def _stop_reading(self, assignment: Assignment, partition: int) -> None:
-        if assignment is not self.current:
-            return
-        offset = assignment.tasks[partition].fetched
-        reason = (
-            f"the record at offset {offset}, or the next one, has a header name that is not UTF-8,"
-            " which the Kafka client cannot read: stop the workers and run"
-            f" `poste skip --partition {partition} --to {offset + 1}`"
-        )
-        logger.error(
-            "partition %d is stuck: %s", partition, reason,
-            extra=event("partition_stuck", partition=partition, offset=offset, reason=reason),
-        )  # fmt: skip
-        assignment.stop_reading(partition, reason)
-        await self._thread.hold({self._tp(partition)})
-
-    async def _undo(self, fetched: Iterable[TP]) -> None:
-        """Reset the positions of the new assignment that a fetch across a rebalance has moved."""
-        tasks = self.current.tasks
-        back = {tp: tasks[tp.partition].fetched for tp in fetched if tp.partition in tasks}
-        if back:
-            await self._move(back)
 
     # ---- delivering
 
@@ -514,8 +380,7 @@ class BatchConsumer(driver.Consumer):
 
     async def positions(self) -> dict[int, int]:
         """Return where each open partition is read on, if known."""
-        tps = [self._tp(partition) for partition in self.current.tasks]
-        return {tp.partition: at for tp, at in (await self._thread.positions(tps)).items()}
+        return await self._thread.positions(list(self.current.tasks))
 
     def _tp(self, partition: int) -> TP:
         return TP(self.rules.topic, partition)
@@ -525,14 +390,25 @@ class BatchConsumer(driver.Consumer):
 
 
 class BatchTransport(driver.Transport):
-    """Faust's transport, with this consumer; `app.transport = BatchTransport(...)`."""
+    """Faust's transport, with this consumer; `app.transport = BatchTransport(...)`.
+
+    thread: makes the thread that owns the Kafka client; arguments as its class has them.
+    """
 
     Consumer = BatchConsumer
 
-    def __init__(self, *args: Any, rules: Rules, status: WorkerStatus, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        rules: Rules,
+        status: WorkerStatus,
+        thread: Callable[..., BatchConsumerThread] = BatchConsumerThread,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.rules = rules
         self.status = status
+        self.thread = thread
 
 
 class WholeBatches(faust.Schema):
