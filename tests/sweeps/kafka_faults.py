@@ -1,8 +1,9 @@
 """What Kafka's client library raises at a commit and at a dead letter, and what becomes of it.
 
-Commits fail where the library meets the broker's answer (`GroupCoordinator._do_commit_offsets`):
-above that it tries again by itself for what it calls retriable, and turns what a rebalance means
-into CommitFailedError. Dead letters fail where ours meets the library (`AIOKafkaProducer`).
+Commits fail where the library sends its requests (`AIOKafkaClient.send`), most by an answer of the
+broker. The library tries again by itself for what it calls retriable, looks for the coordinator,
+joins its group anew, and turns what a rebalance means into CommitFailedError. Dead letters fail
+where ours meets the library (`AIOKafkaProducer`).
 """
 
 import asyncio
@@ -11,7 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequest_v3,
+    OffsetCommitResponse_v3,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,9 @@ class KafkaFault:
     made: bool = False
     leaves: str | None = None
 
+
+#: Errors of a request to which there is no answer.
+_WITHOUT_ANSWER = (errors.KafkaConnectionError, errors.RequestTimedOutError)
 
 #: What befalls this time; None: nothing.
 Due = Callable[[], KafkaFault | None]
@@ -81,7 +90,7 @@ KAFKA_FAULTS = {
 
 #: What is wrapped, of each call.
 _CALLS: dict[str, tuple[Any, str]] = {
-    "commit": (GroupCoordinator, "_do_commit_offsets"),
+    "commit": (AIOKafkaClient, "send"),
     "commit-refused": (AIOKafkaConsumer, "commit"),
     "send": (AIOKafkaProducer, "send"),
     "acknowledgement": (AIOKafkaProducer, "send"),
@@ -95,6 +104,8 @@ def inject(call: str, due: Due) -> None:
     made = getattr(owner, name)
 
     async def failing(*args: Any, **kwargs: Any) -> Any:
+        if call == "commit" and not isinstance(args[2], OffsetCommitRequest):
+            return await made(*args, **kwargs)
         fault = due()
         if fault is None:
             return await made(*args, **kwargs)
@@ -102,9 +113,21 @@ def inject(call: str, due: Due) -> None:
             return await _unacknowledged(fault, lambda: made(*args, **kwargs))
         if fault.made:
             await made(*args, **kwargs)
-        raise fault.error()
+        error = fault.error()
+        if call == "commit" and not isinstance(error, _WITHOUT_ANSWER):
+            return _answer(args[2], error)
+        raise error
 
     setattr(owner, name, failing)
+
+
+def _answer(request: OffsetCommitRequest, error: Any) -> OffsetCommitResponse_v3:
+    """The broker's, with this error for each partition."""
+    topics = [
+        (topic, [(partition, error.errno) for partition, *_ in partitions])
+        for topic, partitions in request.build(OffsetCommitRequest_v3).topics
+    ]
+    return OffsetCommitResponse_v3(0, topics)
 
 
 async def _unacknowledged(
