@@ -7,13 +7,12 @@ has no switch for it.
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from typing import Any
 
 from poste_restante import position
 from poste_restante.position import LogId
 from worker import bundles, flush, resume
 from worker.app import run
-from worker.assignment import RecordBatch
 from worker.config_file import load_settings
 from worker.dynamodb import puts
 from worker.entry import Entry
@@ -64,26 +63,15 @@ def waves_together() -> None:
 
 
 def on_after_a_failure() -> None:
-    """A flush that failed is not the last of its life."""
-    leave = RecordBatch.__exit__
+    """A flush that failed counts as done, and the next one begins."""
 
-    def shrug(
-        self: RecordBatch,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        leave(self, exc_type, exc, traceback)
-        if not isinstance(exc, Exception):
-            return False
-        assignment = self.task.assignment
-        if assignment.broken is exc:
-            assignment.broken = None
-        self.task.in_work = None
-        assignment.ready.set()
-        return True
+    async def shrugged(self: Flusher, *arguments: Any, **named: Any) -> Flushed:
+        try:
+            return await _flush(self, *arguments, **named)
+        except Exception:
+            return Flushed(messages=0, dead_letters=0, consecutive_dead_letters=0)
 
-    RecordBatch.__exit__ = shrug  # type: ignore[assignment, method-assign]
+    Flusher.flush = shrugged  # type: ignore[method-assign]
 
 
 def bundles_across_borders() -> None:
