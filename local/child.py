@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 #: Seconds a child may take to leave after SIGTERM before it is killed.
 LEAVE_S_MAX = 20.0
@@ -33,6 +34,18 @@ def die_with(parent: int) -> None:
             os._exit(1)
 
 
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class Child:
     """One child process; its output goes to a file. Can be started again after it ended."""
 
@@ -42,7 +55,7 @@ class Child:
         self.command = list(command)
         self.log = log
         self.env = None if env is None else dict(env)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     def start(self) -> None:
         """Start it, in a session of its own, so that a Ctrl-C for us is not one for it.
@@ -51,16 +64,20 @@ class Child:
         """
         assert not self.alive, "it runs already"
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.env,
-                start_new_session=True,
-                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - it takes no lock
-            )
+            self.process = self._started(output.fileno())
         atexit.register(self.kill)
+
+    def _started(self, output: int) -> Process:
+        """The process, whose output goes to this descriptor."""
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=self.env,
+            start_new_session=True,
+            preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - it takes no lock
+        )
 
     @property
     def alive(self) -> bool:

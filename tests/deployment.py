@@ -27,6 +27,7 @@ from local.child import Child
 from local.tool import KafkaTool
 from poste_restante import Mailboxes, Message, open_mailboxes
 from tests.kafka_admin import KafkaAdmin, KafkaException
+from tests.preloaded import PreloadedChild, run_preloaded
 from worker.cli import provisioning
 from worker.cli.admin_client import AdminClient, open_admin_client
 from worker.cli.deadline_store import open_deadline_store
@@ -54,7 +55,7 @@ def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 @dataclass
 class Deployment:
     """One test's world. environment: what makes `poste` act in it. tool: Kafka's own, where the
-    broker is ours."""
+    broker is ours. fresh: each process starts an interpreter of its own."""
 
     environment: dict[str, str]
     directory: Path
@@ -63,6 +64,7 @@ class Deployment:
     table: str
     group: str
     workers: list[Child] = field(default_factory=list)
+    fresh: bool = False
 
     # ---- the command and the workers
 
@@ -70,11 +72,15 @@ class Deployment:
         self, *arguments: str, check: bool = True, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `poste` to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
-            env={**self.environment, **env}, capture_output=True, text=True,
-            check=False, timeout=COMMAND_S_MAX,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "worker", *arguments]
+        environment = {**self.environment, **env}
+        if self.fresh:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True,
+                check=False, timeout=COMMAND_S_MAX,
+            )  # fmt: skip
+        else:
+            done = run_preloaded(command, environment, COMMAND_S_MAX)
         if check:
             assert done.returncode == 0, f"poste {arguments}: {done.stderr}"
         return done
@@ -97,7 +103,7 @@ class Deployment:
 
     def worker(self, **env: str) -> Child:
         """Start one; it is ended with the deployment."""
-        child = Child(
+        child = (Child if self.fresh else PreloadedChild)(
             [sys.executable, "-m", "worker", "worker"],
             log=self.directory / f"worker-{len(self.workers)}.log",
             env={**self.environment, **env},

@@ -20,6 +20,7 @@ from tests.audit.producer import AuditedProducer
 from tests.audit.verdict import Kind, Verdict, assert_clean
 from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
+from tests.preloaded import PreloadedChild
 
 _ENDPOINT = "AWS_ENDPOINT_URL_DYNAMODB"
 
@@ -49,7 +50,7 @@ class Control:
         env[_ENDPOINT] = self.endpoint.url
         if not self.broken:
             return self.deployment.worker(**env)
-        child = Child(
+        child = PreloadedChild(
             [sys.executable, str(program)],
             log=self.deployment.directory / f"broken-{len(self.deployment.workers)}.log",
             env={

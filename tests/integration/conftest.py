@@ -11,6 +11,7 @@ import pytest
 
 from local import Services, new_kafka
 from local.access import user_environment
+from tests import preloaded
 from tests.deployment import Deployment, deployment_environment
 from tests.once_per_run import once_per_run
 
@@ -21,6 +22,7 @@ S = TypeVar("S", bound=Deployment)
 
 
 def _deployment(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
+    preloaded.server()
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
     return kind(
         environment=deployment_environment(

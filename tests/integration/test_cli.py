@@ -120,6 +120,7 @@ async def test_a_device_is_fetched_and_acknowledged_for_itself(deployment: Deplo
 
 async def test_progress_shows_every_partition(deployment: Deployment) -> None:
     """What a script reads, and what a person does (G1)."""
+    deployment.fresh = True
     deployment.init(partitions=2)
     empty = validated("progress", deployment.poste("progress", "--json").stdout)
     assert [p["next"] for p in empty["partitions"]] == [None, None]

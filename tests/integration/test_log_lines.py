@@ -114,6 +114,7 @@ async def test_a_healthy_start_on_a_fresh_broker_has_no_error(
     first coordinator is not there yet. Every line has a time with a zone, and in JSON every line
     of ours an event."""
     deployment = own_deployment
+    deployment.fresh = True
     deployment.init(partitions=2)
     first = deployment.worker(POSTE_LOG_FORMAT=form)
     await deployment.until(

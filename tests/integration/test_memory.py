@@ -14,6 +14,7 @@ async def test_a_backlog_behind_a_store_that_is_away_stays_within_memory_mb(
 ) -> None:
     """All that may be fetched, wait and be in work is there before the store takes anything: with
     what a worker would take of 512 MiB this is far above the limit (G1, G8)."""
+    deployment.fresh = True  # a forked process has the server's memory
     deployment.init(partitions=PARTITIONS)
     body = bytes(300)
     users = [b"user-%d" % n for n in range(USERS)]

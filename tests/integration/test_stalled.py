@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from local import Services
 from local.child import Child
 from tests.deployment import Deployment
+from tests.preloaded import PreloadedChild
 
 WORKER = Path(__file__).with_name("stalled_worker.py")
 #: Seconds until a standstill is one, and limits that let a dead worker leave soon.
@@ -34,7 +35,7 @@ async def test_a_stalled_worker_exits_and_a_restart_continues(
     committed; a new start delivers all (G1, G8)."""
     deployment.init(partitions=1)
     await deployment.produce([("bob", b"%d" % n) for n in range(100)])
-    child = Child(
+    child = PreloadedChild(
         [sys.executable, str(WORKER)],
         log=deployment.directory / "standing.log",
         env={**deployment.environment, **LIMITS, "STANDSTILL": what, "PYTHONPATH": str(Path.cwd())},

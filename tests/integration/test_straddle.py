@@ -4,8 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from local.child import Child
 from tests.deployment import Deployment
+from tests.preloaded import PreloadedChild
 
 #: Marks sent until one is seen.
 ATTEMPTS = 10
@@ -15,7 +15,7 @@ WORKER = Path(__file__).with_name("straddling_worker.py")
 async def _missing(deployment: Deployment, *, undo: str) -> int:
     """Messages that are not in their mailboxes after two rebalances with held fetches."""
     deployment.init(partitions=2)
-    child = Child(
+    child = PreloadedChild(
         [sys.executable, str(WORKER)],
         log=deployment.directory / "straddling.log",
         env={**deployment.environment, "UNDO": undo, "PYTHONPATH": str(Path.cwd())},

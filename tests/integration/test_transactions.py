@@ -5,10 +5,10 @@ import re
 import sys
 from pathlib import Path
 
-from local.child import Child
 from local.ready import free_ports
 from tests.deployment import Deployment
 from tests.health import ask_health
+from tests.preloaded import PreloadedChild
 
 PRODUCER = Path(__file__).with_name("open_transaction.py")
 _TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
@@ -16,7 +16,7 @@ _TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 
 async def killed_in_a_transaction(deployment: Deployment) -> None:
     """A producer sends one record to partition 0 and is killed before it commits."""
-    producer = Child(
+    producer = PreloadedChild(
         [sys.executable, str(PRODUCER), deployment.environment["POSTE_KAFKA__BOOTSTRAP_SERVERS"],
          deployment.topic, "0"],
         log=deployment.directory / "producer.log", env=deployment.environment,

@@ -80,6 +80,7 @@ async def test_sigterm_in_the_middle_of_two_rebalances(deployment: Deployment) -
     leaving = trapped(deployment, "hold_writes", POSTE_BATCH__RECORDS_MAX="20")
     await deployment.produce(records[:200])
     await deployment.until(lambda: "trap: held up by write-0" in leaving.output(), "it writes")
+    deployment.fresh = True  # Faust reads the variable when it is imported
     deployment.worker(NO_CYTHON="1")
     await deployment.until(
         lambda: "trap: draining" in leaving.output(), "it drains for a rebalance"

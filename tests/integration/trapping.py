@@ -6,6 +6,7 @@ from pathlib import Path
 
 from local.child import Child
 from tests.deployment import Deployment
+from tests.preloaded import PreloadedChild
 
 WORKER = Path(__file__).with_name("trapped_worker.py")
 ROOT = Path(__file__).parents[2]
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def trapped(deployment: Deployment, *traps: str, **env: str) -> Child:
     """Start a worker with these traps set; it is ended with the deployment."""
-    child = Child(
+    child = PreloadedChild(
         [sys.executable, str(WORKER)],
         log=deployment.directory / f"trapped-{len(deployment.workers)}.log",
         env={

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.child import Child
+from tests.preloaded import PreloadedChild
 
 #: Workers at the same time.
 WORKERS_MAX = 4
@@ -139,7 +140,7 @@ class Supervisor:
         slot.tasks += 1
         self.restarts += slot.tasks > 1
         limits = LIMITS[0] if self.calm else self.draws.choice(LIMITS)
-        slot.child = Child(
+        slot.child = PreloadedChild(
             [sys.executable, "-m", "tests.storm.worker"],
             log=self.directory / f"worker-{slot.number}-{slot.tasks}.log",
             env={

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.child import Child
 from tests.audit import AuditedMailboxes, mailboxes_at
 from tests.audit.journal import Ack, Addition, Fetch, Outcome
 from tests.audit.keys import Log
+from tests.preloaded import PreloadedChild
 from tests.sweeps.acking_reader import ADDED, NOT_ADDED
 from tests.sweeps.mail import Mail
 from tests.sweeps.orders import CRASHED, Order
@@ -45,7 +45,7 @@ class AckRun:
         directory.mkdir()
         order = Order(case.kind, number, persistent=False, directory=str(directory))
         endpoint = mail.shared.services.endpoint
-        child = Child(
+        child = PreloadedChild(
             [
                 sys.executable,
                 "-m",

@@ -10,6 +10,7 @@ from local import DYNAMODB_ADDRESS
 from local.child import Child
 from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
+from tests.preloaded import PreloadedChild
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
@@ -70,7 +71,7 @@ def is_poisoned(item: dict[str, Any]) -> bool:
 
 def patched_worker(deployment: Deployment, order: Order, **env: str) -> Child:
     """A worker that does as it is ordered; it is ended with the deployment."""
-    child = Child(
+    child = PreloadedChild(
         [sys.executable, "-m", "tests.sweeps.patched_worker"],
         log=Path(deployment.directory) / f"worker-{len(deployment.workers)}.log",
         env={**deployment.environment, **order.environment(), **env},
