@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 import mode
+from aiokafka.errors import KafkaError
 from yarl import URL
 
 from worker.assignment import BatchLimits, RecordBatch
@@ -34,14 +35,16 @@ from worker.dynamodb.budget import WriteBudget
 from worker.dynamodb.call_metrics import CallMetrics
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.store import new_store
+from worker.errors import OperatorError
 from worker.flush import Flusher
 from worker.gauges import Gauges
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
-from worker.kafka.admin import start_with_topics, wait_for_topics
+from worker.kafka.admin import open_kafka_admin, start_with_topics, wait_for_topics
 from worker.kafka.consumer import BatchConsumer, BatchTransport, Rules, WholeBatches
 from worker.kafka.dead_letter_producer import KafkaDeadLetters
+from worker.kafka.errors import ConnectionFaults
 from worker.kafka.log_client import KafkaLogClient
 from worker.kafka.options import client_options, consumer_options, rebalance_s
 from worker.kafka.transactions import OpenTransactions
@@ -101,6 +104,7 @@ class Resources(mode.Service):
         )
         self._progress = DynamoDBProgress(self._store, settings.dynamodb.table, kafka.topic)
         self._log = KafkaLogClient(topic=kafka.topic, group=kafka.group, client_options=options)
+        self._kafka_faults = ConnectionFaults(kafka)
         self._lag = LagMonitor(self._log, retention=self._log.retention_s)
         self._transactions = OpenTransactions(
             brokers=kafka.bootstrap_servers, topic=kafka.topic, warn_s=settings.transaction_warn_s
@@ -174,6 +178,7 @@ class Resources(mode.Service):
         self._open.push_async_callback(self._log.stop)
         await start_with_topics(self._log, lambda: wait_for_topics(kafka, topics, on_wait=on_wait))
         self._open.push_async_callback(self._dead_letters.stop)
+        self._open.enter_context(self._kafka_faults.watched())
         # What exists by now stays, such as modules and AWS's service description. A collection that
         # walks it blocks the event loop for 60 ms.
         gc.collect()
@@ -187,7 +192,7 @@ class Resources(mode.Service):
         settings, limit_s = self.settings, self.settings.unready_after_s
         watchdog = Watchdog(
             log=self._log, waits=list(self.waits.values()), stalled_s=settings.stalled_s,
-            rebalance_s=rebalance_s(settings),
+            rebalance_s=rebalance_s(settings), ask_anew=self._ask_kafka_anew,
         )  # fmt: skip
         guard = LoopGuard(asyncio.get_running_loop(), watchdog.every_s)
         self._open.callback(guard.stop)
@@ -197,10 +202,19 @@ class Resources(mode.Service):
         async def ask_kafka() -> None:
             if consumer.problem() is not None:
                 return  # its topic is gone: there is nothing to ask
-            self._transactions.look(await self._lag.look(consumer.current, consumer.positions))
+            try:
+                states = await self._lag.look(consumer.current, consumer.positions)
+            except (KafkaError, TimeoutError) as error:
+                if reason := self._kafka_faults.reason():
+                    raise OperatorError(reason) from error
+                raise
+            self._kafka_faults.forget()
+            self._transactions.look(states)
 
         checks = [
-            ServiceCheck("Kafka", ask_kafka, unready_after_s=limit_s),
+            ServiceCheck(
+                "Kafka", ask_kafka, unready_after_s=limit_s, cause=self._kafka_faults.reason
+            ),
             ServiceCheck(
                 "DynamoDB", self._progress.table, unready_after_s=limit_s,
                 cause=self._store_wait.last,
@@ -213,6 +227,11 @@ class Resources(mode.Service):
         )
         for check in checks:
             self.add_future(check.watch())
+
+    async def _ask_kafka_anew(self) -> None:
+        """Ask for the topic through a new client. Raises OperatorError if there is no answer."""
+        async with open_kafka_admin(self.settings.kafka) as kafka:
+            await kafka.topic(self.settings.kafka.topic)
 
     async def on_stop(self) -> None:
         await self._open.aclose()

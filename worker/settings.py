@@ -42,8 +42,17 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 #: CreateTable's constraint on a name, or an ARN of a table (API reference).
 _TABLE_NAME = r"^([A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1020})$"
 
+#: A callable in a module: `package.module:name`.
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 #: Not empty: an empty variable was meant to be filled.
 Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+def secret_file(value: Any) -> Any:
+    """Check the path of a file with a secret. Raises ValueError for an empty one."""
+    if value == "":
+        raise ValueError("is empty: name a file, or leave it out")
+    return value
 
 
 class Section(BaseModel):
@@ -71,6 +80,11 @@ class KafkaSettings(Section):
     client_id: str = Field(
         "poste-restante", min_length=1, description="Client id in the broker's logs and quotas"
     )
+    client_rack: str = Field(
+        "",
+        description="Rack or availability zone of this worker: it fetches from a replica there"
+        " where the brokers allow it (KIP-392); empty: from the leaders",
+    )
     start: str = Field(
         "earliest",
         description="Where a partition without progress begins, once: `earliest`, `latest`,"
@@ -94,22 +108,39 @@ class KafkaSettings(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Kafka's security protocol"
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "PLAIN", description="SASL mechanism"
     )
     sasl_plain_username: str | None = Field(
-        None, min_length=1, description="SASL user name, for every mechanism"
+        None, min_length=1, description="SASL user name, for every mechanism but OAUTHBEARER"
     )
     sasl_plain_password: Secret | None = Field(
-        None, description="SASL password, for every mechanism"
+        None, description="SASL password, for every mechanism but OAUTHBEARER"
+    )
+    sasl_plain_password_file: Path | None = Field(
+        None,
+        description="File with the SASL password, read again for every connection, so that it can"
+        " be rotated",
+    )
+    sasl_oauth_token_provider: str = Field(
+        "",
+        description="Callable that returns a token for OAUTHBEARER, as `module:name`;"
+        " `worker.kafka.msk_iam:token` is that of AWS MSK IAM",
     )
     ssl_cafile: Path | None = Field(
         None,
         description="PEM file of the CAs that sign brokers' certificates; default: the system's",
     )
-    ssl_certfile: Path | None = Field(None, description="PEM file of the client's certificate")
+    ssl_certfile: Path | None = Field(
+        None,
+        description="PEM file of the client's certificate; all PEM files are read again for a new"
+        " connection when they have changed",
+    )
     ssl_keyfile: Path | None = Field(None, description="PEM file of the client's private key")
     ssl_password: Secret | None = Field(None, description="Password of the client's private key")
+    ssl_password_file: Path | None = Field(
+        None, description="File with the password of the client's private key"
+    )
     ssl_check_hostname: bool = Field(
         True, description="Whether the certificate must have the broker's host name"
     )
@@ -140,9 +171,21 @@ class KafkaSettings(Section):
 
     @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")
     @classmethod
-    def _file(cls, value: Any) -> Any:
+    def _pem_file(cls, value: Any) -> Any:
         if value == "":  # a variable that was meant to be filled; Path("") is this folder
             raise ValueError("is empty: name a PEM file, or leave it out")
+        return value
+
+    @field_validator("sasl_plain_password_file", "ssl_password_file", mode="before")
+    @classmethod
+    def _secret_file(cls, value: Any) -> Any:
+        return secret_file(value)
+
+    @field_validator("sasl_oauth_token_provider")
+    @classmethod
+    def _provider(cls, value: str) -> str:
+        if value and not _CALLABLE.fullmatch(value):
+            raise ValueError("must be module:name, such as worker.kafka.msk_iam:token")
         return value
 
     @field_validator("topic", "dead_letters_topic")
@@ -156,7 +199,18 @@ class KafkaSettings(Section):
             raise ValueError("is an internal topic of the broker, which accepts no other records")
         return value
 
-    @field_validator("group", "client_id")
+    def _require_credentials(self) -> None:
+        """Raise ValueError if the mechanism lacks what it authenticates with."""
+        passwords = (self.sasl_plain_password, self.sasl_plain_password_file)
+        if self.sasl_mechanism == "OAUTHBEARER":
+            if not self.sasl_oauth_token_provider:
+                raise ValueError("OAUTHBEARER needs sasl_oauth_token_provider")
+        elif self.sasl_plain_username is None or passwords == (None, None):
+            raise ValueError(
+                f"{self.security_protocol} needs sasl_plain_username and sasl_plain_password"
+            )
+
+    @field_validator("group", "client_id", "client_rack")
     @classmethod
     def _protocol_string(cls, value: str) -> str:
         if len(value.encode(errors="surrogatepass")) > _PROTOCOL_BYTES_MAX:
@@ -192,12 +246,11 @@ class KafkaSettings(Section):
                 "heartbeat_s must be at most a third of session_timeout_s, or one lost"
                 " heartbeat moves the partitions"
             )
-        if self.security_protocol.startswith("SASL") and (
-            self.sasl_plain_username is None or self.sasl_plain_password is None
-        ):
-            raise ValueError(
-                f"{self.security_protocol} needs sasl_plain_username and sasl_plain_password"
-            )
+        for secret in ("sasl_plain_password", "ssl_password"):
+            if None not in (getattr(self, secret), getattr(self, f"{secret}_file")):
+                raise ValueError(f"set {secret} or {secret}_file, not both")
+        if self.security_protocol.startswith("SASL"):
+            self._require_credentials()
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("ssl_keyfile needs ssl_certfile, the certificate of that key")
         if self.dead_letters_topic == self.topic:
@@ -336,14 +389,24 @@ class Settings(BaseSettings):
         description="Receipt keys of the gateway, for `poste fetch` and `poste ack`: the first"
         " signs, all verify; in the environment a JSON list",
     )
+    receipt_keys_file: Path | None = Field(
+        None, description="File with the receipt keys, one per line, in place of `receipt_keys`"
+    )
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     batch: BatchSettings = BatchSettings()
     bundle: BundleSettings = BundleSettings()
     dynamodb: DynamoDBSettings = DynamoDBSettings()
     http: HttpSettings = HttpSettings()
 
+    @field_validator("receipt_keys_file", mode="before")
+    @classmethod
+    def _secret_file(cls, value: Any) -> Any:
+        return secret_file(value)
+
     @model_validator(mode="after")
     def _rules(self) -> Self:
+        if self.receipt_keys and self.receipt_keys_file is not None:
+            raise ValueError("set receipt_keys or receipt_keys_file, not both")
         longest_s = max(
             self.kafka.commit_interval_s, self.batch.linger_s, 2 * self.dynamodb.timeout_s
         )

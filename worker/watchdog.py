@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from worker.assignment import Assignment
 from worker.backoff import WaitTracker
-from worker.errors import StalledError
+from worker.errors import OperatorError, StalledError
 from worker.logging_config import event
 from worker.opening import Log
 
@@ -114,13 +114,22 @@ def moving(
 class Watchdog:
     """Runs the checks. log: asked for the ends of partitions. waits: count the waiting callers.
 
+    ask_anew: asks the broker through a new client; raises OperatorError if it does not answer.
     stalled_s: seconds of a stall before it counts. rebalance_s: additional seconds for a rebalance,
     during which the fetch loop does not turn.
     """
 
     def __init__(
-        self, *, log: Log, waits: Sequence[WaitTracker], stalled_s: float, rebalance_s: float
+        self,
+        *,
+        log: Log,
+        waits: Sequence[WaitTracker],
+        stalled_s: float,
+        rebalance_s: float,
+        ask_anew: Callable[[], Awaitable[object]],
     ) -> None:
+        self._ask_anew = ask_anew
+        self._silent = 0
         self._log = log
         self._waits = waits
         self.stalled_s = stalled_s
@@ -147,7 +156,9 @@ class Watchdog:
             await self._log.group_offsets(partitions)
         except (KafkaError, TimeoutError):
             self._standing.forget()
+            await self._look_at_silence()
             return
+        self._silent = 0
         if assignment is not consumer.current:
             assignment = Assignment()
         ends = {partition: state.stable_end for partition, state in states.items()}
@@ -163,6 +174,23 @@ class Watchdog:
                 f"no progress for {self.stalled_s:g} s, though the services answer: {where}."
                 " This worker is stalled and exits: start it again"
             )
+
+    async def _look_at_silence(self) -> None:
+        """Raise StalledError if the broker answers a new client and, for long, not this worker's.
+
+        aiokafka never asks for the brokers again when a client's first answer named none.
+        """
+        self._silent += 1
+        if self._silent < LOOKS_MAX:
+            return
+        try:
+            await self._ask_anew()
+        except OperatorError:
+            return  # it is the broker
+        raise StalledError(
+            f"Kafka has not answered this worker for {self.stalled_s:g} s, and answers a new"
+            " connection. This worker is stalled and exits: start it again"
+        )
 
     async def _positions(self, consumer: Watched) -> dict[int, int]:
         try:

@@ -21,7 +21,8 @@ USER, PASSWORD = "poste", "poste-secret"
 S = TypeVar("S", bound=Deployment)
 
 
-def _deployment(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
+def deployment_on(services: Services, directory: Path, unique: str, kind: type[S]) -> S:
+    """Return a deployment on these services, with names of its own."""
     preloaded.server()
     topic, table, group = f"undelivered-{unique}", f"mailboxes-{unique}", f"group-{unique}"
     return kind(
@@ -37,7 +38,7 @@ def deployment(
     services: Services, dynamodb: object, tmp_path: Path, unique: str
 ) -> Iterator[Deployment]:
     """A deployment on the shared services."""
-    made = _deployment(services, tmp_path, unique, Deployment)
+    made = deployment_on(services, tmp_path, unique, Deployment)
     yield made
     made.end()
 
@@ -57,7 +58,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
 @pytest.fixture
 def own_deployment(own: Services, tmp_path: Path, unique: str) -> Iterator[Deployment]:
     """A deployment on services that the test may kill."""
-    made = _deployment(own, tmp_path, unique, Deployment)
+    made = deployment_on(own, tmp_path, unique, Deployment)
     yield made
     made.end()
 
@@ -112,7 +113,7 @@ def secured_deployment(
     secured_kafka: Secured, services: Services, dynamodb: object, tmp_path: Path, unique: str
 ) -> Iterator[SecuredDeployment]:
     """A deployment on the broker with an authorizer, and on the shared DynamoDB."""
-    made = _deployment(
+    made = deployment_on(
         replace(services, bootstrap=secured_kafka.bootstrap, tool=None), tmp_path, unique,
         SecuredDeployment,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from tests.unit.test_consumer import flushed as durable
 from tests.unit.test_opening import FakeLog, progress
 from worker.assignment import BEING_OPENED, Assignment, PartitionTask
 from worker.backoff import WaitTracker
-from worker.errors import StalledError
+from worker.errors import OperatorError, StalledError
 from worker.resume import LogState
 from worker.watchdog import LOOKS_MAX, TURNS, LoopGuard, StallDetector, Watchdog
 
@@ -44,9 +44,15 @@ class Deployment:
         self.broker = FakeLog(None, None)
         self.broker.end = 40
         self.wait_tracker = WaitTracker()
+        self.answers_anew = False
         self.dog = Watchdog(
-            log=self.broker, waits=[WaitTracker(), self.wait_tracker], stalled_s=8, rebalance_s=4
+            log=self.broker, waits=[WaitTracker(), self.wait_tracker], stalled_s=8, rebalance_s=4,
+            ask_anew=self.ask_anew,
         )  # fmt: skip
+
+    async def ask_anew(self) -> None:
+        if not self.answers_anew:
+            raise OperatorError("no Kafka broker answers")
 
     async def looks(self, number: int) -> None:
         for _ in range(number):
@@ -62,6 +68,21 @@ class Deployment:
 @pytest.fixture
 def deployment() -> Deployment:
     return Deployment()
+
+
+async def test_a_broker_that_answers_new_clients_alone_makes_a_stall(
+    deployment: Deployment,
+) -> None:
+    """A client of aiokafka can lose all brokers for good; one that is away is waited for (G8)."""
+    deployment.broker.away = True
+    await deployment.looks(2 * LOOKS_MAX)
+
+    deployment.broker.away = False
+    await deployment.looks(1)
+    deployment.broker.away = deployment.answers_anew = True
+    await deployment.looks(LOOKS_MAX - 1)
+    with pytest.raises(StalledError, match="answers a new connection"):
+        await deployment.looks(1)
 
 
 def fetched(task: PartitionTask, *offsets: int) -> None:

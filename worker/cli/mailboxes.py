@@ -12,22 +12,30 @@ from poste_restante.errors import (
     UnreadableItem,
 )
 from worker.errors import OperatorError
+from worker.secret_file import SecretFile
 from worker.settings import Settings
 
 
 @asynccontextmanager
 async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]:
     """The mailboxes; what they raise says what to do."""
-    keys = [key.get_secret_value() for key in settings.receipt_keys]
     try:
         async with open_mailboxes(
             table=settings.dynamodb.table,
-            receipt_keys=keys,
+            receipt_keys=_receipt_keys(settings),
             timeout_s=settings.dynamodb.timeout_s,
         ) as mailboxes:
             yield mailboxes
     except MailboxError as error:
         raise OperatorError(f"{error}{_advice(error)}") from error
+
+
+def _receipt_keys(settings: Settings) -> list[str]:
+    """The receipt keys, the signing one first. Raises ConfigurationError for their file."""
+    if settings.receipt_keys_file is not None:
+        text = SecretFile("receipt_keys_file", settings.receipt_keys_file).read()
+        return [line for line in text.splitlines() if line]
+    return [key.get_secret_value() for key in settings.receipt_keys]
 
 
 def _advice(error: MailboxError) -> str:

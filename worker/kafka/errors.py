@@ -21,6 +21,7 @@ from aiokafka import errors
 from aiokafka.errors import KafkaError
 
 from worker.errors import OperatorError
+from worker.kafka.sasl import CredentialsUnavailable
 from worker.settings import KafkaSettings
 
 #: Failed connections that one line names.
@@ -65,9 +66,9 @@ class Connections(logging.Handler):
 
 
 @contextmanager
-def connections_watched() -> Iterator[Connections]:
+def connections_watched(connections: Connections | None = None) -> Iterator[Connections]:
     """Collect what aiokafka's clients of this process log about connections during the block."""
-    connections, library = Connections(), logging.getLogger("aiokafka")
+    connections, library = connections or Connections(), logging.getLogger("aiokafka")
     library.addHandler(connections)
     try:
         yield connections
@@ -118,6 +119,29 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 
 
+class ConnectionFaults:
+    """Says why the clients of this process have no connection. kafka: as errors name it."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._connections = Connections()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Collect the errors of connections during the block."""
+        with connections_watched(self._connections):
+            yield
+
+    def reason(self) -> str:
+        """Return one line if a connection has failed since the last `forget`, else nothing."""
+        failed = self._connections.failed
+        return fault_of(TimeoutError(), failed, self._kafka).text if failed else ""
+
+    def forget(self) -> None:
+        """Forget past failures: the brokers answer."""
+        self._connections.failed.clear()
+
+
 def fault_of(
     error: BaseException, failed: Mapping[str, BaseException], kafka: KafkaSettings
 ) -> KafkaFault:
@@ -134,6 +158,8 @@ def fault_of(
 
 def _fault(where: str, error: BaseException, kafka: KafkaSettings) -> KafkaFault:
     root, at = _root(error), _at(where, kafka)
+    if isinstance(root, CredentialsUnavailable):
+        return KafkaFault(Trouble.REFUSED, f"cannot authenticate to Kafka: {root.args[0]}")
     if isinstance(root, _CLOSED):
         return _closed(kafka, f"{at}{_when(root, kafka)}")
     for kinds, advice in _REFUSALS:

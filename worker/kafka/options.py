@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from worker.kafka.tls import ssl_context
+from worker.kafka.sasl import sasl_options
+from worker.kafka.tls import RotatingContext
 from worker.memory import MemoryLimits
 from worker.settings import KafkaSettings, Settings
 
@@ -25,8 +26,8 @@ def rebalance_s(settings: Settings) -> float:
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the arguments of any aiokafka client. Raises ConfigurationError for unusable
-    certificates."""
+    """Return the arguments of any aiokafka client. Raises ConfigurationError for certificates,
+    secrets and token providers that cannot be used."""
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "client_id": kafka.client_id,
@@ -34,12 +35,9 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "request_timeout_ms": int(REQUEST_S * 1000),
     }
     if kafka.security_protocol.startswith("SASL"):
-        assert kafka.sasl_plain_password is not None, "settings insist"
-        options["sasl_mechanism"] = kafka.sasl_mechanism
-        options["sasl_plain_username"] = kafka.sasl_plain_username
-        options["sasl_plain_password"] = kafka.sasl_plain_password.get_secret_value()
+        options |= sasl_options(kafka)
     if kafka.security_protocol.endswith("SSL"):
-        options["ssl_context"] = ssl_context(kafka)
+        options["ssl_context"] = RotatingContext.of(kafka)
     return options
 
 
@@ -64,4 +62,5 @@ def consumer_options(settings: Settings, memory: MemoryLimits) -> dict[str, Any]
         "fetch_max_wait_ms": int(FETCH_WAIT_S * 1000),
         "metadata_max_age_ms": int(METADATA_S * 1000),
         "check_crcs": True,
+        "client_rack": kafka.client_rack or None,
     }
