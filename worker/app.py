@@ -59,6 +59,7 @@ from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
 from worker.start_line import log_start
 from worker.status import Phase, WorkerStatus
+from worker.tracing import flush_spans
 from worker.watchdog import LoopGuard, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ class Resources(mode.Service):
             dead_letters_consecutive_max=settings.dead_letters_consecutive_max,
             on_dead_letters=self._note_dead_letters,
         )
+        self._flush_span = flush_spans(tracing=settings.tracing)
         self._key_sample = KeySample()
         self._open = AsyncExitStack()
 
@@ -245,7 +247,7 @@ class Resources(mode.Service):
     async def flush(self, batch: RecordBatch) -> None:
         """Make one batch durable. `batch` reports the outcome to its partition task."""
         begin_s = time.perf_counter()
-        with batch, batch.waits.counting():
+        with self._flush_span(batch.records), batch, batch.waits.counting():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.task.epoch,
                 consecutive_dead_letters=batch.task.consecutive_dead_letters,

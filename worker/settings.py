@@ -384,6 +384,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of the worker's log; json: one object per line"
     )
+    tracing: bool = Field(
+        False,
+        description="Whether each flush is an OpenTelemetry span, linked to the `traceparent`"
+        " headers of its records; needs the extra `opentelemetry` and an SDK in the environment",
+    )
     receipt_keys: tuple[Secret, ...] = Field(
         (),
         description="Receipt keys of the gateway, for `poste fetch` and `poste ack`: the first"
