@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from poste_restante import MailboxError
 from tests.audit.journal import Fetch, Journal
 from tests.audit.judge import Final, judge
@@ -29,9 +30,6 @@ FINAL_S_MAX, _ATTEMPTS_MAX = 600.0, 5
 DRAINED_S_MAX = 120.0
 #: Seconds between two looks at the drain.
 _DRAIN_LOOK_S = 0.2
-
-_BOOTSTRAP = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
-_ENDPOINT = "AWS_ENDPOINT_URL_DYNAMODB"
 
 
 @dataclass
@@ -69,11 +67,11 @@ class _Eyes(NamedTuple):
 
 
 class Auditor:
-    """One topic, table and group.
+    """One topic, table and group, in their first epoch.
 
-    environment: as of a Scene: Kafka's address, and the store's own. store: the store's address,
-    where the environment's is a faulty endpoint. origins: per partition, below which nothing is
-    expected (a skip, a later start). The topic must exist; its partitions may not be added to.
+    environment: of a deployment: names them, Kafka's address, and the store's own. origins: per
+    partition, below which nothing is expected (a skip, a later start). The topic must exist; its
+    partitions may not be added to.
     """
 
     def __init__(
@@ -81,38 +79,26 @@ class Auditor:
         journal: Journal,
         environment: Mapping[str, str],
         *,
-        topic: str,
-        table: str,
-        group: str,
-        store: str | None = None,
-        epoch: int = 1,
         origins: Mapping[int, int] | None = None,
     ) -> None:
         self.journal = journal
-        self.bootstrap = environment[_BOOTSTRAP]
-        self.store = store or environment[_ENDPOINT]
-        self.topic = topic
-        self.dead_letters_topic = environment.get(
-            "POSTE_KAFKA__DEAD_LETTERS_TOPIC", f"{topic}.dead-letters"
-        )
-        self.table = table
-        self.group = group
-        self.epoch = epoch
+        self.bootstrap = environment[KAFKA_ADDRESS]
+        self.store = environment[DYNAMODB_ADDRESS]
+        self.topic = environment["POSTE_KAFKA__TOPIC"]
+        self.table = environment["POSTE_DYNAMODB__TABLE"]
+        self.group = environment["POSTE_KAFKA__GROUP"]
         self.origins = dict(origins or {})
         #: What the looks have found; the verdict includes it.
         self.seen = Verdict()
         self._pending = _Pending()
-
-    def _truth(self) -> Truth:
-        return Truth(epoch=self.epoch, origins=self.origins)
 
     @asynccontextmanager
     async def _looking(self) -> AsyncIterator[_Eyes]:
         async with AsyncExitStack() as stack:
             tail = await stack.enter_async_context(
                 log_tail(
-                    self._truth(), self.journal, self.bootstrap, self.topic,
-                    self.dead_letters_topic,
+                    Truth(origins=self.origins), self.journal, self.bootstrap, self.topic,
+                    f"{self.topic}.dead-letters",
                 )
             )  # fmt: skip
             table = await stack.enter_async_context(raw_table(self.store, self.table))
@@ -168,16 +154,13 @@ class Auditor:
         progress = await eyes.table.progress(self.topic, tail.partitions)
         await tail.catch_up()
         for partition in tail.partitions:
-            bound = max(committed.get(partition, 0), self._next(progress.get(partition)))
-            self._pending.add(tail.truth, Log(self.epoch, partition), bound)
+            bound = max(committed.get(partition, 0), _next(tail.truth, progress.get(partition)))
+            self._pending.add(tail.truth, Log(tail.truth.epoch, partition), bound)
         users = self._pending.newest(LOOK_USERS_MAX)
         limit = asyncio.Semaphore(_QUERIES_MAX)
         async with asyncio.TaskGroup() as queries:
             for user in users:
                 queries.create_task(self._check(tail.truth, eyes.table, user, limit))
-
-    def _next(self, progress: Progress | None) -> int:
-        return progress.next if progress is not None and progress.epoch == self.epoch else 0
 
     async def _check(
         self, truth: Truth, table: RawTable, user: str, limit: asyncio.Semaphore
@@ -215,10 +198,11 @@ class Auditor:
                         last = tail.last_records()
                         committed = await eyes.offsets.committed(tail.partitions)
                         progress = await eyes.table.progress(self.topic, tail.partitions)
+                    nexts = {p: _next(tail.truth, progress.get(p)) for p in last}
                     short = {
-                        p: (committed.get(p), self._next(progress.get(p)), offset + 1)
+                        p: (committed.get(p), nexts[p], offset + 1)
                         for p, offset in last.items()
-                        if min(committed.get(p, 0), self._next(progress.get(p))) <= offset
+                        if min(committed.get(p, 0), nexts[p]) <= offset
                     }
                     if not short:
                         return
@@ -306,6 +290,10 @@ def kept_pages(journal: Journal) -> dict[str, dict[str, Fetch | None]]:
             keeps = fetch.since and fetch.receipt is not None
             devices[device] = fetch if keeps else devices.get(device)
     return found
+
+
+def _next(truth: Truth, progress: Progress | None) -> int:
+    return progress.next if progress is not None and progress.epoch == truth.epoch else 0
 
 
 async def _done(question: Awaitable[None]) -> bool:

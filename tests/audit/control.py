@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from local import DYNAMODB_ADDRESS
 from local.child import Child
 from tests.audit.auditor import Auditor
 from tests.audit.journal import Journal, Outgoing
@@ -21,8 +22,6 @@ from tests.audit.verdict import Kind, Verdict, assert_clean
 from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
 from tests.preloaded import PreloadedChild
-
-_ENDPOINT = "AWS_ENDPOINT_URL_DYNAMODB"
 
 
 @dataclass
@@ -36,18 +35,14 @@ class Control:
     auditor: Auditor = field(init=False)
 
     def __post_init__(self) -> None:
-        deployment = self.deployment
-        self.auditor = Auditor(
-            self.journal, deployment.environment, topic=deployment.topic, table=deployment.table,
-            group=deployment.group,
-        )  # fmt: skip
+        self.auditor = Auditor(self.journal, self.deployment.environment)
 
     async def init(self, partitions: int = 1) -> None:
         await asyncio.to_thread(self.deployment.init, partitions)
 
     def worker(self, program: Path, **env: str) -> Child:
         """The broken one, where something of a worker is broken; else the product's."""
-        env[_ENDPOINT] = self.endpoint.url
+        env[DYNAMODB_ADDRESS] = self.endpoint.url
         if not self.broken:
             return self.deployment.worker(**env)
         child = PreloadedChild(
@@ -92,15 +87,15 @@ async def control(deployment: Deployment, broken: str, scenario: Scenario, *kind
     kinds: the breach shows as all of these, and may show as others.
     """
     # Their commands ask the store itself; only what a test says goes through the endpoint.
-    upstream = os.environ[_ENDPOINT]
+    upstream = os.environ[DYNAMODB_ADDRESS]
     with ExitStack() as stack:
-        stages = []
+        controls = []
         for number, breach in enumerate((broken, "")):
             endpoint = stack.enter_context(FaultyEndpoint(upstream, seed=number))
             twin = _twin(deployment, f"{number}")
             stack.callback(twin.end)
-            stages.append(Control(twin, endpoint, breach))
-        verdicts = await asyncio.gather(*map(scenario, stages))
+            controls.append(Control(twin, endpoint, breach))
+        verdicts = await asyncio.gather(*map(scenario, controls))
     caught, clean = verdicts
     print(f"{broken}: {caught.line()}\nnothing broken: {clean.line()}")
     assert_clean(clean)

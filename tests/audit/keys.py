@@ -12,7 +12,7 @@ Item = Mapping[str, Mapping[str, Any]]
 
 
 class Log(NamedTuple):
-    """One life of one partition."""
+    """One partition log."""
 
     epoch: int
     partition: int

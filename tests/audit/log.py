@@ -46,7 +46,7 @@ class DeadLetter:
 
 @dataclass
 class Truth:
-    """Everything in the log, and every dead letter. One life of the topic: its epoch.
+    """Everything in the log, and every dead letter. Of one epoch of the topic.
 
     origins: per partition, below which nothing is expected in mailboxes (0 unless a test says so).
     """
@@ -58,11 +58,6 @@ class Truth:
 
     def count(self) -> int:
         return sum(map(len, self.records.values()))
-
-    def is_dead(self, place: Place) -> bool:
-        """Whether it is among the dead letters, or must be."""
-        partition, offset = place
-        return place in self.dead or self.records[partition][offset].dead is not None
 
 
 def log_record(

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 #: Examples kept of each kind: enough to see a pattern, few enough to read.
 EXAMPLES_MAX = 10
@@ -74,20 +75,24 @@ class Verdict:
         """Nothing is wrong, and it was looked."""
         return not self.counts.total() and self.observations > 0 and not self.blind
 
-    def line(self) -> str:
-        """One line of JSON: every number, every kind, and the examples if there are any."""
+    def figures(self) -> dict[str, Any]:
+        """Every number, every kind, and the examples if there are any."""
         numbers = (
             "records", "fetches", "unanswered", "readings", "acks", "acks_unknown",
             "dead_letters", "observations", "missed", "missed_why", "checked", "blind",
         )  # fmt: skip
-        line = {
+        figures: dict[str, Any] = {
             "clean": self.clean,
             **{name: getattr(self, name) for name in numbers},
             **{kind.value: self.counts[kind] for kind in Kind},
         }
         if self.examples:
-            line["examples"] = {kind.value: found for kind, found in self.examples.items()}
-        return json.dumps(line)
+            figures["examples"] = {kind.value: found for kind, found in self.examples.items()}
+        return figures
+
+    def line(self) -> str:
+        """The figures as one line of JSON."""
+        return json.dumps(self.figures())
 
     def __getattr__(self, name: str) -> int:
         """`verdict.lost`, and so on: the count of a kind."""

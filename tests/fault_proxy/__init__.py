@@ -8,7 +8,7 @@ assert_met(endpoint, [Fault.UNPROCESSED])   # a run that never met a fault prove
 from tests.fault_proxy.faults import Fault
 from tests.fault_proxy.late import Landing
 from tests.fault_proxy.plans import Call, Plan, calm, nth, rates
-from tests.fault_proxy.server import FaultyEndpoint, assert_met
+from tests.fault_proxy.server import FaultyEndpoint, assert_met, has_body
 
 __all__ = [
     "Call",
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "assert_met",
     "calm",
+    "has_body",
     "nth",
     "rates",
 ]

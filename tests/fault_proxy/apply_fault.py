@@ -1,4 +1,4 @@
-"""What becomes of one call that a fault befalls."""
+"""What becomes of a call with a fault."""
 
 import json
 from collections.abc import Awaitable, Callable

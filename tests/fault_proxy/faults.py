@@ -1,4 +1,4 @@
-"""What can befall one call, a closed list, and what DynamoDB itself answers then.
+"""The faults of a call, a closed list, and what DynamoDB itself answers then.
 
 Wording and statuses: Amazon DynamoDB developer guide, "Error handling" (error components; table of
 error messages and codes; batch operations); API reference, "Common Errors" and the "Errors"
@@ -35,7 +35,7 @@ class Fault(StrEnum):
     ACCESS_DENIED = "access denied"  # not made, AccessDeniedException
 
 
-#: Of a batch alone; every other fault can befall every operation.
+#: Of a batch alone; every other fault can be applied to every operation.
 BATCHES_ONLY = frozenset({Fault.UNPROCESSED})
 BATCH_WRITE = "BatchWriteItem"
 #: Operations that change nothing; of a batch, throttling is about writing.

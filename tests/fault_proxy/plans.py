@@ -1,4 +1,4 @@
-"""Plans: which calls are befallen by what. The same plan on the same calls decides the same."""
+"""Plans: which calls meet which fault. The same plan on the same calls decides the same."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -45,7 +45,7 @@ class Call:
         ]
 
 
-#: What befalls a call; None: nothing. Asked once for every call, in their order.
+#: The fault of a call; None: none. Asked once for every call, in their order.
 Plan = Callable[[Call], Fault | None]
 
 
@@ -55,7 +55,7 @@ def can_apply(fault: Fault, operation: str) -> bool:
 
 
 def calm() -> Plan:
-    """Nothing befalls any call."""
+    """No call meets a fault."""
     return lambda _: None
 
 
@@ -85,9 +85,9 @@ def nth(
 def rates(
     shares: Mapping[Fault, float], *, seed: int, operations: Collection[str] | None = None
 ) -> Plan:
-    """Each fault befalls its share of the calls; the seed and the call's number decide which.
+    """Each fault meets its share of the calls; the seed and the call's number decide which.
 
-    shares: of 1, together at most 1. Of what cannot befall an operation nothing befalls it.
+    shares: of 1, together at most 1. A fault that does not apply to an operation is left out there.
     """
     if sum(shares.values()) > 1 + 1e-9:
         raise ValueError(f"shares of {sum(shares.values())}")

@@ -1,11 +1,12 @@
 """An endpoint in front of DynamoDB that goes wrong in the ways the real one does, on order.
 
-It forwards every call to DynamoDB Local, which checks no signature, and lets the plan's fault
-befall it. It runs in a thread of its own, so that no test's event loop holds it up, and counts.
+It forwards every call to DynamoDB Local, which checks no signature, and applies the plan's
+fault. It runs in a thread of its own, so that no test's event loop holds it up, and counts.
 """
 
 import asyncio
 import threading
+from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
@@ -28,12 +29,27 @@ SLOW_S_MAX = 30.0
 ORDER_S_MAX = 30.0
 #: Bytes of bodies of the calls that are remembered.
 CALLED_BYTES_MAX = 16 * 1024 * 1024
-#: Where an outage is counted, which befalls every operation.
+#: Where an outage is counted, which is of every operation.
 EVERY = "*"
 
 T = TypeVar("T")
 #: Over one item that is put, in DynamoDB JSON.
 Predicate = Callable[[dict[str, Any]], bool]
+
+
+def has_body(begin: bytes) -> Predicate:
+    """Of bundles with a message whose body begins so: a replay finds the same.
+
+    begin: whole groups of three bytes, so that what follows does not change their base64.
+    """
+    assert len(begin) % 3 == 0
+    encoded = b64encode(begin).decode()
+
+    def has(item: dict[str, Any]) -> bool:
+        messages = item.get("messages", {}).get("L", ())
+        return any(message["M"]["b"]["B"].startswith(encoded) for message in messages)
+
+    return has
 
 
 class FaultyEndpoint:
@@ -43,7 +59,7 @@ class FaultyEndpoint:
     are left, how an answer is misshapen, ...), by the number of the call.
 
     injected: of each fault and operation. calls: of each operation, with and without a fault.
-    called: the calls, as many as memory allows. faulted: what befell which call, by its number.
+    called: the calls, as many as memory allows. faulted: the fault of a call, by its number.
     landed: of LATE.
     """
 

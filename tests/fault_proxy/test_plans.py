@@ -1,4 +1,4 @@
-"""Plans: the same seed and the same calls are befallen the same."""
+"""Plans: the same seed and the same calls meet the same faults."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_rates_of_some_operations_leave_the_others_alone() -> None:
         rates({Fault.SLOW: 0.6, Fault.LATE: 0.6}, seed=1)
 
 
-def test_the_nth_call_is_befallen_once_or_from_then_on() -> None:
+def test_the_nth_call_meets_its_fault_once_or_from_then_on() -> None:
     """A sweep fails the first, then the second, until a run meets no fault (G1)."""
     assert decided(calm(), 3) == [None] * 3
     assert decided(nth(Fault.LATE, 2), 4) == [None, Fault.LATE, None, None]

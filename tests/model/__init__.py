@@ -2,21 +2,22 @@
 
 A world has one table in memory, a topic with one or two partitions, and around it, all at once:
 
-* workers: the real Opener, Assignment, Flusher, writer and progress, with the consumer's own
-  decisions borrowed from `worker.kafka.consumer`. Two may believe to own a partition; each has its
-  own bundle limits and its own opinion of which records are dead letters (a version decodes badly,
-  a store rejects). Flushes fail half-way, are cut off, or go on when others have taken over
+* workers: the real Opener, Assignment, Flusher, Committer, writer and progress. Two may believe
+  to own a partition; each has its own bundle limits and its own opinion of which records are dead
+  letters (a version decodes badly, a store rejects). Flushes fail half-way, are cut off,
+  or go on when others have taken over
 * calls of those who are gone, and repeated ones, that take effect at any later time
-* the topic: records, resends, markers, records that expire; retention, at its own pace; a new
-  life of the topic. The group's offset: set to anything, or lost
+* the topic: records, resends, markers, records that expire; retention, at its own pace; the
+  topic created again. The group's offset: set to anything, or lost
 * the operator: rewind, skip, epoch, each of which may be interrupted
 * readers: the real Mailboxes over small Queries, for the account and for devices: page behind
   page, or since a receipt, with limits that cut within bundles; acknowledgements, old and new, cut
   off anywhere; devices that are added and removed; in some worlds what was acknowledged is deleted,
   or fails to be, in the others it stays
 
-Every call stops at a gate (`stage`) and is made when the world draws it, so calls interleave one
-by one. Windows are 4, 8 or 16 offsets. After every write the truth is checked (`truth`, `ledger`):
+Every call stops at a gate (`scheduler`) and is made when the world draws it, so calls interleave
+one by one. Windows are 4, 8 or 16 offsets. After every write the truth is checked (`truth`,
+`ledger`):
 
     LOST, HOLE, VANISHED     a message below progress, before a visible one, or seen before, is not
                              in a full reading, of the account or a device (G1, G2, G12)
@@ -34,7 +35,7 @@ by one. Windows are 4, 8 or 16 offsets. After every write the truth is checked (
     ORIGIN, FOREIGN, UNREADABLE, RAISED      what nobody should have done
 
 What excuses a missing message: it is in the dead-letter topic, has expired, lies below where the
-log's first life was told to begin, was skipped, or stands in the gap that retention was reported
+log's first task was told to begin, was skipped, or stands in the gap that retention was reported
 to have made. The last is wider than it seems: after a rewind, what lies above it counts as unread,
 and where retention passes it before a worker does, bundles of before may be hidden.
 
@@ -55,9 +56,9 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
     two_flushes_of_a_partition_at_a_time  HOLE,LOST
         one flush at a time per partition
     a_task_continues_after_a_failed_flush  HOLE,LOST
-        a flush that did not end well is the last of its life
+        a flush that did not end well is the last of its partition task
     progress_of_what_is_not_durable  LOST
-        progress is of what is durable in this life
+        progress is of what is durable in this partition task
     the_group_is_committed_up_to_what_was_fetched  COMMITTED-UNWRITTEN
         the group's offset is of what is durable
     progress_goes_down  LOST
@@ -81,7 +82,7 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
     a_first_start_overwrites_another  ORIGIN,LOST,HOLE,HIDDEN,ACK-COVERS-UNRETURNED
         ... on condition of absence
     a_jump_over_retention_is_gone_on_from  LOST,HOLE
-        a jump that retention made ends the life
+        a jump that retention made ends the partition task
     keys_sort_by_first  PAGE,PAGE-SKIPS
         a key leads with last: a new message sorts after every visible one
     what_was_passed_is_not_dropped  TWICE,PAGE
@@ -132,7 +133,7 @@ Each rule is there for a reason. Left out, on purpose and alone, this is what is
         ... where the raise is confirmed
 
 Left out without harm to G2 to G6, and so not listed: that progress is written before the group's
-offset, that the latter goes up to what this life made durable and not to stored progress, and that
+offset, that the latter goes up to what this task made durable and not to stored progress, and that
 a lower start forgets the offset last confirmed (they decide what is replayed, and the world sets
 the group's offset to anything); that what a cursor covered already is not acknowledged again (it
 saves the update); and, as long as the other rules hold, that a key tells where its bundle begins.

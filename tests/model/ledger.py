@@ -117,9 +117,9 @@ class Ledger:
         self._dirty.add(key)
 
     def stored(self, item: Item, born: int) -> None:
-        """A bundle was put by a life that began at step `born`.
+        """A bundle was put by a partition task that began at step `born`.
 
-        What a table need not hold is wanted again when a life that knew of the gap delivers it.
+        What a table need not hold is wanted again when a task that knew of the gap delivers it.
         """
         log = LogId.decode(item["position"]["S"][:10])
         for offset in self._offsets(item):
@@ -138,7 +138,7 @@ class Ledger:
                 raise Violation("HIDDEN", f"{user} {place} is delivered below {device}")
 
     def first_start(self, log: LogId, origin: int) -> None:
-        """The log's first life was told to begin here."""
+        """The log's first partition task was told to begin here."""
         if log not in self.progress:
             self._left_out(log, 0, origin)
 

@@ -28,7 +28,7 @@ RECORD = TableRecord(table_id="table-1", topic=TOPIC, partitions=2, epoch=1)
 
 
 class Playing:
-    """What all events rest on. A context manager: it patches the window size while it lives."""
+    """What all events rest on. A context manager: it patches the window size while it is open."""
 
     def __init__(self, profile: Profile, random: randomness.Random) -> None:
         self.profile = profile

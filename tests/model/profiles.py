@@ -47,7 +47,7 @@ EVERYTHING = Profile("everything", {
     "retention": 3, "time": 0.3, "group": 5, "rewind": 1, "skip": 0.7, "epoch": 0.4, "device": 1,
 }, devices=True, deletes=0.3)  # fmt: skip
 
-#: Many lives over the same offsets, at which the group's offset was set by somebody.
+#: Many partition tasks over the same offsets, at which the group's offset was set by somebody.
 REPLAYS = Profile(
     "replays",
     {

@@ -1,4 +1,4 @@
-"""A stage: production coroutines that stop before every call to the outside, at a gate.
+"""A scheduler of production coroutines, which stop before every call to the outside, at a gate.
 
 The world lets them through one at a time and says what becomes of the call, so that any
 interleaving of calls can be played, and played again.
@@ -34,7 +34,7 @@ class Outcome(Enum):
 
 @dataclass(eq=False)
 class Actor:
-    """A coroutine on the stage. owner: who it works for; None: nobody who could die."""
+    """A coroutine that is scheduled. owner: who it works for; None: nobody who could die."""
 
     name: str
     owner: object

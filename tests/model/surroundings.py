@@ -70,7 +70,7 @@ class Surroundings(Playing):
             self.epoch_is_due = True
             self.topic.epoch += 1
             self.topic.begin_incarnation()
-            self._note(f"the topic's life {self.topic.epoch} begins")
+            self._note(f"epoch {self.topic.epoch} of the topic begins")
         self._move(self._epoch)
 
     def _move(self, move: Callable[[int], Coroutine[Any, Any, None]]) -> None:

@@ -17,7 +17,7 @@ EXPIRY_S = 3600
 
 @dataclass
 class Log:
-    """One life of one partition. flaky: offsets that some workers make dead letters of."""
+    """One partition log. flaky: offsets that some workers make dead letters of."""
 
     id: LogId
     start: int = 0

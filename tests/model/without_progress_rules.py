@@ -1,4 +1,4 @@
-"""The rules of progress and of where a life begins, each left out once."""
+"""The rules of progress and of where a partition task begins, each left out once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -64,7 +64,7 @@ def progress_goes_down() -> Iterator[None]:
 
 @variant(profiles.BEGINNINGS, 4, "LOST", "FOREIGN")
 def progress_of_another_epoch_is_raised() -> Iterator[None]:
-    """A zombie of the topic's first life raises the progress of its second."""
+    """A zombie of the topic's first epoch raises the progress of its second."""
 
     async def advance(
         store: DynamoDBProgress, partition: int, seen: Progress, new: Progress
@@ -81,7 +81,7 @@ def progress_of_another_epoch_is_raised() -> Iterator[None]:
         yield
 
 
-# ---- where a life begins
+# ---- where a partition task begins
 
 
 def _raw(wanted: int, progress: Progress, log: LogState) -> int:
@@ -115,7 +115,7 @@ def a_rewind_is_not_rounded() -> Iterator[None]:
 
 @variant(profiles.RETENTION, 8, "LOST", "HOLE")
 def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
-    """The life begins at the log's start instead of the next border."""
+    """The task begins at the log's start instead of the next border."""
 
     def begun(wanted: int, progress: Progress, log: LogState) -> int:
         at = max(position.window_start(wanted), progress.origin, log.start)

@@ -91,7 +91,7 @@ class Worker:
         self._committed = committed
         self._topic = topic
         self.log = topic.current(partition)
-        # A version decides the same about every record of its life, seen before or not.
+        # A version decides the same about every record that it reads, seen before or not.
         self._version = random.randrange(10**6)
         store = patient_store(GatedClient(scheduler, table, wrote, self._rejects))
         progress = DynamoDBProgress(store, TABLE, TOPIC)
@@ -116,7 +116,7 @@ class Worker:
     def task(self) -> PartitionTask | None:
         return self.assignment.tasks.get(self.partition)
 
-    # ---- what it does, each a coroutine for the stage
+    # ---- what it does, each a coroutine for the scheduler
 
     async def open(self) -> bool:
         """Whether the partition was opened."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from local.choose import LOCAL_AWS
 from local.interrupts import exit_status
+from tests import preloaded
 from tests.storm.run import Settings, storm
 from tests.storm.services import own_services
 
@@ -40,6 +41,7 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers are away all the time
     try:
         settings = Settings(seed=seed, seconds=given.seconds)
+        preloaded.server()  # in the main thread, before others ask for it
         with own_services(directory) as services:
             report = asyncio.run(storm(settings, directory, say, services))
     finally:

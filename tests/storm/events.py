@@ -36,7 +36,7 @@ _WAYS_OUT = ("terminate", "terminate", "kill", "freeze")
 _SLEEPS_ON_S = (0.0, 6.0)
 #: Seconds until there is a worker to do something to: they are started again within seconds.
 _AWAKE_S_MAX, _LOOK_S = 10.0, 0.2
-#: Share of these events that befall a worker which reads; the others befall starts, too.
+#: Share of these events that hit a worker which reads; the others hit starts, too.
 _READS_SHARE = 0.8
 
 

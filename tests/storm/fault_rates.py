@@ -1,14 +1,10 @@
 """The faults that both endpoints inject all the time, and those of a while."""
 
-import base64
 import random
-from collections.abc import Mapping
-from typing import Any
 
 from tests.fault_proxy import Fault, Plan, rates
-from tests.storm.traffic import POISONOUS
 
-#: Share of the calls that each transient fault befalls. SLOW holds a caller for its time-out and
+#: Share of the calls that meet each transient fault. SLOW holds a caller for its time-out and
 #: REFUSED all of them for a while: they are rarer.
 TRANSIENT: dict[Fault, float] = {
     **dict.fromkeys(
@@ -24,16 +20,12 @@ TRANSIENT: dict[Fault, float] = {
 }  # fmt: skip
 #: Share of the batches of writes of which a part is not made, for the whole run.
 UNPROCESSED_SHARE = 0.20
-#: What an operator's mistake looks like, and the share of the calls that it befalls for a while:
+#: What an operator's mistake looks like, and the share of the calls that meet it for a while:
 #: workers leave, some live a little.
 REFUSALS = {Fault.ACCESS_DENIED: 0.25, Fault.NO_TABLE: 0.25}
 #: What a whole storm must have met. REJECTED_ITEM is the poison's.
 READERS_FAULTS = (Fault.UNPROCESSED, *TRANSIENT)
 WORKERS_FAULTS = (*READERS_FAULTS, Fault.REJECTED_ITEM, *REFUSALS)
-
-#: A body's first bytes as JSON carries them; whole groups of three, so that what follows does not
-#: change them.
-_POISON = base64.b64encode(POISONOUS[: len(POISONOUS) // 3 * 3]).decode()
 
 
 def workers_fault_rates(seed: int) -> Plan:
@@ -46,10 +38,3 @@ def readers_fault_rates(seed: int) -> Plan:
 
 def refusing(draws: random.Random) -> Plan:
     return rates(REFUSALS, seed=draws.getrandbits(32))
-
-
-def poisonous(item: Mapping[str, Any]) -> bool:
-    """Whether an item, in DynamoDB JSON, holds a message that the store refuses. It depends on
-    what the log holds and on nothing else: a replay must find the same."""
-    messages = item.get("messages", {}).get("L", ())
-    return any(message["M"]["b"]["B"].startswith(_POISON) for message in messages)

@@ -49,8 +49,7 @@ class Report:
             "restarts": self.restarts, "exits": {str(k): n for k, n in self.exits.items()},
             "overstayed": self.overstayed, "drained": self.drained, "missing": list(self.missing),
         }  # fmt: skip
-        verdict = json.loads(self.verdict.line())
-        return json.dumps({**figures, **(verdict | figures), "ok": self.ok})
+        return json.dumps({**figures, **(self.verdict.figures() | figures), "ok": self.ok})
 
 
 def acknowledged(journal: Journal) -> int:

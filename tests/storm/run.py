@@ -21,21 +21,20 @@ from tests.audit import (
     mailboxes_at,
 )
 from tests.deployment import Deployment
-from tests.fault_proxy import FaultyEndpoint, calm
+from tests.fault_proxy import FaultyEndpoint, calm, has_body
 from tests.storm.events import Events
 from tests.storm.fault_rates import (
     READERS_FAULTS,
     WORKERS_FAULTS,
-    poisonous,
     readers_fault_rates,
     workers_fault_rates,
 )
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
 from tests.storm.script import script
-from tests.storm.services import storm_scene
+from tests.storm.services import storm_deployment
 from tests.storm.supervisor import Supervisor
-from tests.storm.traffic import Traffic, users
+from tests.storm.traffic import POISONOUS, Traffic, users
 
 #: Records a second, of all producers together: two cores are not busy all the time with it.
 RECORDS_PER_S = 250
@@ -44,19 +43,19 @@ COMPRESSIONS = ("gzip", "lz4", "zstd", None)
 BATCH_RECORDS = 12
 #: Partitions are drawn between these.
 PARTITIONS = (4, 8)
-#: Seconds behind the last event, with the weather as it was, and nothing more produced.
+#: Seconds behind the last event, with the faults as they were, and nothing more produced.
 QUIET_S = 5.0
 #: Seconds until everything is durable and committed, once all is well: a late rewind of the
 #: longest kind is replayed within a minute.
 DRAIN_S_MAX = 240.0
-#: Seconds of the workers' patience with one call, so that a hung store makes several of them.
+#: Seconds that the workers wait for one call, so that a hung store makes several of them.
 TIMEOUT_S = 2.0
 #: Seconds between two looks of the auditor.
 WATCH_S = 1.0
 #: Readers at a time, and seconds that each rests between two readings: they are shown what waits
 #: within seconds, and leave the processor to the others.
 READERS, REST_S = 4, 0.05
-#: A gateway's patience (`open_mailboxes`).
+#: As a gateway's (`open_mailboxes`).
 READERS_TIMEOUT_S, READERS_ATTEMPTS = 2.0, 2
 #: Seconds a producer rests after a batch that the broker did not acknowledge.
 UNACKNOWLEDGED_S = 1.0
@@ -71,8 +70,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Scheduler:
-    """Everything that a storm plays with."""
+class Parts:
+    """What a storm is made of."""
 
     settings: Settings
     say: Callable[[str], None]
@@ -91,47 +90,49 @@ async def storm(
     say: Callable[[str], None],
     services: tuple[KafkaService, str],
 ) -> Report:
-    """Run it. directory: for the workers' logs. services: of its own, see `ground`.
+    """Run it. directory: for the workers' logs. services: of its own, see `own_services`.
 
     Raises what fails in the harness; what the product does wrong is in the report.
     """
     async with AsyncExitStack() as stack:
-        scheduler = await _scheduler(settings, directory, say, services, stack)
+        parts = await _made(settings, directory, say, services, stack)
         began_s = time.monotonic()
         async with (
-            _readers(scheduler), scheduler.auditor.watching(every_s=WATCH_S),
-            _meanwhile(scheduler.supervisor.run()),
+            _readers(parts), parts.auditor.watching(every_s=WATCH_S),
+            _meanwhile(parts.supervisor.run()),
         ):  # fmt: skip
-            async with _producing(scheduler):
-                await _play(scheduler)
+            async with _producing(parts):
+                await _play(parts)
             say("quiet")
             await asyncio.sleep(QUIET_S)
             seconds = time.monotonic() - began_s
             say("drain")
-            drained = await _drain(scheduler)
+            drained = await _drain(parts)
         say("verdict")
-        verdict = await scheduler.auditor.verdict()
-        return _report(scheduler, seconds, verdict, drained=drained)
+        verdict = await parts.auditor.verdict()
+        return _report(parts, seconds, verdict, drained=drained)
 
 
-async def _scheduler(
+async def _made(
     settings: Settings,
     directory: Path,
     say: Callable[[str], None],
     services: tuple[KafkaService, str],
     stack: AsyncExitStack,
-) -> Scheduler:
+) -> Parts:
     seed = settings.seed
     draws = random.Random(f"storm {seed}")
     kafka, upstream = services
     workers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed))
     readers_store = stack.enter_context(FaultyEndpoint(upstream, seed=seed + 1))
-    deployment = storm_scene(directory, kafka, upstream)
+    deployment = storm_deployment(directory, kafka, upstream)
     partitions = draws.randint(*PARTITIONS)
-    await asyncio.to_thread(deployment.init, partitions)
+    # A process: the store's address is in the deployment's environment, and not in ours.
+    init = "init", "--partitions", str(partitions), "--replication-factor", "1"
+    await asyncio.to_thread(deployment.poste, *init)
     origins = await asyncio.to_thread(take_over, deployment, draws, partitions)
     say(f"{partitions} partitions; what is left of the storm is in {directory}")
-    workers_store.poison(poisonous)
+    workers_store.poison(has_body(POISONOUS))
     workers_store.use(workers_fault_rates(seed))
     readers_store.use(readers_fault_rates(seed))
     supervisor = Supervisor(
@@ -143,110 +144,96 @@ async def _scheduler(
     )  # fmt: skip
     stack.callback(supervisor.end)
     journal = Journal()
-    auditor = Auditor(
-        journal,
-        deployment.environment,
-        topic=deployment.topic,
-        table=deployment.table,
-        group=deployment.group,
-        origins=origins,
-    )
+    auditor = Auditor(journal, deployment.environment, origins=origins)
     events = Events(
         deployment, kafka, workers_store, readers_store, supervisor, seed,
         partitions, lambda: len(journal.produced), say,
     )  # fmt: skip
-    return Scheduler(
-        settings,
-        say,
-        deployment,
-        workers_store,
-        readers_store,
-        journal,
-        supervisor,
-        auditor,
+    return Parts(
+        settings, say, deployment, workers_store, readers_store, journal, supervisor, auditor,
         events,
-    )
+    )  # fmt: skip
 
 
-async def _play(scheduler: Scheduler) -> None:
+async def _play(parts: Parts) -> None:
     """The events, for as long as the storm lasts."""
     for _ in range(2):
-        scheduler.supervisor.join()
+        parts.supervisor.join()
     # A group that is moved before its partitions have begun would move their beginnings.
-    await begun(scheduler.deployment, scheduler.events.partitions)
-    end_s = time.monotonic() + scheduler.settings.seconds
-    for event in script(scheduler.settings.seed):
+    await begun(parts.deployment, parts.events.partitions)
+    end_s = time.monotonic() + parts.settings.seconds
+    for event in script(parts.settings.seed):
         if time.monotonic() + event.after_s > end_s:
             break
         await asyncio.sleep(event.after_s)
-        await scheduler.events.begin(event)
+        await parts.events.begin(event)
     await asyncio.sleep(max(0.0, end_s - time.monotonic()))
-    await scheduler.events.end()
+    await parts.events.end()
 
 
-async def _drain(scheduler: Scheduler) -> bool:
+async def _drain(parts: Parts) -> bool:
     """All is well, everybody is new: whether everything becomes durable and committed."""
-    scheduler.workers_store.use(calm())
-    scheduler.readers_store.use(calm())
-    supervisor = scheduler.supervisor
+    parts.workers_store.use(calm())
+    parts.readers_store.use(calm())
+    supervisor = parts.supervisor
     supervisor.calm = True
     for slot in supervisor.slots:
         supervisor.terminate(slot)
     if not supervisor.wanted():
         supervisor.join()
     try:
-        await scheduler.auditor.drained(DRAIN_S_MAX)
+        await parts.auditor.drained(DRAIN_S_MAX)
     except AssertionError as error:
-        scheduler.say(str(error))
+        parts.say(str(error))
         return False
     finally:
         await supervisor.leave()
     return True
 
 
-def _readers(scheduler: Scheduler) -> AuditedReaders:
+def _readers(parts: Parts) -> AuditedReaders:
     """Over all mailboxes, through their own endpoint, all the time. Every other one deletes what it
     has acknowledged."""
     deletes = cycle((False, True))
 
     def opened() -> AbstractAsyncContextManager[Mailboxes]:
         return mailboxes_at(
-            scheduler.readers_store.url, scheduler.deployment.table,
+            parts.readers_store.url, parts.deployment.table,
             timeout_s=READERS_TIMEOUT_S, attempts=READERS_ATTEMPTS,
             delete_acknowledged=next(deletes),
         )  # fmt: skip
 
     return AuditedReaders(
-        scheduler.journal,
+        parts.journal,
         opened,
         users(),
-        seed=scheduler.settings.seed,
+        seed=parts.settings.seed,
         readers=READERS,
         rest_s=REST_S,
     )
 
 
 @asynccontextmanager
-async def _producing(scheduler: Scheduler) -> AsyncIterator[None]:
+async def _producing(parts: Parts) -> AsyncIterator[None]:
     """Producers at work while the block runs. They are asked to end, not cancelled: wait_for may
     swallow that (cpython #86296), and a producer would go on for ever."""
     ending = asyncio.Event()
     async with asyncio.TaskGroup() as producers:
         for compression in COMPRESSIONS:
-            producers.create_task(_produce(scheduler, compression, ending))
+            producers.create_task(_produce(parts, compression, ending))
         try:
             yield
         finally:
             ending.set()
 
 
-async def _produce(scheduler: Scheduler, compression: str | None, ending: asyncio.Event) -> None:
+async def _produce(parts: Parts, compression: str | None, ending: asyncio.Event) -> None:
     """Until it is told to end. A broker that is away is a pause; nothing is made up for."""
-    batches = Traffic(scheduler.settings.seed, str(compression)).batches(BATCH_RECORDS)
+    batches = Traffic(parts.settings.seed, str(compression)).batches(BATCH_RECORDS)
     pause_s = BATCH_RECORDS * len(COMPRESSIONS) / RECORDS_PER_S
-    bootstrap = scheduler.deployment.environment[KAFKA_ADDRESS]
+    bootstrap = parts.deployment.environment[KAFKA_ADDRESS]
     async with AuditedProducer(
-        scheduler.journal, bootstrap, scheduler.deployment.topic, compression_type=compression
+        parts.journal, bootstrap, parts.deployment.topic, compression_type=compression
     ) as producer:
         for batch in batches:
             if ending.is_set():
@@ -256,17 +243,17 @@ async def _produce(scheduler: Scheduler, compression: str | None, ending: asynci
             await asyncio.sleep(UNACKNOWLEDGED_S if away else pause_s)
 
 
-def _report(scheduler: Scheduler, seconds: float, verdict: Verdict, *, drained: bool) -> Report:
+def _report(parts: Parts, seconds: float, verdict: Verdict, *, drained: bool) -> Report:
     faults = {
-        "workers": scheduler.workers_store.by_fault(),
-        "readers": scheduler.readers_store.by_fault(),
+        "workers": parts.workers_store.by_fault(),
+        "readers": parts.readers_store.by_fault(),
     }  # fmt: skip
     wanted = {"workers": WORKERS_FAULTS, "readers": READERS_FAULTS}
-    events, supervisor = scheduler.events.done, scheduler.supervisor
+    events, supervisor = parts.events.done, parts.supervisor
     return Report(
-        seed=scheduler.settings.seed, seconds=seconds, verdict=verdict,
-        records=verdict.records - sum(scheduler.auditor.origins.values()),
-        acknowledged=acknowledged(scheduler.journal),
+        seed=parts.settings.seed, seconds=seconds, verdict=verdict,
+        records=verdict.records - sum(parts.auditor.origins.values()),
+        acknowledged=acknowledged(parts.journal),
         events=events, faults=faults, restarts=supervisor.restarts, exits=supervisor.left,
         overstayed=len(supervisor.overstayed), drained=drained,
         missing=never_met(events, faults, wanted),

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What befalls the workers, the broker, the store, the readers' store and the group."""
+    """What happens to the workers, the broker, the store, the readers' store and the group."""
 
     JOIN = "join"
     TERMINATE = "terminate"

@@ -24,7 +24,7 @@ def own_services(directory: Path) -> Iterator[tuple[KafkaService, str]]:
         yield kafka, dynamodb.endpoint
 
 
-def storm_scene(directory: Path, kafka: KafkaService, upstream: str) -> Deployment:
+def storm_deployment(directory: Path, kafka: KafkaService, upstream: str) -> Deployment:
     """Commands go to the store itself: an operator tries until it is done."""
     topic, table, group = "undelivered-storm", "mailboxes-storm", "group-storm"
     services = {KAFKA_ADDRESS: kafka.bootstrap, DYNAMODB_ADDRESS: upstream, **LOCAL_AWS}

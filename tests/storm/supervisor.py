@@ -17,18 +17,18 @@ from tests.preloaded import PreloadedChild
 WORKERS_MAX = 4
 #: Seconds between two looks at the children.
 _LOOK_S = 0.1
-#: Seconds until a worker that left is started again: doubling, back to the first after a life
+#: Seconds until a worker that left is started again: doubling, back to the first after a run
 #: that lasted, so that a store that refuses everybody does not make a busy loop of starts.
 BACKOFF_S_MIN, BACKOFF_S_MAX, LASTED_S = 0.3, 5.0, 15.0
 
-#: What the workers get on SIGTERM: short, so that a storm has many lives.
+#: What the workers get on SIGTERM: short, so that a storm has many starts.
 DRAIN_S, LEAVE_S = 4.0, 6.0
 #: Seconds beyond these two for a machine with other things to do; a worker that is there any
 #: longer after SIGTERM has hung, which is a violation (G8).
 LEAVE_SPARE_S = 15.0
 
-#: Limits of a life: records of a batch, messages and bytes of a bundle. They differ between
-#: workers and lives, and change what no key holds. Small bundles go with small batches: a hot
+#: Limits of a worker: records of a batch, messages and bytes of a bundle. They differ between
+#: workers and starts, and change what no key holds. Small bundles go with small batches: a hot
 #: user's batch is written one bundle after the other.
 LIMITS = [
     (5_000, 100, 65_536), (5_000, 100, 65_536), (5_000, 100, 65_536),
@@ -88,7 +88,7 @@ class Supervisor:
     left: Counter[int] = field(default_factory=Counter)
     overstayed: list[str] = field(default_factory=list)
     restarts: int = 0
-    #: Set for the drain: every new life has the default limits, so that it comes to an end.
+    #: Set for the drain: every new worker has the default limits, so that it comes to an end.
     calm: bool = False
     #: While it is not set nobody is started: the group is being moved.
     may_start: asyncio.Event = field(default_factory=asyncio.Event)

@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import islice
 
 from tests.audit import Verdict
-from tests.storm.fault_rates import poisonous
+from tests.fault_proxy import has_body
 from tests.storm.report import Report, never_met
 from tests.storm.script import DECK, SESSION_S, Kind, script
 from tests.storm.traffic import BAD, POISONOUS, Traffic
@@ -50,6 +50,7 @@ def test_the_poison_is_known_by_the_body_alone() -> None:
         messages = [{"M": {"b": {"B": b64encode(body).decode()}}} for body in bodies]
         return {"messages": {"L": messages}}
 
+    poisonous = has_body(POISONOUS)
     assert poisonous(item(b"good", POISONOUS + b"x"))
     assert not poisonous(item(b"good", b"pois"))
     assert not poisonous({"next": {"N": "1"}})

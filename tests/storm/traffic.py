@@ -23,7 +23,7 @@ USER_ID_BYTES_MAX = 1024
 
 #: A body that begins so is refused by the store (the endpoint's poison) and by the decoder
 #: (tests/storm/worker.py): reasons that no record of its own can force.
-POISONOUS, UNDECODABLE = b"poisonous ", b"undecodable "
+POISONOUS, UNDECODABLE = b"poisonous", b"undecodable "
 
 #: How often one bad record of each reason is drawn among the bad ones; the large ones are costly.
 BAD = {

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 from local import DYNAMODB_ADDRESS
 from local.child import Child
-from tests.fault_proxy import Call, Fault, FaultyEndpoint
+from tests.fault_proxy import Call, Fault, FaultyEndpoint, has_body
 from tests.fault_proxy.plans import can_apply
-from tests.sweeps.crash_sweep import is_poisoned, patched_worker
+from tests.sweeps.crash_sweep import patched_worker
 from tests.sweeps.kafka_faults import KAFKA_FAULTS
 from tests.sweeps.kafka_sweep import kafka_left_wrongly
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
-from tests.sweeps.scenario import PARTITIONS
+from tests.sweeps.scenario import PARTITIONS, POISON
 from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.store_sweep import left_wrongly
 
@@ -49,7 +49,7 @@ class OrderChain:
         wanted = {kind for order in self.orders for kind in order.split(",")}
         survived = "," in self.orders[-1]
         with FaultyEndpoint(self.shared.services.endpoint) as endpoint:
-            endpoint.poison(is_poisoned)
+            endpoint.poison(has_body(POISON))
             address = {DYNAMODB_ADDRESS: endpoint.url}
 
             def start() -> Child:
@@ -65,16 +65,16 @@ class OrderChain:
 
             play = Play(
                 self.shared, deployment,
-                # A chain is healed by its own end.
+                # A chain ends its faults itself.
                 Faults(met=lambda: 0, clear_faults=lambda: None, may_leave=self._left_wrongly),
                 first=start, again=start, poisoned=True,
                 done=lambda: self.last_runs or (survived and wanted <= self.met().keys()),
                 starts_max=len(self.orders) + 1,
             )  # fmt: skip
-            audit = await play.to_the_end()
+            await play.to_the_end()
         if missed := wanted - self.met().keys():
             play.wrong.append(f"never met: {sorted(missed)}")
-        return Run(case, number, self.met(), tuple(play.exits), "; ".join(play.wrong), audit)
+        return await play.result(case, number, self.met())
 
     def met(self) -> Counter[str]:
         return sum((order.met() for order in self.given), Counter())
@@ -90,7 +90,7 @@ class OrderChain:
 
 @dataclass
 class StoreChain:
-    """One run in which calls to the store are befallen by one fault after the other."""
+    """One run in which calls to the store meet one fault after the other."""
 
     shared: SharedServices
     faults: Sequence[Fault]
@@ -127,7 +127,5 @@ class StoreChain:
                 first=start, again=start, rejecting=True,
                 done=lambda: not left, starts_max=len(self.faults) + 1,
             )  # fmt: skip
-            audit = await play.to_the_end()
-        return Run(
-            case, number, endpoint.by_fault(), tuple(play.exits), "; ".join(play.wrong), audit
-        )
+            await play.to_the_end()
+        return await play.result(case, number, endpoint.by_fault())

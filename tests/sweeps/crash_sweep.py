@@ -1,15 +1,13 @@
 """Crashes: a worker's process ends at a step of the flush, the first, second and third time."""
 
-import base64
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from local import DYNAMODB_ADDRESS
 from local.child import Child
 from tests.deployment import Deployment
-from tests.fault_proxy import FaultyEndpoint
+from tests.fault_proxy import FaultyEndpoint, has_body
 from tests.preloaded import PreloadedChild
 from tests.sweeps.orders import CRASHED, Order
 from tests.sweeps.play import Faults, Play
@@ -40,7 +38,7 @@ class CrashRun:
         deployment = await self._shared.deployment(SWEEP, partitions=PARTITIONS)
         order = Order(case.kind, number, persistent=False, directory=str(deployment.directory))
         with FaultyEndpoint(self._shared.services.endpoint) as endpoint:
-            endpoint.poison(is_poisoned)
+            endpoint.poison(has_body(POISON))
             address = {DYNAMODB_ADDRESS: endpoint.url}
             play = Play(
                 self._shared, deployment,
@@ -52,21 +50,12 @@ class CrashRun:
                 again=lambda: deployment.worker(**address),
                 poisoned=True,
             )  # fmt: skip
-            audit = await play.to_the_end()
-        run = Run(case, number, order.met(), tuple(play.exits), "; ".join(play.wrong), audit)
-        if run.clean:
-            await self._shared.clear(deployment)
-        return run
+            await play.to_the_end()
+        return await play.result(case, number, order.met())
 
 
 def _crashed(status: int, log: str) -> str:
     return "" if status == CRASHED else f"the worker left with {status}: {log[-1500:]}"
-
-
-def is_poisoned(item: dict[str, Any]) -> bool:
-    """Whether one of the messages of a bundle, in DynamoDB JSON, holds POISON."""
-    messages = item.get("messages", {}).get("L", ())
-    return any(POISON in base64.b64decode(message["M"]["b"]["B"]) for message in messages)
 
 
 def patched_worker(deployment: Deployment, order: Order, **env: str) -> Child:

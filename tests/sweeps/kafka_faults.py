@@ -38,7 +38,7 @@ class KafkaFault:
 #: Errors of a request to which there is no answer.
 _WITHOUT_ANSWER = (errors.KafkaConnectionError, errors.RequestTimedOutError)
 
-#: What befalls this time; None: nothing.
+#: The fault of this time; None: none.
 Due = Callable[[], KafkaFault | None]
 
 #: The end of a worker that the broker forbids something.

@@ -42,13 +42,10 @@ class KafkaRun:
             ),
             first=lambda: patched_worker(deployment, order), again=deployment.worker,
         )  # fmt: skip
-        audit = await play.to_the_end()
+        await play.to_the_end()
         if order.met() and fault.leaves is not None and not any(play.exits):
             play.wrong.append("the worker went on")
-        run = Run(case, number, order.met(), tuple(play.exits), "; ".join(play.wrong), audit)
-        if run.clean:
-            await self._shared.clear(deployment)
-        return run
+        return await play.result(case, number, order.met())
 
 
 def kafka_left_wrongly(fault: KafkaFault, status: int, log: str) -> str:

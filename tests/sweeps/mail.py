@@ -1,7 +1,6 @@
 """Mailboxes for the sweeps of the reader's side: filled once, by a worker, one for every run."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,11 +43,8 @@ async def open_mail(
     try:
         await _fill(mail)
         yield mail
-        auditor = Auditor(
-            mail.journal, deployment.environment,
-            topic=deployment.topic, table=deployment.table, group=deployment.group,
-        )  # fmt: skip
-        report.audit("reading", json.loads((await auditor.verdict()).line()))
+        verdict = await Auditor(mail.journal, deployment.environment).verdict()
+        report.audit("reading", verdict.figures())
     finally:
         deployment.end()
 

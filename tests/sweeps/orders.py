@@ -23,7 +23,7 @@ class Order:
     """Do `what` the `number`-th time that it is possible, counted from 1.
 
     what: a step; a kind of Kafka's faults, or several, separated by commas: each once, in their
-    order, from the first time on. persistent: and every later time, until the file `healed` is
+    order, from the first time on. persistent: and every later time, until the file `cleared` is
     there. directory: of that file, and of the one that says what was done.
     """
 
@@ -44,15 +44,15 @@ class Order:
         return Path(self.directory) / "met"
 
     @property
-    def _healed(self) -> Path:
-        return Path(self.directory) / "healed"
+    def _cleared(self) -> Path:
+        return Path(self.directory) / "cleared"
 
     def clear_faults(self) -> None:
-        self._healed.touch()
+        self._cleared.touch()
 
     def is_due(self, time: int) -> bool:
         """Whether it is done this time, the `time`-th."""
-        if self._healed.exists():
+        if self._cleared.exists():
             return False
         return time == self.number or (self.persistent and time > self.number)
 

@@ -1,7 +1,6 @@
 """One run of a worker: parts of records, started again if it leaves; drained, stopped, audited."""
 
 import asyncio
-import json
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,15 @@ from tests.audit import AuditedMailboxes, AuditedProducer, Auditor, Journal, mai
 from tests.audit.journal import Produced
 from tests.audit.observer import RawTable
 from tests.deployment import Deployment
+from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTS, part, users
 from tests.sweeps.shared_services import SharedServices, until
 
-#: Injections of a persistent fault after which it is healed: more than one attempt has met it.
-MET_UNTIL_HEALED = 3
+#: Injections of a persistent fault after which it is cleared: more than one attempt has met it.
+MET_UNTIL_CLEARED = 3
 #: Parts of a run that goes on until all of several faults were met.
 PARTS_MAX = 30
-#: Starts of one part. A fault that ends the process is healed as it ends.
+#: Starts of one part. A fault that ends the process is cleared as it ends.
 STARTS_MAX = 4
 #: Seconds until a part is materialized and committed: two starts, on a busy machine.
 PART_S_MAX = 60.0
@@ -35,7 +35,7 @@ _LOOK_S, _WATCH_S = 0.03, 0.5
 class Faults:
     """What a run needs to know of its fault.
 
-    met: how often it was injected. heal: it is injected no more. may_leave: given the exit
+    met: how often it was injected. clear_faults: it is injected no more. may_leave: given the exit
     status and the log of a worker that left by itself, what is wrong with that; "": nothing.
     """
 
@@ -61,22 +61,27 @@ class Play:
     exits: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     journal: Journal = field(default_factory=Journal)
+    _audit: dict[str, Any] = field(default_factory=dict)
 
-    async def to_the_end(self) -> dict[str, Any]:
-        """The verdict, as its line says it. What was wrong besides is in `wrong`."""
-        auditor = Auditor(
-            self.journal, self.deployment.environment,
-            topic=self.deployment.topic, table=self.deployment.table, group=self.deployment.group,
-        )  # fmt: skip
-        healing = asyncio.ensure_future(self._clear_faults_in_time())
+    async def to_the_end(self) -> None:
+        """Play all of it, and audit it."""
+        auditor = Auditor(self.journal, self.deployment.environment)
+        clearing = asyncio.ensure_future(self._clear_faults_in_time())
         try:
             async with auditor.watching(every_s=_WATCH_S):
                 await self._parts()
-            verdict: dict[str, Any] = json.loads((await auditor.verdict()).line())
+            self._audit = (await auditor.verdict()).figures()
         finally:
-            healing.cancel()
+            clearing.cancel()
             self.deployment.end()
-        return verdict
+
+    async def result(self, case: Case, number: int, injected: Mapping[str, int]) -> Run:
+        """What it came to, at its end. A clean run keeps nothing on the services."""
+        wrong = "; ".join(self.wrong)
+        run = Run(case, number, injected, tuple(self.exits), wrong, self._audit)
+        if run.clean:
+            await self.shared.clear(self.deployment)
+        return run
 
     async def _parts(self) -> None:
         bootstrap = self.shared.services.bootstrap
@@ -93,7 +98,7 @@ class Play:
                 produced = await producer.produce(
                     *part(number, poisoned=self.poisoned, rejecting=self.rejecting)
                 )
-                worker = await self._settled(worker, ends_of(produced))
+                worker = await self._caught_up(worker, ends_of(produced))
                 if number % PARTS != PARTS - 1:
                     await self._acknowledge(readers, number)
                 number += 1
@@ -111,11 +116,11 @@ class Play:
             page = await readers.fetch(user)
             await readers.ack(page)
 
-    async def _settled(self, worker: Child, ends: Mapping[int, int]) -> Child:
+    async def _caught_up(self, worker: Child, ends: Mapping[int, int]) -> Child:
         """The worker, or another one, once the group's offsets stand at the ends of the log."""
         left = asyncio.Event()
 
-        async def settled() -> bool:
+        async def caught_up_or_left() -> bool:
             if not worker.alive:
                 left.set()
                 return True
@@ -125,7 +130,7 @@ class Play:
         for _ in range(self.starts_max):
             left.clear()
             try:
-                await until(settled, "all is materialized and committed", PART_S_MAX)
+                await until(caught_up_or_left, "all is materialized and committed", PART_S_MAX)
             except TimeoutError as error:
                 raise TimeoutError(f"{error}: {ends}\n{self.deployment.log()[-3000:]}") from None
             if not left.is_set():
@@ -150,7 +155,7 @@ class Play:
 
     async def _clear_faults_in_time(self) -> None:
         # Counted by another process, or by the endpoint's thread.
-        while self.faults.met() < MET_UNTIL_HEALED:  # noqa: ASYNC110
+        while self.faults.met() < MET_UNTIL_CLEARED:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
         self.faults.clear_faults()
 

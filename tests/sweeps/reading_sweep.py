@@ -13,7 +13,7 @@ from tests.audit import AuditedMailboxes
 from tests.audit.readers import Fetched
 from tests.fault_proxy import Fault, FaultyEndpoint, calm, nth
 from tests.sweeps.mail import SMALL_MESSAGES, Mail
-from tests.sweeps.play import MET_UNTIL_HEALED
+from tests.sweeps.play import MET_UNTIL_CLEARED
 from tests.sweeps.report import Case, Run
 from tests.sweeps.sweep import Sweep
 
@@ -22,7 +22,7 @@ SWEEP, DEVICES = "reading", "devices"
 #: Seconds that one call may take: a slow answer must be held longer than that, and a calm one on
 #: a busy machine may not take it often.
 TIMEOUT_S = 0.5
-#: Seconds until a failed step is tried again; attempts of one step: a persistent fault is healed
+#: Seconds until a failed step is tried again; attempts of one step: a persistent fault is cleared
 #: before that, and a port that refuses listens again.
 REST_S, ATTEMPTS_MAX = 0.05, 60
 #: Messages of a page.
@@ -76,7 +76,7 @@ class ReadingRun:
                 )
                 reading = Reading(
                     AuditedMailboxes(self._mail.journal, mailboxes), next(self._users), fault,
-                    clear_faults=lambda: _heal(endpoint),
+                    on_failure=lambda: _clear_faults(endpoint),
                 )  # fmt: skip
                 await (reading.of_devices() if case.sweep == DEVICES else reading.of_account())
         injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
@@ -84,19 +84,19 @@ class ReadingRun:
         return Run(case, number, injected, (), "; ".join(reading.wrong), audit)
 
 
-def _heal(endpoint: FaultyEndpoint) -> None:
-    if endpoint.injected.total() >= MET_UNTIL_HEALED:
+def _clear_faults(endpoint: FaultyEndpoint) -> None:
+    if endpoint.injected.total() >= MET_UNTIL_CLEARED:
         endpoint.use(calm())
 
 
 @dataclass
 class Reading:
-    """One mailbox read to its end, each step again until it goes well. heal: after a failure."""
+    """One mailbox read to its end, each step again until it goes well."""
 
     mailboxes: AuditedMailboxes
     user: str
     fault: Fault
-    clear_faults: Callable[[], None]
+    on_failure: Callable[[], None]
     attempts: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -164,6 +164,6 @@ class Reading:
             except MailboxError as error:
                 if not isinstance(error, (StoreUnavailable, *RAISES.get(self.fault, ()))):
                     self.wrong.append(repr(error))
-                self.clear_faults()
+                self.on_failure()
                 await asyncio.sleep(REST_S)
         raise AssertionError(f"{ATTEMPTS_MAX} attempts: {self.wrong}")

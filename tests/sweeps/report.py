@@ -26,7 +26,7 @@ class Case:
 class Run:
     """What one run came to.
 
-    number: n. injected: faults by what they befell; none: the fault was never met. exits: status
+    number: n. injected: faults by what they met; none: the fault was never met. exits: status
     of every process that ended. wrong: what was not as it must be; empty: all was well. audit:
     the verdict's own line, decoded.
     """

@@ -12,7 +12,7 @@ from tests.sweeps.shared_services import SharedServices
 from tests.sweeps.sweep import Sweep
 
 SWEEP = "store"
-#: Operations that a fault of a batch can befall.
+#: Operations that a fault of a batch can be applied to.
 _BATCHES = {"BatchWriteItem"}
 
 #: What a worker says that leaves, with status 1, by fault. No other fault makes it leave, of
@@ -65,14 +65,11 @@ class StoreRun:
                 ),
                 first=start, again=start, rejecting=fault is Fault.REJECTED_ITEM,
             )  # fmt: skip
-            audit = await play.to_the_end()
+            await play.to_the_end()
         injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
         if injected and fault in ALWAYS and len(play.exits) < 2:
             play.wrong.append("the worker went on")
-        run = Run(case, number, injected, tuple(play.exits), "; ".join(play.wrong), audit)
-        if run.clean:
-            await self._shared.clear(deployment)
-        return run
+        return await play.result(case, number, injected)
 
 
 def left_wrongly(fault: Fault, status: int, log: str) -> str:

@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tests.sweeps.report import Case, Report, Run
 
@@ -29,15 +30,7 @@ class Sweep:
 
 async def run_all(sweeps: Iterable[Sweep], report: Report, *, at_a_time: int) -> None:
     """Every sweep to its end."""
-    turns = asyncio.Semaphore(at_a_time)
-
-    async def to_its_end(sweep: Sweep) -> None:
-        async with turns:
-            await _to_its_end(sweep, report)
-
-    async with asyncio.TaskGroup() as group:
-        for sweep in sweeps:
-            group.create_task(to_its_end(sweep))
+    await _side_by_side((partial(_to_its_end, sweep, report) for sweep in sweeps), at_a_time)
 
 
 async def _to_its_end(sweep: Sweep, report: Report) -> None:
@@ -58,18 +51,26 @@ async def run_selected(
     selected: Iterable[tuple[Sweep, int]], report: Report, *, at_a_time: int
 ) -> None:
     """These runs alone; each must meet its fault."""
-    turns = asyncio.Semaphore(at_a_time)
 
     async def one(sweep: Sweep, number: int) -> None:
-        async with turns:
-            run = await one_run(sweep, number)
-            if not run.met:
-                run = replace(run, wrong=f"{run.wrong} the fault was never met".strip())
-            report.add(run)
+        run = await one_run(sweep, number)
+        if not run.met:
+            run = replace(run, wrong=f"{run.wrong} the fault was never met".strip())
+        report.add(run)
+
+    await _side_by_side((partial(one, *each) for each in selected), at_a_time)
+
+
+async def _side_by_side(jobs: Iterable[Callable[[], Awaitable[None]]], at_a_time: int) -> None:
+    slots = asyncio.Semaphore(at_a_time)
+
+    async def in_slot(job: Callable[[], Awaitable[None]]) -> None:
+        async with slots:
+            await job()
 
     async with asyncio.TaskGroup() as group:
-        for sweep, number in selected:
-            group.create_task(one(sweep, number))
+        for job in jobs:
+            group.create_task(in_slot(job))
 
 
 async def one_run(sweep: Sweep, number: int) -> Run:
