@@ -22,8 +22,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from poste_restante.item import Attribute, item_bytes, write_units
-from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
+from tests.fake_table import InMemoryTable
 
 #: A body begins with its message's number, in so many digits.
 NUMBER_DIGITS = 12

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
+from poste_restante.mailbox_store import CursorMissing, MailboxStore
 from poste_restante.position import (
     CURSOR_KEY,
     CURSORS_END,
@@ -19,7 +20,6 @@ from poste_restante.position import (
     device_of,
 )
 from poste_restante.receipt import Reach
-from poste_restante.store import CursorMissing, Store
 from poste_restante.table import Cursor, decode_cursor
 
 #: Where a new device begins: at all that is still stored, behind all of it, or where the account
@@ -66,10 +66,10 @@ def cursor_of(item: Item) -> Cursor:
 class Cursors:
     """The cursors of a table. A mailbox is named by its partition key, `key`.
 
-    Methods raise as `Store`'s do.
+    Methods raise as `MailboxStore`'s do.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: MailboxStore) -> None:
         self._store = store
 
     async def read(self, key: str, device: str | None) -> EffectiveCursor:

@@ -19,12 +19,13 @@ from poste_restante.credentials import Credentials, CredentialsError, Credential
 from poste_restante.devices import STARTS, Cursors, Device, Start
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
+from poste_restante.mailbox_store import MailboxStore
 from poste_restante.message import Message
 from poste_restante.prefetch import Prefetch, Prefetched, prefetched
 from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
-from poste_restante.store import Store, without_credentials
+from poste_restante.store import DynamoDBMailboxStore, without_credentials
 from poste_restante.table import TableRecord
 from poste_restante.table_check import TableCheck
 from poste_restante.tidying import Tidying
@@ -101,8 +102,26 @@ class Mailboxes:
     ) -> None:
         arguments.text("table", table)
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
+        self._assemble(
+            DynamoDBMailboxStore(client, table, calls_in_flight_max=calls_in_flight_max),
+            table=table,
+            receipt_keys=receipt_keys,
+            clock=clock,
+            delete_acknowledged=delete_acknowledged,
+        )
+
+    def _assemble(
+        self,
+        store: MailboxStore,
+        *,
+        table: str,
+        receipt_keys: Sequence[str | bytes],
+        clock: Callable[[], float],
+        delete_acknowledged: bool,
+    ) -> None:
+        """Put mailboxes together over any store. table: its name in errors."""
         self._lifetime = Lifetime("mailboxes")
-        self._store = Store(client, table, calls_in_flight_max=calls_in_flight_max)
+        self._store = store
         self._table_check = TableCheck(self._store, table, clock)
         self._receipts = Receipts(receipt_keys)
         self._cursors = Cursors(self._store)

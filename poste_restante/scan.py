@@ -8,9 +8,9 @@ that the cursor hides.
 from dataclasses import dataclass, field
 
 from poste_restante.item import Item
+from poste_restante.mailbox_store import QUERY_ITEMS_MAX, Items, MailboxStore
 from poste_restante.prefetch import Prefetched
 from poste_restante.reading import Reading
-from poste_restante.store import QUERY_ITEMS_MAX, Items, Store
 
 #: Items that the first Query of a mailbox asks for: the cursor, and one bundle, which says whether
 #: acknowledged ones stand in front. That costs least on the realistic day. 3 to 8 read more hidden
@@ -38,7 +38,7 @@ class Scan:
     earlier page's Queries brought; it takes the place of a Query where the reading reaches it.
     """
 
-    store: Store
+    store: MailboxStore
     key: str
     limit: int | None = None
     ahead: Prefetched | None = None

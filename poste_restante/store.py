@@ -1,17 +1,23 @@
-"""A reader's three calls on one table, and what their errors mean."""
+"""The mailbox store in DynamoDB: three calls on one table, and what their errors mean."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from poste_restante.credentials import CredentialsError, CredentialsFault
 from poste_restante.errors import MailboxError, StoreUnavailable, TableMismatch
 from poste_restante.item import Item
+from poste_restante.mailbox_store import (
+    DELETES_PER_CALL_MAX,
+    QUERY_ITEMS_MAX,
+    CursorMissing,
+    Items,
+)
 from poste_restante.position import LogId
 from poste_restante.retryable_errors import (
     NO_ANSWER,
@@ -25,11 +31,6 @@ from poste_restante.retryable_errors import (
     text_of,
 )
 
-#: Items of one batch_write_item (API reference).
-DELETES_PER_CALL_MAX = 25
-#: The largest `Limit` of a Query: more items than 1 MB holds of the smallest (some 150 bytes), and
-#: within the 32 bits of DynamoDB's `Limit`.
-QUERY_ITEMS_MAX = 10_000
 #: Calls that wait for a slot. Each takes some 10 KB with its task. A process serves fewer in
 #: SLOT_S_MAX.
 CALLS_WAITING_MAX = 100_000
@@ -49,17 +50,6 @@ class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
     def __init__(self, item: Item) -> None:
         super().__init__("the condition of an update does not hold")
         self.item = item
-
-
-class CursorMissing(MailboxError):  # noqa: N818 - said as a state
-    """The cursor to raise does not exist. Never leaves this package."""
-
-
-class Items(NamedTuple):
-    """What one Query returned. last: the start key of the next Query; None: there are no more."""
-
-    items: list[Item]
-    last: Item | None
 
 
 class ConcurrencyLimiter:
@@ -98,8 +88,8 @@ class ConcurrencyLimiter:
             self._waiting -= 1
 
 
-class Store:
-    """One table, through a low-level client. Every call raises as `translated` does, and
+class DynamoDBMailboxStore:
+    """`MailboxStore` over a low-level client. Every call raises as `translated` does, and
     StoreUnavailable where it gets no slot."""
 
     def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
@@ -126,13 +116,6 @@ class Store:
         keys_only: bool = False,
         backwards: bool = False,
     ) -> Items:
-        """One strongly consistent Query of a partition key, in key order.
-
-        limit: items. Sort keys: `only` one; from `begin` on, or `above` one, and `up_to` one, or
-        `below` one. Where `above` and `up_to` are both given, `above` must be no item's key. Others
-        are not combined. start: `Items.last` of the Query that this one continues. keys_only:
-        items have their keys alone; they cost as much. backwards: from the highest key down.
-        """
         condition, values = "user_id = :user", {":user": {"S": key}}
         arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
         names = {"#position": "position"}  # a reserved word
@@ -163,11 +146,6 @@ class Store:
     async def raise_cursor(
         self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
     ) -> None:
-        """Raise a mailbox's cursor at the sort key `cursor`. A cursor that is further is success.
-
-        Returns when DynamoDB has confirmed it. existing: raise an existing cursor only, and
-        CursorMissing where there is none.
-        """
         condition = "attribute_not_exists(#log) OR #log < :offset"
         names = {"#log": log.encode()}
         more = {}
@@ -193,7 +171,6 @@ class Store:
             # It is further already, by another device or an attempt of our own.
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
-        """Create a cursor. False: the cursor exists, and stays as it is."""
         logs = list(offsets)
         more: dict[str, Any] = {}
         if logs:
@@ -235,10 +212,6 @@ class Store:
             raise StoreUnavailable("malformed response from the store to an update")
 
     async def delete(self, key: str, positions: Sequence[str]) -> int:
-        """Delete items by their sort keys. Returns how many deletes DynamoDB confirmed.
-
-        Left-over deletes are not sent again.
-        """
         done = 0
         for begin in range(0, len(positions), DELETES_PER_CALL_MAX):
             some = positions[begin : begin + DELETES_PER_CALL_MAX]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from poste_restante.errors import TableMismatch
 from poste_restante.lifetime import ENDING_S_MAX
+from poste_restante.mailbox_store import MailboxStore
 from poste_restante.position import TABLE_RECORD_KEY
-from poste_restante.store import Store
 from poste_restante.table import TableRecord
 
 #: Seconds until the table record is looked at again: a table is replaced with gateways stopped.
@@ -21,7 +21,7 @@ class TableCheck:
     it, unless the last look ended badly.
     """
 
-    def __init__(self, store: Store, table: str, clock: Callable[[], float]) -> None:
+    def __init__(self, store: MailboxStore, table: str, clock: Callable[[], float]) -> None:
         self._store = store
         self._table = table
         self._clock = clock

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from poste_restante.devices import Cursors
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
+from poste_restante.mailbox_store import DELETES_PER_CALL_MAX, MailboxStore
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId
-from poste_restante.store import DELETES_PER_CALL_MAX, Store
 from poste_restante.table import Cursor, decode_cursor
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def passed_by_all(cursors: Iterable[Item]) -> Cursor:
 
 
 async def passed_bundles(
-    store: Store, key: str, log: LogId, offset: int, *, limit: int
+    store: MailboxStore, key: str, log: LogId, offset: int, *, limit: int
 ) -> list[str]:
     """Sort keys of a log's bundles that end at or below an offset, the first ones."""
     found = await store.query(
@@ -54,7 +54,7 @@ async def passed_bundles(
 class Tidying:
     """Deletes what was acknowledged, of one table."""
 
-    def __init__(self, store: Store, cursors: Cursors) -> None:
+    def __init__(self, store: MailboxStore, cursors: Cursors) -> None:
         self._store = store
         self._cursors = cursors
         self._warned: set[str] = set()

@@ -20,7 +20,7 @@ READER_KINDS = [*KINDS, "sync", pytest.param("public", marks=pytest.mark.service
 async def open_table(request: pytest.FixtureRequest, table_name: str) -> AsyncIterator[Any]:
     """A low-level client with an empty table of our schema, for a fixture with KINDS."""
     if request.param in {"fake", "sync"}:
-        from poste_restante.testing import InMemoryTable
+        from tests.fake_table import InMemoryTable
 
         yield InMemoryTable(table_name)
         return

@@ -158,7 +158,7 @@ def items_of(case: Case) -> list[Item]:
 
 async def vector(case: Case) -> Answer:
     """A vector, made by the module over a table in memory."""
-    from poste_restante.testing import InMemoryTable
+    from tests.fake_table import InMemoryTable
 
     client = InMemoryTable(TABLE)
 

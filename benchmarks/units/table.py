@@ -12,8 +12,8 @@ from math import ceil
 from typing import Any
 
 from poste_restante.item import READ_UNIT_BYTES, Item, item_bytes, write_units
-from poste_restante.memory import InMemoryTable
 from poste_restante.position import CURSOR_KEY, SYSTEM_PREFIX
+from tests.fake_table import InMemoryTable
 
 TABLE = "mailboxes"
 #: Seconds behind its expiry until TTL has removed an item, for nothing: "within a few days"

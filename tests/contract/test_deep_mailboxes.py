@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from poste_restante.item import Item, encode_bundle, item_bytes
-from poste_restante.memory import InMemoryTable
 from poste_restante.position import LogId
+from tests.fake_table import InMemoryTable
 from tests.faults import Answer
 from tests.mailbox_table import MailboxTable, ReaderClient, as_opened, offsets
 from tests.records import TOPIC, message

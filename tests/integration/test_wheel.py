@@ -76,15 +76,22 @@ def gateway(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_both_packages_carry_their_types(wheel: Path) -> None:
-    """Without the marker a type checker does not look (G9)."""
+def test_both_packages_are_whole_and_carry_their_types(wheel: Path) -> None:
+    """Setuptools takes the packages that it is told of. Without the marker a type checker does not
+    look (G9)."""
     names = zipfile.ZipFile(wheel).namelist()
 
     assert {"poste_restante/py.typed", "worker/py.typed"} <= set(names)
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith("info")} == {"poste_restante", "worker"}
-    schemas = [path.name for path in (ROOT / "worker" / "cli" / "schemas").glob("*.json")]
-    assert {f"worker/cli/schemas/{name}" for name in schemas} <= set(names)
+    written = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("poste_restante", "worker")
+        for path in (ROOT / package).rglob("*.*")
+        if path.suffix in {".py", ".json"}
+    ]
+    assert {"poste_restante/testing/memory_store.py", "worker/app.py"} <= set(written)
+    assert set(written) <= set(names)
 
 
 def test_a_gateway_gets_neither_faust_nor_a_kafka_client(gateway: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from poste_restante.item import Item
-from poste_restante.memory import InMemoryTable
 from poste_restante.position import CURSOR_KEY, LogId, mailbox_key, progress_key
 from poste_restante.receipt import Receipt
 from poste_restante.table import Cursor
+from tests.fake_table import InMemoryTable
 from tests.model.topic import EXPIRY_S, USERS, Topic, expires, identity
 from tests.records import NEW_YEAR_MS, TOPIC
 from worker.progress import Progress

@@ -10,9 +10,9 @@ from unittest.mock import patch
 from poste_restante import position
 from poste_restante.errors import MailboxError
 from poste_restante.mailboxes import Mailboxes
-from poste_restante.memory import InMemoryTable
 from poste_restante.receipt import Receipts
 from poste_restante.table import TableRecord
+from tests.fake_table import InMemoryTable
 from tests.model.ledger import DEVICES, Chain, Violation
 from tests.model.profiles import Profile
 from tests.model.scheduler import Actor, Call, Gate, GatedClient, Outcome, Scheduler

@@ -14,7 +14,7 @@ from typing import Any, TypeVarTuple
 
 from botocore.exceptions import ReadTimeoutError
 
-from poste_restante.memory import InMemoryTable, client_error
+from tests.fake_table import InMemoryTable, client_error
 
 #: Turns of the event loop until every coroutine has stopped again; more is an endless loop.
 TURNS_MAX = 1_000

@@ -10,12 +10,12 @@ from unittest.mock import patch
 from poste_restante import reading as reading_module
 from poste_restante.item import Item, decode_bundle
 from poste_restante.mailboxes import Page
-from poste_restante.memory import InMemoryTable
 from poste_restante.message import Message
 from poste_restante.position import BundleKey, LogId, cursor_key, mailbox_key
 from poste_restante.reading import Reading
 from poste_restante.receipt import Receipt
 from poste_restante.table import Cursor, decode_cursor
+from tests.fake_table import InMemoryTable
 from tests.model.ledger import Chain, Ledger, Mailbox, Place, View, Violation
 from tests.model.topic import USERS, Topic
 from tests.records import TOPIC

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from poste_restante.memory import InMemoryTable
+from tests.fake_table import InMemoryTable
 from tests.model.profiles import Profile
 
 

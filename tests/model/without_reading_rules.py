@@ -14,7 +14,7 @@ from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId
 from poste_restante.reading import Extent, Reading
 from poste_restante.receipt import Reach, Receipt, Receipts
-from poste_restante.store import Store as ReaderStore
+from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import Cursor, decode_cursor
 from poste_restante.tidying import Tidying
 from tests.model import profiles
@@ -228,28 +228,30 @@ def a_devices_cursor_begins_with_what_it_was_returned() -> Iterator[None]:
 
 @variant(profiles.DEVICES, 0, "CURSOR-PART")
 def a_devices_cursor_appears_log_by_log() -> Iterator[None]:
-    raised = ReaderStore.raise_cursor
+    raised = DynamoDBMailboxStore.raise_cursor
 
     async def anyway(
-        store: ReaderStore, key: str, cursor: str, log: LogId, offset: int, **_: Any
+        store: DynamoDBMailboxStore, key: str, cursor: str, log: LogId, offset: int, **_: Any
     ) -> None:
         await raised(store, key, cursor, log, offset)
 
-    with patch.object(ReaderStore, "raise_cursor", anyway):
+    with patch.object(DynamoDBMailboxStore, "raise_cursor", anyway):
         yield
 
 
 @variant(profiles.DEVICES, 0, "CURSOR-PART")
 def a_devices_cursor_begins_where_the_account_stands_now() -> Iterator[None]:
     """What the account acknowledged since the device's page is hidden from it."""
-    create = ReaderStore.create_cursor
+    create = DynamoDBMailboxStore.create_cursor
 
-    async def now(store: ReaderStore, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
+    async def now(
+        store: DynamoDBMailboxStore, key: str, cursor: str, offsets: Mapping[LogId, int]
+    ) -> bool:
         account = (await Cursors(store).read(key, None)).offsets
         later = {log: max(offset, account.get(log, -1)) for log, offset in offsets.items()}
         return await create(store, key, cursor, later)
 
-    with patch.object(ReaderStore, "create_cursor", now):
+    with patch.object(DynamoDBMailboxStore, "create_cursor", now):
         yield
 
 
@@ -300,7 +302,7 @@ def a_device_that_is_there_is_added_again() -> Iterator[None]:
 @variant(profiles.DELETING, 0, "DELETED")
 def bundles_that_are_half_acknowledged_are_deleted() -> Iterator[None]:
     async def half(
-        store: ReaderStore, key: str, log: LogId, offset: int, *, limit: int
+        store: DynamoDBMailboxStore, key: str, log: LogId, offset: int, *, limit: int
     ) -> list[str]:
         found = await store.query(
             key, begin=log.head, up_to=log.after(position.OFFSET_MAX), limit=limit, keys_only=True
@@ -337,7 +339,7 @@ def a_log_that_a_cursor_does_not_name_counts_as_passed() -> Iterator[None]:
 class _DeletingCursors(Cursors):
     """Cursors that delete bundles as well."""
 
-    def __init__(self, store: ReaderStore) -> None:
+    def __init__(self, store: DynamoDBMailboxStore) -> None:
         super().__init__(store)
         self.tidying = Tidying(store, self)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from poste_restante.memory import InMemoryTable
 from poste_restante.message import Message
 from poste_restante.position import LogId
+from tests.fake_table import InMemoryTable
 from tests.model.scheduler import GatedClient, Scheduler
 from tests.model.topic import Topic
 from tests.records import TOPIC

@@ -43,12 +43,15 @@ FLUSH_STEPS = (
 
 ACK_STEPS = (
     Step("poste_restante.mailboxes", "Mailboxes", "ack", "ack-begins", "ack-done"),
-    Step("poste_restante.store", "Store", "raise_cursor", "cursor-to-raise", "cursor-raised"),
-    Step("poste_restante.store", "Store", "create_cursor", "cursor-to-create", "cursor-created"),
+    Step("poste_restante.store", "DynamoDBMailboxStore", "raise_cursor",
+         "cursor-to-raise", "cursor-raised"),
+    Step("poste_restante.store", "DynamoDBMailboxStore", "create_cursor",
+         "cursor-to-create", "cursor-created"),
     Step("poste_restante.mailboxes", "Mailboxes", "add_device", "device-to-add", "device-added"),
     Step("poste_restante.mailboxes", "Mailboxes", "remove_device",
          "device-to-remove", "device-removed"),
-    Step("poste_restante.store", "Store", "delete", "deletes-to-make", "deletes-made"),
+    Step("poste_restante.store", "DynamoDBMailboxStore", "delete",
+         "deletes-to-make", "deletes-made"),
     Step("tests.sweeps.watched_client", "WatchedClient", "batch_write_item",
          "delete-call-to-make", "delete-call-made"),
 )  # fmt: skip

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from poste_restante.memory import InMemoryTable
 from poste_restante.table import TableRecord
+from tests.fake_table import InMemoryTable
 from tests.records import stable_log
 from tests.store_client import store_on
 from worker.cli.admin_client import AdminClient, Plan

@@ -118,12 +118,12 @@ async def test_a_reader_that_forgets_the_cursor_is_seen() -> None:
         admin.deliver("bob", body)
     mailboxes = AuditedMailboxes(admin.journal, admin.mailboxes)
     (page,) = await mailboxes.read("bob")
-    before = dict(admin.mailboxes.memory.items)
+    before = admin.mailboxes.memory.items["bob"].copy()
     await mailboxes.ack(page)
-    admin.mailboxes.memory.items.update(before)  # the bundles come back, as after a replay
+    admin.mailboxes.memory.items["bob"].update(before)  # the bundles come back, as after a replay
     await mailboxes.read("bob")
     assert not judge_readings(admin.journal, admin.truth).counts
-    admin.mailboxes.memory.items = before  # and now without the cursor
+    admin.mailboxes.memory.items["bob"] = before  # and now without the cursor
     await mailboxes.read("bob")
 
     assert judge_readings(admin.journal, admin.truth).counts[Kind.ECHOED] == 1
@@ -166,7 +166,7 @@ async def final_verdict(
 ) -> Verdict:
     """On bob's mailbox as it stands, and the last reading of each of its devices."""
     raw = Mailbox()
-    raw.add(i for (user, _), i in sorted(admin.mailboxes.memory.items.items()) if user == "bob")
+    raw.add(item for _, item in sorted(admin.mailboxes.memory.items["bob"].items()))
     final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
     return judge(admin.journal, admin.truth, {"bob": final})
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from poste_restante.item import write_units
-from poste_restante.testing import InMemoryTable
 from tests.bundles import bundle_of
+from tests.fake_table import InMemoryTable
 from tests.faults import refusal
 from tests.records import message
 from tests.store_client import store_on

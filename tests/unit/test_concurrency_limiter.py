@@ -8,7 +8,7 @@ import pytest
 from poste_restante import store
 from poste_restante.errors import StoreUnavailable
 from poste_restante.mailboxes import CONNECTIONS, Mailboxes
-from poste_restante.memory import InMemoryTable
+from tests.fake_table import InMemoryTable
 from tests.mailbox_table import RECORD, MailboxTable, offsets
 from tests.records import message
 

@@ -1,6 +1,7 @@
 """Devices against an oracle: each sees what its own cursor leaves, whatever the others do."""
 
 import asyncio
+import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,7 @@ class World:
         again = self.sent.get(log, [])[:count]
         for begin in range(0, len(again), size):
             item = encode_bundle(again[begin : begin + size], "undelivered-messages")
-            self.mailboxes.memory.items["bob", item["position"]["S"]] = item
+            self.mailboxes.memory.put(item)
 
     async def read(self, device: str | None, limit: int, pages: int) -> None:
         """Some pages behind each other; the last one's receipt is held."""
@@ -179,10 +180,8 @@ class World:
 
     async def _log_of(self, device: str | None, token: str) -> LogId:
         """The log within which a receipt goes on: it does not go back to those before."""
-        items = self.mailboxes.memory.items
-        (record,) = (
-            TableRecord.decode(i) for (key, _), i in items.items() if key == TABLE_RECORD_KEY
-        )
+        (item,) = self.mailboxes.memory.items[TABLE_RECORD_KEY].values()
+        record = TableRecord.decode(item)
         receipt = Receipts().decode(token, table_id=record.table_id, user_id="bob", device=device)
         boundary = receipt.boundary
         return LogId(0, 0) if boundary.startswith("!") else LogId.decode(boundary[:10])
@@ -265,7 +264,7 @@ async def test_a_name_that_no_device_can_have_is_refused(name: Any) -> None:
     mailboxes = InMemoryMailboxes()
     mailboxes.deliver("bob", b"hello")
     receipt = (await mailboxes.fetch("bob")).receipt
-    before = dict(mailboxes.memory.items)
+    before = copy.deepcopy(mailboxes.memory.items)
     for work in (
         mailboxes.fetch("bob", device=name),
         mailboxes.count("bob", device=name),

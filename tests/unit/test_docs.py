@@ -125,13 +125,14 @@ def test_the_ports_are_what_the_page_says() -> None:
         methods = {name for name in vars(protocol) if not name.startswith("_")}
         assert any(
             methods <= set(dir(getattr(loaded, code(adapter), None)))
-            for loaded in map(importlib.import_module, _WORKER_MODULES)
+            for loaded in map(importlib.import_module, _MODULES)
         ), adapter
 
 
-_WORKER_MODULES = [
+_MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for path in sorted((ROOT / "worker").rglob("*.py"))
+    for package in ("worker", "poste_restante")
+    for path in sorted((ROOT / package).rglob("*.py"))
     if path.stem[:2] != "__"
 ]
 

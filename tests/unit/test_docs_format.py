@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 
 from poste_restante import Mailboxes
 from poste_restante.item import decode_bundle, encode_bundle, item_bytes
-from poste_restante.memory import InMemoryTable
 from poste_restante.message import Message
 from poste_restante.position import BundleKey, LogId, Position, mailbox_key
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord, decode_cursor
+from tests.fake_table import InMemoryTable
 from tests.pages import ROOT, code, marked, page, table, tables
 from tests.records import TOPIC, MadeRecord
 from worker.dead_letters import DeadLetter, dead_letter_headers

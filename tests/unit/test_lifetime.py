@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from poste_restante import Mailboxes, StoreUnavailable, lifetime, open_mailboxes, table_check
-from poste_restante.memory import InMemoryTable
+from poste_restante import StoreUnavailable, lifetime, open_mailboxes, table_check
 from poste_restante.testing import InMemoryMailboxes
 from tests.fault_proxy.wire import Answer, read_request
 from tests.unit.test_signed_client import RECORD, page
@@ -188,9 +187,7 @@ def test_a_second_event_loop_is_named_at_its_first_call() -> None:
 
 def test_of_many_event_loops_at_a_time_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made outside of any: the first call binds, in whatever thread (G9)."""
-    table = InMemoryTable()
-    table.items |= InMemoryMailboxes().memory.items
-    mailboxes = Mailboxes(table)
+    mailboxes = InMemoryMailboxes()
     together = threading.Barrier(8)
     outcomes: list[object] = []
 

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable, TableMismatch
 from poste_restante.item import encode_bundle
+from poste_restante.mailbox_store import QUERY_ITEMS_MAX
 from poste_restante.mailboxes import Mailboxes, open_mailboxes
-from poste_restante.memory import InMemoryTable
 from poste_restante.position import TABLE_RECORD_KEY, BundleKey, LogId
 from poste_restante.scan import FIRST_ITEMS
-from poste_restante.store import QUERY_ITEMS_MAX, translated
+from poste_restante.store import translated
 from poste_restante.table import TableRecord
 from poste_restante.table_check import TABLE_CHECK_S
+from tests.fake_table import InMemoryTable
 from tests.faults import Answer, Fault, not_reached, refusal
 from tests.mailbox_table import MailboxTable, offsets
 from tests.records import TOPIC, message

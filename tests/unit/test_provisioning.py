@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA, TableRecord
+from tests.fake_table import InMemoryTable
 from tests.faults import refusal
 from tests.store_client import store_on
 from worker.cli import poste, provisioning, rendering

@@ -187,7 +187,7 @@ def test_a_run_of_tests_without_services_fails_in_one_line(tmp_path: Path) -> No
     """Not skipped, and not an error for every test."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "services",
-         "tests/contract/test_memory.py"],
+         "tests/contract/test_fake_table.py"],
         cwd=ROOT, env=bare(tmp_path), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 

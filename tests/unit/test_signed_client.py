@@ -21,7 +21,7 @@ from poste_restante.item import Attribute, Item, encode_bundle, from_json
 from poste_restante.mailboxes import TIMEOUT_S, reader_config
 from poste_restante.reader_client import PublicClient
 from poste_restante.signed_client import SignedClient
-from poste_restante.store import Store
+from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import TableRecord
 from tests.fault_proxy.wire import Answer
 from tests.records import TOPIC, message
@@ -129,7 +129,8 @@ async def clients(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clients]:
 async def outcome(client: Any) -> object:
     """What a reader makes of a Query's answer, for comparison."""
     try:
-        return await Store(client, "mailboxes", calls_in_flight_max=1).query("bob")
+        store = DynamoDBMailboxStore(client, "mailboxes", calls_in_flight_max=1)
+        return await store.query("bob")
     except MailboxError as error:
         return type(error), getattr(error, "throttled", None)
 

@@ -15,7 +15,7 @@ from benchmarks.units.rivals import Rival, lean_item, play_rival
 from benchmarks.units.table import TTL_LAG_S, Counted, CountedTable
 from benchmarks.users import DAY_S, Day, Way
 from poste_restante.item import Item, item_bytes
-from poste_restante.memory import InMemoryTable
+from tests.fake_table import InMemoryTable
 from tests.records import MadeRecord
 from worker.assignment import Assignment, BatchLimits
 from worker.progress import Progress

@@ -10,9 +10,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from poste_restante.condition import Condition
 from poste_restante.item import READ_UNIT_BYTES, Item, item_bytes, write_units
 from poste_restante.table import TABLE_SCHEMA
+from tests.fake_table.condition import Condition
 
 #: Limits of DynamoDB (API reference: Query, BatchWriteItem, Constraints).
 PAGE_BYTES, CALL_ITEMS_MAX, ITEM_BYTES = 1024 * 1024, 25, 400 * 1024

@@ -7,8 +7,8 @@ import aioboto3
 import pytest
 from botocore.exceptions import ClientError
 
-from poste_restante.memory import InMemoryTable
 from poste_restante.table import TABLE_SCHEMA
+from tests.fake_table import InMemoryTable
 from tests.mailbox_table import RECORD
 
 pytestmark = pytest.mark.services

@@ -6,7 +6,8 @@
         mailboxes.deliver("bob", b"hello")
         page = await mailboxes.fetch("bob")
 
-It is the real `Mailboxes`, over a table in memory that our own contract suite runs on as well.
+It is the real `Mailboxes` over a store in memory. A contract suite compares that store with
+DynamoDB's, call by call.
 """
 
 import uuid
@@ -22,13 +23,16 @@ from poste_restante.item import (
     message_bytes_max,
 )
 from poste_restante.mailboxes import Mailboxes
-from poste_restante.memory import PAGE_BYTES, InMemoryTable
 from poste_restante.message import Header, Message
 from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
+from poste_restante.store import translated
 from poste_restante.table import TableRecord
+from poste_restante.testing.memory_store import PAGE_BYTES, MemoryStore
 
-__all__ = ["InMemoryMailboxes", "InMemoryTable"]
+__all__ = ["InMemoryMailboxes"]
 
+#: The name of the table in errors.
+TABLE = "mailboxes"
 #: What a reader calls, by its AWS name.
 OPERATIONS = ("Query", "UpdateItem", "BatchWriteItem")
 #: Where the clock of a new `InMemoryMailboxes` stands.
@@ -53,17 +57,16 @@ class InMemoryMailboxes(Mailboxes):
     ) -> None:
         arguments.text("topic", topic)
         arguments.number("page_bytes", page_bytes, 1)
-        self.memory = InMemoryTable(page_bytes=page_bytes)
+        self.memory = MemoryStore(page_bytes=page_bytes, before=self._before)
         self._now = BEGINNING
         self._topic = topic
         self._next: dict[LogId, int] = {}
         self._failures: list[tuple[str | None, Exception]] = []
-        self.memory.before = self._fail
         record = TableRecord(table_id=uuid.uuid4().hex, topic=topic, partitions=1, epoch=1)
-        item = record.encode()
-        self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
-        super().__init__(
+        self.memory.put(record.encode())
+        self._assemble(
             self.memory,
+            table=TABLE,
             receipt_keys=receipt_keys,
             clock=self._seconds,
             delete_acknowledged=delete_acknowledged,
@@ -119,7 +122,7 @@ class InMemoryMailboxes(Mailboxes):
         item = encode_bundle([message], self._topic)
         (stored,) = decode_bundle(item, user_id, self._topic)
         # Nothing raises from here on.
-        self.memory.items[item["user_id"]["S"], item["position"]["S"]] = item
+        self.memory.put(item)
         self._next[log] = offset + 1
         return stored
 
@@ -155,7 +158,11 @@ class InMemoryMailboxes(Mailboxes):
         arguments.number("calls", calls, 1)
         self._failures += [(operation, error)] * calls
 
-    def _fail(self, operation: str, key: str) -> None:
+    async def _before(self, operation: str, key: str) -> None:
+        """An ordered failure has the meaning that it has when DynamoDB's client raises it."""
+        await translated(self._fail(operation, key), TABLE)
+
+    async def _fail(self, operation: str, key: str) -> None:
         if key == TABLE_RECORD_KEY:
             return
         for index, (wanted, error) in enumerate(self._failures):
