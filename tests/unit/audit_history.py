@@ -46,9 +46,14 @@ class History:
         self.truth.dead.setdefault((0, offset), []).append(DeadLetter(reason, copy))
 
     def fetch(
-        self, *offsets: int, user: str = "bob", after: Fetch | None = None, more: bool = False
+        self,
+        *offsets: int,
+        user: str = "bob",
+        device: str | None = None,
+        after: Fetch | None = None,
+        more: bool = False,
     ) -> Fetch:
-        fetch = self.journal.fetch_begins(user, after)
+        fetch = self.journal.fetch_begins(user, after, device=device)
         self.returns(fetch, *offsets, more=more)
         return fetch
 

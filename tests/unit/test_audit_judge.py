@@ -90,6 +90,26 @@ def test_what_comes_back_is_an_echo(history: History) -> None:
     assert kinds(history.end(3, 7, 9, cursor=2)) == {Kind.ECHOED}
 
 
+def test_a_device_without_a_cursor_begins_where_the_account_stands(history: History) -> None:
+    """It is not shown what the account has acknowledged, and need not be (G4, G12)."""
+    history.ack(history.fetch(0, 2, more=True))
+    history.final((3, 7, 9), cursor=2)
+    history.finals["bob"].devices["phone"] = history.fetch(3, 7, 9, device="phone")
+
+    assert_clean(history.verdict())
+
+
+def test_a_device_that_is_shown_what_the_account_has_acknowledged_sees_an_echo(
+    history: History,
+) -> None:
+    """A device without a cursor of its own reads from the account's (G4, G12)."""
+    history.ack(history.fetch(0, 2, more=True))
+    history.final((3, 7, 9), cursor=2)
+    history.finals["bob"].devices["phone"] = history.fetch(2, 3, 7, 9, device="phone")
+
+    assert kinds(history.verdict()) == {Kind.ECHOED}
+
+
 def test_a_fetch_under_way_may_show_what_is_acknowledged_meanwhile(history: History) -> None:
     """It began before the acknowledgement had returned (G4)."""
     first = history.fetch(0, 2)
