@@ -34,6 +34,10 @@ ELSEWHERE = {
     "Kafka at … names broker …, which cannot be reached from here (…): …":
         "tests/integration/test_refusals.py",
     "cannot write the output: …": "tests/unit/test_cli.py",
+    "tracing needs OpenTelemetry: …": "tests/unit/test_tracing.py",
+    "…: cannot read …: …": "tests/unit/test_sasl.py",
+    "kafka.sasl_oauth_token_provider: cannot use …: …": "tests/unit/test_sasl.py",
+    "cannot authenticate to Kafka: …": "tests/integration/test_security.py",
     "not sent: …": "tests/integration/test_refusals.py",
     "the topic … was created but is not visible yet: …": "tests/unit/test_messages.py",
     "the topic … has … partitions, more than the … that a position can hold: …":
