@@ -50,7 +50,7 @@ class MailboxStore(Protocol):
         """One strongly consistent Query of a partition key, in key order: about 1 MB of items.
 
         It ends with the item that reaches 1 MB, or with the last one of `limit`. `Items.last` is
-        None where no item follows, except behind `limit` items: there it is always given.
+        None where no item follows. Behind `limit` items it may be given there as well.
 
         limit: items; more than QUERY_ITEMS_MAX count as so many. Sort keys: `only` one; from
         `begin` on, or `above` one, and `up_to` one, or `below` one. Others are not combined, and
