@@ -15,7 +15,7 @@ from tests.deployment import Deployment
 from tests.integration.conftest import deployment_on
 from tests.integration.test_health import Served
 from tests.pages import page, table
-from tests.secured_broker import LISTENERS, PASSWORD, USER, SecuredBroker
+from tests.secured_broker import LISTENERS, PASSWORD, USER, SecuredBroker, token
 
 #: Secrets that the tests set: none may be printed anywhere.
 SECOND_PASSWORD = "second-secret-91bc"
@@ -196,6 +196,39 @@ async def test_a_token_provider_that_cannot_be_used_is_one_line(
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     assert "kafka.sasl_oauth_token_provider" in done.stderr
+
+
+async def test_a_token_that_the_broker_refuses_is_named(
+    broker: SecuredBroker, secured: Deployment, tmp_path: Path
+) -> None:
+    """At the start in one line; a running worker is unready meanwhile, and does not end (G8)."""
+    grant(broker, secured, "poste worker")
+    current = tmp_path / "token"
+    env = {
+        **broker.environment("OAUTH"), "TOKEN_FILE": str(current), "PYTHONPATH": str(Path.cwd()),
+        "POSTE_KAFKA__SASL_OAUTH_TOKEN_PROVIDER": "tests.integration.test_security:token_of_file",
+    }  # fmt: skip
+    current.write_text(token(seconds=-30))
+    done = secured.poste("progress", check=False, **env)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "invalid_token" in done.stderr
+    assert "kafka.sasl_oauth_token_provider" in done.stderr
+
+    current.write_text(token())
+    served = Served(secured, POSTE_UNREADY_AFTER_S="2", **env)
+    await served.until_ready(200)
+    current.write_text(token(seconds=-30))
+    restart(broker)
+    await served.until_ready(503, "invalid_token", "kafka.sasl_oauth_token_provider")
+    current.write_text(token())
+    await served.until_ready(200)
+    await secured.produce([("bob", b"with a good token")])
+    await reads(secured, 1)
+
+
+def token_of_file() -> str:
+    return Path(os.environ["TOKEN_FILE"]).read_text()
 
 
 def failing_token() -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiokafka.client
+import aiokafka.conn
 import pytest
 
 from worker.config_file import load_settings
@@ -175,6 +176,22 @@ async def test_every_connection_takes_the_present_password(
     path.unlink()
     with pytest.raises(CredentialsUnavailable, match=r"kafka\.sasl_plain_password_file"):
         await create_conn("host", 1, sasl_plain_password=options["sasl_plain_password"])
+
+
+async def test_a_refused_token_asks_for_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka takes any answer to a token for acceptance."""
+    monkeypatch.setattr(aiokafka.conn, "OAuthAuthenticator", aiokafka.conn.OAuthAuthenticator)
+    options = sasl_options(
+        settings(SASL_MECHANISM="OAUTHBEARER", SASL_OAUTH_TOKEN_PROVIDER=f"{__name__}:async_token")
+    )
+    connection = aiokafka.conn.AIOKafkaConnection(
+        "host", 1, security_protocol="SASL_PLAINTEXT", **options
+    )
+    for challenge, answer in ((b"", None), (b'{"status":"invalid_token"}', (b"\x01", True))):
+        authenticator = connection.authenticator_oauth()
+        sent, _ = await authenticator.step(None)
+        assert b"from a coroutine" in sent
+        assert await authenticator.step(challenge) == answer
 
 
 def test_a_password_file_that_is_missing_ends_the_start(tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ),
     (
         _AUTHENTICATION,
-        "check kafka.sasl_mechanism, kafka.sasl_plain_username and kafka.sasl_plain_password",
+        (
+            "check kafka.sasl_mechanism, kafka.sasl_plain_username and kafka.sasl_plain_password"
+            " (or kafka.sasl_oauth_token_provider)"
+        ),
     ),
     (
         (errors.IllegalSaslStateError,),

@@ -3,6 +3,10 @@
 aiokafka takes a password once, for the life of a client. A password in a file is read for every
 connection instead, so that a rotated one is used without a restart: `create_conn`, through which
 all clients connect, is replaced by one that reads it (tests/unit/test_sasl.py pins it).
+
+aiokafka 0.14 ignores the broker's answer to a token. A refused token then looks accepted, and the
+next request is answered with error 34, which tells nobody why. `TokenAuthenticator` replaces its
+class (tests/unit/test_sasl.py pins that too).
 """
 
 import asyncio
@@ -12,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiokafka.client
+import aiokafka.conn
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
@@ -68,6 +73,20 @@ class Tokens(AbstractTokenProvider):
         return await found if inspect.isawaitable(found) else found
 
 
+class TokenAuthenticator(aiokafka.conn.OAuthAuthenticator):
+    """Sends a token, and asks for the reason where the broker does not accept it."""
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """Return the next message to the broker; None: the token is accepted.
+
+        A refusal is a challenge that is not empty. The broker waits for the byte 0x01 and then
+        answers with the error (RFC 7628, section 3.2.3), which aiokafka raises.
+        """
+        if payload:
+            return b"\x01", True
+        return await super().step(payload)  # type: ignore[no-any-return]
+
+
 def sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return aiokafka's arguments for SASL.
 
@@ -77,6 +96,7 @@ def sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.sasl_mechanism == "OAUTHBEARER":
         setting = f"kafka.sasl_oauth_token_provider = {kafka.sasl_oauth_token_provider}"
         provider = token_provider(kafka.sasl_oauth_token_provider)
+        aiokafka.conn.OAuthAuthenticator = TokenAuthenticator
         return {**options, "sasl_oauth_token_provider": Tokens(setting, provider)}
     options["sasl_plain_username"] = kafka.sasl_plain_username
     if kafka.sasl_plain_password_file is None:
