@@ -1,5 +1,6 @@
 """The real services, for the tests that ask for them: started once in a run, never skipped."""
 
+import gc
 import os
 import signal
 import uuid
@@ -21,6 +22,7 @@ from local import (
 from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS
 from tests.once_per_run import once_per_run
 from tests.optional import fail_if_skipped
+from tests.sdk_data import share_sdk_data
 
 _ADDRESSES = () if os.environ.get(FORCED) in (DOCKER, JVM) else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
 #: Addresses given on purpose. A DynamoDB that is given is asked with the credentials given.
@@ -41,7 +43,15 @@ settings.register_profile(
 )
 settings.load_profile("busy machine")
 
+share_sdk_data()
+
 HERE = Path(__file__).parent
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from local.child import Child, Process, die_with
 from local.ready import wait_until
+from tests.sdk_data import load_sdk_data, share_sdk_data
 
 #: What the programs import, the commands as well when they run.
 MODULES = (
@@ -129,6 +130,8 @@ def _serve(address: Path) -> list[str]:
     """Returns in each process that was asked for, with the command that it is to run."""
     for name in MODULES:
         importlib.import_module(name)
+    share_sdk_data()
+    load_sdk_data()
     gc.collect()
     gc.freeze()
     server_pid = os.getpid()
