@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh clone: `make run` and `make test`.
-# Needed on the machine: Python 3.11 or later, make, and Docker or (Java 17 with Maven).
+# Needed on the machine: Python 3.11 or later, and make. Docker, or Java 17 with Maven, is used
+# where it is there.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-# SERVICES=docker, jvm or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
+# SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability memory sweep storm mutate lock clean
+.PHONY: run demo test check bench capacity availability memory sweep storm mutate lock lock-jars clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -62,6 +63,10 @@ lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
 	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
 	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
+	$(LOCK) -o requirements/java.txt requirements/java.in
+
+lock-jars: .venv/installed  ## the jars of local/*.pom.xml by hash; needs Maven
+	$(BIN)/python -m local.lock_jars
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

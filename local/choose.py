@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +17,14 @@ from local.docker import (
     docker_answers,
     why_no_images,
 )
-from local.jvm import DynamoDBLocal, Kafka, java_with_maven
+from local.java import (
+    INSTALLED,
+    Java,
+    java_from_pypi,
+    java_with_maven,
+    why_no_java_from_pypi,
+)
+from local.jvm import DynamoDBLocal, Kafka
 from local.tool import KafkaTool
 
 #: The names under which the product itself reads the addresses.
@@ -26,8 +33,15 @@ DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
 
 #: The variable that forces one way, and its values.
 FORCED = "SERVICES"
-DOCKER, JVM, GIVEN = "docker", "jvm", "given"
-_WAYS = ("", DOCKER, JVM, GIVEN)
+DOCKER, JVM, PYPI, GIVEN = "docker", "jvm", "pypi", "given"
+_WAYS = ("", DOCKER, JVM, PYPI, GIVEN)
+#: Of these the program starts the services itself: what each of them is, for people.
+_OURS = {
+    DOCKER: "in Docker",
+    JVM: "as JVM children, by this machine's Java and Maven",
+    PYPI: "as JVM children, by a Java runtime from PyPI",
+}
+_NO_JAVA = "there is no Java 17 with Maven"
 
 #: What DynamoDB Local takes for credentials; it asks for letters and digits, and no more.
 LOCAL_AWS = {
@@ -39,7 +53,7 @@ LOCAL_AWS = {
 
 
 class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
-    """Neither addresses, nor Docker, nor Java with Maven; or not the one that is forced."""
+    """Neither addresses, nor Docker, nor any Java; or not the way that is forced."""
 
 
 class Service(Protocol):
@@ -75,10 +89,10 @@ class DynamoDBService(Service, Protocol):
 
 
 def forced_way(environ: Mapping[str, str]) -> str:
-    """What SERVICES forces: "docker", "jvm", "given", or "". Raises ServicesMissing for others."""
+    """What SERVICES forces: one of the ways, or "". Raises ServicesMissing for others."""
     forced = environ.get(FORCED, "")
     if forced not in _WAYS:
-        raise ServicesMissing(f"{FORCED}={forced!r} must be {DOCKER}, {JVM} or {GIVEN}")
+        raise ServicesMissing(f"{FORCED}={forced!r} must be {DOCKER}, {JVM}, {PYPI} or {GIVEN}")
     return forced
 
 
@@ -88,7 +102,7 @@ def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
     Raises ServicesMissing where `SERVICES=given` and one of them is missing.
     """
     forced = forced_way(environ)
-    if forced in (DOCKER, JVM):
+    if forced in _OURS:
         return {}
     names = (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
     given = {name: environ[name] for name in names if environ.get(name)}
@@ -100,49 +114,61 @@ def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
 
 def choose_way(
     forced: str = "",
+    before: Sequence[str] = (),
     *,
     docker: Callable[[], bool] = docker_answers,
     images: Callable[[], str] = why_no_images,
     jvm: Callable[[], bool] = java_with_maven,
+    pypi: Callable[[], str] = why_no_java_from_pypi,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> str:
-    """ "docker" or "jvm". Raises ServicesMissing, in one line, where there is neither.
+    """ "docker", "jvm" or "pypi". Raises ServicesMissing, in one line, where there is none.
 
-    forced: one of the two; others leave the choice free, since what a test mistreats is never
-    given. images: why an image cannot be had, "" where all are there. say: gets one line where a
-    Docker daemon answers and is not used.
+    forced: one of the three; others leave the choice free, since what a test mistreats is never
+    given. before: why no address is used. images, pypi: why the images, or the packages with a Java
+    runtime, cannot be had, "" where they are there. say: gets one line, which way it is and why it
+    is none of those before.
     """
-    if forced == JVM:
-        if jvm():
-            return JVM
-        raise ServicesMissing(f"{FORCED}={JVM}, but there is no Java 17 with Maven: install both")
-    if docker():
-        reason = images()
-        if not reason:
-            return DOCKER
-        if forced == DOCKER:
-            raise ServicesMissing(f"{FORCED}={DOCKER}, but {reason}")
-        if jvm():
-            say(f"Docker is not used, since {reason}: Kafka and DynamoDB run as JVM children")
-            return JVM
-        raise ServicesMissing(f"no Kafka and DynamoDB: {reason}; or install Java 17 with Maven")
-    if forced == DOCKER:
-        raise ServicesMissing(f"{FORCED}={DOCKER}, but no Docker daemon answers: start one")
-    if jvm():
-        return JVM
+
+    def why_no_docker() -> str:
+        return images() if docker() else "no Docker daemon answers"
+
+    ways = {DOCKER: why_no_docker, JVM: lambda: "" if jvm() else _NO_JAVA, PYPI: pypi}
+    if forced in ways:
+        if reason := ways[forced]():
+            raise ServicesMissing(f"{FORCED}={forced}, but {reason}")
+        say(f"Kafka and DynamoDB run {_OURS[forced]}: {FORCED}={forced}")
+        return forced
+    reasons = list(before)
+    for way, why_not in ways.items():
+        if not (reason := why_not()):
+            because = f": {', '.join(reasons)}" if reasons else ""
+            say(f"Kafka and DynamoDB run {_OURS[way]}{because}")
+            return way
+        reasons.append(reason)
     raise ServicesMissing(
-        "no Kafka and DynamoDB: start a Docker daemon, or install Java 17 with Maven"
-        f" (or give addresses in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS})"
+        f"no Kafka and DynamoDB: {', '.join(reasons)}; start a Docker daemon, install Java 17 with"
+        f" Maven, or give addresses in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS}"
     )
 
 
-#: Asked once in a process, and again only after there was neither.
+#: Asked once in a process, and again only after there was none.
 _chosen = cache(choose_way)
 
 
 def way() -> str:
-    """The way of this process: "docker" or "jvm". Raises ServicesMissing where there is neither."""
-    return _chosen(forced_way(os.environ))
+    """The way of this process: "docker", "jvm" or "pypi". Raises ServicesMissing without any."""
+    given = any(map(os.environ.get, (KAFKA_ADDRESS, DYNAMODB_ADDRESS)))
+    return _chosen(forced_way(os.environ), () if given else ("no address is given",))
+
+
+def java() -> Java:
+    """The Java of this process, for what Docker cannot do. Raises ServicesMissing without any."""
+    if way() == JVM or (way() == DOCKER and java_with_maven()):
+        return INSTALLED
+    if reason := why_no_java_from_pypi():
+        raise ServicesMissing(f"{_NO_JAVA}, {reason}")
+    return java_from_pypi()
 
 
 def new_kafka(
@@ -158,12 +184,14 @@ def new_kafka(
     """
     if way() == DOCKER:
         return KafkaInDocker(properties=properties, users=users)
-    return Kafka(directory / "kafka", properties=properties, users=users)
+    return Kafka(directory / "kafka", java=java(), properties=properties, users=users)
 
 
 def new_dynamodb(directory: Path) -> DynamoDBService:
     """A DynamoDB that nobody else uses, not started."""
-    return DynamoDBInDocker() if way() == DOCKER else DynamoDBLocal(directory / "dynamodb")
+    if way() == DOCKER:
+        return DynamoDBInDocker()
+    return DynamoDBLocal(directory / "dynamodb", java())
 
 
 @dataclass

@@ -1,14 +1,8 @@
-"""Kafka and DynamoDB Local as JVM children, from Maven coordinates, on 127.0.0.1 alone."""
+"""Kafka and DynamoDB Local as JVM children, on 127.0.0.1 alone."""
 
 import base64
-import fcntl
-import hashlib
 import os
-import re
-import shutil
 import signal
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,24 +18,14 @@ from local.broker import (
     as_lines,
 )
 from local.child import Child
+from local.java import INSTALLED, LAUNCHERS, Java, jars
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 from local.tool import TOOL_S_MAX, KafkaTool, printed
 
-HERE = Path(__file__).parent
-#: Jars are kept between runs, by the digest of what they are made from.
-JARS = HERE.parent / ".cache" / "jars"
-#: What is compiled beside the jars of a service, to start it.
-LAUNCHERS = {"dynamodb": HERE / "LoopbackDynamoDB.java"}
-_COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
-
-#: Oldest Java that DynamoDB Local 3 runs on (its release notes).
-JAVA_MIN = 17
 #: Seconds: measured 3 for Kafka, 2 for DynamoDB Local; a busy machine takes several times that.
 START_S_MAX = 90.0
-#: Pinned, since Maven's own default differs between its versions.
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-#: Seconds that Maven may take to bring 54 MB; 12 measured.
-DOWNLOAD_S_MAX = 600.0
+#: Java 24 and later warn of native libraries without it; 17 knows it.
+_NATIVE = "--enable-native-access=ALL-UNNAMED"
 #: Kafka's JVM for the suite.
 QUICK_JVM = (KAFKA_HEAP, COMPILED_ONCE)
 _TOOL_JVM = (TOOL_HEAP, COMPILED_ONCE)
@@ -68,51 +52,6 @@ appender.out.layout.pattern=%d %p %c{1}: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
 """
-
-
-def java_with_maven() -> bool:
-    """Whether this machine has a recent Java, and Maven."""
-    java, maven = shutil.which("java"), shutil.which("mvn")
-    if java is None or maven is None:
-        return False
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', said)
-    return version is not None and int(version[1]) >= JAVA_MIN
-
-
-def jars(name: str) -> Path:
-    """The folder with the jars of `<name>.pom.xml`, brought by Maven if it is not there."""
-    pom, launcher = HERE / f"{name}.pom.xml", LAUNCHERS.get(name)
-    made_from = pom.read_bytes() + (launcher.read_bytes() if launcher else b"")
-    folder = JARS / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}"
-    if folder.exists():
-        return folder
-    JARS.mkdir(parents=True, exist_ok=True)
-    with (JARS / "lock").open("w") as lock:
-        # Several test processes begin at once; the folder in which Maven keeps what it brings is
-        # not made for two.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            _bring(name, pom, launcher, folder)
-    return folder
-
-
-def _bring(name: str, pom: Path, launcher: Path | None, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=JARS) as temporary:
-        coming = Path(temporary) / name
-        printed(
-            ["mvn", "-q", "-B", "-f", str(pom), _COPY,
-             "-DincludeScope=runtime", f"-DoutputDirectory={coming}"],
-            what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
-        )  # fmt: skip
-        if launcher is not None:
-            printed(
-                ["java", "-cp", f"{coming}/*", _COMPILER, "-17",
-                 "-cp", os.pathsep.join(map(str, coming.glob("*.jar"))),
-                 "-d", str(coming), str(launcher)],
-                what=f"the compiler of {launcher.name}", seconds=TOOL_S_MAX,
-            )  # fmt: skip
-        coming.rename(folder)
 
 
 class _InJvm:
@@ -161,21 +100,24 @@ class _InJvm:
 class Kafka(_InJvm):
     """One node, both roles. Its data stay in `directory` over kill and start.
 
-    jvm: options of its Java. intervals: further properties; the suite's make it quick to notice,
-    {} leaves them as Kafka has them. properties: further ones still, name -> value. users: name ->
-    password, of those who come by the second listener, as `access` says; `secured` is its address.
+    java: what runs it. jvm: options of its Java. intervals: further properties; the suite's make it
+    quick to notice, {} leaves them as Kafka has them. properties: further ones still, name ->
+    value. users: name -> password, of those who come by the second listener, as `access` says;
+    `secured` is its address.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
+        java: Java = INSTALLED,
         jvm: Sequence[str] = QUICK_JVM,
         intervals: Mapping[str, str] = QUICK_INTERVALS,
         properties: Mapping[str, str] = {},
         users: Mapping[str, str] = {},
     ) -> None:
         self.directory = directory
+        self._runtime = java
         self.port, secured, controller = free_ports(3)
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.secured = f"127.0.0.1:{secured}"
@@ -202,9 +144,9 @@ class Kafka(_InJvm):
 
     def _java(self, jvm: Sequence[str], *arguments: str) -> list[str]:
         return [
-            "java", *jvm, "-Xshare:auto",
+            self._runtime.program, *jvm, "-Xshare:auto", _NATIVE,
             f"-Dlog4j2.configurationFile={self._log4j2}",
-            "-cp", f"{jars('kafka')}/*", *arguments,
+            "-cp", f"{jars('kafka', self._runtime)}/*", *arguments,
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -231,13 +173,13 @@ class Kafka(_InJvm):
 class DynamoDBLocal(_InJvm):
     """DynamoDB Local, in memory: its data are gone after a kill."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, java: Java = INSTALLED) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(1)
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        lib = jars("dynamodb")
+        lib = jars("dynamodb", java)
         self._child = Child(
-            ["java", DYNAMODB_HEAP, "-Xshare:auto", f"-Djava.library.path={lib}",
+            [java.program, DYNAMODB_HEAP, "-Xshare:auto", _NATIVE, f"-Djava.library.path={lib}",
              f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*{os.pathsep}{lib}",
              LAUNCHERS["dynamodb"].stem,
              "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)],

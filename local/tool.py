@@ -1,7 +1,7 @@
 """Kafka's own command-line tools, as programs with an address."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: Seconds that one of Kafka's own command-line tools may take; 2 measured.
@@ -22,12 +22,19 @@ class KafkaTool:
         return printed(command, what=main, seconds=TOOL_S_MAX, text=text)
 
 
-def printed(command: Sequence[str], *, what: str, seconds: float, text: str | None = None) -> str:
+def printed(
+    command: Sequence[str],
+    *,
+    what: str,
+    seconds: float,
+    text: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """What a command printed. Raises RuntimeError, with its last words, when it fails."""
     try:
         done = subprocess.run(
             command, input="" if text is None else text,
-            capture_output=True, text=True, check=False, timeout=seconds,
+            capture_output=True, text=True, check=False, timeout=seconds, env=env,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{what}: not done after {seconds:.0f} s") from error

@@ -19,12 +19,13 @@ from local import (
     ServicesMissing,
     start_services,
 )
-from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS
+from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS, PYPI
 from tests.once_per_run import once_per_run
 from tests.optional import fail_if_skipped
 from tests.sdk_data import share_sdk_data
 
-_ADDRESSES = () if os.environ.get(FORCED) in (DOCKER, JVM) else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
+_OURS = os.environ.get(FORCED) in (DOCKER, JVM, PYPI)
+_ADDRESSES = () if _OURS else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
 #: Addresses given on purpose. A DynamoDB that is given is asked with the credentials given.
 GIVEN = {name: os.environ[name] for name in _ADDRESSES if os.environ.get(name)}
 #: Everything else that could steer the product is taken away.

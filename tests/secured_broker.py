@@ -14,6 +14,7 @@ from typing import Any
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from local.choose import java
 from local.jvm import Kafka
 from local.ready import free_ports
 from tests.kafka_admin import KafkaAdmin
@@ -43,7 +44,7 @@ class SecuredBroker:
         self.cafile = directory / "authority.pem"
         self._authority.cert_pem.write_to_path(str(self.cafile))
         self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
-        self.kafka = Kafka(directory / "kafka", properties=self._properties())
+        self.kafka = Kafka(directory / "kafka", java=java(), properties=self._properties())
         # The listeners of the product's own kind stand in front of ours.
         plain = f"PLAINTEXT://{self.kafka.bootstrap}"
         ours = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from local import Services
-from local.jvm import java_with_maven
 from tests.deployment import Deployment
 from tests.integration.conftest import deployment_on
 from tests.integration.test_health import Served
@@ -30,8 +29,6 @@ OF_USERS = [name for name in LISTENERS if name != "TLS"]
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    if not java_with_maven():
-        pytest.skip("needs Java 17 and Maven: the broker's certificates are files of this machine")
     made = SecuredBroker(tmp_path_factory.mktemp("secured"))
     try:
         made.start()

@@ -11,7 +11,7 @@ import pytest
 
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from local.child import Child
-from local.choose import FORCED
+from local.choose import DOCKER, FORCED
 from local.ready import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -75,13 +75,14 @@ def test_an_interrupted_command_ends_its_work_and_says_one_line(
 def test_a_command_without_services_says_one_line(tmp_path: Path) -> None:
     """As `make run` does, also one that does not look for it."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.storm"], cwd=ROOT, env=_environ(tmp_path),
+        [sys.executable, "-m", "tests.storm"], cwd=ROOT,
+        env={**_environ(tmp_path), FORCED: DOCKER},
         capture_output=True, text=True, check=False, timeout=DEADLINE_S,
     )  # fmt: skip
     (line,) = done.stderr.splitlines()
 
     assert done.returncode == 1
-    assert line.startswith("make storm: no Kafka and DynamoDB: ")
+    assert line == "make storm: SERVICES=docker, but no Docker daemon answers"
 
 
 def _environ(path: Path) -> dict[str, str]:
@@ -91,8 +92,8 @@ def _environ(path: Path) -> dict[str, str]:
 
 
 def test_every_command_of_the_makefile_that_starts_services_is_here() -> None:
-    """The capacity page is arithmetic, and mutants run unit tests."""
-    without = {"benchmarks.capacity_page", "tests.mutation"}
+    """The capacity page is arithmetic, mutants run unit tests, and Maven answers for locks."""
+    without = {"benchmarks.capacity_page", "tests.mutation", "local.lock_jars"}
     recipes = re.findall(
         r"/python -m ((?:benchmarks|local|tests)\S*)", (ROOT / "Makefile").read_text()
     )

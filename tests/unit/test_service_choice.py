@@ -13,8 +13,8 @@ from testcontainers.core.config import testcontainers_config
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing
 from local.choose import FORCED, choose_way, given_addresses
 from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE, why_no_images
+from tests.checkout import NO_PACKAGES, without_cache
 
-ROOT = Path(__file__).parents[2]
 BOTH = {KAFKA_ADDRESS: "a:1", DYNAMODB_ADDRESS: "http://c:3"}
 #: A client of Docker whose daemon answers, and reaches no registry. Each call is written down.
 NO_REGISTRY = """\
@@ -25,60 +25,99 @@ case "$1" in
   *) echo "Error response from daemon: failed to resolve reference" >&2; exit 1 ;;
 esac
 """
-DOCKER_ALONE = "Docker is not used, since the image "
+NO_DAEMON, NO_JAVA = "no Docker daemon answers", "there is no Java 17 with Maven"
+NO_PYPI = "requirements/java.txt cannot be installed (no route)"
+NO_IMAGE = "the image x cannot be pulled (no route)"
 
 
 def choice(
-    forced: str = "", *, docker: bool = False, images: str = "", jvm: bool = False
-) -> tuple[str, list[str]]:
-    """The way, and what was said about it."""
+    forced: str = "",
+    *,
+    docker: bool = False,
+    images: str = "",
+    jvm: bool = False,
+    pypi: str = NO_PYPI,
+) -> tuple[str, str]:
+    """The way, and the one line that was said about it."""
     said: list[str] = []
     way = choose_way(
-        forced, docker=lambda: docker, images=lambda: images, jvm=lambda: jvm, say=said.append
+        forced,
+        docker=lambda: docker,
+        images=lambda: images,
+        jvm=lambda: jvm,
+        pypi=lambda: pypi,
+        say=said.append,
     )
-    return way, said
-
-
-@pytest.mark.parametrize(
-    ("docker", "jvm", "way"),
-    [(True, True, "docker"), (True, False, "docker"), (False, True, "jvm")],
-)
-def test_docker_comes_before_java(docker: bool, jvm: bool, way: str) -> None:
-    """A Docker daemon that answers and has the images is used, else Java with Maven."""
-    assert choice(docker=docker, jvm=jvm) == (way, [])
-
-
-def test_a_daemon_without_images_leaves_it_to_java_and_says_so() -> None:
-    """In one line, with the reason: whoever waits for containers knows why there are none."""
-    way, (line,) = choice(docker=True, images="the image x cannot be pulled (no route)", jvm=True)
-
-    assert way == "jvm"
+    (line,) = said
     assert "\n" not in line
-    assert "the image x cannot be pulled (no route)" in line
-    assert "JVM" in line
+    return way, line
 
 
 @pytest.mark.parametrize(
-    ("forced", "has", "way"),
+    ("has", "way", "because"),
     [
-        ("jvm", {"docker": True, "jvm": True}, "jvm"),
-        ("docker", {"docker": True, "jvm": True}, "docker"),
-        # What a test kills is its own, also where the shared services are given.
-        ("given", {"docker": True, "jvm": True}, "docker"),
+        ({"docker": True, "jvm": True, "pypi": ""}, "docker", []),
+        ({"docker": True}, "docker", []),
+        ({"docker": True, "images": NO_IMAGE, "jvm": True, "pypi": ""}, "jvm", [NO_IMAGE]),
+        ({"jvm": True, "pypi": ""}, "jvm", [NO_DAEMON]),
+        ({"docker": True, "images": NO_IMAGE, "pypi": ""}, "pypi", [NO_IMAGE, NO_JAVA]),
+        ({"pypi": ""}, "pypi", [NO_DAEMON, NO_JAVA]),
     ],
 )
-def test_a_forced_way_is_taken(forced: str, has: dict[str, Any], way: str) -> None:
-    assert choice(forced, **has) == (way, [])
+def test_the_first_way_that_is_there_is_taken_and_the_line_says_why(
+    has: dict[str, Any], way: str, because: list[str]
+) -> None:
+    """Docker with images, Java with Maven, Java from PyPI: whoever waits for containers knows why
+    there are none."""
+    names = {"docker": "Docker", "jvm": "Maven", "pypi": "PyPI"}
+    taken, line = choice(**has)
+
+    assert taken == way
+    assert names[way] in line.partition(": ")[0]
+    assert line.partition(": ")[2] == ", ".join(because)
+
+
+def test_why_no_address_is_used_stands_first() -> None:
+    said: list[str] = []
+    choose_way("", ("no address is given",), docker=lambda: False, jvm=lambda: True,
+               say=said.append)  # fmt: skip
+
+    assert said[0].endswith(f": no address is given, {NO_DAEMON}")
+
+
+@pytest.mark.parametrize("forced", ["docker", "jvm", "pypi"])
+def test_a_forced_way_is_taken(forced: str) -> None:
+    way, line = choice(forced, docker=True, jvm=True, pypi="")
+
+    assert way == forced
+    assert line.endswith(f": SERVICES={forced}")
+
+
+def test_given_leaves_the_choice_free_for_what_a_test_kills() -> None:
+    """What a test kills is its own, also where the shared services are given."""
+    assert choice("given", docker=True, jvm=True)[0] == "docker"
+
+
+def test_nothing_is_installed_where_an_earlier_way_is_there() -> None:
+    """Neither is an image pulled for a way that is not forced."""
+
+    def never() -> str:
+        raise AssertionError("asked")
+
+    choose_way("", docker=lambda: True, images=lambda: "", pypi=never, say=lambda _: None)
+    choose_way("", docker=lambda: False, images=never, jvm=lambda: True, pypi=never,
+               say=lambda _: None)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("forced", "has", "words"),
     [
-        ("", {}, ["Docker", "Java 17", "Maven", KAFKA_ADDRESS, DYNAMODB_ADDRESS]),
-        ("", {"docker": True, "images": "no image"}, ["no image", "Java 17", "Maven"]),
-        ("docker", {"jvm": True}, ["SERVICES=docker", "no Docker daemon answers"]),
-        ("docker", {"docker": True, "images": "no image", "jvm": True}, ["no image"]),
-        ("jvm", {"docker": True}, ["SERVICES=jvm", "Java 17", "Maven"]),
+        ("", {}, [NO_DAEMON, NO_JAVA, NO_PYPI, "Docker", KAFKA_ADDRESS, DYNAMODB_ADDRESS]),
+        ("", {"docker": True, "images": NO_IMAGE}, [NO_IMAGE, NO_JAVA, NO_PYPI]),
+        ("docker", {"jvm": True, "pypi": ""}, ["SERVICES=docker", NO_DAEMON]),
+        ("docker", {"docker": True, "images": NO_IMAGE, "jvm": True}, [NO_IMAGE]),
+        ("jvm", {"docker": True, "pypi": ""}, ["SERVICES=jvm", NO_JAVA]),
+        ("pypi", {"docker": True, "jvm": True}, ["SERVICES=pypi", NO_PYPI]),
     ],
 )
 def test_a_way_that_cannot_be_had_is_one_line(
@@ -101,6 +140,7 @@ def test_a_way_that_cannot_be_had_is_one_line(
         ({**BOTH, FORCED: "given"}, BOTH),
         ({**BOTH, FORCED: "jvm"}, {}),
         ({**BOTH, FORCED: "docker"}, {}),
+        ({**BOTH, FORCED: "pypi"}, {}),
         ({KAFKA_ADDRESS: "a:1", DYNAMODB_ADDRESS: ""}, {KAFKA_ADDRESS: "a:1"}),
     ],
 )
@@ -113,7 +153,7 @@ def test_given_addresses_are_used_unless_another_way_is_forced(
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({FORCED: "podman"}, "SERVICES='podman' must be docker, jvm or given"),
+        ({FORCED: "podman"}, "SERVICES='podman' must be docker, jvm, pypi or given"),
         (
             {FORCED: "given"},
             f"SERVICES=given, but no address in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS}",
@@ -142,13 +182,14 @@ def docker_client(directory: Path, script: str) -> Path:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`make run` where only this folder's programs are found."""
+    """`make run` where only this folder's programs are found, and no package."""
+    checkout = without_cache(tmp_path)
 
     def run(**environ: str) -> subprocess.CompletedProcess[str]:
         kept = {n: v for n, v in os.environ.items() if n not in {*BOTH, FORCED}}
         return subprocess.run(
             [sys.executable, "-m", "local.run"],
-            cwd=ROOT, env={**kept, "PATH": str(tmp_path), **environ},
+            cwd=checkout, env={**kept, "PATH": str(tmp_path), **NO_PACKAGES, **environ},
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
 
@@ -205,17 +246,23 @@ def test_make_run_with_a_daemon_that_cannot_pull_takes_the_next_way(
 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith(DOCKER_ALONE)]
+    line = done.stderr.splitlines()[0]
+    assert line.startswith("Kafka and DynamoDB run as JVM children, by this machine's Java")
+    assert "cannot be pulled (Error response from daemon: failed to resolve reference)" in line
 
 
 @pytest.mark.parametrize(
     ("environ", "line"),
     [
-        ({FORCED: "podman"}, "make run: SERVICES='podman' must be docker, jvm or given"),
+        ({FORCED: "podman"}, "make run: SERVICES='podman' must be docker, jvm, pypi or given"),
         ({FORCED: "given"}, "make run: SERVICES=given, but no address in "),
         ({FORCED: "docker"}, "make run: SERVICES=docker, but the image "),
         ({FORCED: "jvm"}, "make run: SERVICES=jvm, but there is no Java 17 with Maven"),
-        ({}, "make run: no Kafka and DynamoDB: the image "),
+        (
+            {FORCED: "pypi"},
+            "make run: SERVICES=pypi, but requirements/java.txt cannot be installed",
+        ),
+        ({}, "make run: no Kafka and DynamoDB: no address is given, the image "),
     ],
 )
 def test_make_run_that_cannot_have_services_is_one_line(

@@ -24,14 +24,17 @@ from testcontainers.core.config import testcontainers_config
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, choose, start_services
 from local.broker import ONE_NODE, QUICK_INTERVALS
 from local.child import Child
+from local.choose import DOCKER, FORCED
 from local.docker import (
     DynamoDBInDocker,
     KafkaInDocker,
     as_variable,
     docker_answers,
 )
-from local.jvm import HERE, JARS, Kafka, cluster_id, java_with_maven
+from local.java import HERE, JARS, PACKAGES, java_with_maven
+from local.jvm import Kafka, cluster_id
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
+from tests.checkout import NO_PACKAGES, without_cache
 
 ROOT = Path(__file__).parents[2]
 #: Seconds until a condition must hold.
@@ -178,9 +181,9 @@ def test_java_must_be_recent_and_have_maven(
 
 
 def bare(tmp_path: Path) -> dict[str, str]:
-    """An environment in which no service can be had."""
+    """An environment in which no program is found, and pip finds no package."""
     kept = {n: v for n, v in os.environ.items() if n not in {KAFKA_ADDRESS, DYNAMODB_ADDRESS}}
-    return {**kept, "PATH": str(tmp_path)}
+    return {**kept, "PATH": str(tmp_path), **NO_PACKAGES}
 
 
 def test_a_run_of_tests_without_services_fails_in_one_line(tmp_path: Path) -> None:
@@ -188,10 +191,11 @@ def test_a_run_of_tests_without_services_fails_in_one_line(tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "services",
          "tests/contract/test_fake_table.py"],
-        cwd=ROOT, env=bare(tmp_path), capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, env={**bare(tmp_path), FORCED: DOCKER},
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
-    said = [line for line in done.stdout.splitlines() if "Java 17 with Maven" in line]
+    said = [line for line in done.stdout.splitlines() if "no Docker daemon answers" in line]
     assert done.returncode == 1, done.stdout + done.stderr
     assert len(said) == 1
     assert "skipped" not in done.stdout
@@ -201,13 +205,15 @@ def test_a_run_of_tests_without_services_fails_in_one_line(tmp_path: Path) -> No
 def test_make_run_without_services_fails_in_one_line(tmp_path: Path) -> None:
     """What to install, and status 1."""
     done = subprocess.run(
-        [sys.executable, "-m", "local.run"],
-        cwd=ROOT, env=bare(tmp_path), capture_output=True, text=True, check=False, timeout=60,
+        [sys.executable, "-m", "local.run"], cwd=without_cache(tmp_path), env=bare(tmp_path),
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("make run: no Kafka and DynamoDB: ")
+    for reason in ("no Docker daemon", "no Java 17 with Maven", "requirements/java.txt cannot be"):
+        assert reason in line
 
 
 # ---- containers, without a daemon
@@ -539,3 +545,4 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path, then: str) -> None:
 def test_jars_are_kept_inside_the_checkout() -> None:
     """Where `make clean` removes them, and the folder above is not written to."""
     assert JARS == ROOT / ".cache" / "jars"
+    assert PACKAGES == ROOT / ".cache" / "java"

@@ -1,0 +1,154 @@
+"""Fetch pinned jars by HTTP, each held to its SHA-256: `python -m local.fetch LOCK FOLDER`.
+
+Runs where the packages of requirements/java.txt can be imported. One of them, jgo, knows the
+address of Maven Central and the layout of a Maven repository. Another repository is asked where
+MAVEN_MIRROR_URL names one, or where the user's Maven settings mirror Maven Central.
+"""
+
+import hashlib
+import os
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Names another Maven repository; other tools that build from Maven coordinates read it too.
+MIRROR = "MAVEN_MIRROR_URL"
+#: Where Maven has the settings of a user.
+SETTINGS = Path.home() / ".m2" / "settings.xml"
+#: Maven's own name of Maven Central, by which a mirror says what it stands for.
+_CENTRAL = "central"
+#: Seconds that a repository may be silent.
+SILENT_S_MAX = 30
+#: Times that a jar is asked for again, and the answers for which it is.
+RETRIES = 3
+_BUSY = (429, 500, 502, 503, 504)
+#: Jars that are fetched at once.
+_AT_ONCE = 8
+
+
+class FetchError(RuntimeError):
+    """A jar cannot be had, or is not the one that was pinned: one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One file of a Maven repository. type: the ending of its name. sha256: in hexadecimal."""
+
+    group: str
+    artifact: str
+    type: str
+    version: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """Its name, in a repository and in our folder."""
+        return f"{self.artifact}-{self.version}.{self.type}"
+
+    def __str__(self) -> str:
+        """Its line in a lock file."""
+        return f"{self.group}:{self.artifact}:{self.type}:{self.version} sha256:{self.sha256}"
+
+
+_LINE = re.compile(r"([\w.-]+):([\w.-]+):([\w.-]+):([\w.-]+) sha256:([0-9a-f]{64})")
+
+
+def read_lock(path: Path) -> Iterator[Jar]:
+    """The jars of a lock file. Raises FetchError for a line that names none."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise FetchError(f"{path}: line {number} is no GROUP:ARTIFACT:TYPE:VERSION sha256:HASH")
+        yield Jar(*match.groups())
+
+
+def repository(environ: Mapping[str, str] = os.environ, settings: Path = SETTINGS) -> str | None:
+    """The address of the repository in place of Maven Central, or None for Maven Central itself.
+
+    The variable comes before the settings. Raises FetchError where the settings are malformed.
+    """
+    if address := environ.get(MIRROR):
+        return address.rstrip("/")
+    if not settings.is_file():
+        return None
+    try:
+        mirrors = ET.parse(settings).getroot().findall("{*}mirrors/{*}mirror")
+    except ET.ParseError as error:
+        raise FetchError(f"{settings}: malformed XML ({error})") from error
+    found = [(_text(mirror, "mirrorOf"), _text(mirror, "url")) for mirror in mirrors]
+    # As Maven has it: the exact name comes before patterns, and else the first one counts.
+    for pattern, address in sorted(found, key=lambda mirror: mirror[0] != _CENTRAL):
+        if _covers_central(pattern):
+            known = re.sub(r"\$\{env\.(\w+)\}", lambda m: environ.get(m[1], m[0]), address)
+            return known.rstrip("/")
+    return None
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return (element.findtext(f"{{*}}{name}") or "").strip()
+
+
+def _covers_central(pattern: str) -> bool:
+    words = {word.strip() for word in pattern.split(",")}
+    return f"!{_CENTRAL}" not in words and bool(words & {"*", "external:*", _CENTRAL})
+
+
+def fetch(jars: Sequence[Jar], folder: Path, address: str | None) -> None:
+    """Put all jars into a new folder. Raises FetchError, for the first that cannot be had."""
+    import requests
+    from jgo.maven import MavenContext
+    from urllib3.util import Retry
+
+    repositories = None if address is None else {_CENTRAL: address}
+    context = MavenContext(remote_repos=repositories)
+    asked = context.remote_repos[_CENTRAL]
+    # Not jgo's own download, which opens two connections for each file: 23 s in place of 3.
+    session = requests.Session()
+    retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=_BUSY, raise_on_status=False)
+    for scheme in ("https://", "http://"):
+        adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=_AT_ONCE)
+        session.mount(scheme, adapter)
+
+    def bring(jar: Jar) -> None:
+        where = context.project(jar.group, jar.artifact).at_version(jar.version).path_prefix
+        try:
+            answer = session.get(f"{asked}/{where.as_posix()}/{jar.filename}", timeout=SILENT_S_MAX)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise FetchError(f"{asked} does not give {jar.filename}: {error}") from error
+        found = hashlib.sha256(answer.content).hexdigest()
+        if found != jar.sha256:
+            raise FetchError(
+                f"{jar.filename} from {asked} has SHA-256 {found}, and {jar.sha256} is pinned"
+            )
+        (folder / jar.filename).write_bytes(answer.content)
+
+    folder.mkdir(parents=True)
+    with session, ThreadPoolExecutor(_AT_ONCE) as pool:
+        brought = [pool.submit(bring, jar) for jar in jars]
+        try:
+            for one in brought:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main() -> int:
+    """Fetch what the command line says. Returns 1, with one line, on failure."""
+    lock, folder = map(Path, sys.argv[1:])
+    try:
+        fetch(list(read_lock(lock)), folder, repository())
+    except FetchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

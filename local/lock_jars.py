@@ -1,0 +1,49 @@
+"""Write the lock files of jars from the poms, with Maven: `make lock-jars`."""
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from local.fetch import Jar
+from local.java import COPY_DEPENDENCIES, DOWNLOAD_S_MAX, lock, pom
+from local.tool import printed
+
+_HEADER = "# Every jar of {pom}, by `make lock-jars`.\n"
+
+
+def resolved(name: str) -> Iterator[Jar]:
+    """What Maven resolves for a service."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        printed(
+            ["mvn", "-q", "-B", "-f", str(pom(name)), COPY_DEPENDENCIES,
+             "-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true",
+             f"-DoutputDirectory={folder}"],
+            what="Maven", seconds=DOWNLOAD_S_MAX,
+        )  # fmt: skip
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name.startswith(f"{path.parts[-3]}-{path.parts[-2]}"):
+                yield _jar(path, folder)  # others are Maven's own notes
+
+
+def _jar(path: Path, folder: Path) -> Jar:
+    *group, artifact, version, filename = path.relative_to(folder).parts
+    ending = filename.removeprefix(f"{artifact}-{version}")
+    if not ending.startswith("."):
+        raise SystemExit(f"{filename} has a classifier, for which a lock file has no place")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Jar(".".join(group), artifact, ending[1:], version, digest)
+
+
+def main() -> int:
+    """Write both."""
+    for name in ("kafka", "dynamodb"):
+        lines = sorted(map(str, resolved(name)))
+        lock(name).write_text(_HEADER.format(pom=pom(name).name) + "\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
