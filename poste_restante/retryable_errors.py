@@ -19,6 +19,22 @@ THROTTLED = frozenset({
 #: The member of a throttled call's answer with its reasons: the service's model spells it both
 #: ways.
 THROTTLING_MEMBERS = ("ThrottlingReasons", "throttlingReasons")
+#: DynamoDB's reasons for a throttled call (API reference, ThrottlingReason: resource, operation and
+#: limit). The table has no index.
+THROTTLING_REASONS = frozenset(
+    f"Table{operation}{limit}"
+    for operation in ("Read", "Write")
+    for limit in (
+        "ProvisionedThroughputExceeded", "AccountLimitExceeded", "KeyRangeThroughputExceeded",
+        "MaxOnDemandThroughputExceeded",
+    )
+)  # fmt: skip
+#: An answer that left items of a BatchWriteItem over, for which DynamoDB gives no reason.
+UNPROCESSED_ITEMS = "UnprocessedItems"
+#: A reason that is not in the list.
+OTHER_REASON = "other"
+#: Every reason that metrics count by: DynamoDB's, its error codes, and the two above.
+COUNTED_REASONS = (*sorted(THROTTLING_REASONS | THROTTLED), UNPROCESSED_ITEMS, OTHER_REASON)
 #: Faults of the service, or on the way to it, with a status below 500.
 FAILING = frozenset({
     "InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout",
@@ -72,6 +88,11 @@ def throttling_reasons(error: ClientError) -> list[str]:
             if stated := [str(reason) for reason in reasons if reason]:
                 return stated
     return [code_of(error)]
+
+
+def counted_reason(reason: str) -> str:
+    """The one of COUNTED_REASONS that metrics count a reason as."""
+    return reason if reason in COUNTED_REASONS else OTHER_REASON
 
 
 def is_throttled(error: ClientError) -> bool:

@@ -9,8 +9,6 @@ an offset, so the number of series is bounded by the partitions and by the value
 
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -28,12 +26,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from poste_restante.retryable_errors import THROTTLED
+from poste_restante.metric_types import Kind, Label, Metric, label_combinations
+from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
 from worker.errors import Reason
 from worker.outcomes import (
-    OTHER_REASON,
-    THROTTLING_REASONS,
-    UNPROCESSED_ITEMS,
     CommitOutcome,
     Service,
     Stage,
@@ -41,46 +37,6 @@ from worker.outcomes import (
 )
 from worker.readiness import PartitionState
 from worker.status import Phase
-
-
-class Kind(StrEnum):
-    """Type of a metric, by the names of the exposition format."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-    INFO = "info"
-
-
-class Label(NamedTuple):
-    """A label. values: all that it can have; empty: the partition numbers of the worker, or what
-    `meaning` says."""
-
-    name: str
-    values: tuple[str, ...] = ()
-    meaning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric. name: without `_total`, which counters get, and `_info`.
-
-    unit: base unit; empty: a plain count. help: one sentence. buckets: upper bounds of a histogram,
-    in its unit.
-    """
-
-    kind: Kind
-    name: str
-    help: str
-    unit: str = ""
-    labels: tuple[Label, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def exposed(self) -> str:
-        """The name of its samples; of a histogram, without `_bucket`, `_sum` and `_count`."""
-        return self.name + {Kind.COUNTER: "_total", Kind.INFO: "_info"}.get(self.kind, "")
-
 
 #: Operations of DynamoDB, by their AWS names, that a worker calls.
 STORE_OPERATIONS = ("BatchWriteItem", "GetItem", "PutItem", "UpdateItem")
@@ -191,9 +147,7 @@ UNPROCESSED = Metric(
 THROTTLES = Metric(
     Kind.COUNTER, "poste_store_throttles",
     "Throttled attempts and left-over answers, by DynamoDB's reason, else by its error code.",
-    labels=(
-        Label("reason", (*sorted(THROTTLING_REASONS | THROTTLED), UNPROCESSED_ITEMS, OTHER_REASON)),
-    ),
+    labels=(Label("reason", COUNTED_REASONS),),
 )  # fmt: skip
 WRITE_UNITS = Metric(
     Kind.COUNTER, "poste_store_write_units",
@@ -281,7 +235,7 @@ class WorkerMetrics:
     def _counter(self, metric: Metric) -> Counter:
         names = tuple(label.name for label in metric.labels)
         counter = Counter(metric.name, metric.help, names, registry=self._registry)
-        for values in _combinations(metric.labels):
+        for values in _labelled(metric):
             counter.labels(*values)  # a series that begins at 0, so that its first step is seen
         return counter
 
@@ -290,7 +244,7 @@ class WorkerMetrics:
         histogram = Histogram(
             metric.name, metric.help, names, registry=self._registry, buckets=metric.buckets
         )
-        for values in _combinations(metric.labels):
+        for values in _labelled(metric):
             histogram.labels(*values)
         return histogram
 
@@ -331,8 +285,7 @@ class WorkerMetrics:
     def throttled(self, reasons: Sequence[str]) -> None:
         """Count one throttled attempt, once for each of its reasons."""
         for reason in reasons:
-            known = reason in THROTTLING_REASONS or reason in THROTTLED
-            self._add(THROTTLES, 1, reason if known else OTHER_REASON)
+            self._add(THROTTLES, 1, counted_reason(reason))
 
     def committed(self, outcome: CommitOutcome) -> None:
         self._add(COMMITS, 1, str(outcome))
@@ -377,9 +330,6 @@ class _Gauges(Collector):
         return families.values()
 
 
-def _combinations(labels: Sequence[Label]) -> list[tuple[str, ...]]:
-    """Return every combination of the labels' values."""
-    combinations: list[tuple[str, ...]] = [()]
-    for label in labels:
-        combinations = [(*before, value) for before in combinations for value in label.values]
-    return combinations if labels else []
+def _labelled(metric: Metric) -> list[tuple[str, ...]]:
+    """Return every combination of a metric's label values; none for a metric without labels."""
+    return label_combinations(metric.labels) if metric.labels else []

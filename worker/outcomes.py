@@ -43,19 +43,3 @@ class Stage(StrEnum):
     FETCHED = "fetched"
     WAITING = "waiting"
     IN_WORK = "in_work"
-
-
-#: DynamoDB's reasons for a throttled call (API reference, ThrottlingReason: resource, operation and
-#: limit). The table has no index.
-THROTTLING_REASONS = frozenset(
-    f"Table{operation}{limit}"
-    for operation in ("Read", "Write")
-    for limit in (
-        "ProvisionedThroughputExceeded", "AccountLimitExceeded", "KeyRangeThroughputExceeded",
-        "MaxOnDemandThroughputExceeded",
-    )
-)  # fmt: skip
-#: An answer that left items of a BatchWriteItem over, for which DynamoDB gives no reason.
-UNPROCESSED_ITEMS = "UnprocessedItems"
-#: A reason that is not in the list.
-OTHER_REASON = "other"

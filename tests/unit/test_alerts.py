@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from poste_restante.metric_types import Kind
 from tests.optional import need
 from tests.pages import anchors, page
 from tests.prometheus import RULES, panels, rules
-from worker.metrics import METRICS, Kind
+from worker.metrics import METRICS
 
 #: Metrics of prometheus-client and of Prometheus that our expressions may name.
 FOREIGN = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from poste_restante.metric_types import Kind
 from tests.records import NEW_YEAR_MS, MadeRecord
 from tests.unit.test_lag import Broker
 from tests.unit.test_metrics import values
@@ -12,7 +13,7 @@ from worker.gauges import Gauges
 from worker.health import Health
 from worker.lag import LagMonitor
 from worker.memory import MemoryLimits
-from worker.metrics import METRICS, Kind, WorkerMetrics
+from worker.metrics import METRICS, WorkerMetrics
 from worker.outcomes import Service
 from worker.readiness import PartitionState
 from worker.status import Phase, WorkerStatus

@@ -10,14 +10,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from poste_restante.credentials import CredentialsError
+from poste_restante.metric_types import Kind, Metric
+from poste_restante.retryable_errors import THROTTLING_REASONS
 from tests.pages import page
 from worker.dynamodb.call_metrics import CallMetrics
 from worker.dynamodb.errors import MalformedAnswerError
 from worker.dynamodb.puts import PutResult
 from worker.errors import Reason
-from worker.metrics import METRICS, READY, Kind, Metric, Sample, WorkerMetrics
+from worker.metrics import METRICS, READY, Sample, WorkerMetrics
 from worker.metrics_reference import markdown_table
-from worker.outcomes import THROTTLING_REASONS, CommitOutcome
+from worker.outcomes import CommitOutcome
 
 #: Base units of Prometheus (docs/practices/naming) that a name must end with.
 BASE_UNITS = {"seconds", "bytes"}
