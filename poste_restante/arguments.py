@@ -4,12 +4,14 @@ Each function returns the value as it is used from there on. A value of another 
 TypeError, one that cannot be used ValueError; both name the argument, and say what to give.
 """
 
+import inspect
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from poste_restante.message import Header
+from poste_restante.metrics import METHODS, Metrics
 from poste_restante.position import cursor_key, mailbox_key, utf8_bytes
 
 
@@ -121,6 +123,23 @@ def keys(name: str, value: Any) -> list[bytes]:
     ]
     if not all(checked):
         raise ValueError(f"a key of {name} must not be empty")
+    return checked
+
+
+def metrics(name: str, value: Any) -> Metrics:
+    """An object with every method of `Metrics`."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be an object, not the class {value.__name__}: make one")
+    for method in METHODS:
+        found = getattr(value, method, None)
+        if not callable(found):
+            raise TypeError(
+                f"{name} must have a method {method!r}, which {type(value).__name__} lacks: derive"
+                " from poste_restante.metrics.NoMetrics"
+            )
+        if inspect.iscoroutinefunction(found):
+            raise TypeError(f"the method {method!r} of {name} must not be async: nobody awaits it")
+    checked: Metrics = value
     return checked
 
 

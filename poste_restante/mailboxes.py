@@ -21,6 +21,8 @@ from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.lifetime import Lifetime
 from poste_restante.mailbox_store import MailboxStore
 from poste_restante.message import Message
+from poste_restante.meter import NOT_MEASURED, Measured, Meter
+from poste_restante.metrics import NO_METRICS, Load, Metrics, Operation
 from poste_restante.prefetch import Prefetch, Prefetched, prefetched
 from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
@@ -79,6 +81,8 @@ class Mailboxes:
     delete_acknowledged: an acknowledgement also deletes the bundles that every cursor of the
     mailbox has passed, instead of leaving them to TTL. It costs what writing them cost. A device
     without a cursor holds up nothing: add it before the account acknowledges what it shall see.
+    metrics: what the mailboxes report to; see `poste_restante.metrics`. What it raises breaks no
+    call, and is logged once. One that lacks a method is refused with TypeError.
 
     device: the account, which is None, and each device see what their own cursor has not passed.
     A device without a cursor reads from the account's; its first acknowledgement, or `add_device`,
@@ -99,15 +103,22 @@ class Mailboxes:
         clock: Callable[[], float] = time.time,
         calls_in_flight_max: int = CONNECTIONS,
         delete_acknowledged: bool = False,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         arguments.text("table", table)
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
+        meter = Meter(arguments.metrics("metrics", metrics))
+        store = DynamoDBMailboxStore(
+            client, table, calls_in_flight_max=calls_in_flight_max, meter=meter
+        )
         self._assemble(
-            DynamoDBMailboxStore(client, table, calls_in_flight_max=calls_in_flight_max),
+            store,
             table=table,
             receipt_keys=receipt_keys,
             clock=clock,
             delete_acknowledged=delete_acknowledged,
+            meter=meter,
+            load=store.limiter,
         )
 
     def _assemble(
@@ -118,8 +129,14 @@ class Mailboxes:
         receipt_keys: Sequence[str | bytes],
         clock: Callable[[], float],
         delete_acknowledged: bool,
+        meter: Meter,
+        load: Load | None = None,
     ) -> None:
-        """Put mailboxes together over any store. table: its name in errors."""
+        """Put mailboxes together over any store. table: its name in errors. load: of the store."""
+        self._meter = meter
+        self._load = load
+        if load is not None:
+            meter.metrics.opened(load)
         self._lifetime = Lifetime("mailboxes")
         self._store = store
         self._table_check = TableCheck(self._store, table, clock)
@@ -160,9 +177,10 @@ class Mailboxes:
             raise ValueError("a page is fetched after a receipt or since one, not both")
         wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since)
         async with self._lifetime.call():
-            return await self._fetch(wanted, keep=True)
+            with self._meter.call(Operation.FETCH) as measured:
+                return await self._fetch(wanted, keep=True, measured=measured)
 
-    async def _fetch(self, wanted: "_Wanted", *, keep: bool) -> Page:
+    async def _fetch(self, wanted: "_Wanted", *, keep: bool, measured: Measured) -> Page:
         """A page. keep: what was read beyond it, for the next one."""
         user_id, key, device = wanted.user_id, wanted.key, wanted.device
         limit, max_bytes = wanted.limit, wanted.max_bytes
@@ -202,7 +220,10 @@ class Mailboxes:
         await scan.read(reading)
         if keep:
             self._keep(key, reading, ahead)
-        return self._page(reading, record, device)
+        page = self._page(reading, record, device)
+        continues = after is not None and not (limit is None and max_bytes is None)
+        measured.page(page.messages, continues=continues, prefetched=scan.used_ahead)
+        return page
 
     def _keep(self, key: str, reading: Reading, before: Prefetched | None) -> None:
         """What was read beyond the page is for the next one."""
@@ -259,7 +280,7 @@ class Mailboxes:
         async with self._lifetime.call():
             while True:
                 wanted = _Wanted(user_id, key, device, position, limit - counted, after=after)
-                page = await self._fetch(wanted, keep=False)
+                page = await self._fetch(wanted, keep=False, measured=NOT_MEASURED)
                 counted, after = counted + len(page.messages), page.receipt
                 if counted >= limit or not page.more:
                     return counted
@@ -278,14 +299,15 @@ class Mailboxes:
         async with self._lifetime.call():
             if receipt is None:
                 return
-            record = await self._table_check.record()
-            found = self._receipts.decode(
-                receipt, table_id=record.table_id, user_id=user_id, device=device
-            )
-            await self._cursors.raise_to(key, device, found.logs)
-            if self._delete_acknowledged:
-                acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}
-                await self._tidying.after_ack(key, acknowledged)
+            with self._meter.call(Operation.ACK):
+                record = await self._table_check.record()
+                found = self._receipts.decode(
+                    receipt, table_id=record.table_id, user_id=user_id, device=device
+                )
+                await self._cursors.raise_to(key, device, found.logs)
+                if self._delete_acknowledged:
+                    acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}
+                    await self._tidying.after_ack(key, acknowledged)
 
     async def tidy(self, user_id: str) -> int:
         """Delete the bundles that the account's and every device's cursor has passed.
@@ -335,6 +357,8 @@ class Mailboxes:
             await self._lifetime.close()
         finally:
             await self._table_check.close()
+            if self._load is not None:
+                self._meter.metrics.closed(self._load)
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
@@ -361,13 +385,14 @@ async def open_mailboxes(
     attempts: int = ATTEMPTS,
     connections: int = CONNECTIONS,
     delete_acknowledged: bool = False,
+    metrics: Metrics = NO_METRICS,
 ) -> AsyncIterator[Mailboxes]:
     """Mailboxes over a client of their own, with a gateway's time-outs and pool.
 
     Address, region and credentials are the AWS SDK's own variables and files. timeout_s: to
     connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
-    at a time; any number may be made at once, the others wait for their turn. delete_acknowledged:
-    as `Mailboxes` has it.
+    at a time; any number may be made at once, the others wait for their turn. delete_acknowledged,
+    metrics: as `Mailboxes` has them.
 
     Reads the table record; raises as `Mailboxes.fetch` does. At its end further calls are refused
     (RuntimeError), those under way get `lifetime.CLOSE_S_MAX` seconds, and what is left is ended
@@ -376,6 +401,7 @@ async def open_mailboxes(
     arguments.seconds("timeout_s", timeout_s)
     arguments.number("attempts", attempts, 1)
     arguments.number("connections", connections, 1)
+    meter = Meter(arguments.metrics("metrics", metrics))
     import aioboto3
     from botocore.exceptions import BotoCoreError
 
@@ -396,11 +422,12 @@ async def open_mailboxes(
                 " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
             ) from error
         mailboxes = Mailboxes(
-            await reader_client(client, credentials),
+            await reader_client(client, credentials, meter.refused),
             table=table,
             receipt_keys=receipt_keys,
             calls_in_flight_max=connections,
             delete_acknowledged=delete_acknowledged,
+            metrics=meter.metrics,
         )
         stack.push_async_callback(mailboxes._close)  # noqa: SLF001 - our own
         await mailboxes._open()  # noqa: SLF001 - our own

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiobotocore
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.wire import attempt_s_max, attempts_max, backoff_s_max, require_intact
@@ -35,13 +35,16 @@ class ReaderClient(Protocol):
     async def batch_write_item(self, **arguments: Any) -> Any: ...
 
 
-async def reader_client(client: Any, credentials: Credentials) -> ReaderClient:
+async def reader_client(
+    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None = None
+) -> ReaderClient:
     """The signed client over the connections of `client`, or `PublicClient`. Connects to nothing.
 
-    client: aiobotocore's. credentials: of its session.
+    client: aiobotocore's. credentials: of its session. repeats: as `SignedClient` has it; the
+    public calls do not say what they repeat.
     """
     try:
-        return await _signed(client, credentials)
+        return await _signed(client, credentials, repeats)
     except Exception as error:  # noqa: BLE001 - whatever another version raises
         logger.info(
             "aiobotocore %s is not as the signed client expects it (%s: %s): mailboxes are read"
@@ -51,11 +54,13 @@ async def reader_client(client: Any, credentials: Credentials) -> ReaderClient:
         return PublicClient(client, credentials)
 
 
-async def _signed(client: Any, credentials: Credentials) -> "SignedClient":
+async def _signed(
+    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None
+) -> "SignedClient":
     """Raises an error of any kind where a name is missing or looks different."""
     from poste_restante import signed_client
 
-    signed = signed_client.SignedClient(client, credentials)
+    signed = signed_client.SignedClient(client, credentials, repeats)
     signed_client.require_names(client)
     try:
         url, region = await signed.resolve()

@@ -44,6 +44,8 @@ class Scan:
     ahead: Prefetched | None = None
     #: What the last Query brought, for the reading.
     found: Items = field(default_factory=lambda: Items([], None))
+    #: Items of an earlier page's Queries were used.
+    used_ahead: bool = False
     #: A Query was asked for all that the page wants, or brought all that one Query brings.
     _enough: bool = False
     _items_max: int | None = None
@@ -130,5 +132,6 @@ class Scan:
         kept = [item for item in ahead.items if item["position"]["S"] > at]
         if not kept:  # the cursor hides all of it
             return await self._query(begin=begin, above=above, start=start, limit=limit)
+        self.used_ahead = True
         self._enough = False  # it may be short of a page: what is missing is read
         return Items([*found.items, *kept], ahead.last)

@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 from aiobotocore.parsers import create_parser
@@ -42,16 +43,23 @@ _ERROR_STATUS_MIN = 300
 class SignedClient:
     """`query`, `update_item` and `batch_write_item`, signed and sent directly.
 
-    client: aiobotocore's. credentials: of its session.
+    client: aiobotocore's. credentials: of its session. repeats: told of a refused attempt that is
+    made again.
     Each of the three is attempted as often as the client is configured (`total_max_attempts`), or
     once where it is not. They are safe to repeat: they read, raise a cursor, or delete.
     An attempt takes at most the client's time-out to connect, and twice the one to read: until the
     answer begins, and until it is whole.
     """
 
-    def __init__(self, client: Any, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        client: Any,
+        credentials: Credentials,
+        repeats: Callable[[ClientError], None] | None = None,
+    ) -> None:
         self._client = client
         self._credentials = credentials
+        self._repeats = repeats
         self._where: tuple[str, str] | None = None
         meta = client.meta
         self.attempt_s_max = attempt_s_max(client)
@@ -87,6 +95,8 @@ class SignedClient:
             except ClientError as error:
                 if not (is_throttled(error) or is_failing(error) or is_unsigned(error)):
                     raise
+                if self._repeats is not None:
+                    self._repeats(error)
             except UNREACHABLE:
                 pass
             await asyncio.sleep(random.uniform(0, backoff_s_max(attempt)))

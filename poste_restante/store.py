@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -18,6 +17,8 @@ from poste_restante.mailbox_store import (
     CursorMissing,
     Items,
 )
+from poste_restante.meter import Measured, Meter
+from poste_restante.metrics import NO_METRICS, StoreOperation, StoreOutcome
 from poste_restante.position import LogId
 from poste_restante.retryable_errors import (
     NO_ANSWER,
@@ -61,7 +62,8 @@ class ConcurrencyLimiter:
 
     def __init__(self, at_a_time: int) -> None:
         self._free = asyncio.Semaphore(at_a_time)
-        self._waiting = 0
+        self.limit = at_a_time
+        self.in_flight = self.waiting = 0
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -70,37 +72,64 @@ class ConcurrencyLimiter:
             await self._wait()
         else:
             await self._free.acquire()
+        self.in_flight += 1
         try:
             yield
         finally:
+            self.in_flight -= 1
             self._free.release()
 
     async def _wait(self) -> None:
-        if self._waiting >= CALLS_WAITING_MAX:
-            raise StoreUnavailable(f"{self._waiting} calls are already waiting for the store")
-        self._waiting += 1
+        if self.waiting >= CALLS_WAITING_MAX:
+            raise StoreUnavailable(f"{self.waiting} calls are already waiting for the store")
+        self.waiting += 1
         try:
             async with asyncio.timeout(SLOT_S_MAX):
                 await self._free.acquire()
         except TimeoutError as error:
             raise StoreUnavailable(f"no call slot became free within {SLOT_S_MAX:g} s") from error
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
 
 class DynamoDBMailboxStore:
     """`MailboxStore` over a low-level client. Every call raises as `translated` does, and
-    StoreUnavailable where it gets no slot."""
+    StoreUnavailable where it gets no slot.
 
-    def __init__(self, client: Any, table: str, *, calls_in_flight_max: int) -> None:
+    meter: where it is on, each call asks for the units that it takes.
+    """
+
+    def __init__(
+        self, client: Any, table: str, *, calls_in_flight_max: int, meter: Meter | None = None
+    ) -> None:
         self._client = client
         self._table = table
-        self._limiter = ConcurrencyLimiter(calls_in_flight_max)
+        self._meter = Meter(NO_METRICS) if meter is None else meter
+        #: `metrics.Load`: how busy the store is.
+        self.limiter = ConcurrencyLimiter(calls_in_flight_max)
 
-    async def _call(self, make: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call, which is made when a slot is free."""
-        async with self._limiter.slot():
-            return await translated(make(), self._table)
+    async def _call(
+        self,
+        operation: StoreOperation,
+        call: Callable[..., Awaitable[Any]],
+        arguments: dict[str, Any],
+        read: Callable[[Any, Measured], T],
+    ) -> T:
+        """What `read` makes of the answer to a call, which is made when a slot is free.
+
+        operation: its name in the metrics. call: the client's.
+        """
+        if self._meter.on:
+            arguments["ReturnConsumedCapacity"] = "TOTAL"
+        async with self.limiter.slot():
+            with self._meter.store_call(operation) as measured:
+                try:
+                    answer = await translated(call(**arguments), self._table)
+                except ConditionFailed:
+                    measured.ended_as(StoreOutcome.CONDITION_FAILED)
+                    raise
+                measured.answered(answer)
+                return read(answer, measured)
 
     async def query(
         self,
@@ -139,9 +168,13 @@ class DynamoDBMailboxStore:
         if start is not None:
             arguments["ExclusiveStartKey"] = start
         arguments |= {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
-        answer = await self._call(lambda: self._client.query(**arguments))
         behind = (below if backwards else above) if start is None else start["position"]["S"]
-        return _items(answer, behind, backwards=backwards)
+        return await self._call(
+            StoreOperation.QUERY,
+            self._client.query,
+            arguments,
+            lambda answer, _: _items(answer, behind, backwards=backwards),
+        )
 
     async def raise_cursor(
         self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
@@ -198,41 +231,43 @@ class DynamoDBMailboxStore:
     async def _update(
         self, key: str, position: str, *, confirmed_by: str, **arguments: Any
     ) -> None:
-        def update() -> Awaitable[Any]:
-            made: Awaitable[Any] = self._client.update_item(
-                TableName=self._table,
-                Key={"user_id": {"S": key}, "position": {"S": position}},
-                **arguments,
-            )
-            return made
+        def require_confirmed(answer: Any, _: Measured) -> None:
+            # An answer that was cut off has no members, and confirms nothing.
+            if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
+                raise StoreUnavailable("malformed response from the store to an update")
 
-        answer = await self._call(update)
-        # An answer that was cut off has no members, and confirms nothing.
-        if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
-            raise StoreUnavailable("malformed response from the store to an update")
+        arguments |= {
+            "TableName": self._table,
+            "Key": {"user_id": {"S": key}, "position": {"S": position}},
+        }
+        await self._call(
+            StoreOperation.UPDATE_ITEM, self._client.update_item, arguments, require_confirmed
+        )
 
     async def delete(self, key: str, positions: Sequence[str]) -> int:
         done = 0
         for begin in range(0, len(positions), DELETES_PER_CALL_MAX):
             some = positions[begin : begin + DELETES_PER_CALL_MAX]
-            done += len(some) - _left(await self._call(partial(self._delete, key, some)))
+            requests = [
+                {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": position}}}}
+                for position in some
+            ]
+            arguments = {"RequestItems": {self._table: requests}}
+            done += len(some) - await self._call(
+                StoreOperation.BATCH_WRITE_ITEM, self._client.batch_write_item, arguments, _left
+            )
         return done
 
-    def _delete(self, key: str, positions: Sequence[str]) -> Awaitable[Any]:
-        requests = [
-            {"DeleteRequest": {"Key": {"user_id": {"S": key}, "position": {"S": position}}}}
-            for position in positions
-        ]
-        made: Awaitable[Any] = self._client.batch_write_item(RequestItems={self._table: requests})
-        return made
 
-
-def _left(answer: Any) -> int:
+def _left(answer: Any, measured: Measured) -> int:
     """The number of left-over requests. Raises StoreUnavailable for a malformed answer."""
     try:
-        return sum(map(len, answer["UnprocessedItems"].values()))
+        left = sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
         raise StoreUnavailable("malformed response from the store to a delete") from error
+    if left:
+        measured.ended_as(StoreOutcome.PARTIAL)
+    return left
 
 
 def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:

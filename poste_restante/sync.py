@@ -22,6 +22,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from poste_restante import mailboxes as asynchronous
 from poste_restante.devices import Device, Start
 from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S, Page
+from poste_restante.metrics import NO_METRICS, Metrics
 
 T = TypeVar("T")
 
@@ -119,11 +120,15 @@ def open_mailboxes(
     attempts: int = ATTEMPTS,
     connections: int = CONNECTIONS,
     delete_acknowledged: bool = False,
+    metrics: Metrics = NO_METRICS,
 ) -> Iterator[Mailboxes]:
-    """Mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`."""
+    """Mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`.
+
+    metrics: called in that thread.
+    """
     opening = asynchronous.open_mailboxes(
         table=table, receipt_keys=receipt_keys, timeout_s=timeout_s, attempts=attempts,
-        connections=connections, delete_acknowledged=delete_acknowledged,
+        connections=connections, delete_acknowledged=delete_acknowledged, metrics=metrics,
     )  # fmt: skip
     with (
         start_blocking_portal(name="poste_restante") as portal,

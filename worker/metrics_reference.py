@@ -1,16 +1,20 @@
-"""The metrics as docs/metrics.md shows them, generated from the list so that they cannot drift.
+"""The metrics as docs/metrics.md shows them, generated from the lists so that they cannot drift.
 
-python -m worker.metrics_reference
+python -m worker.metrics_reference            # of the worker
+python -m worker.metrics_reference --reader   # of the read module
 """
 
 import sys
+from collections.abc import Sequence
 
-from worker.metrics import METRICS, Label, Metric
+from poste_restante.metric_list import METRICS as READER_METRICS
+from poste_restante.metric_types import Label, Metric
+from worker.metrics import METRICS
 
 
-def markdown_table() -> str:
-    """Return the table of metrics in docs/metrics.md."""
-    lines = ["| metric | type | unit | labels | |", "|---|---|---|---|---|", *map(_row, METRICS)]
+def markdown_table(metrics: Sequence[Metric] = METRICS) -> str:
+    """Return a table of metrics in docs/metrics.md."""
+    lines = ["| metric | type | unit | labels | |", "|---|---|---|---|---|", *map(_row, metrics)]
     return "\n".join(lines)
 
 
@@ -18,7 +22,7 @@ def _row(metric: Metric) -> str:
     labels = "; ".join(map(_label, metric.labels))
     help_ = metric.help
     if metric.buckets:
-        help_ += " Buckets: " + ", ".join(f"{bound:g}" for bound in metric.buckets) + "."
+        help_ += " Buckets: " + ", ".join(f"{bound:.9g}" for bound in metric.buckets) + "."
     return f"| `{metric.exposed}` | {metric.kind} | {metric.unit} | {labels} | {help_} |"
 
 
@@ -28,4 +32,5 @@ def _label(label: Label) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(markdown_table() + "\n")
+    shown = READER_METRICS if "--reader" in sys.argv[1:] else METRICS
+    sys.stdout.write(markdown_table(shown) + "\n")

@@ -24,6 +24,8 @@ from poste_restante.item import (
 )
 from poste_restante.mailboxes import Mailboxes
 from poste_restante.message import Header, Message
+from poste_restante.meter import Meter
+from poste_restante.metrics import NO_METRICS, Metrics
 from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
 from poste_restante.store import translated
 from poste_restante.table import TableRecord
@@ -43,7 +45,8 @@ class InMemoryMailboxes(Mailboxes):
     """`Mailboxes`, with a hand on the other side: deliveries, the clock, and failures.
 
     topic: what the ids of plain messages begin with. page_bytes: what one Query takes at most.
-    receipt_keys, delete_acknowledged: as `Mailboxes` has them.
+    receipt_keys, delete_acknowledged, metrics: as `Mailboxes` has them; there are no calls to
+    DynamoDB to report.
     A method that raises leaves mailboxes, clock and ordered failures as they were.
     """
 
@@ -54,6 +57,7 @@ class InMemoryMailboxes(Mailboxes):
         receipt_keys: Sequence[str | bytes] = (),
         page_bytes: int = PAGE_BYTES,
         delete_acknowledged: bool = False,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         arguments.text("topic", topic)
         arguments.number("page_bytes", page_bytes, 1)
@@ -70,6 +74,7 @@ class InMemoryMailboxes(Mailboxes):
             receipt_keys=receipt_keys,
             clock=self._seconds,
             delete_acknowledged=delete_acknowledged,
+            meter=Meter(arguments.metrics("metrics", metrics)),
         )
 
     def deliver(

@@ -14,6 +14,12 @@ PACKAGES = ("poste_restante", "worker")
 ADAPTERS, TOP = ("worker.kafka", "worker.dynamodb"), ("worker.cli", "worker.app", "worker.__main__")
 #: What a gateway must not need.
 HEAVY = frozenset({"aiokafka", "click", "faust", "mode", "pydantic", "pydantic_settings", "rich"})
+#: Libraries of extras, and the only modules of the read module that import them.
+EXTRAS = {
+    "anyio": {"poste_restante/sync.py"},
+    "opentelemetry": {"poste_restante/opentelemetry_metrics.py"},
+    "prometheus_client": {"poste_restante/prometheus_metrics.py"},
+}
 #: All that leans on Faust, and the wiring.
 FAUST_ONLY_IN = frozenset(
     {"worker/app.py", "worker/kafka/client_thread.py", "worker/kafka/consumer.py"}
@@ -108,6 +114,17 @@ def test_imports_go_from_the_worker_to_the_read_module_and_never_back() -> None:
         assert not tops(path) & (HEAVY | {"worker", "tests"}), path
 
 
+@pytest.mark.parametrize("library", EXTRAS)
+def test_the_library_of_an_extra_is_imported_in_one_module(library: str) -> None:
+    """A gateway that does not name it does not need it (G8)."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in files("poste_restante")
+        if library in tops(path)
+    }
+    assert found == EXTRAS[library]
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_are_absolute(package: str) -> None:
     """So that the tests here see what they name (G8)."""
@@ -135,7 +152,7 @@ def test_a_gateway_loads_nothing_of_the_worker(module: str) -> None:
     names = {name.partition(".")[0] for name in loaded}
 
     assert module in loaded
-    assert not names & (HEAVY | {"worker"})
+    assert not names & (HEAVY | EXTRAS.keys() | {"worker"})
 
 
 def test_the_fake_can_be_used_without_pytest() -> None:

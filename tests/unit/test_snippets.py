@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import poste_restante
 from poste_restante import Mailboxes, testing
+from poste_restante.metrics import Metrics
 from poste_restante.testing import InMemoryMailboxes
 from tests import typed_gateway
-from tests.pages import PAGES, ROOT
+from tests.pages import PAGES, ROOT, page
 
 KEY = "secret"
 #: Messages that wait: three pages of the snippet's.
 WAITING = 250
 
 SNIPPET, DEVICES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+(METRICS,) = re.findall(r"```python\n(.*?)```", page("metrics"), re.DOTALL)
 #: What a user writes who takes a write to a socket for its arrival.
 NAIVE = """
 from poste_restante import open_mailboxes
@@ -152,6 +155,30 @@ async def test_the_lines_for_a_device_do_as_they_say() -> None:
     assert (await mailboxes.fetch("bob")).messages == (first, second)
 
 
+async def test_the_lines_for_metrics_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the registry that a gateway serves (G8)."""
+    registry = CollectorRegistry()
+    monkeypatch.setattr("prometheus_client.REGISTRY", registry)
+
+    @asynccontextmanager
+    async def opened(
+        *, table: str, receipt_keys: list[str], metrics: Metrics
+    ) -> AsyncIterator[Mailboxes]:
+        assert table == "mailboxes"
+        mailboxes = InMemoryMailboxes(receipt_keys=receipt_keys, metrics=metrics)
+        mailboxes.deliver("bob", b"one")
+        yield mailboxes
+
+    monkeypatch.setattr("poste_restante.open_mailboxes", opened)
+    names: dict[str, Any] = {"key": KEY}
+    compiled = compile(METRICS, "metrics.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(compiled, names)
+
+    assert len(names["page"].messages) == 1
+    counted = {"operation": "fetch", "outcome": "ok"}
+    assert registry.get_sample_value("poste_reader_calls_total", counted) == 1
+
+
 def test_the_module_shows_the_same_lines() -> None:
     """Whoever reads `help(poste_restante)` copies those."""
     lines = [line.strip() for line in SNIPPET.splitlines() if line.strip()]
@@ -169,7 +196,9 @@ def _blocks() -> Iterator[tuple[str, str]]:
 
 def test_no_other_page_shows_code_that_is_not_tried() -> None:
     """Another snippet is executed here as well, before it is shown."""
-    assert list(_blocks()) == [("README.md", SNIPPET), ("README.md", DEVICES)]
+    assert sorted(_blocks()) == sorted(
+        [("README.md", SNIPPET), ("README.md", DEVICES), ("metrics.md", METRICS)]
+    )
 
 
 def test_the_lines_of_the_testing_module_are_a_test_that_passes() -> None:

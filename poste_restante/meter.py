@@ -1,0 +1,237 @@
+"""Measures the calls of mailboxes and reports them to a `Metrics`, which cannot break them."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from botocore.exceptions import ClientError
+
+from poste_restante.errors import (
+    InvalidReceipt,
+    MailboxError,
+    StoreUnavailable,
+    TableMismatch,
+    UnreadableItem,
+)
+from poste_restante.message import Message
+from poste_restante.metrics import (
+    CallEnded,
+    Load,
+    Metrics,
+    NoMetrics,
+    Operation,
+    Outcome,
+    PageRead,
+    StoreCallEnded,
+    StoreOperation,
+    StoreOutcome,
+)
+from poste_restante.retryable_errors import (
+    NO_ANSWER,
+    UNPROCESSED_ITEMS,
+    counted_reason,
+    is_throttled,
+    throttling_reasons,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class SafeMetrics:
+    """A `Metrics` that raises nothing. The first error of the one behind it is logged."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._warned = False
+
+    def opened(self, load: Load) -> None:
+        self._report(self._metrics.opened, load)
+
+    def closed(self, load: Load) -> None:
+        self._report(self._metrics.closed, load)
+
+    def call_started(self, operation: Operation) -> object:
+        return self._report(self._metrics.call_started, operation)
+
+    def call_ended(self, started: object, call: CallEnded) -> None:
+        self._report(self._metrics.call_ended, started, call)
+
+    def store_call_ended(self, call: StoreCallEnded) -> None:
+        self._report(self._metrics.store_call_ended, call)
+
+    def throttled(self, reasons: Sequence[str]) -> None:
+        self._report(self._metrics.throttled, reasons)
+
+    def _report(self, method: Callable[..., object], *arguments: object) -> object:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "metrics are incomplete: %s raised %s: %s; further errors are not logged",
+                    getattr(method, "__qualname__", method), type(error).__name__, error,
+                    exc_info=True,
+                )  # fmt: skip
+            return None
+
+
+class Measured:
+    """A call that nobody measures; what measures one is derived from it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """The call ended, with this error."""
+
+    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
+        """A fetch returns these messages. continues: it goes on behind a receipt with a limit."""
+
+    def answered(self, answer: Any) -> None:
+        """DynamoDB gave this answer."""
+
+    def ended_as(self, outcome: StoreOutcome) -> None:
+        """The call to DynamoDB ends so, which neither an error nor its absence says."""
+
+
+NOT_MEASURED = Measured()
+
+
+class Meter:
+    """What mailboxes measure with. metrics: `arguments.metrics` has checked it. clock: seconds."""
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
+        #: Whether anything is measured. NoMetrics costs nothing.
+        self.on = type(metrics) is not NoMetrics
+        safe = not self.on or isinstance(metrics, SafeMetrics)
+        #: What another meter may report to as well: of both, one error is logged.
+        self.metrics = metrics if safe else SafeMetrics(metrics)
+        self.clock = clock
+
+    def call(self, operation: Operation) -> Measured:
+        """Around a call of a gateway."""
+        return _Call(self, operation) if self.on else NOT_MEASURED
+
+    def store_call(self, operation: StoreOperation) -> Measured:
+        """Around a call to DynamoDB, for which a slot is free."""
+        return _StoreCall(self, operation) if self.on else NOT_MEASURED
+
+    def refused(self, error: BaseException | None) -> None:
+        """DynamoDB refused an attempt. Only a throttled one counts."""
+        if self.on and isinstance(error, ClientError) and is_throttled(error):
+            self.metrics.throttled([counted_reason(each) for each in throttling_reasons(error)])
+
+
+class _Call(Measured):
+    __slots__ = ("_begun", "_meter", "_operation", "_page", "_started")
+
+    def __init__(self, meter: Meter, operation: Operation) -> None:
+        self._meter = meter
+        self._operation = operation
+        self._page: PageRead | None = None
+
+    def __enter__(self) -> Self:
+        self._started = self._meter.metrics.call_started(self._operation)
+        self._begun = self._meter.clock()
+        return self
+
+    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
+        known = True if prefetched else False if continues else None
+        # The one count per message: 40 ns.
+        self._page = PageRead(len(messages), sum([len(each.body) for each in messages]), known)
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        seconds = self._meter.clock() - self._begun
+        ended = CallEnded(self._operation, outcome_of(error), seconds, self._page)
+        self._meter.metrics.call_ended(self._started, ended)
+
+
+class _StoreCall(Measured):
+    __slots__ = ("_begun", "_meter", "_operation", "_outcome", "_units")
+
+    def __init__(self, meter: Meter, operation: StoreOperation) -> None:
+        self._meter = meter
+        self._operation = operation
+        self._outcome: StoreOutcome | None = None
+        self._units = 0.0
+
+    def __enter__(self) -> Self:
+        self._begun = self._meter.clock()
+        return self
+
+    def answered(self, answer: Any) -> None:
+        self._units = _units(answer)
+
+    def ended_as(self, outcome: StoreOutcome) -> None:
+        self._outcome = outcome
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        seconds = self._meter.clock() - self._begun
+        outcome = store_outcome_of(error) if self._outcome is None else self._outcome
+        reads = self._operation is StoreOperation.QUERY
+        units = (self._units, 0.0) if reads else (0.0, self._units)
+        self._meter.metrics.store_call_ended(
+            StoreCallEnded(self._operation, outcome, seconds, *units)
+        )
+        if outcome is StoreOutcome.PARTIAL:
+            self._meter.metrics.throttled([UNPROCESSED_ITEMS])
+        elif error is not None:
+            self._meter.refused(error.__cause__)
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """How a call of a gateway ended, by what it raises. None: nothing."""
+    match error:
+        case None:
+            return Outcome.OK
+        case StoreUnavailable():
+            return Outcome.THROTTLED if error.throttled else Outcome.UNAVAILABLE
+        case InvalidReceipt():
+            return Outcome.INVALID_RECEIPT
+        case UnreadableItem():
+            return Outcome.UNREADABLE_ITEM
+        case TableMismatch():
+            return Outcome.TABLE_MISMATCH
+        case MailboxError():
+            return Outcome.REFUSED
+        case asyncio.CancelledError():
+            return Outcome.CANCELLED
+    return Outcome.FAILED
+
+
+def store_outcome_of(error: BaseException | None) -> StoreOutcome:
+    """How a call to DynamoDB ended. Its errors are a part of a gateway's, under the same names."""
+    return StoreOutcome(outcome_of(error))
+
+
+def _units(answer: Any) -> float:
+    """The capacity units of an answer; 0 where it states none, or nonsense."""
+    try:
+        consumed = answer["ConsumedCapacity"]
+        tables = consumed if isinstance(consumed, list) else [consumed]
+        units = sum(float(table["CapacityUnits"]) for table in tables)
+    except NO_ANSWER:
+        return 0.0
+    return units if math.isfinite(units) and units >= 0 else 0.0
