@@ -102,9 +102,11 @@ def _covers_central(pattern: str) -> bool:
 def fetch(jars: Sequence[Jar], folder: Path, address: str | None) -> None:
     """Put all jars into a new folder. Raises FetchError, for the first that cannot be had."""
     import requests
+    import truststore
     from jgo.maven import MavenContext
     from urllib3.util import Retry
 
+    truststore.inject_into_ssl()  # the certificates that this machine trusts, as pip does
     repositories = None if address is None else {_CENTRAL: address}
     context = MavenContext(remote_repos=repositories)
     asked = context.remote_repos[_CENTRAL]

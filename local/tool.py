@@ -39,5 +39,5 @@ def printed(
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{what}: not done after {seconds:.0f} s") from error
     if done.returncode != 0:
-        raise RuntimeError(f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise RuntimeError(f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}".rstrip())
     return done.stdout
