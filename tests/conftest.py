@@ -20,7 +20,7 @@ from local import (
     start_services,
 )
 from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS, PYPI
-from tests.once_per_run import once_per_run
+from tests.once_per_run import OncePerRun
 from tests.optional import fail_if_skipped
 from tests.sdk_data import share_sdk_data
 
@@ -87,11 +87,17 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def services(run_directory: Path) -> Iterator[Services]:
+def once_per_run(run_directory: Path) -> Iterator[OncePerRun]:
+    """What all processes of the run share."""
+    with OncePerRun(run_directory) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def services(once_per_run: OncePerRun) -> Services:
     """Both services, of all processes of the run. Where they cannot be had the run ends, in one
     line, and has failed."""
-    with once_per_run(run_directory / "services", _started) as started:
-        yield started
+    return once_per_run.use("services", _started)
 
 
 @contextmanager

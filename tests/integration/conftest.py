@@ -11,9 +11,11 @@ import pytest
 
 from local import Services, new_kafka
 from local.access import user_environment
+from local.choose import Service
+from local.ready import dynamodb_answers, kafka_answers
 from tests import preloaded
 from tests.deployment import Deployment, deployment_environment
-from tests.once_per_run import once_per_run
+from tests.once_per_run import OncePerRun
 
 #: The user of `SecuredDeployment`.
 USER, PASSWORD = "poste", "poste-secret"
@@ -43,16 +45,40 @@ def deployment(
     made.end()
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    """Services of the test's own, started, which it may kill."""
-    with Services(tmp_path / "services") as services:
+@pytest.fixture(scope="session")
+def _killable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    with Services(tmp_path_factory.mktemp("killable") / "services") as services:
         services.start_kafka()
         services.start_dynamodb()
-        for name, value in services.environment.items():
-            if name.startswith("AWS_"):
-                monkeypatch.setenv(name, value)
         yield services
+
+
+@pytest.fixture
+def own(_killable: Services, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """Services of this process's own, started, which a test may kill. The next one that asks finds
+    them running, whatever became of them."""
+    kafka, dynamodb = _killable.kafka, _killable.dynamodb
+    assert kafka is not None
+    assert dynamodb is not None
+    _start_again(kafka, kafka_answers(port_of(_killable.bootstrap)))
+    _start_again(dynamodb, dynamodb_answers(port_of(_killable.endpoint)))
+    for name, value in _killable.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    return _killable
+
+
+def _start_again(service: Service, answers: bool) -> None:
+    """Where a test has left it killed or paused."""
+    if answers:
+        return
+    if service.alive:
+        service.kill()
+    service.start()
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 @pytest.fixture
@@ -91,11 +117,10 @@ class SecuredDeployment(Deployment):
 
 
 @pytest.fixture(scope="session")
-def secured_kafka(run_directory: Path) -> Iterator[Secured]:
+def secured_kafka(once_per_run: OncePerRun, run_directory: Path) -> Secured:
     """A broker with an authorizer and one user, who may do nothing yet; of all processes of the
     run."""
-    with once_per_run(run_directory / "secured", partial(_secured, run_directory)) as secured:
-        yield secured
+    return once_per_run.use("secured", partial(_secured, run_directory))
 
 
 @contextmanager

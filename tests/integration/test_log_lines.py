@@ -5,13 +5,18 @@ import json
 import re
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from local import Services, new_kafka
 from local.child import Child
 from tests.deployment import Deployment
+from tests.integration.conftest import deployment_on
 
 
 def events(worker: Child, name: str = "") -> list[dict[str, Any]]:
@@ -106,49 +111,58 @@ _TEXT_LINE = re.compile(
 )
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.fixture
+def on_a_fresh_broker(
+    services: Services, dynamodb: object, tmp_path: Path, unique: str
+) -> Iterator[Deployment]:
+    """On a broker that no group has ever been on, and on the shared DynamoDB."""
+    kafka = new_kafka(tmp_path / "fresh")
+    try:
+        kafka.start()
+        on = replace(services, bootstrap=kafka.bootstrap, tool=kafka.tool)
+        made = deployment_on(on, tmp_path, unique, Deployment)
+        made.fresh = True
+        yield made
+        made.end()
+    finally:
+        kafka.stop()
+
+
 async def test_a_healthy_start_on_a_fresh_broker_has_no_error(
-    own_deployment: Deployment, form: str
+    on_a_fresh_broker: Deployment,
 ) -> None:
     """Start, join, consume, a second worker, SIGTERM. No group has ever been on this broker, so its
     first coordinator is not there yet. Every line has a time with a zone, and in JSON every line
     of ours an event."""
-    deployment = own_deployment
-    deployment.fresh = True
+    deployment = on_a_fresh_broker
     deployment.init(partitions=2)
-    first = deployment.worker(POSTE_LOG_FORMAT=form)
+    first = deployment.worker(POSTE_LOG_FORMAT="json")
     await deployment.until(
         lambda: first.output().count("reading from offset") == 2, "it reads both"
     )
-    second = deployment.worker(POSTE_LOG_FORMAT=form)
+    second = deployment.worker(POSTE_LOG_FORMAT="text")
     await deployment.until(lambda: "reading from offset" in second.output(), "each reads one")
-    workers = [first, second]
     await deployment.produce([("bob", b"1"), ("alice", b"1")])
     await deployment.drained()
-    for worker in workers:
+    for worker in (first, second):
         worker.signal(signal.SIGTERM)
-    for worker in workers:
+    for worker in (first, second):
         assert await deployment.exited(worker) == 0
 
-    for worker in workers:
-        lines = worker.output().splitlines()
-        assert lines
-        for line in lines:
-            if form == "json":
-                fields = json.loads(line)
-                assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields["time"])
-                assert "event" in fields or not fields["logger"].startswith("worker"), line
-                level = fields["level"]
-            else:
-                match = _TEXT_LINE.fullmatch(line)
-                assert match, line
-                level = match["level"]
-            assert level == "INFO", line
-    if form == "json":
-        names = [line["event"] for line in events(workers[0])]
-        assert names[0] == "worker_started"
-        assert names[-1] == "worker_stopped"
-        assert {"partitions_assigned", "partition_opened", "partitions_revoked"} <= set(names)
+    in_json = [json.loads(line) for line in first.output().splitlines()]
+    for line in in_json:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        assert "event" in line or not line["logger"].startswith("worker"), line
+        assert line["level"] == "INFO", line
+    in_text = [_TEXT_LINE.fullmatch(line) for line in second.output().splitlines()]
+    assert in_text
+    for match in in_text:
+        assert match, second.output()
+        assert match["level"] == "INFO", match.string
+    names = [line["event"] for line in events(first)]
+    assert names[0] == "worker_started"
+    assert names[-1] == "worker_stopped"
+    assert {"partitions_assigned", "partition_opened", "partitions_revoked"} <= set(names)
 
 
 async def test_what_ends_a_worker_is_one_event(deployment: Deployment) -> None:
