@@ -59,10 +59,19 @@ mutate: .venv/mutate  ## do the unit tests of the pure modules notice each chang
 
 # Of the public index, whatever this machine is set to add to it.
 LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
+# What the tests of deploy/ need, and skip without. The schemas are apart from .venv: a package of
+# theirs has a plugin for pytest, which does not start.
+.cache/schemas/installed: requirements/deploy.txt .venv/installed
+	rm -rf .cache/schemas
+	$(BIN)/pip install -q --require-hashes --target .cache/schemas -r requirements/deploy.txt && touch $@
+.cache/bin/helm:
+	GOBIN=$(CURDIR)/.cache/bin go install -ldflags="-s -w" helm.sh/helm/v3/cmd/helm@v3.22.0
+
 lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
 	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
 	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
+	$(LOCK) --extra deploy -o requirements/deploy.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) -o requirements/java.txt requirements/java.in
 
 lock-jars: .venv/installed  ## the jars of local/*.pom.xml by hash; needs Maven

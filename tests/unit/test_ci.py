@@ -38,6 +38,7 @@ def test_the_last_line_says_how_it_ended(
     tmp_path: Path, make: str, limit: str, status: int, ends: list[str]
 ) -> None:
     """Pytest's closing line, or that there was none; the status is that of `make test`."""
+    make = f'[ "$1" = test ] || exit 0\n{make}'
     for name, script in {"make": make, "java": "", "mvn": ""}.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / name).chmod(0o755)
