@@ -66,6 +66,12 @@ LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --genera
 	$(BIN)/pip install -q --require-hashes --target .cache/schemas -r requirements/deploy.txt && touch $@
 .cache/bin/helm:
 	GOBIN=$(CURDIR)/.cache/bin go install -ldflags="-s -w" helm.sh/helm/v3/cmd/helm@v3.22.0
+# Not by `go install`, which refuses a module that replaces another, as OpenTofu does with hcl.
+.cache/bin/tofu:
+	rm -rf .cache/tofu && mkdir -p .cache/tofu .cache/bin && cd .cache/tofu && go mod init tofu && \
+	go mod edit -require=github.com/opentofu/opentofu@v1.12.6 \
+		-replace=github.com/hashicorp/hcl/v2@v2.20.1=github.com/opentofu/hcl/v2@v2.20.2-0.20251021132045-587d123c2828 && \
+	go build -mod=mod -ldflags="-s -w" -o ../bin/tofu github.com/opentofu/opentofu/cmd/tofu
 
 lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
