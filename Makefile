@@ -76,6 +76,8 @@ LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --genera
 lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
 	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
+	$(LOCK) --only-build-deps --build-deps-for wheel -o requirements/build.txt -c requirements/dev.txt pyproject.toml
+	$(LOCK) --extra worker --extra msk-iam -o requirements/image.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) --extra deploy -o requirements/deploy.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) -o requirements/java.txt requirements/java.in

@@ -3,14 +3,17 @@
 CI has no Docker daemon: what can be known of them without one is tested here.
 """
 
+import json
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ OURS = ("init", "worker")
 #: Seconds until the broker's health check must have ended.
 DEADLINE_S = 20.0
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = ["worker", "dev"]
+LOCKS = ["worker", "dev", "image"]
 #: What is installed on demand.
 ON_DEMAND = ["java", "mutate"]
 
@@ -95,7 +98,7 @@ def test_a_signal_reaches_our_services_from_their_first_moment(compose: dict[str
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert "install --yes --no-install-recommends tini" in last_stage
     assert 'ENTRYPOINT ["tini", "-s", "--", "poste"]\n' in last_stage
-    assert "STOPSIGNAL" not in DOCKERFILE
+    assert "\nSTOPSIGNAL SIGTERM\n" in last_stage
 
 
 def test_kafka_and_dynamodb_both_keep_their_data(compose: dict[str, Any]) -> None:
@@ -252,7 +255,81 @@ def test_the_image_is_pinned_and_runs_as_a_user() -> None:
     assert '"poste"]\nCMD ["worker"]\n' in last_stage
     # useradd warns of a system user with an id of 1000 or above.
     assert "RUN useradd --uid 10001 --create-home poste\n" in last_stage
-    assert "--require-hashes -r requirements/worker.txt" in DOCKERFILE
+
+
+def test_every_package_of_the_image_is_locked_by_hash() -> None:
+    """The build backend too: what pip installs is of a lock, or was made here."""
+    installs = re.findall(r"pip(?: --python \S+)? (?:install|wheel) [^\n]+", DOCKERFILE)
+    locks = [match for line in installs for match in re.findall(r"-r (\S+)", line)]
+
+    assert locks == ["requirements/build.txt", "requirements/image.txt"]
+    assert len(installs) == 4
+    for line in installs:
+        assert "--require-hashes" in line or "--no-index" in line, line
+    backend = (ROOT / "requirements" / "build.txt").read_text()
+    assert "setuptools==" in backend
+    assert "--hash=sha256:" in backend
+    # The tokens of AWS MSK, which the Helm chart can ask for.
+    assert "aws-msk-iam-sasl-signer-python" in pins("image")
+    assert pins("image").items() <= pins("dev").items()
+
+
+def test_nothing_in_the_image_installs_packages() -> None:
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "venv --without-pip /opt/poste" in DOCKERFILE
+    assert "pip uninstall --yes --root-user-action=ignore setuptools wheel pip" in last_stage
+    python = re.search(r"python:(\d+\.\d+)", DOCKERFILE)
+    assert python is not None
+    assert f"rm -rf /usr/local/lib/python{python[1]}/ensurepip" in last_stage
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]+)"', DOCKERFILE))
+    base = re.search(r"(?m)^FROM (\S+)$", DOCKERFILE)
+
+    assert base is not None
+    assert labels["title"] == PROJECT["name"]
+    assert labels["version"] == PROJECT["version"]
+    assert labels["base.name"] == f"docker.io/library/{base[1]}"
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
+def test_the_image_is_healthy_while_the_worker_answers(status: int | None, healthy: bool) -> None:
+    """The command of HEALTHCHECK, run here: it asks where a liveness probe asks, at the port of the
+    setting."""
+    found = re.search(r"HEALTHCHECK (.*) \\\n +CMD (\[.*\])\n", DOCKERFILE)
+    assert found is not None
+    program, *arguments = json.loads(found[2])
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            assert status is not None
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        if status is None:
+            server.socket.close()
+        else:
+            thread.start()
+        done = subprocess.run(
+            [sys.executable, *arguments], check=False, timeout=DEADLINE_S, capture_output=True,
+            env={"POSTE_HTTP__PORT": str(server.server_port)},
+        )  # fmt: skip
+        if status is not None:
+            server.shutdown()
+            thread.join(DEADLINE_S)
+
+    assert program == "python"
+    assert (done.returncode == 0) is healthy
+    assert asked == ([] if status is None else ["/healthz"])
+    assert f"'{load_settings(None, {}).http.port}'" in found[2]
 
 
 def test_what_is_copied_is_in_the_build_context() -> None:
