@@ -19,6 +19,9 @@ from tests import certificates
 from tests.deployment import Deployment
 from tests.new_protocol import new_protocol_member
 from tests.operations_page import error_rows
+from tests.records import MadeRecord
+from worker.dead_letters import DeadLetter, dead_letter_headers
+from worker.errors import Reason
 
 ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
@@ -45,6 +48,7 @@ ELSEWHERE = {
     "the store throttles: …": "tests/contract/test_reader_failures.py",
     "the store has a fault: …": "tests/contract/test_reader_failures.py",
     "malformed response from the store…": "tests/contract/test_reader_failures.py",
+    "more than … dead letters: replay them a part at a time, …": "tests/unit/test_replaying.py",
     "DynamoDB answers … without …: …": "tests/unit/test_dynamodb_store.py",
     "the table … is not active after … s: check its status": "tests/unit/test_provisioning.py",
     "the table record changed meanwhile: check `poste progress`, and try again":
@@ -257,6 +261,45 @@ async def _(deployment: Deployment) -> Done:
 async def _(deployment: Deployment) -> Done:
     deployment.create_topic(1, max_message_bytes="1000")
     return poste(deployment, "send", "bob", "x" * 2_000)
+
+
+# ---- dead letters by command
+
+
+@case("the topic … has no record at …: partition … holds … to …")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    await _foreign(deployment)
+    return poste(deployment, "dead-letters", "show", "0/9")
+
+
+@case("the topic … has no record at …: partition … is empty")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, "dead-letters", "replay", "0/9")
+
+
+@case("the record at … of … is no dead letter of … and is not sent again: …")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    await _foreign(deployment)
+    return poste(deployment, "dead-letters", "replay", "0/0", "--yes")
+
+
+async def _foreign(deployment: Deployment) -> None:
+    """A record that no worker wrote, in the dead-letter topic."""
+    record = {"key": "bob", "value": b"x", "partition": 0}
+    await deployment.produce([record], topic=f"{deployment.topic}.dead-letters")
+
+
+@case("the replay stopped at …: …")
+async def _(deployment: Deployment) -> Done:
+    deployment.create_topic(1, max_message_bytes="200")
+    deployment.init()
+    letter = DeadLetter(MadeRecord(topic=deployment.topic, partition=0), Reason.NO_BODY, "null")
+    record = {"key": "bob", "value": b"x" * 500, "headers": dead_letter_headers(letter)}
+    await deployment.produce([record], topic=f"{deployment.topic}.dead-letters")
+    return poste(deployment, "dead-letters", "replay", "--all", "--yes")
 
 
 # ---- DynamoDB

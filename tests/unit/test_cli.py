@@ -22,7 +22,7 @@ from worker import cli
 from worker.cli import poste, program, rendering
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
-            "epoch", "config"]  # fmt: skip
+            "epoch", "config", "dead-letters"]  # fmt: skip
 
 
 def schema(name: str) -> Any:
@@ -48,6 +48,9 @@ def test_the_commands_are_the_ones_that_stay_put() -> None:
     group = poste.commands["config"]
     assert isinstance(group, click.Group)
     assert sorted(group.commands) == ["check", "show"]
+    group = poste.commands["dead-letters"]
+    assert isinstance(group, click.Group)
+    assert sorted(group.commands) == ["list", "replay", "show"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -82,6 +85,13 @@ def test_help_works_whatever_the_configuration_is(command: str) -> None:
         ["rewind", "--to", "5", "--minutes", "5"],
         ["rewind", "--minutes", "-1"],
         ["skip", "--partition", "-1", "--to", "5"],
+        ["dead-letters", "list", "--reason", "bored"],
+        ["dead-letters", "list", "--since", "yesterday"],
+        ["dead-letters", "list", "--offset", "5"],
+        ["dead-letters", "show", "5"],
+        ["dead-letters", "replay"],
+        ["dead-letters", "replay", "0/1", "--all"],
+        ["dead-letters", "replay", "--all", "--reason", "no_body"],
     ],
 )
 def test_wrong_usage_is_said_with_status_2(

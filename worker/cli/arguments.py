@@ -3,6 +3,7 @@
 import click
 
 from poste_restante.position import cursor_key, mailbox_key
+from worker.settings import parse_time_ms
 
 #: The longest time that an option takes; more is a slip of the finger.
 TEN_YEARS_S = 3650 * 24 * 3600
@@ -57,3 +58,25 @@ PARTITION = click.option(
     multiple=True,
     help="Partition to move, may be repeated; default: all.",
 )
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
+)
+
+
+class _TimeType(click.ParamType):
+    """A time with its zone, as epoch milliseconds."""
+
+    name = "TIME"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_time_ms(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+TIME = _TimeType()

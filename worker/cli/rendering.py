@@ -47,18 +47,18 @@ def page(user_id: str, page: "Page") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
+    out = console()
     if page.messages:
         table = Table("position", "time", "type", "body", box=None)
         for message in page.messages:
             position = "/".join(map(str, message.position))
             time = message.time.isoformat(timespec="seconds") if message.time else ""
-            table.add_row(position, time, _printable(message.type or ""), Text(_body(message)))
-        console.print(table)
+            table.add_row(position, time, printable(message.type or ""), Text(_body(message)))
+        out.print(table)
     else:
-        console.print(f"nothing waits for {user_id}")
+        out.print(f"nothing waits for {user_id}")
     if page.more:
-        console.print("more waits behind this page")
+        out.print("more waits behind this page")
     if page.receipt is not None:
         print(f"receipt: {page.receipt}")
 
@@ -68,11 +68,16 @@ def _body(message: "Message") -> str:
     text = found.get("data")
     if text is None:
         return f"({len(message.body)} bytes)"
-    line = _printable(" ".join(text.split()))
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """One line of a text for a table, cut where it is long."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters: a message must not steer the terminal of who reads it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -100,9 +105,9 @@ def devices(user_id: str, devices: Sequence["Device"]) -> None:
     """For a person: one line per device."""
     from rich.table import Table
 
-    console = _console()
+    out = console()
     if not devices:
-        console.print(f"no device of {user_id} has a cursor of its own")
+        out.print(f"no device of {user_id} has a cursor of its own")
         return
     table = Table("device", "acknowledged up to", box=None)
     for device in devices:
@@ -110,7 +115,7 @@ def devices(user_id: str, devices: Sequence["Device"]) -> None:
         positions = [f"{'/'.join(map(str, log))}/{o}" for log, o in sorted((cursor or {}).items())]
         text = "the cursor cannot be read" if cursor is None else ", ".join(positions) or "nothing"
         table.add_row(device.name, text)
-    console.print(table)
+    out.print(table)
 
 
 def progress_object(
@@ -140,12 +145,13 @@ def _partition(partition_status: "PartitionStatus") -> dict[str, Any]:
         "lag": partition_status.lag,
         "group_offset": partition_status.group,
         "dead_letters_in_a_row": progress.consecutive_dead_letters if progress else 0,
-        "written_at": _time(progress.written_at_ms if progress else None),
-        "caught_up_at": _time(progress.caught_up_at_ms if progress else None),
+        "written_at": time_text(progress.written_at_ms if progress else None),
+        "caught_up_at": time_text(progress.caught_up_at_ms if progress else None),
     }
 
 
-def _time(milliseconds: int | None) -> str | None:
+def time_text(milliseconds: int | None) -> str | None:
+    """Epoch milliseconds as RFC 3339 in UTC."""
     if milliseconds is None:
         return None
     time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
@@ -165,8 +171,8 @@ def progress(admin: "AdminClient", partition_statuses: Sequence["PartitionStatus
     for partition_status in partition_statuses:
         found = _partition(partition_status)
         table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
-    _console().print(f"{admin.table.topic} -> {admin.settings.dynamodb.table}", style="bold")
-    _console().print(table)
+    console().print(f"{admin.table.topic} -> {admin.settings.dynamodb.table}", style="bold")
+    console().print(table)
     for partition_status in partition_statuses:
         if partition_status.log.held_back:
             print(_held_back(admin, partition_status))
@@ -185,7 +191,7 @@ def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str
     )
 
 
-def _console() -> "Console":
+def console() -> "Console":
     """Standard output; what is piped is plain, and is not wrapped at a terminal's width."""
     from rich.console import Console
 

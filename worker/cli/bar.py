@@ -1,0 +1,49 @@
+"""A progress bar on standard error, where that is a terminal."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """Shows how far a command is. Without a display it does nothing."""
+
+    def __init__(self, display: "Progress | None" = None, label: str = "") -> None:
+        self._display = display
+        self._label = label
+        self._task: TaskID | None = None
+
+    def begin(self, total: int) -> None:
+        """Show the bar. total: of what `advance` counts."""
+        if self._display is not None:
+            self._task = self._display.add_task(self._label, total=total)
+
+    def advance(self, count: int) -> None:
+        """Count what is done."""
+        if self._display is not None and self._task is not None:
+            self._display.advance(self._task, count)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Bar]:
+    """A bar for the block, on a terminal only: standard output stays for results."""
+    if not sys.stderr.isatty():
+        yield Bar()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        yield Bar(display, label)
