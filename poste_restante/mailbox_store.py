@@ -66,7 +66,8 @@ class MailboxStore(Protocol):
     ) -> None:
         """Raise a mailbox's cursor at the sort key `cursor`. A cursor that is further is success.
 
-        Returns when the store has confirmed it. existing: raise an existing cursor only, and
+        Returns when the store has confirmed it. A cursor that is raised no longer expires, as one
+        that was purged does. existing: raise an existing cursor only, and
         CursorMissing where there is none.
         """
         ...

@@ -31,6 +31,7 @@ from poste_restante.retryable_errors import (
     status_of,
     text_of,
 )
+from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
 
 #: Calls that wait for a slot. Each takes some 10 KB with its task. A process serves fewer in
 #: SLOT_S_MAX.
@@ -90,6 +91,9 @@ class ConcurrencyLimiter:
             raise StoreUnavailable(f"no call slot became free within {SLOT_S_MAX:g} s") from error
         finally:
             self.waiting -= 1
+
+
+_RAISE = f"SET #log = :offset REMOVE {TTL_ATTRIBUTE}, {PURGED_AT_ATTRIBUTE}"
 
 
 class DynamoDBMailboxStore:
@@ -191,7 +195,8 @@ class DynamoDBMailboxStore:
                 key,
                 cursor,
                 confirmed_by=log.encode(),
-                UpdateExpression="SET #log = :offset",
+                # A cursor that is used again does not expire, as a purged one does.
+                UpdateExpression=_RAISE,
                 ConditionExpression=condition,
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues={":offset": {"N": str(offset)}},

@@ -9,6 +9,9 @@ from poste_restante.position import CURSOR_KEY, TABLE_RECORD_KEY, WINDOW_SIZE, L
 #: Time-to-live attribute, epoch seconds.
 TTL_ATTRIBUTE = "expires_at"
 
+#: Epoch milliseconds at which a cursor was purged. An acknowledgement removes it, and the expiry.
+PURGED_AT_ATTRIBUTE = "purged_at"
+
 #: What makes the table, as arguments of `create_table`, without its name. No local index: it
 #: would cap a mailbox at 10 GB (API reference, "Constraints").
 TABLE_SCHEMA: dict[str, Any] = {

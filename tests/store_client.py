@@ -43,6 +43,14 @@ class StoreClient:
         answer: Answer = await self._client.update_item(**arguments)
         return answer
 
+    async def query(self, **arguments: Any) -> Answer:
+        answer: Answer = await self._client.query(**arguments)
+        return answer
+
+    async def batch_write_item(self, **arguments: Any) -> Answer:
+        answer: Answer = await self._client.batch_write_item(**arguments)
+        return answer
+
     async def create_table(self, **arguments: Any) -> Answer:
         answer: Answer = await self._client.create_table(**arguments)
         return answer

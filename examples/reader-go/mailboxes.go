@@ -221,7 +221,7 @@ func (m *Mailboxes) newest(ctx context.Context, key string) (Offsets, error) {
 func (m *Mailboxes) raise(ctx context.Context, key, position, log string, offset int64) (bool, error) {
 	condition := "attribute_not_exists(#log) OR #log < :offset"
 	input := &dynamodb.UpdateItemInput{
-		TableName: &m.table, Key: itemKey(key, position), UpdateExpression: aws.String("SET #log = :offset"),
+		TableName: &m.table, Key: itemKey(key, position), UpdateExpression: aws.String("SET #log = :offset REMOVE expires_at, purged_at"),
 		ExpressionAttributeNames:  map[string]string{"#log": log},
 		ExpressionAttributeValues: item{":offset": numberOf(offset)},
 		ReturnValues:              types.ReturnValueUpdatedNew,

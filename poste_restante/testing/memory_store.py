@@ -12,6 +12,7 @@ from poste_restante.mailbox_store import (
     Items,
 )
 from poste_restante.position import LogId
+from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
 
 #: Bytes of one Query's items (API reference, Query).
 PAGE_BYTES = 1024 * 1024
@@ -98,7 +99,9 @@ class MemoryStore:
         raised = item.get(log.encode())
         # A damaged offset is not compared, and stays.
         if raised is None or ("N" in raised and int(raised["N"]) < offset):
-            self.put({**item, **_offsets({log: offset})})
+            purged = (TTL_ATTRIBUTE, PURGED_AT_ATTRIBUTE)
+            kept = {name: value for name, value in item.items() if name not in purged}
+            self.put({**kept, **_offsets({log: offset})})
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
         await self._before("UpdateItem", key)

@@ -49,6 +49,9 @@ ELSEWHERE = {
     "the store has a fault: …": "tests/contract/test_reader_failures.py",
     "malformed response from the store…": "tests/contract/test_reader_failures.py",
     "more than … dead letters: replay them a part at a time, …": "tests/unit/test_replaying.py",
+    "devices are added all the time: run `poste purge` again when the user is offline":
+        "tests/unit/test_purging.py",
+    "the store throttles: not everything is deleted yet. …": "tests/unit/test_purging.py",
     "DynamoDB answers … without …: …": "tests/unit/test_dynamodb_store.py",
     "the table … is not active after … s: check its status": "tests/unit/test_provisioning.py",
     "the table record changed meanwhile: check `poste progress`, and try again":

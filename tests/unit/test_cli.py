@@ -22,7 +22,7 @@ from worker import cli
 from worker.cli import poste, program, rendering
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
-            "epoch", "config", "dead-letters"]  # fmt: skip
+            "epoch", "config", "dead-letters", "purge"]  # fmt: skip
 
 
 def schema(name: str) -> Any:
@@ -79,6 +79,8 @@ def test_help_works_whatever_the_configuration_is(command: str) -> None:
         ["fetch", "bob", "--device", "the phone"],
         ["ack", "bob", "receipt", "--device", ""],
         ["devices", ""],
+        ["purge", ""],
+        ["purge", "x" * 1025],
         ["init", "--partitions", "0"],
         ["skip", "--to", "5"],
         ["rewind"],

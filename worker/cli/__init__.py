@@ -10,14 +10,22 @@ import sys
 
 import click
 
-from worker.cli import dead_letter_commands, mailbox_commands, partition_commands, setup_commands
+from worker.cli import (
+    audit_commands,
+    dead_letter_commands,
+    mailbox_commands,
+    partition_commands,
+    setup_commands,
+)
 from worker.cli.program import poste
 from worker.errors import OperatorError
 
 __all__ = ["main", "poste"]
 
 #: Each adds its commands to `poste` where it is imported.
-_FAMILIES = (setup_commands, mailbox_commands, partition_commands, dead_letter_commands)
+_FAMILIES = (
+    setup_commands, mailbox_commands, partition_commands, dead_letter_commands, audit_commands,
+)  # fmt: skip
 
 #: Errors of standard output, a full disk most often. One that nobody reads is click's to notice.
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

@@ -14,8 +14,9 @@ from typing import Protocol
 from poste_restante.table import TableRecord
 from worker.cli.deadline_store import open_deadline_store
 from worker.dynamodb.progress_store import DynamoDBProgress
+from worker.dynamodb.store import RetryingStore
 from worker.errors import OperatorError
-from worker.kafka.admin import missing_topic, open_kafka_admin
+from worker.kafka.admin import Kafka, missing_topic, open_kafka_admin
 from worker.kafka.log_client import KafkaLogClient
 from worker.kafka.options import client_options
 from worker.opening import Log
@@ -273,26 +274,35 @@ def _progress_of(partition_status: PartitionStatus) -> Progress:
 @asynccontextmanager
 async def open_admin_client(settings: Settings) -> AsyncIterator[AdminClient]:
     """Connects to both services. Raises OperatorError, in one line, for whatever is missing."""
-    kafka_settings = settings.kafka
     async with (
-        open_kafka_admin(kafka_settings) as kafka,
+        open_kafka_admin(settings.kafka) as kafka,
         open_deadline_store(settings.dynamodb) as store,
+        admin_client_of(settings, kafka, store) as admin,
     ):
-        progress = DynamoDBProgress(store, settings.dynamodb.table, kafka_settings.topic)
-        table = await progress.table()
-        topic = await kafka.topic(kafka_settings.topic)
-        if topic is None:
-            raise missing_topic(kafka_settings.topic)
-        log = KafkaLogClient(
-            topic=kafka_settings.topic,
-            group=kafka_settings.group,
-            client_options=client_options(kafka_settings),
-        )
-        await log.start()
-        try:
-            yield AdminClient(
-                settings=settings, groups=kafka, log=log, progress=progress, table=table,
-                partitions=tuple(range(topic.partitions)),
-            )  # fmt: skip
-        finally:
-            await log.stop()
+        yield admin
+
+
+@asynccontextmanager
+async def admin_client_of(
+    settings: Settings, kafka: Kafka, store: RetryingStore
+) -> AsyncIterator[AdminClient]:
+    """As `open_admin_client`, over connections that the caller has."""
+    kafka_settings = settings.kafka
+    progress = DynamoDBProgress(store, settings.dynamodb.table, kafka_settings.topic)
+    table = await progress.table()
+    topic = await kafka.topic(kafka_settings.topic)
+    if topic is None:
+        raise missing_topic(kafka_settings.topic)
+    log = KafkaLogClient(
+        topic=kafka_settings.topic,
+        group=kafka_settings.group,
+        client_options=client_options(kafka_settings),
+    )
+    await log.start()
+    try:
+        yield AdminClient(
+            settings=settings, groups=kafka, log=log, progress=progress, table=table,
+            partitions=tuple(range(topic.partitions)),
+        )  # fmt: skip
+    finally:
+        await log.stop()

@@ -149,6 +149,15 @@ class RetryingStore:
     async def update_item(self, **arguments: Any) -> Answer:
         return await self._answer("update_item", partial(self._client.update_item, **arguments))
 
+    async def query(self, **arguments: Any) -> Answer:
+        call = partial(self._client.query, **arguments)
+        return await self._answer("query", call, any_of=("Items",))
+
+    async def batch_write_item(self, **arguments: Any) -> Answer:
+        """Deletes, for commands. `put` is for bundles."""
+        call = partial(self._client.batch_write_item, **arguments)
+        return await self._answer("batch_write_item", call, any_of=("UnprocessedItems",))
+
     async def create_table(self, **arguments: Any) -> Answer:
         return await self._answer("create_table", partial(self._client.create_table, **arguments))
 

@@ -130,7 +130,7 @@ export class Mailboxes {
       await this.client.send(new UpdateItemCommand({
         TableName: this.table,
         Key: { user_id: { S: key }, position: { S: "!" + deviceName(device) } },
-        UpdateExpression: "SET #log = :offset",
+        UpdateExpression: "SET #log = :offset REMOVE expires_at, purged_at",
         ConditionExpression: device === undefined ? further : `attribute_exists(#position) AND (${further})`,
         ExpressionAttributeNames: { "#log": log, ...(device !== undefined && { "#position": "position" }) },
         ExpressionAttributeValues: { ":offset": { N: String(BigInt(offset)) } },

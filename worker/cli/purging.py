@@ -1,0 +1,354 @@
+"""Erases what the table holds of one user, so that no replay brings it back.
+
+    1  each cursor is marked, loses its expiry, and is raised to the log's end in every partition
+    2  the bundles at or below that end, or of a log that is gone, are deleted
+    3  cursors that appeared meanwhile are raised as well
+    4  each cursor whose mark is still there expires when nothing below that end can come back
+
+The cursors come first: a bundle that is written between the two, or again by a replay, is hidden.
+The expiry comes last, on the condition of the mark: an acknowledgement removes mark and expiry, so
+that what its user has acknowledged since is not forgotten before it is gone. Interrupted anywhere,
+the cursors have no expiry, hide what they hide, and the same command goes on.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from poste_restante.devices import Cursors, cursor_of
+from poste_restante.errors import MailboxError
+from poste_restante.item import Item
+from poste_restante.position import CURSOR_KEY, CURSORS_END, BundleKey, LogId, mailbox_key
+from poste_restante.store import DynamoDBMailboxStore
+from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
+from worker.cli.admin_client import PartitionStatus, admin_client_of
+from worker.cli.deadline_store import open_deadline_store
+from worker.dynamodb.store import CALLS_IN_FLIGHT_MAX, RetryingStore
+from worker.errors import ConditionFailed, OperatorError
+from worker.kafka.admin import open_kafka_admin
+from worker.settings import Settings
+
+#: Logs of one update of a cursor: an expression may have 4 KB (API reference, "Constraints").
+LOGS_PER_UPDATE = 50
+#: Looks for cursors that appeared while the others were raised.
+ROUNDS_MAX = 10
+#: Deletes of one bundle that are left over until the command gives up.
+DELETE_ATTEMPTS_MAX = 10
+#: Milliseconds that the cursors stay beyond what they hide: TTL may take days.
+SPARE_MS = 7 * 24 * 3600 * 1000
+
+#: Kafka's default of `segment.ms`.
+_SEGMENT_MS = 7 * 24 * 3600 * 1000
+#: Set for good where a message was deleted that never expires: a replay may write it at any time.
+_KEPT_ATTRIBUTE = "purge_kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the topic and the table may hold a record, in milliseconds.
+
+    topic: with the time until its segment is closed; None: for ever, or unknown, for the reason
+    `why`.
+    """
+
+    topic: int | None
+    table: int
+    why: str = ""
+
+    @classmethod
+    def of(cls, config: Mapping[str, str], unread: str, retention_days: float) -> "Retention":
+        """config, unread: of the topic, as `TopicState` has them."""
+        table = int(retention_days * 24 * 3600 * 1000)
+        if unread:
+            return cls(
+                None, table, "the topic's retention cannot be read: grant DescribeConfigs on it"
+            )
+        topic = int(config["retention.ms"])
+        if topic < 0:
+            return cls(None, table, "the topic keeps its records for ever")
+        return cls(topic + int(config.get("segment.ms", _SEGMENT_MS)), table)
+
+    def gone_at_ms(self, appended_ms: int) -> int | None:
+        """When nothing that was appended until then can come back. None: never."""
+        if self.topic is None:
+            return None
+        return appended_ms + max(self.topic, self.table) + SPARE_MS
+
+
+@dataclass(slots=True)
+class Purged:
+    """What was found and done.
+
+    cursors: raised, or to be raised. bundles: deleted, or to be deleted. newer: bundles that hold
+    messages behind the end, which stay. changed: cursors that were acknowledged on meanwhile, and
+    so do not expire. expires_at_ms: None: the cursors stay, because of `kept_because`. behind: per
+    partition, offsets below the end that are not materialized.
+    """
+
+    partitions: int
+    cursors: int = 0
+    bundles: int = 0
+    newer: int = 0
+    changed: int = 0
+    expires_at_ms: int | None = None
+    kept_because: str = ""
+    behind: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Per log of the topic's epoch, the offset up to which everything is purged; behind: as
+    `Purged` has it."""
+
+    offsets: dict[LogId, int]
+    behind: dict[int, int]
+
+    @classmethod
+    def of(cls, epoch: int, statuses: Sequence[PartitionStatus]) -> "Ends":
+        """The true end, what an open transaction holds back included; or progress, where that is
+        above the end of a topic that was re-created."""
+        offsets, behind = {}, {}
+        for status in statuses:
+            progress = status.progress
+            ours = progress is not None and progress.epoch == epoch
+            end = max(status.log.end, progress.next if progress and ours else 0)
+            if end > 0:
+                offsets[LogId(epoch, status.partition)] = end - 1
+            if status.lag > 0:
+                behind[status.partition] = status.lag
+        return cls(offsets, behind)
+
+    def cover(self, key: str) -> bool:
+        """Whether all that an item holds is purged. A log that is not the topic's any more, and an
+        item of another version, are."""
+        try:
+            bundle = BundleKey.decode(key)
+        except ValueError:
+            return True
+        return bundle.last <= self.offsets.get(bundle.log, bundle.last)
+
+
+class Purge:
+    """The purge of one mailbox. now_ms: epoch milliseconds."""
+
+    def __init__(
+        self, store: RetryingStore, table: str, user_id: str, *, ends: Ends, retention: Retention,
+        now_ms: int,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._table = table
+        self._key = mailbox_key(user_id)
+        self._ends = ends
+        self._retention = retention
+        self._now_ms = now_ms
+        self._mailboxes = DynamoDBMailboxStore(
+            store, table, calls_in_flight_max=CALLS_IN_FLIGHT_MAX
+        )
+        self._cursors = Cursors(self._mailboxes)
+        #: The greatest of the times at which what was deleted was appended, and the cursors' own.
+        self._appended_ms = now_ms
+        self._expires_at_ms = 0
+        self._never_expires = False
+        self._purged = Purged(len(ends.offsets), behind=ends.behind)
+
+    async def look(self) -> Purged:
+        """What `purge` would do."""
+        self._purged.cursors = len({CURSOR_KEY} | {position async for position in self._listed()})
+        async for keys in self._bundles():
+            self._purged.bundles += len(keys)
+        return self._ended()
+
+    async def purge(self) -> Purged:
+        """Do it. May be repeated, and run beside workers and gateways."""
+        raised: set[str] = set()
+        await self._raise_new(raised)
+        async for keys in self._bundles():
+            await self._delete(keys)
+            self._purged.bundles += len(keys)
+        await self._raise_new(raised)
+        self._purged.cursors = len(raised)
+        purged = self._ended()
+        for position in sorted(raised):
+            self._purged.changed += not await self._let_expire(position)
+        return purged
+
+    def _ended(self) -> Purged:
+        """What was found, with the expiry of the cursors."""
+        purged = self._purged
+        expires_at_ms = self._retention.gone_at_ms(self._appended_ms)
+        if expires_at_ms is None:
+            purged.kept_because = self._retention.why
+        elif self._never_expires:
+            purged.kept_because = "a message was deleted that never expires"
+        else:
+            purged.expires_at_ms = max(expires_at_ms, self._expires_at_ms)
+        return purged
+
+    async def _listed(self) -> AsyncIterator[str]:
+        async for item in self._cursors.all_of(self._key):
+            cursor_of(item)  # a damaged one has to be looked at
+            self._never_expires |= _KEPT_ATTRIBUTE in item
+            expires_at = item.get(TTL_ATTRIBUTE, {}).get("N", "0")
+            self._expires_at_ms = max(self._expires_at_ms, int(expires_at) * 1000)
+            yield item["position"]["S"]
+
+    async def _raise_new(self, raised: set[str]) -> None:
+        """Raise the cursors that were not raised before, until there are none."""
+        for _ in range(ROUNDS_MAX):
+            found = {CURSOR_KEY} | {position async for position in self._listed()}
+            if not found - raised:
+                return
+            for position in sorted(found - raised):
+                await self._raise(position)
+                raised.add(position)
+        raise OperatorError(
+            "devices are added all the time: run `poste purge` again when the user is offline"
+        )
+
+    async def _raise(self, position: str) -> None:
+        """Mark a cursor and raise it to the end of each log. A device's is raised where it exists;
+        the account's is made."""
+        update = _CursorUpdate(self._store, self._table, self._key, position)
+        if not await update.mark(self._now_ms):
+            return  # the device was removed meanwhile
+        logs = sorted(self._ends.offsets.items())
+        for begin in range(0, len(logs), LOGS_PER_UPDATE):
+            some = logs[begin : begin + LOGS_PER_UPDATE]
+            if not await update.raise_to(some):
+                for log in some:  # one of them is further already
+                    await update.raise_to([log])
+
+    async def _let_expire(self, position: str) -> bool:
+        """Give a cursor its expiry. False: it was acknowledged on meanwhile, or removed."""
+        update = _CursorUpdate(self._store, self._table, self._key, position)
+        if self._purged.expires_at_ms is None:
+            return not self._never_expires or await update.keep(self._now_ms)
+        return await update.let_expire(self._now_ms, -(-self._purged.expires_at_ms // 1000))
+
+    async def _bundles(self) -> AsyncIterator[list[str]]:
+        """The sort keys of what is purged, page by page; counts what is newer."""
+        self._purged.newer = 0
+        last: Item | None = None
+        while True:
+            above = None if last is not None else CURSORS_END
+            found = await self._mailboxes.query(self._key, above=above, start=last)
+            keys = []
+            for item in found.items:
+                if not self._ends.cover(item["position"]["S"]):
+                    self._purged.newer += 1
+                    continue
+                keys.append(item["position"]["S"])
+                self._note_expiry(item)
+            if keys:
+                yield keys
+            last = found.last
+            if last is None:
+                return
+
+    def _note_expiry(self, item: Item) -> None:
+        """A timestamp in the future keeps a record in the topic for as much longer."""
+        expires_at = item.get(TTL_ATTRIBUTE)
+        if expires_at is None:
+            self._never_expires = True
+        else:
+            appended_ms = int(expires_at["N"]) * 1000 - self._retention.table
+            self._appended_ms = max(self._appended_ms, appended_ms)
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        """Delete items, until the store has confirmed all of them."""
+        with self._store.waiting("batch_write_item") as waiting:
+            for _ in range(DELETE_ATTEMPTS_MAX):
+                if await self._mailboxes.delete(self._key, keys) == len(keys):
+                    return
+                await waiting.wait("deletes are left over")
+        raise OperatorError(
+            "the store throttles: not everything is deleted yet. What is left is hidden: run"
+            " `poste purge` again"
+        )
+
+
+class _CursorUpdate:
+    """Updates of one cursor. Each returns whether its condition held."""
+
+    def __init__(self, store: RetryingStore, table: str, key: str, position: str) -> None:
+        self._store = store
+        self._table = table
+        self._key = {"user_id": {"S": key}, "position": {"S": position}}
+        self._of_account = position == CURSOR_KEY
+
+    async def mark(self, now_ms: int) -> bool:
+        """From now on an acknowledgement is noticed."""
+        condition = {} if self._of_account else {"ConditionExpression": _EXISTS}
+        return await self._update(
+            UpdateExpression="SET #purged = :purged REMOVE #expires",
+            ExpressionAttributeNames=_NAMES,
+            ExpressionAttributeValues={":purged": {"N": str(now_ms)}},
+            **condition,
+        )
+
+    async def raise_to(self, offsets: Sequence[tuple[LogId, int]]) -> bool:
+        """Raise all of these logs, or none: one of them is there or further."""
+        numbered = list(enumerate(offsets))
+        return await self._update(
+            UpdateExpression="SET " + ", ".join(f"#l{n} = :l{n}" for n, _ in numbered),
+            ConditionExpression=" AND ".join(
+                ([] if self._of_account else [_EXISTS])
+                + [f"(attribute_not_exists(#l{n}) OR #l{n} < :l{n})" for n, _ in numbered]
+            ),
+            ExpressionAttributeNames={f"#l{n}": log.encode() for n, (log, _) in numbered},
+            ExpressionAttributeValues={f":l{n}": {"N": str(o)} for n, (_, o) in numbered},
+        )
+
+    async def let_expire(self, now_ms: int, expires_at_s: int) -> bool:
+        """Set the expiry of a cursor that is marked still."""
+        return await self._update(
+            UpdateExpression="SET #expires = :expires",
+            ConditionExpression="#purged = :purged",
+            ExpressionAttributeNames=_NAMES,
+            ExpressionAttributeValues={
+                ":purged": {"N": str(now_ms)}, ":expires": {"N": str(expires_at_s)},
+            },
+        )  # fmt: skip
+
+    async def keep(self, now_ms: int) -> bool:
+        """Say to later purges that this cursor is not to expire."""
+        return await self._update(
+            UpdateExpression="SET #kept = :true",
+            ConditionExpression="#purged = :purged",
+            ExpressionAttributeNames={
+                "#purged": PURGED_AT_ATTRIBUTE, "#kept": _KEPT_ATTRIBUTE,
+            },
+            ExpressionAttributeValues={":purged": {"N": str(now_ms)}, ":true": {"BOOL": True}},
+        )  # fmt: skip
+
+    async def _update(self, **arguments: Any) -> bool:
+        try:
+            await self._store.update_item(TableName=self._table, Key=self._key, **arguments)
+        except ConditionFailed:
+            return False
+        return True
+
+
+_EXISTS = "attribute_exists(user_id)"
+_NAMES = {"#purged": PURGED_AT_ATTRIBUTE, "#expires": TTL_ATTRIBUTE}
+
+
+async def purge(settings: Settings, user_id: str, *, now_ms: int, yes: bool) -> Purged:
+    """Purge a mailbox; without `yes`, return what would be done. Raises OperatorError."""
+    async with (
+        open_kafka_admin(settings.kafka) as kafka,
+        open_deadline_store(settings.dynamodb) as store,
+        admin_client_of(settings, kafka, store) as admin,
+    ):
+        topic = await kafka.topic(settings.kafka.topic)
+        assert topic is not None, "the admin client has found it"
+        work = Purge(
+            store, settings.dynamodb.table, user_id,
+            ends=Ends.of(admin.table.epoch, await admin.partition_statuses()),
+            retention=Retention.of(topic.config, topic.unread, settings.retention_days),
+            now_ms=now_ms,
+        )  # fmt: skip
+        try:
+            return await (work.purge() if yes else work.look())
+        except MailboxError as error:
+            raise OperatorError(str(error)) from error
