@@ -598,6 +598,33 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, "skip", "--partition", "0", "--to", "2026-01-31T00:00:00")
 
 
+# ---- verifying
+
+
+@case("… of … records are not where they have to be: …")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await deployment.produce([("bob", b"hello")])
+    await _set(deployment, f"!progress/{deployment.topic}/0", "next", "1")
+    return poste(deployment, "verify")
+
+
+@case("there is nothing to verify: retention has removed offsets … to … of partition …")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await deployment.produce([("bob", b"hello")] * 3)
+    await _set(deployment, f"!progress/{deployment.topic}/0", "next", "3")
+    deployment.admin.delete_records(deployment.topic, 0, 3)
+    return poste(deployment, "verify")
+
+
+@case("partition … cannot be verified: its progress is of epoch …, …")
+async def _(deployment: Deployment) -> Done:
+    await _begun(deployment)
+    await _set(deployment, f"!progress/{deployment.topic}/0", "epoch", "3")
+    return poste(deployment, "verify")
+
+
 # ---- the worker
 
 

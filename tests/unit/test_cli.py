@@ -22,7 +22,7 @@ from worker import cli
 from worker.cli import poste, program, rendering
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
-            "epoch", "config", "dead-letters", "purge"]  # fmt: skip
+            "epoch", "config", "dead-letters", "purge", "export", "verify"]  # fmt: skip
 
 
 def schema(name: str) -> Any:
@@ -80,6 +80,11 @@ def test_help_works_whatever_the_configuration_is(command: str) -> None:
         ["ack", "bob", "receipt", "--device", ""],
         ["devices", ""],
         ["purge", ""],
+        ["export", ""],
+        ["verify", "--offset", "5"],
+        ["verify", "--offset", "5", "--partition", "0", "--since", "2026-01-31T00:00:00Z"],
+        ["verify", "--sample", "0"],
+        ["verify", "--since", "yesterday"],
         ["purge", "x" * 1025],
         ["init", "--partitions", "0"],
         ["skip", "--to", "5"],

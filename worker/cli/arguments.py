@@ -3,7 +3,6 @@
 import click
 
 from poste_restante.position import cursor_key, mailbox_key
-from worker.settings import parse_time_ms
 
 #: The longest time that an option takes; more is a slip of the finger.
 TEN_YEARS_S = 3650 * 24 * 3600
@@ -71,6 +70,8 @@ class _TimeType(click.ParamType):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
+        from worker.settings import parse_time_ms
+
         if isinstance(value, int):
             return value
         try:

@@ -2,10 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.rendering import printable, time_text
+from worker.cli.rendering import console, printable, shortened, time_text
 
 if TYPE_CHECKING:
     from worker.cli.purging import Purged
+    from worker.cli.verifying import Report
+    from worker.settings import Settings
+
+#: What a record may be, in the order of columns.
+_OUTCOMES = ("stored", "acknowledged", "purged", "expired", "dead_letter", "removed", "missing",
+             "damaged", "unreadable")  # fmt: skip
 
 
 def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]:
@@ -55,3 +61,59 @@ def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
         )
     if not yes:
         print("nothing was changed: add --yes to do it")
+
+
+def verify_object(settings: "Settings", report: "Report", sample: float | None) -> dict[str, Any]:
+    """The object of `poste verify --json`: worker/cli/schemas/verify.json."""
+    return {
+        "topic": settings.kafka.topic,
+        "table": settings.dynamodb.table,
+        "sample": sample,
+        "checked": report.checked,
+        "problem_count": report.problem_count,
+        "partitions": [
+            {
+                "partition": each.partition,
+                "first": each.range.first,
+                "end": each.range.end,
+                "gone": None if each.gone is None else each.gone._asdict(),
+                "checked": each.checked,
+                **{name: each.outcomes[name] for name in _OUTCOMES},  # type: ignore[index]
+            }
+            for each in report.partitions.values()
+        ],
+        "problems": [
+            {
+                **each.place._asdict(),
+                "outcome": each.outcome,
+                "user_id": each.user_id,
+                "detail": each.detail,
+            }
+            for each in report.problems
+        ],
+    }
+
+
+def verified(report: "Report") -> None:
+    """For a person: one line per partition and per problem."""
+    from rich.table import Table
+
+    table = Table("partition", "first", "end", "checked", *_OUTCOMES, box=None)
+    for each in report.partitions.values():
+        counts = [str(each.outcomes[name]) for name in _OUTCOMES]  # type: ignore[index]
+        table.add_row(
+            str(each.partition), str(each.range.first), str(each.range.end), str(each.checked),
+            *counts,
+        )  # fmt: skip
+    console().print(table)
+    for each in report.partitions.values():
+        if each.gone is not None:
+            print(
+                f"partition {each.partition}: retention has removed offsets {each.gone.first} to"
+                f" {each.gone.end - 1}, which are not verified"
+            )
+    for problem in report.problems:
+        user = "" if problem.user_id is None else f" of {shortened(problem.user_id)}"
+        print(f"{problem.outcome}: {problem.place}{user}: {printable(problem.detail)}")
+    if report.problem_count > len(report.problems):
+        print(f"and {report.problem_count - len(report.problems)} more")

@@ -7,6 +7,7 @@ from typing import Any
 from poste_restante.message import text_or_base64
 from worker.cli.rendering import console, printable, shortened, time_text
 from worker.cli.stored_letter import Place, StoredLetter
+from worker.record import Record
 
 
 def letter_object(letter: StoredLetter, *, whole: bool = False) -> dict[str, Any]:
@@ -27,12 +28,24 @@ def letter_object(letter: StoredLetter, *, whole: bool = False) -> dict[str, Any
     if record.timestamp is not None and record.timestamp >= 0:
         made["timestamp"] = time_text(record.timestamp)
     made["bytes"] = None if record.value is None else len(record.value)
-    if whole:
-        made["headers"] = [
-            {"name": name, **_named("value", value)} for name, value in record.headers
-        ]
-        made |= {"data": None} if record.value is None else text_or_base64(record.value)
-    return made
+    return made | _contents(record) if whole else made
+
+
+def record_object(record: Record) -> dict[str, Any]:
+    """Return the object of a record of the topic, whole."""
+    known = record.timestamp is not None and record.timestamp >= 0
+    return {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": time_text(record.timestamp) if known else None,
+        **_contents(record),
+    }
+
+
+def _contents(record: Record) -> dict[str, Any]:
+    headers = [{"name": name, **_named("value", value)} for name, value in record.headers]
+    data = {"data": None} if record.value is None else text_or_base64(record.value)
+    return {"headers": headers, **data}
 
 
 def _named(name: str, content: bytes | None) -> dict[str, str | None]:

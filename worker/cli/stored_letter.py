@@ -47,8 +47,12 @@ class StoredLetter:
     def identity(self) -> tuple[Place | None, int | None, int]:
         """Return what two dead letters of one record have in common: a replay makes a second."""
         assert self.record is not None
-        crc = zlib.crc32(self.record.key or b"", zlib.crc32(self.record.value or b""))
-        return self.source, self.record.timestamp, crc
+        return self.source, self.record.timestamp, body_crc(self.record)
+
+
+def body_crc(record: Record) -> int:
+    """CRC-32 of a record's value and key."""
+    return zlib.crc32(record.key or b"", zlib.crc32(record.value or b""))
 
 
 def letter_of(record: Record, topic: str) -> StoredLetter:
