@@ -24,8 +24,12 @@ from worker.settings import ENV_DELIMITER, ENV_PREFIX, Settings, setting_fields
 CONFIG_VARIABLE = "POSTE_CONFIG"
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> Settings:
     """Return the settings of a file (or of the one that POSTE_CONFIG names) and an environment.
+
+    names: of variables that stand for a command's options, as errors call them.
 
     Raises ConfigurationError, in one line that names the key and what to do.
     """
@@ -43,7 +47,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     try:
         return Settings(**_merged(values, given))
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error, path, environ)) from None
+        raise ConfigurationError(_one_line(error, path, environ, names or {})) from None
 
 
 def variable_name(setting: str) -> str:
@@ -80,16 +84,19 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _one_line(error: ValidationError, path: Path | None, environ: Mapping[str, str]) -> str:
+def _one_line(
+    error: ValidationError, path: Path | None, environ: Mapping[str, str], names: Mapping[str, str]
+) -> str:
     """Return the first error, with the key as the file spells it, and its origin."""
     first = error.errors(include_url=False, include_input=False)[0]
-    names = [str(part) for part in first["loc"] if not isinstance(part, int)]
-    key = ".".join(names) or "configuration"
+    parts = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    key = ".".join(parts) or "configuration"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r} in {path}{_nearest(key, _keys(key))}{more}"
     variable = variable_name(key)
-    origin = variable if variable in environ else str(path) if path else "the environment"
+    given = names.get(variable, variable)
+    origin = given if variable in environ else str(path) if path else "the environment"
     return f"{key}: {first['msg'].removeprefix('Value error, ')} ({origin}){more}"
 
 

@@ -318,11 +318,13 @@ def plan_rewind(
     )
 
 
-def plan_epoch(*, table: TableRecord, log: LogState, now_ms: int) -> Progress:
-    """Return progress of every partition when the next epoch is opened. A repeat gives the same.
+def plan_epoch(*, table: TableRecord, begin: int, now_ms: int) -> Progress:
+    """Return progress of a partition when the next epoch is opened. A repeat gives the same.
+
+    begin: the first offset that is read, mostly the log's start.
 
     Raises OperatorError when the epochs are used up.
     """
     if table.epoch >= EPOCH_MAX:
         raise OperatorError(f"epoch {EPOCH_MAX} is the last one: make a new table, `poste init`")
-    return _unread(table.table_id, table.epoch + 1, log.start, now_ms)
+    return _unread(table.table_id, table.epoch + 1, begin, now_ms)

@@ -215,3 +215,125 @@ def test_ctrl_c_ends_a_command_that_waits(deployment: Deployment, command: list[
 
     assert program.returncode == 130
     assert said.strip() == ""
+
+
+async def test_a_body_is_sent_from_standard_input_as_an_event_or_plain(
+    deployment: Deployment,
+) -> None:
+    """Byte for byte, with further headers (G2)."""
+    deployment.init(partitions=1)
+
+    def sent(body: bytes, *options: str) -> None:
+        command = [sys.executable, "-m", "worker", "send", "bob", "-", *options]
+        subprocess.run(
+            command, input=body, env=deployment.environment, check=True, capture_output=True,
+            timeout=COMMAND_S_MAX,
+        )  # fmt: skip
+
+    sent(b"\xff\x00", "--header", "trace=00-1", "--header", "trace=")
+    sent(b"plain\n", "--plain", "--header", "ce=x=y")
+    sent(b"{}", "--header", "content-type=application/json", "--id", "7")
+    event, plain, typed = await deployment.consumed(deployment.topic, 3)
+
+    assert [r.value for r in (event, plain, typed)] == [b"\xff\x00", b"plain\n", b"{}"]
+    assert event.headers[4:] == (
+        ("content-type", b"application/octet-stream"), ("trace", b"00-1"), ("trace", b""),
+    )  # fmt: skip
+    assert plain.headers == (("ce", b"x=y"),)
+    assert ("ce_id", b"7") in typed.headers
+    assert [v for n, v in typed.headers if n == "content-type"] == [b"application/json"]
+
+
+def started(deployment: Deployment, *arguments: str, **env: str) -> "subprocess.Popen[str]":
+    """A command that goes on until it is ended."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments], env={**deployment.environment, **env},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+async def test_fetch_follows_a_mailbox(deployment: Deployment) -> None:
+    """All of it page by page, then what arrives, until Ctrl-C; connections as options (G2, G5)."""
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(3)])
+    deployment.worker()
+    await deployment.drained()
+    everything = deployment.poste("fetch", "bob", "--all", "--limit", "2", "--json").stdout
+    pages = [validated("fetch", line) for line in everything.splitlines()]
+    assert [[m["event"]["data"] for m in page["messages"]] for page in pages] == [["0", "1"], ["2"]]
+
+    command = ["fetch", "bob", "--follow", "--json", "--table", deployment.table]
+    program = started(deployment, *command, POSTE_DYNAMODB__TABLE="another")
+    assert program.stdout is not None
+    first = validated("fetch", program.stdout.readline())
+    await deployment.produce([("bob", b"3")])
+    second = validated("fetch", program.stdout.readline())
+    program.send_signal(signal.SIGINT)
+    _, said = program.communicate(timeout=COMMAND_S_MAX)
+
+    assert len(first["messages"]) == 3
+    assert [m["event"]["data"] for m in second["messages"]] == ["3"]
+    assert (program.returncode, said.strip()) == (130, "")
+
+
+async def test_progress_is_watched_and_its_lag_is_an_exit_status(deployment: Deployment) -> None:
+    """For scripts, and for a person who waits (G1)."""
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"x")] * 3)
+    late = deployment.poste("progress", "--max-lag", "2", "--json", check=False)
+    assert (late.returncode, validated("progress", late.stdout)["partitions"][0]["lag"]) == (1, 3)
+    assert deployment.poste("progress", "--max-lag", "3").returncode == 0
+
+    program = started(deployment, "progress", "--json", "--watch", "--interval", "0.1")
+    assert program.stdout is not None
+    before = validated("progress", program.stdout.readline())
+    deployment.worker()
+    await deployment.drained()
+    for line in program.stdout:
+        after = validated("progress", line)
+        if after["partitions"][0]["lag"] == 0:
+            break
+    program.send_signal(signal.SIGINT)
+    program.communicate(timeout=COMMAND_S_MAX)
+    assert before["partitions"][0]["lag"] == 3
+    assert program.returncode == 130
+
+
+async def test_workers_move_to_a_mirrored_topic_by_one_command(deployment: Deployment) -> None:
+    """Other offsets, and the group's as the mirror translates them: nothing is lost, what was read
+    in the old cluster is not shown again, and what was acknowledged stays so (G1, G4, G10)."""
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(10)])
+    worker = deployment.worker()
+    await deployment.drained()
+    async with deployment.mailboxes() as mailboxes:
+        page = await mailboxes.fetch("bob", limit=4)
+        await mailboxes.ack("bob", page.receipt)
+    worker.signal(signal.SIGTERM)
+    assert await deployment.exited(worker) == 0
+
+    deployment.delete_topic()
+    await deployment.create_topic_again(1)
+    await deployment.produce([("bob", b"%d" % n) for n in range(6, 12)])  # 10 and 11 are unread
+    deployment.move_group(4)
+    said = deployment.poste("epoch", "--to", "group").stdout
+    deployment.poste("epoch", "--to", "group", "--yes")
+    deployment.worker()
+    await deployment.drained()
+
+    assert "epoch 1 -> 2, progress 10 -> 4" in said
+    assert await deployment.bodies("bob") == [b"%d" % n for n in range(4, 12)]
+
+
+async def test_all_partitions_are_skipped_by_one_command(deployment: Deployment) -> None:
+    """A backlog that nobody wants; what is further already stays (G1)."""
+    deployment.init(partitions=2)
+    deployment.poste("epoch", "--yes")
+    await deployment.produce([{"key": "bob", "value": b"x", "partition": n % 2} for n in range(6)])
+    deployment.poste("skip", "--partition", "1", "--to", "2", "--yes")
+    said = deployment.poste("skip", "--all", "--to", "1", "--yes").stdout
+    assert "partition 0: progress 0 -> 1" in said
+    assert "partition 1" not in said
+    deployment.poste("skip", "--all", "--to", "end", "--yes")
+
+    assert [p["next"] for p in deployment.progress()] == [3, 3]

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "the store has a fault: …": "tests/contract/test_reader_failures.py",
     "malformed response from the store…": "tests/contract/test_reader_failures.py",
     "more than … dead letters: replay them a part at a time, …": "tests/unit/test_replaying.py",
+    "a text of more than … bytes is too large for Kafka": "tests/unit/test_cli.py",
     "devices are added all the time: run `poste purge` again when the user is offline":
         "tests/unit/test_purging.py",
     "the store throttles: not everything is deleted yet. …": "tests/unit/test_purging.py",
@@ -592,7 +593,20 @@ async def _(deployment: Deployment) -> Done:
     return poste(deployment, "skip", "--partition", "0", "--to", "6")
 
 
-@case("… is neither an offset, nor `end`, nor a time such as …")
+@case("the group … has no offset in partition …: give an offset or a time")
+async def _(deployment: Deployment) -> Done:
+    deployment.init()
+    return poste(deployment, "epoch", "--to", "group")
+
+
+@case("… partitions lag by more than … offsets, partition … by …")
+async def _(deployment: Deployment) -> Done:
+    deployment.init(partitions=1)
+    await deployment.produce([("bob", b"hello")])
+    return poste(deployment, "progress", "--max-lag", "0")
+
+
+@case("… is neither an offset, nor `end` or `group`, nor a time such as …")
 async def _(deployment: Deployment) -> Done:
     await _begun(deployment)
     return poste(deployment, "skip", "--partition", "0", "--to", "2026-01-31T00:00:00")

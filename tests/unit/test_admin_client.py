@@ -9,7 +9,7 @@ from poste_restante.table import TableRecord
 from tests.fake_table import InMemoryTable
 from tests.records import stable_log
 from tests.store_client import store_on
-from worker.cli.admin_client import AdminClient, Plan
+from worker.cli.admin_client import AdminClient, Plan, require_lag
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.errors import OperatorError
 from worker.kafka.groups import has_members
@@ -416,3 +416,70 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
 async def _made_then_died(admin: AdminClient, plan: Plan) -> None:
     await admin.make(plan)
     raise Died
+
+
+async def test_all_partitions_are_skipped_but_those_that_are_further() -> None:
+    """To a time, the end or the group's offsets; a partition without progress is refused (G1)."""
+    made = await world(at(15_000), at(40_000))
+    admin = await made.admin()
+    made.broker.offsets = {0: 16_000, 1: 30_000}
+
+    assert moved(await admin.skip_all("end", NOW)) == {0: 45_000, 1: 45_000}
+    assert moved(await admin.skip_all("20000", NOW)) == {0: 20_000}
+    assert moved(await admin.skip_all("group", NOW)) == {0: 16_000}
+    assert moved(await admin.skip_each([1, 0, 1], "end", NOW)) == {0: 45_000, 1: 45_000}
+    with pytest.raises(OperatorError, match="has no progress yet"):
+        await (await (await world(at(15_000))).admin()).skip_all("end", NOW)
+
+
+def moved(plan: Plan) -> dict[int, int]:
+    return {move.partition: move.new.next for move in plan.moves}
+
+
+async def test_an_epoch_begins_where_the_group_stands_in_a_mirrored_topic() -> None:
+    """Not below the log, and not above it; origin and progress are the same, and a repeat changes
+    nothing (G4, G10)."""
+    made = await world(at(40_000), at(40_000))
+    admin = await made.admin()
+    made.broker.offsets = {0: 123, 1: 4}
+    plan = await admin.epoch(NOW, "group")
+
+    assert moved(plan) == {0: 123, 1: 15_000}
+    assert [move.new.origin for move in plan.moves] == [123, 15_000]
+    await admin.make(plan)
+    assert made.broker.offsets == {0: 123, 1: 15_000}
+    assert moved(await admin.epoch(NOW, "group")) == {}
+
+    admin = await made.admin()
+    made.broker.offsets = {0: 99_999, 1: 4}
+    with pytest.raises(OperatorError, match="cannot skip to 99999: the log ends at 45000"):
+        await admin.epoch(NOW, "group")
+    made.broker.offsets = {1: 4}
+    with pytest.raises(OperatorError, match="has no offset in partition 0"):
+        await admin.epoch(NOW, "group")
+
+
+async def test_an_epoch_that_is_killed_on_its_way_to_the_groups_offsets_goes_on() -> None:
+    """The group is moved last of the partitions: the same command finds its offsets (G10)."""
+    for dies in (0, 1):
+        made = await world(at(40_000), at(40_000))
+        made.broker.offsets = {0: 123, 1: 16_000}
+        made.broker.dies = dies
+        admin = await made.admin()
+        with pytest.raises(Died):
+            await admin.make(await admin.epoch(NOW, "group"))
+        made.broker.dies = None
+        admin = await made.admin()
+        await admin.make(await admin.epoch(NOW, "group"))
+        assert [p and (p.epoch, p.next) for p in await made.stored()] == [(2, 123), (2, 16_000)]
+
+
+async def test_a_lag_above_the_limit_is_an_error() -> None:
+    """Of any partition; the worst is named."""
+    statuses = await (await (await world(at(15_000), at(44_990))).admin()).partition_statuses()
+
+    require_lag(statuses, 30_000)
+    with pytest.raises(
+        OperatorError, match="1 partitions lag by more than 10 offsets, partition 0"
+    ):
+        require_lag(statuses, 10)

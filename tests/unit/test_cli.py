@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from poste_restante import Device, Page
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position
 from worker import cli
-from worker.cli import poste, program, rendering
+from worker.cli import poste, program, rendering, sending
+from worker.errors import OperatorError
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
             "epoch", "config", "dead-letters", "purge", "export", "verify"]  # fmt: skip
@@ -87,7 +89,17 @@ def test_help_works_whatever_the_configuration_is(command: str) -> None:
         ["verify", "--since", "yesterday"],
         ["purge", "x" * 1025],
         ["init", "--partitions", "0"],
+        ["send", "bob", "text", "--plain", "--id", "1"],
+        ["send", "bob", "text", "--header", "ce_id=1"],
+        ["send", "bob", "text", "--header", "=1"],
+        ["send", "bob", "text", "--header", "x"],
+        ["send", "bob", "text", "--header", "x=\udcff"],
+        ["fetch", "bob", "--region", ""],
+        ["progress", "--watch", "--max-lag", "5"],
+        ["progress", "--watch", "--interval", "0"],
+        ["progress", "--max-lag", "-1"],
         ["skip", "--to", "5"],
+        ["skip", "--to", "5", "--all", "--partition", "0"],
         ["rewind"],
         ["rewind", "--to", "5", "--minutes", "5"],
         ["rewind", "--minutes", "-1"],
@@ -313,3 +325,34 @@ def test_an_empty_mailbox_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> N
     rendering.page("[b]bob", Page((), None, more=False))
 
     assert capsys.readouterr().out == "nothing waits for [b]bob\n"
+
+
+def test_a_shell_completes_commands_options_and_reasons() -> None:
+    """As the documents set it up."""
+
+    def completed(*words: str) -> str:
+        environment = {
+            "_POSTE_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(("poste", *words)),
+            "COMP_CWORD": str(len(words)),
+        }  # fmt: skip
+        program = "import sys; sys.argv[0] = 'poste'; from worker.__main__ import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True,
+            check=False, timeout=60,
+        ).stdout  # fmt: skip
+
+    assert completed("dead") == "plain,dead-letters\n"
+    assert "plain,replay\n" in completed("dead-letters", "")
+    assert "plain,too_large\n" in completed("dead-letters", "list", "--reason", "too")
+    assert "plain,--bootstrap-server\n" in completed("fetch", "--boot")
+
+
+def test_standard_input_is_read_whole_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte; what no broker takes is refused before it is all in memory (G8)."""
+    assert sending.standard_input(BytesIO(b"\xff\n\0")) == b"\xff\n\0"
+    monkeypatch.setattr(sending, "STDIN_BYTES_MAX", 5)
+    assert sending.standard_input(BytesIO(b"12345")) == b"12345"
+    endless = BytesIO(b"1" * 100)
+    with pytest.raises(OperatorError, match="a text of more than 5 bytes is too large"):
+        sending.standard_input(endless)
+    assert endless.tell() == 6

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from tests.operations_page import error_rows
 from worker.cli import sending
-from worker.cli.sending import send_text
+from worker.cli.sending import send_body
 from worker.config_file import load_settings
 from worker.errors import ConfigurationError, OperatorError
 from worker.kafka import admin as kafka_module
@@ -234,7 +234,7 @@ async def test_a_message_that_was_not_acknowledged_is_not_sent(
     use(Admin(undelivered_messages=0))
     monkeypatch.setattr(sending, "AIOKafkaProducer", Producer)
     with pytest.raises(OperatorError) as caught:
-        await send_text(KAFKA, "bob", "hi", id_="1", source="s", type_="t", expires_at=None)
+        await send_body(KAFKA, "bob", b"hi", [])
 
     explained(caught.value, "not sent: …")
 

@@ -423,10 +423,10 @@ def test_rewind_made_again_changes_nothing(to: int) -> None:
 
 def test_an_epoch_begins_at_the_logs_start() -> None:
     """The second life of a topic is read whole, and sorts after the first (G4, G10)."""
-    opened_epoch = plan_epoch(table=TABLE, log=stable_log(10, 90), now_ms=NOW_MS)
+    opened_epoch = plan_epoch(table=TABLE, begin=10, now_ms=NOW_MS)
 
     assert opened_epoch == Progress(
         table_id="t1", epoch=3, next=10, origin=10, written_at_ms=NOW_MS
     )
     with pytest.raises(OperatorError, match="last one"):
-        plan_epoch(table=replace(TABLE, epoch=EPOCH_MAX), log=LOG, now_ms=1)
+        plan_epoch(table=replace(TABLE, epoch=EPOCH_MAX), begin=0, now_ms=1)

@@ -134,6 +134,20 @@ class AdminClient:
         )  # fmt: skip
         return Plan((Move(partition, old, new),) if new != old else ())
 
+    async def skip_each(self, partitions: Iterable[int], to: str, now_ms: int) -> Plan:
+        """The moves of these partitions forward, as `skip`."""
+        plans = [await self.skip(partition, to, now_ms) for partition in sorted(set(partitions))]
+        return Plan(tuple(move for plan in plans for move in plan.moves))
+
+    async def skip_all(self, to: str, now_ms: int) -> Plan:
+        """The moves of all partitions forward, but for those that are at or beyond their target."""
+        behind = [
+            status.partition
+            for status in await self.partition_statuses()
+            if await self._target(status, to) > _progress_of(status).next
+        ]
+        return await self.skip_each(behind, to, now_ms)
+
     async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> Plan:
         """The moves back to an offset or a time."""
         partition_statuses = await self.partition_statuses(partitions)
@@ -182,25 +196,46 @@ class AdminClient:
                 moves.append(Move(partition_status.partition, old, new))
         return Plan(tuple(moves))
 
-    async def epoch(self, now_ms: int) -> Plan:
-        """The opening of the next epoch; an interrupted one is gone on with."""
+    async def epoch(self, now_ms: int, to: str | None = None) -> Plan:
+        """The opening of the next epoch; an interrupted one is gone on with.
+
+        to: where each partition begins; None: at its log's start. A mirrored topic has other
+        offsets than its original: what the group has read there is below the group's offset, which
+        the mirror translates.
+        """
         moves = []
-        for partition_status in await self.partition_statuses():
-            new = plan_epoch(table=self.table, log=partition_status.log, now_ms=now_ms)
-            if partition_status.progress is None or partition_status.progress.epoch != new.epoch:
-                moves.append(Move(partition_status.partition, partition_status.progress, new))
+        for status in await self.partition_statuses():
+            begin = status.log.start
+            if to is not None:
+                begin = max(begin, await self._target(status, to))
+            if begin > status.log.end:
+                raise OperatorError(
+                    f"{self.table.topic}-{status.partition}: cannot skip to {begin}: the log ends"
+                    f" at {status.log.end}"
+                )
+            new = plan_epoch(table=self.table, begin=begin, now_ms=now_ms)
+            if status.progress is None or status.progress.epoch != new.epoch:
+                moves.append(Move(status.partition, status.progress, new))
         return Plan(tuple(moves), epoch=self.table.epoch + 1)
 
     async def _target(self, partition_status: PartitionStatus, to: str) -> int:
         if to == "end":
             return partition_status.log.stable_end
+        if to == "group":
+            if partition_status.group is None:
+                raise OperatorError(
+                    f"the group {self.settings.kafka.group!r} has no offset in partition"
+                    f" {partition_status.partition}: give an offset or a time"
+                )
+            return partition_status.group
         if re.fullmatch(r"\d{1,19}", to, re.ASCII):
             return int(to)
         try:
             time_ms = parse_time_ms(to)
         except ValueError:
             raise OperatorError(
-                f"{to!r} is neither an offset, nor `end`, nor a time such as 2026-01-31T00:00:00Z"
+                f"{to!r} is neither an offset, nor `end` or `group`, nor a time such as"
+                " 2026-01-31T00:00:00Z"
             ) from None
         return (await self.log.offsets_at([partition_status.partition], time_ms))[
             partition_status.partition
@@ -260,6 +295,17 @@ class AdminClient:
                 planned[partition_status.partition] if there is None else there
             )
         await self._commit(offsets)
+
+
+def require_lag(statuses: Iterable[PartitionStatus], most: int) -> None:
+    """Raises OperatorError where a partition lags by more than `most` offsets."""
+    lagging = [status for status in statuses if status.lag > most]
+    if lagging:
+        worst = max(lagging, key=lambda status: status.lag)
+        raise OperatorError(
+            f"{len(lagging)} partitions lag by more than {most} offsets, partition"
+            f" {worst.partition} by {worst.lag}"
+        )
 
 
 def _progress_of(partition_status: PartitionStatus) -> Progress:

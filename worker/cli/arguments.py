@@ -81,3 +81,26 @@ class _TimeType(click.ParamType):
 
 
 TIME = _TimeType()
+
+
+class _HeaderType(click.ParamType):
+    """A header of a record."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, bytes]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is no header such as traceparent=00-4bf9", param, ctx)
+        try:
+            name.encode()
+            return name, text.encode()
+        except UnicodeEncodeError:
+            self.fail("must be UTF-8", param, ctx)
+
+
+HEADER = _HeaderType()

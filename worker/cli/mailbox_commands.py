@@ -1,14 +1,18 @@
 """The commands on one mailbox: `send`, `fetch`, `ack`, `devices`."""
 
 import json
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from worker.cli import rendering
-from worker.cli.arguments import DEVICE, TEN_YEARS_S, USER, text_argument
+from worker.cli.arguments import DEVICE, HEADER, TEN_YEARS_S, USER, text_argument
 from worker.cli.program import poste, run, settings_of
+
+#: Headers that `send` makes by itself.
+_OWN_HEADERS = frozenset({"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_expirytime"})
 
 
 @poste.command()
@@ -21,27 +25,46 @@ from worker.cli.program import poste, run, settings_of
               help="CloudEvents type.")  # fmt: skip
 @click.option("--expires-in", type=click.IntRange(0, TEN_YEARS_S), metavar="SECONDS",
               help="Seconds until the message expires.")  # fmt: skip
+@click.option("--header", "headers", type=HEADER, multiple=True,
+              help="A further header; may be repeated.")  # fmt: skip
+@click.option("--plain", is_flag=True, help="Send a plain record, not a CloudEvent.")
 @click.pass_context
 def send(
-    context: click.Context, user: str, text: str, *,
-    id_: str | None, source: str, type_: str, expires_in: int | None,
+    context: click.Context, user: str, text: str, *, id_: str | None, source: str, type_: str,
+    expires_in: int | None, headers: tuple[tuple[str, bytes], ...], plain: bool,
 ) -> None:  # fmt: skip
-    """Publish a CloudEvent with the body TEXT for USER."""
-    from worker.cli.sending import send_text
+    """Publish a CloudEvent with the body TEXT for USER; `-` is standard input, byte for byte."""
+    from worker.cli import sending
 
+    names = [name for name, _ in headers]
+    if plain and (expires_in is not None or _is_given(context, "id_", "source", "type_")):
+        raise click.UsageError("a plain record has no --id, --source, --type and --expires-in")
+    if not plain and any(name.startswith("ce_") and name in _OWN_HEADERS for name in names):
+        raise click.UsageError("use --id, --source, --type and --expires-in, or --plain")
     settings = settings_of(context)
-    expires_at = None
-    if expires_in is not None:
-        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+    body = sending.standard_input(sys.stdin.buffer) if text == "-" else text.encode()
+    made: list[tuple[str, bytes | None]] = []
+    if not plain:
+        expires_at = None
+        if expires_in is not None:
+            expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+        made = sending.event_headers(
+            body, id_=id_ or str(uuid.uuid4()), source=source, type_=type_, expires_at=expires_at
+        )
+    if "content-type" in names:
+        made = [header for header in made if header[0] != "content-type"]
 
     async def work() -> None:
-        partition, offset = await send_text(
-            settings.kafka, user, text,
-            id_=id_ or str(uuid.uuid4()), source=source, type_=type_, expires_at=expires_at,
-        )  # fmt: skip
+        partition, offset = await sending.send_body(settings.kafka, user, body, [*made, *headers])
         click.echo(f"sent to {settings.kafka.topic}, partition {partition}, offset {offset}")
 
     run(work)
+
+
+def _is_given(context: click.Context, *parameters: str) -> bool:
+    """Whether one of the parameters was typed."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    return any(context.get_parameter_source(name) is typed for name in parameters)
 
 
 @poste.command()
@@ -55,6 +78,8 @@ def send(
     "--after", metavar="RECEIPT", help="Continue after the page that returned this receipt."
 )
 @click.option("--since", metavar="RECEIPT", help="Fetch as if this receipt had been acknowledged.")
+@click.option("--all", "every", is_flag=True, help="Fetch page after page, to the end.")
+@click.option("--follow", is_flag=True, help="The same, then wait for more until Ctrl-C.")
 @DEVICE
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
@@ -62,9 +87,13 @@ def send(
 @click.pass_context
 def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
-    device: str | None, as_json: bool,
+    device: str | None, as_json: bool, every: bool, follow: bool,
 ) -> None:  # fmt: skip
-    """Show the messages of USER without acknowledging them."""
+    """Show the messages of USER without acknowledging them.
+
+    With --all or --follow: page by page, each with the receipt of all up to it.
+    """
+    from worker.cli.following import pages
     from worker.cli.mailboxes import open_command_mailboxes
 
     if after is not None and since is not None:
@@ -73,11 +102,14 @@ def fetch(
 
     async def work() -> None:
         async with open_command_mailboxes(settings) as mailboxes:
-            page = await mailboxes.fetch(user, limit=limit, after=after, since=since, device=device)
-        if as_json:
-            click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
-        else:
-            rendering.page(user, page)
+            async for page in pages(
+                mailboxes, user, limit=limit, after=after, since=since, device=device,
+                every=every or follow, follow=follow,
+            ):  # fmt: skip
+                if as_json:
+                    click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
+                else:
+                    rendering.page(user, page)
 
     run(work)
 

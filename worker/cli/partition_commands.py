@@ -1,5 +1,6 @@
 """The commands on partitions: `progress`, and the deliberate moves `skip`, `rewind`, `epoch`."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -19,20 +20,37 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
 )
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True,
+              metavar="SECONDS", help="Seconds between two looks of --watch.")  # fmt: skip
+@click.option("--max-lag", type=click.IntRange(0), metavar="OFFSETS",
+              help="Exit with 1 if a partition lags by more.")  # fmt: skip
 @click.pass_context
-def progress(context: click.Context, *, as_json: bool) -> None:
+def progress(
+    context: click.Context, *, as_json: bool, watch: bool, interval: float, max_lag: int | None
+) -> None:
     """Show how far each partition is materialized."""
-    from worker.cli.admin_client import open_admin_client
+    from worker.cli.admin_client import open_admin_client, require_lag
 
+    if watch and max_lag is not None:
+        raise click.UsageError("name one of --watch and --max-lag")
     settings = settings_of(context)
 
     async def work() -> None:
         async with open_admin_client(settings) as admin:
-            partition_statuses = await admin.partition_statuses()
-            if as_json:
-                click.echo(json.dumps(rendering.progress_object(admin, partition_statuses)))
-            else:
-                rendering.progress(admin, partition_statuses)
+            while True:
+                partition_statuses = await admin.partition_statuses()
+                if as_json:
+                    click.echo(json.dumps(rendering.progress_object(admin, partition_statuses)))
+                else:
+                    if watch:
+                        click.clear()  # on a terminal
+                    rendering.progress(admin, partition_statuses)
+                if not watch:
+                    break
+                await asyncio.sleep(interval)
+        if max_lag is not None:
+            require_lag(partition_statuses, max_lag)
 
     run(work)
 
@@ -63,13 +81,23 @@ def _moves(
 
 
 @poste.command()
-@click.option("--partition", type=click.IntRange(0), required=True, help="Partition to move.")
-@click.option("--to", required=True, metavar="OFFSET|end|TIME", help="First offset to read.")
+@click.option("--partition", type=click.IntRange(0), multiple=True,
+              help="Partition to move, may be repeated.")  # fmt: skip
+@click.option("--all", "every", is_flag=True, help="Every partition that is not further already.")
+@click.option("--to", required=True, metavar="OFFSET|end|group|TIME",
+              help="First offset to read; `group`: the group's own.")  # fmt: skip
 @YES
 @click.pass_context
-def skip(context: click.Context, *, partition: int, to: str, yes: bool) -> None:
+def skip(
+    context: click.Context, *, partition: tuple[int, ...], every: bool, to: str, yes: bool
+) -> None:
     """Skip records. Those between progress and --to are never delivered."""
-    _moves(context, yes=yes, planned=lambda admin, now: admin.skip(partition, to, now))
+    if bool(partition) == every:
+        raise click.UsageError("name --partition, or --all")
+    if every:
+        _moves(context, yes=yes, planned=lambda admin, now: admin.skip_all(to, now))
+    else:
+        _moves(context, yes=yes, planned=lambda admin, now: admin.skip_each(partition, to, now))
 
 
 @poste.command()
@@ -99,8 +127,11 @@ def rewind(
 
 
 @poste.command()
+@click.option("--to", metavar="OFFSET|end|group|TIME",
+              help="First offset to read; `group`: the group's own, as a mirror translates it;"
+                   " default: each log's start.")  # fmt: skip
 @YES
 @click.pass_context
-def epoch(context: click.Context, *, yes: bool) -> None:
-    """Open the next epoch, for a re-created topic. It is read from its start as a new log."""
-    _moves(context, yes=yes, planned=lambda admin, now: admin.epoch(now))
+def epoch(context: click.Context, *, to: str | None, yes: bool) -> None:
+    """Open the next epoch, for a re-created or mirrored topic. It is read as a new log."""
+    _moves(context, yes=yes, planned=lambda admin, now: admin.epoch(now, to))

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from worker.cli.connections import ConnectedGroup, apply_aws_options, setting_options
 from worker.config_file import load_settings
 from worker.settings import Settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ConnectedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -29,7 +30,11 @@ def poste(context: click.Context, config: Path | None) -> None:
 
 def settings_of(context: click.Context) -> Settings:
     """Read when a command runs, so that --help works whatever the configuration is."""
-    return load_settings(context.find_root().obj, os.environ)
+    apply_aws_options(context, os.environ)
+    given = setting_options(context)
+    environ = {**os.environ, **{variable: value for variable, (_, value) in given.items()}}
+    names = {variable: option for variable, (option, _) in given.items()}
+    return load_settings(context.find_root().obj, environ, names)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
