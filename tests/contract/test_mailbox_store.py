@@ -221,3 +221,17 @@ async def test_more_items_than_one_call_deletes_are_deleted(tables: Tables) -> N
         ("delete", {"positions": MANY}),
         ("delete", {"positions": []}),
     ])  # fmt: skip
+
+
+async def test_a_purged_cursor_that_is_raised_no_longer_expires(tables: Tables) -> None:
+    """And one that is further already stays as it is (G4)."""
+    log = LOGS[0]
+    purged = an_item("!", purged_at={"N": "5"}, expires_at={"N": "9"})
+    purged |= {log.encode(): {"N": "7"}}
+    await tables.play([
+        ("put", {"items": [purged, {**purged, "position": {"S": "!pad"}}]}),
+        ("raise_cursor", {"cursor": "!", "log": log, "offset": 7}),
+        ("query", {"pages": 1, "keeps_lower": True}),
+        ("raise_cursor", {"cursor": "!", "log": log, "offset": 8}),
+        ("raise_cursor", {"cursor": "!pad", "log": LOGS[1], "offset": 0, "existing": True}),
+    ])  # fmt: skip

@@ -197,7 +197,13 @@ async def test_the_next_epoch_is_opened_by_one_command(deployment: Deployment) -
     assert [(p["epoch"], p["next"]) for p in found["partitions"]] == [(3, 0), (3, 0)]
 
 
-@pytest.mark.parametrize("command", [["progress"], ["send", "bob", "hello"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["progress"], ["send", "bob", "hello"], ["purge", "bob", "--yes"], ["export", "bob"],
+        ["verify"], ["dead-letters", "list"], ["dead-letters", "replay", "--all", "--yes"],
+    ],
+)  # fmt: skip
 def test_ctrl_c_ends_a_command_that_waits(deployment: Deployment, command: list[str]) -> None:
     """With 130 and without a traceback, while a broker takes the connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -14,7 +14,10 @@ from tests.deployment import Deployment
 from tests.integration.conftest import deployment_on
 from tests.integration.test_health import Served
 from tests.pages import page, table
+from tests.records import MadeRecord
 from tests.secured_broker import LISTENERS, PASSWORD, USER, SecuredBroker, token
+from worker.dead_letters import DeadLetter, dead_letter_headers
+from worker.errors import Reason
 
 #: Secrets that the tests set: none may be printed anywhere.
 SECOND_PASSWORD = "second-secret-91bc"
@@ -93,6 +96,34 @@ async def test_a_worker_with_the_documented_permissions_delivers(
     await secured.drained()
     assert "partition" in secured.poste("progress", check=True, **as_user).stdout
     assert "ERROR" not in secured.log()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("purge", ["bob", "--yes"]),
+        ("verify", []),
+        ("export", ["bob", "--records"]),
+        ("dead-letters list", []),
+        ("dead-letters show", ["0/0"]),
+        ("dead-letters replay", ["--all", "--yes"]),
+    ],
+)
+async def test_a_command_with_the_documented_permissions_does_its_work(
+    broker: SecuredBroker, secured: Deployment, command: str, arguments: list[str]
+) -> None:
+    """And without them it ends with one line, whatever it reads or writes."""
+    words = [*command.split(), *arguments]
+    letter = DeadLetter(MadeRecord(topic=secured.topic, partition=0), Reason.TOO_LARGE, "")
+    dead = {"key": "bob", "value": b"x", "headers": dead_letter_headers(letter), "partition": 0}
+    await secured.produce([dead], topic=f"{secured.topic}.dead-letters")
+    as_user = broker.environment(OF_USERS[0])
+    refused = secured.poste(*words, check=False, **as_user)
+    grant(broker, secured, f"poste {command}")
+    secured.poste(*words, check=True, **as_user)
+
+    assert refused.returncode == 1
+    assert re.fullmatch(r"poste: .*(no permission|refuses).*\n", refused.stderr), refused.stderr
 
 
 @pytest.mark.parametrize("listener", OF_USERS)

@@ -20,7 +20,7 @@ from poste_restante import Device, Page
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position
 from worker import cli
-from worker.cli import poste, program, rendering, sending
+from worker.cli import bar, poste, program, rendering, sending
 from worker.errors import OperatorError
 
 COMMANDS = ["init", "worker", "send", "fetch", "ack", "devices", "progress", "skip", "rewind",
@@ -356,3 +356,23 @@ def test_standard_input_is_read_whole_up_to_a_limit(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OperatorError, match="a text of more than 5 bytes is too large"):
         sending.standard_input(endless)
     assert endless.tell() == 6
+
+
+def test_a_progress_bar_is_for_terminals_and_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results stay alone on standard output."""
+
+    def use() -> tuple[str, str]:
+        with bar.progress_bar("reading") as shown:
+            shown.begin(10)
+            shown.advance(4)
+        return capsys.readouterr()
+
+    assert use() == ("", "")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    out, err = use()
+    assert out == ""
+    assert "reading" in err
+    assert "4/10" in err
