@@ -21,6 +21,9 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourcePatternType,
     ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
 )
 
 #: Seconds until the broker must have answered.
@@ -28,6 +31,8 @@ ANSWER_S_MAX = 30.0
 
 #: Offsets by name.
 _OFFSETS = {"earliest": OffsetSpec.earliest, "latest": OffsetSpec.latest}
+#: How a password of SCRAM is kept; the fewest iterations that Kafka takes.
+_SCRAM = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
 
 
 class KafkaAdmin:
@@ -72,9 +77,11 @@ class KafkaAdmin:
         else:
             offsets = dict.fromkeys(self.ends(topic), to)
         moved = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
-        _done(
-            self._client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, moved)])
-        )
+        asked = [ConsumerGroupTopicPartitions(group, moved)]
+        for future in self._client.alter_consumer_group_offsets(asked).values():
+            for answered in future.result(ANSWER_S_MAX).topic_partitions:
+                if answered.error is not None:  # of one partition: the call has succeeded
+                    raise KafkaException(answered.error)
 
     def delete_group(self, group: str) -> None:
         _done(self._client.delete_consumer_groups([group]))
@@ -92,6 +99,11 @@ class KafkaAdmin:
         filters = [AclBindingFilter(*_acl(user, operation, kind, name)) for operation in operations]
         for future in self._client.delete_acls(filters).values():
             assert future.result(ANSWER_S_MAX), f"{user} was not allowed {operations} on {name}"
+
+    def set_scram_password(self, user: str, password: str) -> None:
+        """By SCRAM-SHA-512. Connections that are open stay."""
+        change = UserScramCredentialUpsertion(user, _SCRAM, password.encode())
+        _done(self._client.alter_user_scram_credentials([change]))
 
 
 def _acl(user: str, operation: str, kind: str, name: str) -> tuple[Any, ...]:

@@ -22,7 +22,6 @@ from tests.kafka_admin import KafkaAdmin
 #: The user of all listeners, and its password at first.
 USER, PASSWORD = "poste", "first-secret-7f3a"
 _LOGIN = "org.apache.kafka.common.security"
-_CONFIGS = "kafka.admin.ConfigCommand"
 
 #: Security protocol and mechanism of each listener.
 LISTENERS = {
@@ -96,10 +95,7 @@ class SecuredBroker:
 
     def set_password(self, password: str) -> None:
         """Give the user of SCRAM a password; connections that are open stay."""
-        self.kafka.tool(
-            _CONFIGS, "--alter", "--entity-type", "users", "--entity-name", USER,
-            "--add-config", f"SCRAM-SHA-512=[password={password}]",
-        )  # fmt: skip
+        self.admin.set_scram_password(USER, password)
 
     @property
     def admin(self) -> KafkaAdmin:

@@ -42,7 +42,8 @@ _READS_SHARE = 0.8
 
 @dataclass
 class Events:
-    """Makes the events. records: how many the topic has, about. say: prints one line."""
+    """Makes the events. records: how many the topic has, about. say: prints one line. begun: the
+    kinds that have begun; done: those that have happened, and how often."""
 
     deployment: Deployment
     kafka: KafkaService
@@ -53,6 +54,7 @@ class Events:
     partitions: int
     records: Callable[[], int]
     say: Callable[[str], None]
+    begun: set[Kind] = field(default_factory=set)
     done: Counter[Kind] = field(default_factory=Counter)
     _running: dict[asyncio.Task[None], frozenset[str]] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ class Events:
             await self._one_ends()
         self._raise_failures()
         self.say(str(event))
+        self.begun.add(event.kind)
         task = asyncio.create_task(self._make(event))
         self._running[task] = _TAKES.get(event.kind, frozenset())
 

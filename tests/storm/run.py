@@ -31,7 +31,7 @@ from tests.storm.fault_rates import (
 )
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
-from tests.storm.script import script
+from tests.storm.script import Kind, script
 from tests.storm.services import storm_deployment
 from tests.storm.supervisor import Supervisor
 from tests.storm.traffic import POISONOUS, Traffic, users
@@ -63,10 +63,12 @@ UNACKNOWLEDGED_S = 1.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What a storm is asked to be."""
+    """What a storm is asked to be. seconds: of events, at most. kinds: the last event is the one
+    behind which each of them has happened; none: the seconds decide alone."""
 
     seed: int
     seconds: float
+    kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -156,19 +158,24 @@ async def _made(
 
 
 async def _play(parts: Parts) -> None:
-    """The events, for as long as the storm lasts."""
+    """The events, until the storm has met what it is asked to meet, or is over."""
     for _ in range(2):
         parts.supervisor.join()
     # A group that is moved before its partitions have begun would move their beginnings.
     await begun(parts.deployment, parts.events.partitions)
-    end_s = time.monotonic() + parts.settings.seconds
-    for event in script(parts.settings.seed):
+    settings, events = parts.settings, parts.events
+    end_s = time.monotonic() + settings.seconds
+    for event in script(settings.seed):
+        if settings.kinds and settings.kinds <= events.begun:
+            await events.end()
+            if settings.kinds <= events.done.keys():
+                return
         if time.monotonic() + event.after_s > end_s:
             break
         await asyncio.sleep(event.after_s)
-        await parts.events.begin(event)
+        await events.begin(event)
     await asyncio.sleep(max(0.0, end_s - time.monotonic()))
-    await parts.events.end()
+    await events.end()
 
 
 async def _drain(parts: Parts) -> bool:

@@ -32,13 +32,13 @@ class Mail:
 
 @asynccontextmanager
 async def open_mail(
-    shared: SharedServices, report: Report, *, small: int = SMALL
+    shared: SharedServices, report: Report, *, small: int = SMALL, large: int = LARGE
 ) -> AsyncIterator[Mail]:
     """Filled by a real worker, which has left; audited on leaving, when all runs are over."""
     deployment = await shared.deployment("reading", partitions=PARTITIONS)
     mail = Mail(
         shared, deployment, Journal(),
-        [f"small-{n}" for n in range(small)], [f"large-{n}" for n in range(LARGE)],
+        [f"small-{n}" for n in range(small)], [f"large-{n}" for n in range(large)],
     )  # fmt: skip
     try:
         await _fill(mail)
