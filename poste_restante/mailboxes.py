@@ -135,8 +135,6 @@ class Mailboxes:
         """Put mailboxes together over any store. table: its name in errors. load: of the store."""
         self._meter = meter
         self._load = load
-        if load is not None:
-            meter.metrics.opened(load)
         self._lifetime = Lifetime("mailboxes")
         self._store = store
         self._table_check = TableCheck(self._store, table, clock)
@@ -146,6 +144,8 @@ class Mailboxes:
         self._delete_acknowledged = delete_acknowledged
         self._prefetch = Prefetch()
         self._clock = clock
+        if load is not None:
+            meter.metrics.opened(load)  # nothing raises from here on
 
     async def fetch(
         self,

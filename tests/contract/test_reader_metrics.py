@@ -87,6 +87,16 @@ async def test_a_throttled_attempt_that_is_repeated_is_counted(
     assert sample("poste_reader_store_calls_limit") == 0  # closed
 
 
+async def test_mailboxes_that_cannot_be_opened_are_closed(faulty: Faulty) -> None:
+    """The call that failed is reported; their connections count no more (G9)."""
+    metrics = RecordedMetrics()
+    faulty.apply_fault(Fault.ACCESS_DENIED, "Query")
+    with pytest.raises(MailboxError):
+        await open_mailboxes(table=faulty.table, metrics=metrics).__aenter__()
+    assert metrics.stored() == [(QUERY, StoreOutcome.REFUSED)]
+    assert metrics.loads == []
+
+
 #: Faults of one attempt, and the outcome of the call that meets them.
 OUTCOMES = {
     Fault.PROVISIONED_THROUGHPUT: Outcome.THROTTLED,

@@ -363,6 +363,13 @@ async def test_the_load_says_how_many_calls_are_under_way_and_wait(
     assert (load.in_flight, load.waiting) == (0, 0)
 
 
+def test_mailboxes_that_are_refused_are_not_open(metrics: RecordedMetrics) -> None:
+    """Nobody would say that they are closed."""
+    with pytest.raises(ValueError, match="must not be empty"):
+        Mailboxes(InMemoryTable(), receipt_keys=[""], metrics=metrics)
+    assert metrics.loads == []
+
+
 # ---- metrics that are no good
 
 
