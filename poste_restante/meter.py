@@ -149,7 +149,7 @@ class _Call(Measured):
 
     def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
         known = True if prefetched else False if continues else None
-        # The one count per message: 40 ns.
+        # The only thing that is counted per message.
         self._page = PageRead(len(messages), sum([len(each.body) for each in messages]), known)
 
     def __exit__(

@@ -24,9 +24,11 @@ class Label(NamedTuple):
     meaning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. name: without `_total`, which counters get, and `_info`.
+    """One metric, equal to itself alone: to hash all of it would cost more than to count.
+
+    name: without `_total`, which counters get, and `_info`.
 
     unit: base unit; empty: a plain count. help: one sentence. buckets: upper bounds of a histogram,
     in its unit.

@@ -38,46 +38,47 @@ class PrometheusMetrics(ListedMetrics):
                 "this registry has the reader's metrics already: make one PrometheusMetrics per"
                 " process, and hand it to every open_mailboxes"
             ) from error
-        self._counters = {
-            (metric, labels): counter
-            for metric in METRICS
-            if metric.kind is Kind.COUNTER
-            for labels, counter in _series(metric, registry).items()
-        }
-        self._histograms = {
-            (metric, labels): histogram
-            for metric in METRICS
-            if metric.kind is Kind.HISTOGRAM
-            for labels, histogram in _histograms(metric, registry).items()
-        }
+        self._series = Series(METRICS, registry)
 
     def add(self, metric: Metric, amount: float, labels: tuple[str, ...] = ()) -> None:
+        self._series.add(metric, amount, labels)
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
+        self._series.observe(metric, value, labels)
+
+
+class Series:
+    """The counters and histograms of a list of metrics, made in a registry.
+
+    Every series begins at 0, so that its first step is seen. They are held by label values: to look
+    one up in the library costs more than to add to it.
+    """
+
+    def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
+        self._counters: dict[tuple[Metric, tuple[str, ...]], Counter] = {}
+        self._histograms: dict[tuple[Metric, tuple[str, ...]], Histogram] = {}
+        for metric in metrics:
+            names = [label.name for label in metric.labels]
+            if metric.kind is Kind.COUNTER:
+                counter = Counter(metric.name, metric.help, names, registry=registry)
+                for values in label_combinations(metric.labels):
+                    self._counters[metric, values] = counter.labels(*values) if values else counter
+            elif metric.kind is Kind.HISTOGRAM:
+                histogram = Histogram(
+                    metric.name, metric.help, names, registry=registry, buckets=metric.buckets
+                )
+                for values in label_combinations(metric.labels):
+                    self._histograms[metric, values] = (
+                        histogram.labels(*values) if values else histogram
+                    )
+
+    def add(self, metric: Metric, amount: float, labels: tuple[str, ...] = ()) -> None:
+        """Add to a counter. labels: values in the order of the metric's labels."""
         self._counters[metric, labels].inc(amount)
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
+        """Put a value into a histogram."""
         self._histograms[metric, labels].observe(value)
-
-
-def _series(metric: Metric, registry: CollectorRegistry) -> dict[tuple[str, ...], Counter]:
-    """Make a counter. Return what counts, by label values: to look it up costs more than to add."""
-    names = [label.name for label in metric.labels]
-    counter = Counter(metric.name, metric.help, names, registry=registry)
-    return {
-        values: counter.labels(*values) if values else counter
-        for values in label_combinations(metric.labels)
-    }
-
-
-def _histograms(metric: Metric, registry: CollectorRegistry) -> dict[tuple[str, ...], Histogram]:
-    """Make a histogram. Return what observes, by label values."""
-    names = [label.name for label in metric.labels]
-    histogram = Histogram(
-        metric.name, metric.help, names, registry=registry, buckets=metric.buckets
-    )
-    return {
-        values: histogram.labels(*values) if values else histogram
-        for values in label_combinations(metric.labels)
-    }
 
 
 class _Gauges(Collector):

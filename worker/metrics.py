@@ -14,9 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
@@ -26,7 +24,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from poste_restante.metric_types import Kind, Label, Metric, label_combinations
+from poste_restante.metric_types import Kind, Label, Metric
+from poste_restante.prometheus_metrics import Series
 from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
 from worker.errors import Reason
 from worker.outcomes import (
@@ -229,24 +228,7 @@ class WorkerMetrics:
                 "aiokafka": version("aiokafka"),
             }
         )
-        self._counters = {m: self._counter(m) for m in METRICS if m.kind is Kind.COUNTER}
-        self._histograms = {m: self._histogram(m) for m in METRICS if m.kind is Kind.HISTOGRAM}
-
-    def _counter(self, metric: Metric) -> Counter:
-        names = tuple(label.name for label in metric.labels)
-        counter = Counter(metric.name, metric.help, names, registry=self._registry)
-        for values in _labelled(metric):
-            counter.labels(*values)  # a series that begins at 0, so that its first step is seen
-        return counter
-
-    def _histogram(self, metric: Metric) -> Histogram:
-        names = tuple(label.name for label in metric.labels)
-        histogram = Histogram(
-            metric.name, metric.help, names, registry=self._registry, buckets=metric.buckets
-        )
-        for values in _labelled(metric):
-            histogram.labels(*values)
-        return histogram
+        self._series = Series(METRICS, self._registry)
 
     def read_gauges(self, gauges: Callable[[], Iterable[Sample]]) -> None:
         """Read the gauges there from now on."""
@@ -261,8 +243,8 @@ class WorkerMetrics:
         self._add(MESSAGES, messages)
         self._add(EXPIRED_MESSAGES, expired)
         self._add(BUNDLES, bundles)
-        self._histograms[FLUSH_SECONDS].observe(seconds)
-        self._histograms[FLUSH_RECORDS].observe(records)
+        self._series.observe(FLUSH_SECONDS, seconds)
+        self._series.observe(FLUSH_RECORDS, records)
 
     def dead_letters(self, reasons: Mapping[Reason, int]) -> None:
         """Count the acknowledged dead letters of one flush."""
@@ -273,7 +255,7 @@ class WorkerMetrics:
         """Count one attempt of a call. operation: one of STORE_OPERATIONS; others do not count."""
         if operation in STORE_OPERATIONS:
             self._add(STORE_CALLS, 1, operation, str(outcome))
-            self._histograms[STORE_CALL_SECONDS].labels(operation).observe(seconds)
+            self._series.observe(STORE_CALL_SECONDS, seconds, (operation,))
 
     def stored(self, *, left_over: int, write_units: float) -> None:
         """Count the result of one BatchWriteItem that DynamoDB took, if only in part."""
@@ -291,7 +273,7 @@ class WorkerMetrics:
         self._add(COMMITS, 1, str(outcome))
 
     def rebalanced(self, seconds: float) -> None:
-        self._histograms[REBALANCE_SECONDS].observe(seconds)
+        self._series.observe(REBALANCE_SECONDS, seconds)
 
     def retention_gap(self, records: int) -> None:
         """Count one gap. records: offsets that were removed unread."""
@@ -305,8 +287,7 @@ class WorkerMetrics:
         return encode(self._registry), content_type
 
     def _add(self, metric: Metric, amount: float, *labels: str) -> None:
-        counter = self._counters[metric]
-        (counter.labels(*labels) if labels else counter).inc(amount)
+        self._series.add(metric, amount, labels)
 
 
 class _Gauges(Collector):
@@ -328,8 +309,3 @@ class _Gauges(Collector):
         for metric, value, labels in self.read():
             families[metric].add_metric(labels, value)
         return families.values()
-
-
-def _labelled(metric: Metric) -> list[tuple[str, ...]]:
-    """Return every combination of a metric's label values; none for a metric without labels."""
-    return label_combinations(metric.labels) if metric.labels else []
