@@ -8,7 +8,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability memory sweep storm mutate lock lock-jars clean
+.PHONY: run demo test check bench capacity availability memory sweep storm mutate docs audit lock lock-jars clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -57,6 +57,16 @@ MODULES ?=
 mutate: .venv/mutate  ## do the unit tests of the pure modules notice each changed operator: make mutate MODULES=reading
 	nice -n 19 $(BIN)/python -m tests.mutation $(MODULES)
 
+.venv/docs: .venv/installed requirements/docs.txt
+	$(BIN)/pip install -q --require-hashes -r requirements/docs.txt && touch $@
+docs: .venv/docs  ## the documents and the API reference as pages, in .cache/docs/site
+	$(BIN)/python -m local.documents && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/audit: .venv/installed requirements/audit.txt
+	$(BIN)/pip install -q --require-hashes -r requirements/audit.txt && touch $@
+audit: .venv/audit  ## known vulnerabilities of every locked package; a package without data is a failure
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip $(patsubst %,-r %,$(wildcard requirements/*.txt))
+
 # Of the public index, whatever this machine is set to add to it.
 LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 # What the tests of deploy/ need, and skip without. The schemas are apart from .venv: a package of
@@ -81,6 +91,8 @@ lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
 	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) --extra deploy -o requirements/deploy.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) -o requirements/java.txt requirements/java.in
+	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
+	$(LOCK) -c requirements/dev.txt -o requirements/audit.txt requirements/audit.in
 
 lock-jars: .venv/installed  ## the jars of local/*.pom.xml by hash; needs Maven
 	$(BIN)/python -m local.lock_jars

@@ -34,7 +34,7 @@ DEADLINE_S = 20.0
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ["worker", "dev", "image"]
 #: What is installed on demand.
-ON_DEMAND = ["java", "mutate"]
+ON_DEMAND = ["java", "mutate", "docs", "audit"]
 
 
 @pytest.fixture(scope="module")
