@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poste_restante.signed_client import SignedClient
 
 #: Seconds, random up to it, before another request to a source of credentials that failed.
-_BACKOFF_S = 1.0
+BACKOFF_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class PublicClient:
             except CredentialsError as error:
                 if error.fault is CredentialsFault.CONFIGURATION:
                     raise
-                await asyncio.sleep(random.uniform(0, _BACKOFF_S))
+                await asyncio.sleep(random.uniform(0, BACKOFF_S))
             else:
                 return
         await self._credentials.get_frozen_credentials()

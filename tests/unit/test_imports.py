@@ -1,12 +1,15 @@
 """The thin module is thin by structure: who imports whom."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from worker.settings import setting_fields
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("poste_restante", "worker")
@@ -24,6 +27,11 @@ EXTRAS = {
 FAUST_ONLY_IN = frozenset(
     {"worker/app.py", "worker/kafka/client_thread.py", "worker/kafka/consumer.py"}
 )
+#: What replaces a name that it gets as text, and a name that is private.
+PATCHES = frozenset({"setattr", "delattr", "patch", "object", "multiple"})
+PRIVATE = re.compile(r"([\w.]*\.)?_[A-Za-z0-9]\w*(\.[\w.]*)?")
+#: It pins the private names of Faust that the worker relies on.
+MAY_PATCH_PRIVATE_NAMES = frozenset({"tests/unit/test_faust_names.py"})
 
 
 def files(package: str) -> list[Path]:
@@ -164,3 +172,84 @@ from poste_restante.testing import *
 InMemoryMailboxes().deliver("bob", b"hello")
 """
     subprocess.run([sys.executable, "-Ic", code], check=True, timeout=60)
+
+
+def patched_private_names(text: str) -> Iterator[str]:
+    """The private names that a module replaces by their text, which ruff's SLF001 does not see."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        if ast.unparse(node.func).rpartition(".")[2] not in PATCHES:
+            continue
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            named = argument.value if isinstance(argument, ast.Constant) else None
+            if isinstance(named, str) and PRIVATE.fullmatch(named):
+                yield f"{node.lineno}: {named}"
+
+
+def test_no_test_patches_a_private_name_by_its_text() -> None:
+    """A test states what a module promises, so that what is inside can be written anew (G8)."""
+    found = {
+        path.relative_to(ROOT).as_posix(): names
+        for folder in ("tests", "benchmarks")
+        for path in files(folder)
+        if (names := list(patched_private_names(path.read_text())))
+    }
+    assert {path: found[path] for path in found.keys() - MAY_PATCH_PRIVATE_NAMES} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'monkeypatch.setattr("worker.flush._send", 1)',
+        'monkeypatch.setattr(made, "_reader", 1)',
+        'monkeypatch.delattr(module, name="_POLL_S")',
+        'setattr(object, "_name", 1)',
+        'mock.patch("poste_restante.wire._BACKOFF_S")',
+        'mock.patch.object(made, "_send")',
+        'monkeypatch.setattr("worker._flush.send", 1)',
+    ],
+)
+def test_a_private_name_that_is_patched_is_found(line: str) -> None:
+    """As ruff finds one that is read (G8)."""
+    assert len(list(patched_private_names(line))) == 1
+
+
+@pytest.mark.parametrize("name", ["worker.flush.send", "__name__", "flush_", "a sentence._"])
+def test_a_public_name_that_is_patched_is_none(name: str) -> None:
+    """Nor is a dunder (G8)."""
+    assert list(patched_private_names(f"monkeypatch.setattr({name!r}, 1)")) == []
+
+
+def attributes_read(path: Path) -> Iterator[tuple[str, str]]:
+    """Each attribute that a module reads, behind the name of what it is read from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            owner = ast.unparse(node.value).rpartition(".")[2]
+            yield owner.lstrip("_"), node.attr
+
+
+def read_by_property(path: Path) -> dict[str, set[str]]:
+    """The attributes that each function of a module reads of `self`."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            reads = [each for each in ast.walk(node) if isinstance(each, ast.Attribute)]
+            found[node.name] = {each.attr for each in reads if ast.unparse(each.value) == "self"}
+    return found
+
+
+def test_every_setting_is_read() -> None:
+    """One that nothing reads is a promise that nobody keeps (G8)."""
+    own = ROOT / "worker" / "settings.py"
+    modules = [path for folder in ("worker", "local") for path in files(folder) if path != own]
+    read = {each for path in modules for each in attributes_read(path)}
+    properties = read_by_property(own)
+    unread = []
+    for setting, _ in setting_fields():
+        section, _, name = setting.rpartition(".")
+        names = {name, *(method for method, reads in properties.items() if name in reads)}
+        owners = {section or "settings", "settings"}
+        if not any((owner, each) in read for owner in owners for each in names):
+            unread.append(setting)
+    assert unread == []

@@ -1,12 +1,12 @@
 """What is asked of the broker about the log: the record before progress, readable or not."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
 from tests.records import MadeRecord
+from worker.kafka import log_client
 from worker.kafka.log_client import UNREADABLE, KafkaLogClient
 from worker.record import fingerprint
 
@@ -19,6 +19,9 @@ class Peeked:
         self._records = records
         self._unreadable = unreadable
         self._positions: dict[TopicPartition, int] = {}
+
+    async def start(self) -> None:
+        """There is nothing to connect to."""
 
     def assign(self, tps: Iterable[TopicPartition]) -> None:
         self._positions = dict.fromkeys(tps, 0)
@@ -46,10 +49,12 @@ class Peeked:
         return found
 
 
-def log(monkeypatch: pytest.MonkeyPatch, *unreadable: tuple[int, int]) -> KafkaLogClient:
+async def log(monkeypatch: pytest.MonkeyPatch, *unreadable: tuple[int, int]) -> KafkaLogClient:
+    reader = Peeked({0: range(10), 1: range(10)}, set(unreadable))
+    monkeypatch.setattr(log_client, "AIOKafkaConsumer", lambda **_: reader)
+    monkeypatch.setattr(log_client, "AIOKafkaAdminClient", lambda **_: reader)
     made = KafkaLogClient(topic="undelivered", group="g", client_options={})
-    reader: Any = Peeked({0: range(10), 1: range(10)}, set(unreadable))
-    monkeypatch.setattr(made, "_reader", lambda: reader)
+    await made.start()
     return made
 
 
@@ -58,7 +63,7 @@ async def test_only_the_record_that_is_asked_for_is_unpacked(
 ) -> None:
     """The one behind progress may be such as stopped the partition: it must not stop the opening
     of any, again and again (G9)."""
-    found = await log(monkeypatch, (0, 5)).fingerprints({0: 4, 1: 8})
+    found = await (await log(monkeypatch, (0, 5))).fingerprints({0: 4, 1: 8})
 
     assert found == {
         0: fingerprint(MadeRecord(partition=0, offset=4)),
@@ -70,6 +75,6 @@ async def test_a_record_that_cannot_be_read_is_none_that_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It equals no stored fingerprint, so its partition stays closed, and no other does (G9)."""
-    found = await log(monkeypatch, (0, 4)).fingerprints({0: 4, 1: 8})
+    found = await (await log(monkeypatch, (0, 4))).fingerprints({0: 4, 1: 8})
 
     assert found == {0: UNREADABLE, 1: fingerprint(MadeRecord(partition=1, offset=8))}

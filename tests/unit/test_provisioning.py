@@ -89,7 +89,7 @@ class Account:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provisioning, "_POLL_S", 0.001)
+    monkeypatch.setattr(provisioning, "POLL_S", 0.001)
 
 
 async def findings(topics: Topics, account: Account, *, check: bool = False) -> list[Finding]:

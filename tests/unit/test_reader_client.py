@@ -184,7 +184,7 @@ class Failing:
 
 async def test_public_calls_ask_a_failing_source_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as a call is attempted, and its error is one of credentials (G8)."""
-    monkeypatch.setattr("poste_restante.reader_client._BACKOFF_S", 0.0)
+    monkeypatch.setattr("poste_restante.reader_client.BACKOFF_S", 0.0)
     config = reader_config(timeout_s=1.0, attempts=3, connections=1)
     async with listening() as (endpoint, address):
         endpoint.answer = Answer.of(200, page(RECORD))

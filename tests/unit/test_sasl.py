@@ -162,7 +162,7 @@ async def test_every_connection_takes_the_present_password(
     async def connect(*_: Any, sasl_plain_password: Any, **__: Any) -> None:
         taken.append(sasl_plain_password)
 
-    monkeypatch.setattr(sasl, "_create_conn", connect)
+    monkeypatch.setattr(sasl, "aiokafka_create_conn", connect)
     path = tmp_path / "secret"
     path.write_text("first")
     options = sasl_options(settings(SASL_PLAIN_USERNAME="u", SASL_PLAIN_PASSWORD_FILE=str(path)))

@@ -39,7 +39,7 @@ _DEAD_LETTERS_CONFIG = {
 ACTIVE_S_MAX = 120.0
 #: Seconds until the broker tells of a topic it has made; a single node takes a few milliseconds.
 SETTLED_S_MAX = 10.0
-_POLL_S = 0.5
+POLL_S = 0.5
 #: What no look at the topic can verify, and a mailbox's order rests on.
 PRODUCERS_NOTE = (
     "all producers must compute a record's partition alike: murmur2 is the default of Java and"
@@ -137,11 +137,11 @@ async def _source_topic(
 
 async def _settled(topics: Topics, name: str) -> TopicState:
     """A topic that was made a moment ago, once the broker tells of it."""
-    for _ in range(int(SETTLED_S_MAX / _POLL_S)):
+    for _ in range(int(SETTLED_S_MAX / POLL_S)):
         state = await topics.topic(name)
         if state is not None:
             return state
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(POLL_S)
     raise OperatorError(
         f"the topic {name!r} was created but is not visible yet: run `poste init` again"
     )
@@ -265,11 +265,11 @@ async def _described(store: RetryingStore, name: str) -> dict[str, Any] | None:
 
 
 async def _active(store: RetryingStore, name: str) -> dict[str, Any]:
-    for _ in range(int(ACTIVE_S_MAX / _POLL_S)):
+    for _ in range(int(ACTIVE_S_MAX / POLL_S)):
         table = await _described(store, name)
         if table is not None and table["TableStatus"] in {"ACTIVE", "UPDATING"}:
             return table
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(POLL_S)
     raise OperatorError(
         f"the table {name!r} is not active after {ACTIVE_S_MAX:.0f} s: check its status"
     )

@@ -30,7 +30,8 @@ TOKEN_S_MAX = 10.0
 #: Returns a token, or an awaitable of one.
 GetToken = Callable[[], str | Awaitable[str]]
 
-_create_conn = aiokafka.client.create_conn
+#: aiokafka's own, which `create_conn` below takes the place of.
+aiokafka_create_conn = aiokafka.client.create_conn
 
 
 class CredentialsUnavailable(KafkaError):  # noqa: N818 - said as a state
@@ -136,7 +137,7 @@ async def create_conn(*args: Any, sasl_plain_password: Any = None, **kwargs: Any
             sasl_plain_password = sasl_plain_password.read()
         except ConfigurationError as error:
             raise CredentialsUnavailable(str(error)) from None
-    return await _create_conn(*args, sasl_plain_password=sasl_plain_password, **kwargs)
+    return await aiokafka_create_conn(*args, sasl_plain_password=sasl_plain_password, **kwargs)
 
 
 def _one_line(error: BaseException) -> str:
