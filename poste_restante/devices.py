@@ -20,7 +20,7 @@ from poste_restante.position import (
     device_of,
 )
 from poste_restante.receipt import Reach
-from poste_restante.table import Cursor, decode_cursor
+from poste_restante.table import Cursor, decode_cursor, decode_purged
 
 #: Where a new device begins: at all that is still stored, behind all of it, or where the account
 #: stands.
@@ -127,7 +127,7 @@ class Cursors:
                     for log, reach in logs.items()
                     if reach.cursor_begins_at >= 0
                 }
-                if await self._store.create_cursor(key, position, whole):
+                if await self._create(key, position, whole):
                     return
             else:
                 return
@@ -165,7 +165,15 @@ class Cursors:
             offsets = (await self.read(key, None)).offsets
         elif start == "newest":
             offsets = await self._newest(key)
-        return await self._store.create_cursor(key, position, offsets)
+        return await self._create(key, position, offsets)
+
+    async def _create(self, key: str, position: str, offsets: Cursor) -> bool:
+        """Make a device's cursor, at or above what was purged: a replay may write that again.
+        False: it exists."""
+        items = (await self._store.query(key, only=CURSOR_KEY)).items
+        purged = decode_purged(items[0]) if items else {}
+        whole = {log: max(o, offsets.get(log, -1)) for log, o in purged.items()}
+        return await self._store.create_cursor(key, position, {**offsets, **whole})
 
     async def remove(self, key: str, device: str) -> None:
         """Delete a device's cursor, if it has one."""

@@ -12,6 +12,9 @@ TTL_ATTRIBUTE = "expires_at"
 #: Epoch milliseconds at which a cursor was purged. An acknowledgement removes it, and the expiry.
 PURGED_AT_ATTRIBUTE = "purged_at"
 
+#: In front of a log's name, in the account's cursor: up to where the mailbox was purged.
+PURGED_PREFIX = "purged."
+
 #: What makes the table, as arguments of `create_table`, without its name. No local index: it
 #: would cap a mailbox at 10 GB (API reference, "Constraints").
 TABLE_SCHEMA: dict[str, Any] = {
@@ -82,10 +85,21 @@ def decode_cursor(item: Item) -> Cursor:
 
     Raises ValueError for a log's attribute that is no offset.
     """
+    return _offsets(item, "")
+
+
+def decode_purged(item: Item) -> Cursor:
+    """Up to where a mailbox was purged, by the item of its account's cursor. Raises as above."""
+    return _offsets(item, PURGED_PREFIX)
+
+
+def _offsets(item: Item, prefix: str) -> Cursor:
     cursor: Cursor = {}
     for name, value in item.items():
+        if not name.startswith(prefix):
+            continue
         try:
-            log = LogId.decode(name)
+            log = LogId.decode(name[len(prefix) :])
         except ValueError:
             continue
         try:

@@ -114,6 +114,21 @@ CASES = (
         (bundle(1, user="!bob"), bundle(2)), (fetch("!bob"), ack(0, "!bob"), fetch("!bob")),
     ),
     Case(
+        "purged", "A raised cursor does not expire; a device's begins at what was purged.",
+        (
+            {**cursor(e1p3=5, e1p4=9), "purged_at": {"N": "1"}, "expires_at": {"N": "2"},
+             "purged.0001.00003": {"N": "5"}, "purged.0001.00004": {"N": "9"}},
+            bundle(4, 5, 6),
+        ),
+        (
+            fetch(device="pad"), ack(0, device="pad"), fetch(), ack(1),
+            device("add_device", "phone", start="oldest"), fetch(device="phone"),
+            put(bundle(3), bundle(8, partition=4), bundle(10, partition=4)),
+            fetch(device="pad"), fetch(device="phone"), fetch(),
+        ),
+        queries=False,
+    ),
+    Case(
         "overlap", "Bundles overlap after a replay: drop what was passed.",
         (bundle(1, 2), bundle(1, 2, 3), bundle(2, 3, 4, 5), bundle(5)), (fetch(), fetch(limit=3)),
     ),

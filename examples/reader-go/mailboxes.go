@@ -241,7 +241,15 @@ func (m *Mailboxes) raise(ctx context.Context, key, position, log string, offset
 }
 
 // create is false where there is a cursor already, which stays as it is.
-func (m *Mailboxes) create(ctx context.Context, key, position string, at Offsets) (bool, error) {
+func (m *Mailboxes) create(ctx context.Context, key, position string, wanted Offsets) (bool, error) {
+	at := maps.Clone(wanted) // at or above what was purged: a replay may write that again
+	account, _, err := m.query(ctx, key, "=", "!", 0, nil, true)
+	if err != nil {
+		return false, err
+	}
+	for _, it := range account {
+		at.raise(offsetsOf(it, "purged."))
+	}
 	input := &dynamodb.UpdateItemInput{
 		TableName: &m.table, Key: itemKey(key, position),
 		ConditionExpression:      aws.String("attribute_not_exists(#position)"),
@@ -260,7 +268,7 @@ func (m *Mailboxes) create(ctx context.Context, key, position string, at Offsets
 		input.UpdateExpression = aws.String("SET " + strings.Join(sets, ", "))
 		input.ExpressionAttributeValues = values
 	}
-	_, err := m.client.UpdateItem(ctx, input)
+	_, err = m.client.UpdateItem(ctx, input)
 	var failed *types.ConditionalCheckFailedException
 	if errors.As(err, &failed) {
 		return false, nil

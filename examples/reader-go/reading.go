@@ -212,10 +212,15 @@ func decode(it item, topic string) (messages []Message, ok bool) {
 }
 
 func cursorOf(it item) Offsets {
+	return offsetsOf(it, "")
+}
+
+// offsetsOf has the prefix "purged." for the offsets up to which the mailbox was purged.
+func offsetsOf(it item, prefix string) Offsets {
 	found := Offsets{}
 	for name, value := range it {
-		if logName.MatchString(name) {
-			found[name] = number(value)
+		if log, some := strings.CutPrefix(name, prefix); some && logName.MatchString(log) {
+			found[log] = number(value)
 		}
 	}
 	return found

@@ -178,8 +178,8 @@ async def test_the_calls_are_those_that_the_module_makes(memory: InMemoryTable) 
 async def test_the_calls_run(memory: InMemoryTable) -> None:
     """One after the other: read, go on, acknowledge twice, delete."""
     calls = [arguments for _, arguments in CALLS]
-    query, skip, cursor_alone, behind, device, update, raise_pad, make_pad, *deleting = calls
-    cursors, keys, delete = deleting
+    query, skip, cursor_alone, behind, device, update, raise_pad, purged, *others = calls
+    make_pad, cursors, keys, delete = others
 
     assert (await memory.query(**query))["Items"] == [ITEMS[name] for name in KINDS[:2]]
     assert (await memory.query(**skip))["Items"] == []
@@ -192,6 +192,7 @@ async def test_the_calls_run(memory: InMemoryTable) -> None:
     with pytest.raises(ClientError, match="ConditionalCheckFailed") as missing:
         await memory.update_item(**raise_pad)
     assert "Item" not in missing.value.response
+    assert len((await memory.query(**purged))["Items"]) == 1
     await memory.update_item(**make_pad)
     for again in (make_pad, raise_pad):
         with pytest.raises(ClientError, match="ConditionalCheckFailed"):

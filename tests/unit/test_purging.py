@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from poste_restante import Mailboxes
+from poste_restante.devices import Start
 from poste_restante.item import Item, encode_bundle, from_milliseconds
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position, mailbox_key
@@ -202,6 +203,31 @@ async def test_a_cursor_that_is_used_again_does_not_expire(device: str | None) -
     assert used["0002.00003"] == {"N": "101"}
     assert "expires_at" in world.cursor("!pad")
     assert await world.shown(device) == []
+
+
+@pytest.mark.parametrize("start", ["oldest", "newest", "account"])
+async def test_a_device_that_is_added_later_begins_at_the_purge(start: Start) -> None:
+    """Also when the account has moved on: a replay shows it nothing (G4, G12)."""
+    world = await a_mailbox()
+    await world.purge()
+    world.put(100, 101)
+    await world.ack()
+    await world.mailboxes.add_device("bob", "tv", start)
+    world.put(50, 99)
+
+    assert await world.shown("tv") == ([100, 101] if start == "oldest" else [])
+
+
+async def test_a_device_that_acknowledges_late_begins_at_the_purge() -> None:
+    """It had no cursor, and fetched its page before (G4, G12)."""
+    world = await a_mailbox()
+    page = await world.mailboxes.fetch("bob", device="tv", limit=1)
+    await world.purge()
+    await world.mailboxes.ack("bob", page.receipt, device="tv")
+    world.put(5, 9)
+    world.put(50, 99)
+
+    assert await world.shown("tv") == []
 
 
 async def test_an_acknowledgement_that_raises_nothing_leaves_the_expiry() -> None:

@@ -6,6 +6,7 @@
     4  each cursor whose mark is still there expires when nothing below that end can come back
 
 The cursors come first: a bundle that is written between the two, or again by a replay, is hidden.
+The account's also says up to where the mailbox was purged: a device's first cursor begins there.
 The expiry comes last, on the condition of the mark: an acknowledgement removes mark and expiry, so
 that what its user has acknowledged since is not forgotten before it is gone. Interrupted anywhere,
 the cursors have no expiry, hide what they hide, and the same command goes on.
@@ -20,7 +21,7 @@ from poste_restante.errors import MailboxError
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, CURSORS_END, BundleKey, LogId, mailbox_key
 from poste_restante.store import DynamoDBMailboxStore
-from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
+from poste_restante.table import PURGED_AT_ATTRIBUTE, PURGED_PREFIX, TTL_ATTRIBUTE
 from worker.cli.admin_client import PartitionStatus, admin_client_of
 from worker.cli.deadline_store import open_deadline_store
 from worker.dynamodb.store import CALLS_IN_FLIGHT_MAX, RetryingStore
@@ -214,6 +215,8 @@ class Purge:
         logs = sorted(self._ends.offsets.items())
         for begin in range(0, len(logs), LOGS_PER_UPDATE):
             some = logs[begin : begin + LOGS_PER_UPDATE]
+            if position == CURSOR_KEY:
+                await update.note_purged(some)
             if not await update.raise_to(some):
                 for log in some:  # one of them is further already
                     await update.raise_to([log])
@@ -296,6 +299,17 @@ class _CursorUpdate:
                 + [f"(attribute_not_exists(#l{n}) OR #l{n} < :l{n})" for n, _ in numbered]
             ),
             ExpressionAttributeNames={f"#l{n}": log.encode() for n, (log, _) in numbered},
+            ExpressionAttributeValues={f":l{n}": {"N": str(o)} for n, (_, o) in numbered},
+        )
+
+    async def note_purged(self, offsets: Sequence[tuple[LogId, int]]) -> None:
+        """Let a device that gets a cursor later begin there."""
+        numbered = list(enumerate(offsets))
+        await self._update(
+            UpdateExpression="SET " + ", ".join(f"#l{n} = :l{n}" for n, _ in numbered),
+            ExpressionAttributeNames={
+                f"#l{n}": PURGED_PREFIX + log.encode() for n, (log, _) in numbered
+            },
             ExpressionAttributeValues={f":l{n}": {"N": str(o)} for n, (_, o) in numbered},
         )
 

@@ -144,7 +144,10 @@ export class Mailboxes {
     return "done"; // further already is what was wanted
   }
 
-  private async create(key: string, device: string, at: Offsets): Promise<boolean> {
+  private async create(key: string, device: string, wanted: Offsets): Promise<boolean> {
+    const at = { ...wanted }; // at or above what was purged: a replay may write that again
+    const [account] = (await this.query(key, { "=": "!" })).items;
+    for (const [log, offset] of Object.entries(offsets(account ?? {}, "purged."))) raiseIn(at, log, offset);
     const logs = Object.entries(at).sort();
     try {
       await this.client.send(new UpdateItemCommand({

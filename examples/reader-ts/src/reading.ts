@@ -124,10 +124,13 @@ function decode(item: Item, log: string, topic: string): Message[] | undefined {
   return says ? messages : undefined;
 }
 
-export function offsets(cursor: Item): Offsets {
+/** prefix: "purged." for the offsets up to which the mailbox was purged. */
+export function offsets(cursor: Item, prefix = ""): Offsets {
   const found: Offsets = {};
-  for (const [log, value] of Object.entries(cursor))
-    if (/^\d{4}\.\d{5}$/.test(log)) found[log] = digits(BigInt(value.N!));
+  for (const [name, value] of Object.entries(cursor)) {
+    const log = name.slice(prefix.length);
+    if (name.startsWith(prefix) && /^\d{4}\.\d{5}$/.test(log)) found[log] = digits(BigInt(value.N!));
+  }
   return found;
 }
 
