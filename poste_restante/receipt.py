@@ -63,15 +63,14 @@ _ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 class Reach:
     """How far a reading has come in one log; -1: nothing yet.
 
-    read_to: the last offset that was read, shown or not. ackable_to: up to where all that was
-    read was returned, or had expired, or was a duplicate, or was acknowledged before; an
-    acknowledgement covers this.
-    blocked: the reader went past an unreadable item: ackable_to stays where it is from there on.
-    carried: the reading's own cursor covered as much when it was read, so there is nothing to
-    acknowledge.
-    inherited_to: above ackable_to, up to where the account had acknowledged when a device without a
-    cursor read from the account's. A cursor that is made covers it; one that exists is not raised
-    to it, since the device was not shown it.
+    read_to: the last offset that was read, shown or not.
+    ackable_to: an acknowledgement covers offsets up to here. Everything read up to here was
+    returned, had expired, was a duplicate, or was acknowledged before.
+    blocked: the reader passed an unreadable item, and ackable_to stays below that item.
+    carried: the reading's own cursor already covered ackable_to: there is nothing to acknowledge.
+    inherited_to: the account's cursor, where a device without a cursor read from it and it is above
+    ackable_to; else -1. If the acknowledgement makes the device's cursor, the cursor begins here.
+    If the device has a cursor by then, this does not raise it: the device never saw these messages.
     """
 
     read_to: int = -1
@@ -82,7 +81,7 @@ class Reach:
 
     @property
     def cursor_begins_at(self) -> int:
-        """Where a device's cursor stands that an acknowledgement makes; -1: it names no offset."""
+        """Return where an acknowledgement makes a new device's cursor begin; -1: at no offset."""
         return max(self.ackable_to, self.inherited_to)
 
 

@@ -87,11 +87,14 @@ class RecordBatch:
 class PartitionTask:
     """One partition of one assignment, from its opening on.
 
-    fetched: next offset to fetch. durable: every offset below it, from the task's start, is in a
-    mailbox or a dead letter. committed: the group's offset needs no commit below it. confirmed: the
-    group's offset as last confirmed; None after a lower start. stored: progress as this task last
-    saw it in the table. caught_up: the last fetch reached the stable end. held_back: a transaction
-    was open behind it.
+    fetched: next offset to fetch.
+    durable: every offset below it, from the task's start, is in a mailbox or a dead letter.
+    committed: where this task's next commit begins: a commit is due while `durable` is above it.
+    After a replay it is the lower start, so that the group's offset follows the replay.
+    confirmed: the group's offset that the broker last confirmed, which is stored with progress.
+    None: not confirmed, or the task began at a lower start and has not committed yet.
+    stored: progress as this task last saw it in the table.
+    caught_up: the last fetch reached the stable end. held_back: a transaction was open behind it.
     """
 
     assignment: "Assignment"
@@ -258,8 +261,10 @@ class Assignment:
     def open(
         self, partition: int, position: int, stored: Progress, *, committed: int | None = None
     ) -> PartitionTask:
-        """Begin the partition task of a closed partition. committed: see `PartitionTask`; None: the
-        group's offset needs no commit."""
+        """Begin the partition task of a closed partition.
+
+        committed: as `PartitionTask` has it. None: `position`, so no commit is due.
+        """
         del self.closed[partition]
         self.opening.discard(partition)
         task = self.tasks[partition] = PartitionTask(self, partition, position, stored)

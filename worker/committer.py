@@ -15,11 +15,13 @@ CommitOffsets = Callable[[Mapping[int, int]], Awaitable[bool]]
 class Committer:
     """Saves progress, then commits the group's offsets, of one assignment at a time.
 
-    A crash between the two leaves the group behind progress, and the next opening commits what is
-    due. In the reverse order the group would be ahead of progress, which an opening does not
-    follow, and Kafka's tools would call durable what is not. progress: where it is saved.
-    commit_offsets: commits the group's offsets. now_ms: the clock, epoch milliseconds. on_commit:
-    called for each commit that had something to commit.
+    The order matters when a worker crashes between the two steps. The group's offset is then behind
+    progress, and the next opening of the partition commits what is missing. If the group's offset
+    were committed first, a crash would leave it ahead of progress: the worker resumes at progress
+    and reads those records again, while Kafka's tools already count them as done.
+
+    progress: where progress is saved. commit_offsets: commits the group's offsets. now_ms: the
+    clock, epoch milliseconds. on_commit: called for each commit that had something to commit.
     """
 
     def __init__(

@@ -7,7 +7,7 @@
        becomes visible
     4. bundle, and write in waves; a wave starts when the one before, with all that it was split
        into, is durable
-    5. the batch is durable: `flush` returns
+    5. the batch is durable: `flush` returns, and its caller counts what was written
     6. every commit interval, by the caller: save progress, then commit the group's offset
 
 A bundle that the store rejects, or that cannot be encoded, is split until one message stands alone.

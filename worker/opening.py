@@ -67,9 +67,10 @@ class Log(Protocol):
 class Opened:
     """A partition may be read from `position`. `progress` is stored as given here.
 
-    committed: the group's offset needs no commit below it. It is below a position at progress if
-    the group is behind, because of a crash between the two writes or because its offset has
-    expired: what it lacks is durable, and Kafka's own lag would be wrong until the next record.
+    committed: where the partition task's next commit begins, as `PartitionTask` has it. The group's
+    offset can be below `position`: a worker crashed between saving progress and committing, or the
+    offset expired. Everything between the two is durable, so `committed` is that lower offset and a
+    commit is due at once. Otherwise Kafka's own lag would be wrong until the next record.
     """
 
     position: int

@@ -327,7 +327,7 @@ class HttpSettings(Section):
     @field_validator("host")
     @classmethod
     def _host(cls, value: str) -> str:
-        """An address of IPv6 loses its brackets."""
+        """Remove the brackets of an IPv6 address."""
         bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         try:
             return str(ip_address(bare)) if ":" in bare or bare is not value else _host_name(bare)

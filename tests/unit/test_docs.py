@@ -68,6 +68,15 @@ def test_every_make_target_that_is_named_exists_and_none_is_left_out() -> None:
     assert named == made
 
 
+def test_the_steps_of_the_flush_are_those_of_its_module() -> None:
+    """Both number them alike: a step in one alone sends a reader to code that is not there."""
+    listed = page("delivery").partition("\n## The flush\n")[2].partition("\nOne flush runs")[0]
+    module = (ROOT / "worker" / "flush.py").read_text().partition("\nimport ")[0]
+
+    steps = re.findall(r"(?m)^ *(\d)\. ", module)
+    assert re.findall(r"(?m)^(\d)\. ", listed) == steps == [str(n) for n in range(1, 7)]
+
+
 # ---- what is named exists
 
 

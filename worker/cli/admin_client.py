@@ -1,4 +1,4 @@
-"""The operator's look at the partitions, and the deliberate moves: skip, rewind, epoch.
+"""Show the partitions to an operator, and make the deliberate moves: skip, rewind, epoch.
 
 A move is planned from what is there, shown, and made only when it is wanted; every write has the
 condition that nothing changed meanwhile. Workers are stopped for a move.
@@ -38,14 +38,16 @@ class PartitionStatus:
 
     @property
     def lag(self) -> int:
-        """Offsets from progress to the log's true end, what a transaction holds back included; from
-        the log's start where there is none."""
+        """Return the number of offsets from progress to the log's true end.
+
+        Offsets that a transaction holds back count. Without progress it begins at the log's start.
+        """
         return self.log.end - (self.log.start if self.progress is None else self.progress.next)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What a deliberate move changes of one partition. old: None: it had no progress."""
+    """What a deliberate move changes of one partition. old is None where it had no progress."""
 
     partition: int
     old: Progress | None
@@ -64,33 +66,38 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The moves of one command. epoch: what the table record's becomes, last; None: it stays."""
+    """The moves of one command.
+
+    epoch: the table record's new epoch, which is written last. None: it stays as it is.
+    """
 
     moves: tuple[Move, ...]
     epoch: int | None = None
 
     def lines(self) -> list[str]:
-        """What would be done, a line each; none: nothing."""
+        """Return what would be done, one line for each move; empty where nothing would be."""
         lines = [str(move) for move in self.moves]
         return lines if self.epoch is None else [*lines, f"the table to epoch {self.epoch}"]
 
 
 class Groups(Protocol):
-    """What a move asks of the group's coordinator. Both may be repeated, and raise KafkaError for
-    what the broker refuses."""
+    """The calls of a move to the group's coordinator.
+
+    Both may be repeated. They raise KafkaError where the broker refuses.
+    """
 
     async def require_no_members(self, group: str) -> None:
-        """Raises OperatorError while the group has members, of either protocol of groups."""
+        """Raise OperatorError while the group has members, of either protocol of groups."""
         ...
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Sets offsets, up or down. Raises OperatorError, and sets none, where it has members."""
+        """Set offsets, up or down. Raises OperatorError, and sets none, where it has members."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminClient:
-    """Everything a move looks at and writes. Opened by `open_office`."""
+    """Everything that a move reads and writes. `open_admin_client` opens it."""
 
     settings: Settings
     groups: Groups
@@ -100,7 +107,7 @@ class AdminClient:
     partitions: tuple[int, ...]
 
     async def partition_statuses(self, only: Iterable[int] | None = None) -> list[PartitionStatus]:
-        """The partitions as they stand; all, or those named. Raises OperatorError."""
+        """Return the present state of all partitions, or of those named. Raises OperatorError."""
         wanted = self.partitions if only is None else tuple(only)
         for partition in wanted:
             if partition not in self.partitions:
@@ -119,7 +126,7 @@ class AdminClient:
         ]
 
     async def skip(self, partition: int, to: str, now_ms: int) -> Plan:
-        """The move of one partition forward, to an offset, a time, or the log's end.
+        """Plan the move of one partition forward, to an offset, a time, or the log's end.
 
         The end is the stable one, and a time leads no further: what an open transaction holds back
         was not there to be left out, and is delivered when it is committed. An offset above it
@@ -135,12 +142,12 @@ class AdminClient:
         return Plan((Move(partition, old, new),) if new != old else ())
 
     async def skip_each(self, partitions: Iterable[int], to: str, now_ms: int) -> Plan:
-        """The moves of these partitions forward, as `skip`."""
+        """Plan the moves of these partitions forward, each as `skip` does."""
         plans = [await self.skip(partition, to, now_ms) for partition in sorted(set(partitions))]
         return Plan(tuple(move for plan in plans for move in plan.moves))
 
     async def skip_all(self, to: str, now_ms: int) -> Plan:
-        """The moves of all partitions forward, but for those that are at or beyond their target."""
+        """Plan the moves of all partitions forward that are below their target."""
         behind = [
             status.partition
             for status in await self.partition_statuses()
@@ -149,7 +156,7 @@ class AdminClient:
         return await self.skip_each(behind, to, now_ms)
 
     async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> Plan:
-        """The moves back to an offset or a time."""
+        """Plan the moves back to an offset or a time."""
         partition_statuses = await self.partition_statuses(partitions)
         targets = [
             (s, await self._target(s, to)) for s in partition_statuses if s.progress is not None
@@ -159,7 +166,7 @@ class AdminClient:
     async def rewind_minutes(
         self, partitions: Iterable[int] | None, minutes: float, now_ms: int
     ) -> Plan:
-        """The moves back by minutes before each progress was written.
+        """Plan the moves back by minutes before each progress was written.
 
         A table restored to a point in time holds progress of about that time, but is not
         consistent across items: bundles of the minutes before may be missing. What was written
@@ -197,7 +204,7 @@ class AdminClient:
         return Plan(tuple(moves))
 
     async def epoch(self, now_ms: int, to: str | None = None) -> Plan:
-        """The opening of the next epoch; an interrupted one is gone on with.
+        """Plan the opening of the next epoch, or the rest of one that was interrupted.
 
         to: where each partition begins; None: at its log's start. A mirrored topic has other
         offsets than its original: what the group has read there is below the group's offset, which
@@ -242,7 +249,7 @@ class AdminClient:
         ]
 
     async def require_empty_group(self) -> None:
-        """Raises OperatorError while the group has members."""
+        """Raise OperatorError while the group has members."""
         await self.groups.require_no_members(self.settings.kafka.group)
 
     async def make(self, plan: Plan) -> None:
@@ -298,7 +305,7 @@ class AdminClient:
 
 
 def require_lag(statuses: Iterable[PartitionStatus], most: int) -> None:
-    """Raises OperatorError where a partition lags by more than `most` offsets."""
+    """Raise OperatorError where a partition lags by more than `most` offsets."""
     lagging = [status for status in statuses if status.lag > most]
     if lagging:
         worst = max(lagging, key=lambda status: status.lag)
@@ -319,7 +326,7 @@ def _progress_of(partition_status: PartitionStatus) -> Progress:
 
 @asynccontextmanager
 async def open_admin_client(settings: Settings) -> AsyncIterator[AdminClient]:
-    """Connects to both services. Raises OperatorError, in one line, for whatever is missing."""
+    """Connect to both services. Raises OperatorError, in one line, for whatever is missing."""
     async with (
         open_kafka_admin(settings.kafka) as kafka,
         open_deadline_store(settings.dynamodb) as store,
@@ -332,7 +339,7 @@ async def open_admin_client(settings: Settings) -> AsyncIterator[AdminClient]:
 async def admin_client_of(
     settings: Settings, kafka: Kafka, store: RetryingStore
 ) -> AsyncIterator[AdminClient]:
-    """As `open_admin_client`, over connections that the caller has."""
+    """Return what `open_admin_client` does, over connections that the caller has."""
     kafka_settings = settings.kafka
     progress = DynamoDBProgress(store, settings.dynamodb.table, kafka_settings.topic)
     table = await progress.table()

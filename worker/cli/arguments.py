@@ -36,7 +36,7 @@ DEVICE = click.option(
 def text_argument(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """What can be sent: UTF-8, and for an attribute of an event not empty."""
+    """Check what can be sent: UTF-8, and not empty for an attribute of an event."""
     if value is None:
         return None
     if value == "" and isinstance(parameter, click.Option):

@@ -27,11 +27,11 @@ class DeadlineStore(RetryingStore):
     _last = Wait("no answer")
 
     def note(self, wait: Wait) -> None:
-        """Kept for the one line that the command says at its end."""
+        """Keep the reason for the one line that the command prints at its end."""
         self._last = wait
 
     def say_waiting(self, what: str, why: str, for_s: float) -> None:
-        """A command says it at its end."""
+        """Log nothing: a command prints the reason at its end."""
 
     async def repeat(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         self._last = Wait("no answer")
@@ -49,6 +49,6 @@ class DeadlineStore(RetryingStore):
 
 @asynccontextmanager
 async def open_deadline_store(dynamodb: DynamoDBSettings) -> AsyncIterator[RetryingStore]:
-    """As `open_store`, for a command."""
+    """Open a store as `open_store` does, with the deadline of a command."""
     async with open_store(timeout_s=dynamodb.timeout_s, kind=DeadlineStore) as store:
         yield store

@@ -18,7 +18,7 @@ from worker.settings import Settings
 
 @asynccontextmanager
 async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]:
-    """The mailboxes; what they raise says what to do."""
+    """Open the mailboxes. Their errors say what to do."""
     try:
         async with open_mailboxes(
             table=settings.dynamodb.table,
@@ -31,7 +31,7 @@ async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]
 
 
 def _receipt_keys(settings: Settings) -> list[str]:
-    """The receipt keys, the signing one first. Raises ConfigurationError for their file."""
+    """Return the receipt keys, the signing one first. Raises ConfigurationError for their file."""
     if settings.receipt_keys_file is not None:
         text = SecretFile("receipt_keys_file", settings.receipt_keys_file).read()
         return [line for line in text.splitlines() if line]
@@ -39,7 +39,7 @@ def _receipt_keys(settings: Settings) -> list[str]:
 
 
 def _advice(error: MailboxError) -> str:
-    """What to do about an error of the read module, which a gateway would know by its type."""
+    """Return what to do about an error of the read module; a gateway would go by its type."""
     match error:
         case StoreUnavailable() if isinstance(error.__cause__, CredentialsError):
             return ""  # it says so itself

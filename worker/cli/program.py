@@ -38,6 +38,6 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """One command's work. Clients' logs are silenced: what they would say, our error says."""
+    """Run one command's work. Clients' logs are silent, because our error says the same."""
     logging.getLogger().addHandler(logging.NullHandler())  # else there is a handler of last resort
     asyncio.run(work())

@@ -62,13 +62,13 @@ class Topics(Protocol):
     """What is asked of the broker."""
 
     async def topic(self, name: str) -> TopicState | None:
-        """None: there is none, or we may not see it. Makes none."""
+        """Return a topic, without creating it. None: it is missing, or we may not see it."""
         ...
 
     async def create_topic(
         self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
     ) -> bool:
-        """False: it was there already. Raises OperatorError where the broker refuses."""
+        """Create a topic; return False where it exists. Raises OperatorError on a refusal."""
         ...
 
 
@@ -136,7 +136,7 @@ async def _source_topic(
 
 
 async def _settled(topics: Topics, name: str) -> TopicState:
-    """A topic that was made a moment ago, once the broker tells of it."""
+    """Wait until the broker reports a topic that was just created; return the topic."""
     for _ in range(int(SETTLED_S_MAX / POLL_S)):
         state = await topics.topic(name)
         if state is not None:
@@ -195,7 +195,7 @@ async def _dead_letter_topic(
 
 
 def _unread(name: str, state: TopicState, wanted: str) -> Finding:
-    """A topic whose configuration we may not see, and so cannot vouch for."""
+    """Return the finding for a topic whose configuration we may not read: it is unverified."""
     what = f"configuration of {name} ({state.unread}): {wanted}"
     return Finding(what, unverified=True)
 
@@ -238,7 +238,7 @@ async def _table(
 
 
 async def _create(store: RetryingStore, name: str) -> None:
-    """Also where another init was faster, or our own attempt whose answer was lost."""
+    """Create the table, unless another init, or a lost attempt of ours, has done so."""
     try:
         await store.create_table(TableName=name, **TABLE_SCHEMA)
     except OperatorError as error:
@@ -247,13 +247,16 @@ async def _create(store: RetryingStore, name: str) -> None:
 
 
 def _cause(error: OperatorError) -> str | None:
-    """DynamoDB's name of the error behind one of ours."""
+    """Return DynamoDB's name of the error behind one of ours."""
     cause = error.__cause__
     return code_of(cause) if isinstance(cause, ClientError) else None
 
 
 async def _described(store: RetryingStore, name: str) -> dict[str, Any] | None:
-    """None: there is no such table. ListTables would need one permission more."""
+    """Return the description of the table, or None where there is none.
+
+    ListTables would need one more permission.
+    """
     try:
         answer = await store.describe_table(TableName=name)
     except OperatorError as error:
@@ -294,7 +297,7 @@ async def _time_to_live(store: RetryingStore, name: str, *, check: bool) -> Find
 
 
 async def _expires(store: RetryingStore, name: str) -> bool:
-    """Whether the table expires items by our attribute. Raises OperatorError for another one."""
+    """Return whether the table expires items by our attribute. Raises OperatorError for another."""
     answer = await store.describe_time_to_live(TableName=name)
     found = answer["TimeToLiveDescription"]
     if found["TimeToLiveStatus"] not in {"ENABLED", "ENABLING"}:

@@ -21,7 +21,7 @@ _PIPED_COLUMNS = 250
 
 
 def state_of(finding: "Finding") -> str:
-    """The word in front of one of `init`'s findings."""
+    """Return the word in front of one of `init`'s findings."""
     if finding.missing:
         return "missing"
     if finding.unverified:
@@ -30,7 +30,7 @@ def state_of(finding: "Finding") -> str:
 
 
 def page_object(user_id: str, page: "Page") -> dict[str, Any]:
-    """The object of `poste fetch --json`: worker/cli/schemas/fetch.json."""
+    """Return the object of `poste fetch --json`: worker/cli/schemas/fetch.json."""
     return {
         "user_id": user_id,
         "messages": [
@@ -43,7 +43,7 @@ def page_object(user_id: str, page: "Page") -> dict[str, Any]:
 
 
 def page(user_id: str, page: "Page") -> None:
-    """For a person: a table, and the lines to go on with."""
+    """Print a page: a table, and the lines to continue with."""
     from rich.table import Table
     from rich.text import Text
 
@@ -72,18 +72,18 @@ def _body(message: "Message") -> str:
 
 
 def shortened(text: str) -> str:
-    """One line of a text for a table, cut where it is long."""
+    """Return one line of a text for a table, shortened where it is long."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """Without control characters: a message must not steer the terminal of who reads it."""
+    """Remove control characters: a message must not control the reader's terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def devices_object(user_id: str, devices: Sequence["Device"]) -> dict[str, Any]:
-    """The object of `poste devices --json`: worker/cli/schemas/devices.json."""
+    """Return the object of `poste devices --json`: worker/cli/schemas/devices.json."""
     return {
         "user_id": user_id,
         "devices": [
@@ -102,7 +102,7 @@ def devices_object(user_id: str, devices: Sequence["Device"]) -> dict[str, Any]:
 
 
 def devices(user_id: str, devices: Sequence["Device"]) -> None:
-    """For a person: one line per device."""
+    """Print one line per device."""
     from rich.table import Table
 
     out = console()
@@ -121,7 +121,7 @@ def devices(user_id: str, devices: Sequence["Device"]) -> None:
 def progress_object(
     admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]
 ) -> dict[str, Any]:
-    """The object of `poste progress --json`: worker/cli/schemas/progress.json."""
+    """Return the object of `poste progress --json`: worker/cli/schemas/progress.json."""
     return {
         "topic": admin.table.topic,
         "table": admin.settings.dynamodb.table,
@@ -151,7 +151,7 @@ def _partition(partition_status: "PartitionStatus") -> dict[str, Any]:
 
 
 def time_text(milliseconds: int | None) -> str | None:
-    """Epoch milliseconds as RFC 3339 in UTC."""
+    """Return epoch milliseconds as RFC 3339 in UTC."""
     if milliseconds is None:
         return None
     time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
@@ -159,7 +159,7 @@ def time_text(milliseconds: int | None) -> str | None:
 
 
 def progress(admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]) -> None:
-    """For a person: one line per partition."""
+    """Print one line per partition."""
     from rich.table import Table
 
     columns = ("partition", "epoch", "origin", "next", "start", "stable end", "end", "lag", "group",
@@ -179,7 +179,7 @@ def progress(admin: "AdminClient", partition_statuses: Sequence["PartitionStatus
 
 
 def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str:
-    """A topic with transactions is often so for a moment; what lasts has to be mended."""
+    """Explain what holds a partition back, and how to end it if it lasts."""
     from worker.kafka.transactions import how_to_abort
 
     partition, log = partition_status.partition, partition_status.log
@@ -192,7 +192,7 @@ def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str
 
 
 def console() -> "Console":
-    """Standard output; what is piped is plain, and is not wrapped at a terminal's width."""
+    """Return standard output as a console; piped output is plain and is not wrapped."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _PIPED_COLUMNS

@@ -30,7 +30,7 @@ def standard_input(stream: BinaryIO) -> bytes:
 def event_headers(
     body: bytes, *, id_: str, source: str, type_: str, expires_at: datetime | None
 ) -> list[RecordHeader]:
-    """The headers of a CloudEvent in binary mode, with the content type of its body."""
+    """Return the headers of a CloudEvent in binary mode, with the content type of its body."""
     headers: list[RecordHeader] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id_.encode()),
@@ -54,7 +54,10 @@ def _content_type(body: bytes) -> bytes:
 async def send_body(
     kafka: KafkaSettings, user_id: str, body: bytes, headers: Sequence[RecordHeader]
 ) -> tuple[int, int]:
-    """Partition and offset, once all in-sync replicas have it. Raises OperatorError."""
+    """Send a body; return its partition and offset when all in-sync replicas have it.
+
+    Raises OperatorError.
+    """
     async with open_kafka_admin(kafka) as admin:
         if await admin.topic(kafka.topic) is None:
             raise missing_topic(kafka.topic)

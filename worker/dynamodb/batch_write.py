@@ -75,7 +75,7 @@ class DynamoDBWriter:
                 await waiting.wait("throttled (unprocessed items)")
 
     async def _put(self, puts: Sequence[EncodedPut]) -> PutResult:
-        """One call, within the budget.
+        """Make one call, within the budget.
 
         The budget counts a call once, however many attempts it takes: attempts that DynamoDB
         refuses, or that do not arrive, cost nothing.
@@ -95,7 +95,7 @@ class DynamoDBWriter:
 
 
 def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
-    """The puts of each call, within the limits of one call."""
+    """Divide puts into calls, each within the limits of one call."""
     call: list[EncodedPut] = []
     size = 0
     for put in puts:
@@ -109,7 +109,7 @@ def calls(puts: Iterable[EncodedPut]) -> Iterator[list[EncodedPut]]:
 
 
 async def _together(jobs: Iterable[Awaitable[list[Rejected]]]) -> list[list[Rejected]]:
-    """All results, in order. The first failure cancels the others and is raised as it is.
+    """Return all results, in order. The first failure cancels the others and is raised as it is.
 
     The store limits the calls in flight, the batch their number.
     """

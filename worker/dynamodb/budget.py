@@ -37,13 +37,13 @@ class Bucket:
         self._at_s = now_s
 
     def delay_s(self, now_s: float) -> float:
-        """Seconds until the balance is positive; 0: it is."""
+        """Return the seconds until the balance is positive; 0 where it is."""
         self._earn(now_s)
         delay_s = -self._units / self._units_per_s
         return delay_s if delay_s > _MOMENT_S else 0.0
 
     def spend(self, units: float) -> None:
-        """Spend units; negative: give them back. The balance may go below 0."""
+        """Spend units; negative ones are given back. The balance may go below 0."""
         self._units = min(self._units - units, self._units_max)
 
     def _earn(self, now_s: float) -> None:

@@ -145,7 +145,7 @@ class DynamoDBClient:
         )
 
     async def _call(self, operation: str, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
-        """The answer of a call of aiobotocore's client. Raises CredentialsError too."""
+        """Return the answer of a call of aiobotocore's client. Raises CredentialsError too."""
 
         async def attempt() -> Answer:
             opened = self._required()
@@ -155,7 +155,7 @@ class DynamoDBClient:
         return await self._observed(operation, attempt)
 
     async def _observed(self, operation: str, attempt: Callable[[], Awaitable[R]]) -> R:
-        """The outcome of an attempt, which the observer learns of."""
+        """Await an attempt, report its outcome to the observer, and return its result."""
         if self._observer is None:
             return await attempt()
         begin_s = time.perf_counter()

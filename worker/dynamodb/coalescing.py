@@ -49,7 +49,7 @@ class CoalescingPuts:
     async def put(
         self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
     ) -> PutResult:
-        """The client's put of these items. Raises what the client raises."""
+        """Put these items through the client. Raises what the client raises."""
         size = size_of(puts)
         if count_units or _leaves_little_room(puts, size):
             return await self._client.put(table, puts, count_units=count_units)
@@ -114,7 +114,7 @@ def _leaves_little_room(puts: Sequence[EncodedPut], size: int) -> bool:
 
 
 def _calls(waiting: Sequence[PendingWrite]) -> Iterator[list[PendingWrite]]:
-    """The writes of each call. A call has one table."""
+    """Group writes into calls. A call has one table."""
     call: list[PendingWrite] = []
     items = size = 0
     for write in waiting:

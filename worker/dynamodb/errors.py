@@ -53,7 +53,7 @@ class MalformedAnswerError(Exception):
 
 
 def classify(error: ClientError, operation: str) -> str:
-    """The reason to wait, for an error that passes. Raises what any other error means."""
+    """Return the reason to wait, for a temporary error. Raises what any other error means."""
     code, text = code_of(error), text_of(error)
     if is_throttled(error):
         return f"throttled ({code})"
@@ -114,7 +114,7 @@ class Wait:
 
 
 def meaning(error: Exception, operation: str) -> Wait:
-    """What a failed call means. Raises what cannot pass, and errors of the configuration."""
+    """Return the wait that a failed call asks for. Raises what no wait cures."""
     if isinstance(error, MalformedAnswerError):
         return _malformed(error, operation)
     if isinstance(error, CredentialsError):
@@ -129,7 +129,7 @@ def meaning(error: Exception, operation: str) -> Wait:
 
 
 def outcome_of(error: Exception, operation: str) -> StoreOutcome:
-    """How an attempt that raised this ended, for the metrics."""
+    """Return how an attempt that raised this ended, for the metrics."""
     if isinstance(error, ClientError) and is_throttled(error):
         return StoreOutcome.THROTTLED
     try:
@@ -198,7 +198,7 @@ def _may_be_ours(error: BaseException) -> bool:
 
 
 def short(error: BaseException) -> str:
-    """An error in one line of at most some 300 characters."""
+    """Return an error as one line of at most some 300 characters."""
     text = " ".join(str(error).split())[:300]  # one line of a log
     # botocore's own texts are sentences. The texts of other errors say little without the type.
     return text if isinstance(error, BotoCoreError) and text else f"{type(error).__name__}: {text}"

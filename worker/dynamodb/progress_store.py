@@ -90,7 +90,7 @@ class DynamoDBProgress:
         raise Bug(f"{self._name(partition)}: progress changed under {_ATTEMPTS_MAX} updates")
 
     async def _raise(self, partition: int, seen: Progress, new: Progress) -> bool:
-        """One conditional update of all but `origin`. False: its condition did not hold."""
+        """Update all but `origin`, on a condition. Returns False where that does not hold."""
         present = new.changing()
         absent = _CHANGING - present.keys()
         update = "SET " + ", ".join(f"#{name} = :{name}" for name in present)
@@ -138,7 +138,7 @@ class DynamoDBProgress:
                 ) from None
 
     async def open_epoch(self, table: TableRecord, *, partitions: int) -> None:
-        """The table record's next epoch: the last write of its opening. Repeating it is safe.
+        """Write the table record's next epoch, the last step of its opening. Repeating is safe.
 
         Raises OperatorError where the table record is not what was read.
         """
@@ -161,7 +161,7 @@ class DynamoDBProgress:
                 ) from None
 
     def _ours(self, partition: int, stored: Progress | None, seen: Progress) -> Progress:
-        """What is stored, if it is of the same table and epoch as what was seen before."""
+        """Return what is stored, if it is of the same table and epoch as what was seen before."""
         if stored is None:
             found = "has no progress any more"
         elif stored.table_id != seen.table_id:

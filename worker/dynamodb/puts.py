@@ -54,7 +54,7 @@ class PutsItems(Protocol):
     async def put(
         self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
     ) -> PutResult:
-        """One BatchWriteItem, one attempt.
+        """Make one attempt of one BatchWriteItem.
 
         puts: within the limits of one call (`fits_one_call`). count_units: ask for the consumed
         write units. Raises what an aiobotocore client raises, and MalformedAnswerError.
@@ -63,7 +63,7 @@ class PutsItems(Protocol):
 
 
 def encode_put(bundle: Bundle) -> EncodedPut:
-    """The put of a bundle.
+    """Return the put of a bundle.
 
     Raises ValueError for entries that are not one bundle: none, not in log order, of several
     mailboxes, or across a window border.
@@ -96,24 +96,24 @@ def fits_one_call(items: int, size: int) -> bool:
 
 
 def size_of(puts: Sequence[EncodedPut]) -> int:
-    """Bytes of the items, as `item_bytes_max` counts them."""
+    """Return the bytes of the items, as `item_bytes_max` counts them."""
     return sum(put.bundle.bytes_max for put in puts)
 
 
 def body_of(table: str, puts: Sequence[EncodedPut], *, count_units: bool = False) -> bytes:
-    """The body of a BatchWriteItem."""
+    """Return the body of a BatchWriteItem."""
     items = ",".join([put.json for put in puts])
     units = ',"ReturnConsumedCapacity":"TOTAL"' if count_units else ""
     return f'{{"RequestItems":{{{quoted(table)}:[{items}]}}{units}}}'.encode("ascii")
 
 
 def result_of(answer: Any, table: str, puts: Sequence[EncodedPut]) -> PutResult:
-    """The result that an answer states. Raises as `left_over` does."""
+    """Return the result that an answer states. Raises as `left_over` does."""
     return PutResult(left_over(answer, table, puts), consumed_units(answer))
 
 
 def left_over(answer: Any, table: str, puts: Sequence[EncodedPut]) -> frozenset[Key]:
-    """Keys of the puts that DynamoDB did not store.
+    """Return the keys of the puts that DynamoDB did not store.
 
     Raises MalformedAnswerError for an answer without `UnprocessedItems`, which DynamoDB always
     sends, if only empty; for one of another shape; and for one that names another table or item.
@@ -129,7 +129,7 @@ def left_over(answer: Any, table: str, puts: Sequence[EncodedPut]) -> frozenset[
 
 
 def key_of(item: Item) -> Key:
-    """The key of an item in its table."""
+    """Return the key of an item in its table."""
     return item["user_id"]["S"], item["position"]["S"]
 
 

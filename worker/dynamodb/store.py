@@ -73,7 +73,7 @@ class Waiting:
         self._counted.close()
 
     async def wait(self, why: str) -> None:
-        """One wait, longer than the one before on average."""
+        """Wait once, on average longer than before."""
         now_s = self._store.clock()
         if self._since_s is None:
             self._since_s = now_s
@@ -130,7 +130,7 @@ class RetryingStore:
         await self._client.stop()
 
     async def get_item(self, table: str, key: Mapping[str, Any]) -> Item | None:
-        """One item, strongly consistent. None: the table does not have it."""
+        """Return one item, read with strong consistency, or None where there is none."""
         answer = await self._answer(
             "get_item",
             partial(
@@ -176,7 +176,7 @@ class RetryingStore:
     async def put(
         self, table: str, puts: Sequence[EncodedPut], *, count_units: bool = False
     ) -> PutResult:
-        """The result of one BatchWriteItem that DynamoDB took, if only in part."""
+        """Return the result of one BatchWriteItem that DynamoDB accepted, if only in part."""
         call = partial(self._puts.put, table, puts, count_units=count_units)
         return await self.repeat("batch_write_item", call)
 
@@ -200,10 +200,13 @@ class RetryingStore:
         return await self.repeat(operation, attempt)
 
     async def repeat(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call, which is attempted until it succeeds, however long that takes.
+        """Attempt a call until it succeeds, however long that takes; return its result.
 
-        An attempt with an unknown outcome is made again: only calls that bear that may be made.
-        Raises ConditionFailed, ItemRefused, OperatorError and Bug as the module says.
+        An attempt whose outcome is unknown, such as a lost answer, is made again. DynamoDB may have
+        applied the first one, so pass only a call whose repetition does no harm.
+
+        operation: the call's name in log lines and errors. Raises ConditionFailed, ItemRefused,
+        OperatorError and Bug as the module says.
         """
         refusals = unexpected = 0
         with self.waiting(operation) as waiting:
@@ -233,7 +236,7 @@ class RetryingStore:
         self._on_wait(wait.why)
 
     def waiting(self, what: str) -> Waiting:
-        """The waits of one caller, short ones first. A context manager."""
+        """Return the waits of one caller, short ones first; a context manager."""
         return Waiting(self, what)
 
     def say_waiting(self, what: str, why: str, for_s: float) -> None:
@@ -257,7 +260,7 @@ def _release_traceback(error: BaseException | None) -> None:
 
 
 def client_config(calls_in_flight_max: int, timeout_s: float) -> AioConfig:
-    """How the SDK's client is configured: one attempt a call, and connections for all of them."""
+    """Return the SDK's configuration: one attempt a call, connections for all concurrent calls."""
     return AioConfig(
         connect_timeout=timeout_s,
         read_timeout=timeout_s,
@@ -278,7 +281,7 @@ def new_store(
     observer: CallObserver | None = None,
     kind: type[RetryingStore] = RetryingStore,
 ) -> RetryingStore:
-    """A store of the address, region and credentials in the AWS SDK's variables and files.
+    """Return a store of the address, region and credentials in the AWS SDK's settings.
 
     `start` comes before its first call, `stop` after its last. coalesce_s: seconds that a small
     write waits for others; 0: each goes by itself. observer: learns of every attempt of a call.
@@ -292,7 +295,7 @@ def new_store(
 
 @asynccontextmanager
 async def open_store(**options: Any) -> AsyncIterator[RetryingStore]:
-    """As `new_store`, started and stopped. Raises what `RetryingStore.start` raises."""
+    """Start a store of `new_store`, and stop it at the end. Raises as `RetryingStore.start`."""
     store = new_store(**options)
     try:
         await store.start()

@@ -39,8 +39,9 @@ class PartitionReader:
     """Reads the partitions of one topic; all of it in the client's own event loop.
 
     client: aiokafka's consumer, started. take: takes fetched records, none while the flow is
-    suspended. group_error: returns the group's error, which a fetch raises as well; another one
-    judges it.
+    suspended. group_error: returns the error of the group membership, or None. aiokafka raises that
+    error from each fetch too. While there is one, `fetch` returns nothing instead of raising, and
+    `group_monitor` decides whether the worker waits or ends.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class PartitionReader:
         try:
             return await self._take_fetched(tps, timeout=timeout_s, max_records=records_max)
         except (KafkaError, FencedError):
-            # The next fetch raises the group's error; `group_monitor` judges it.
+            # This is the group's error, and each fetch raises it; `group_monitor` judges it.
             if self._group_error() is None:
                 raise
             await asyncio.sleep(min(timeout_s, LOOK_S))
