@@ -38,6 +38,8 @@ from worker.settings import Settings
 
 #: Records that were found nowhere, until they are looked for in the dead-letter topic.
 SUSPECTS_MAX = 100_000
+#: Records of a partition that are looked for together: those of one user take one Query.
+TOGETHER_MAX = 5_000
 #: Bundles that one Query asks for.
 QUERY_ITEMS_MAX = 100
 #: Problems that are listed; the others are counted.
@@ -361,7 +363,7 @@ class Verification:
     async def _expected(
         self, partition: int, wanted: LogRange, report: Report, bar: Bar
     ) -> AsyncIterator[list[Expected]]:
-        of = report.partitions[partition]
+        of, together = report.partitions[partition], list[Expected]()
         async for part in self._reader.read(partition, wanted):
             bar.advance(part.next - part.first)
             if part.gone:
@@ -371,8 +373,12 @@ class Verification:
                 unknown = Expected(place, None, b"", (place, None, 0), None)
                 report.add(unknown, Outcome.UNREADABLE, "the client cannot decode it")
             chosen = [r for r in part.records if self._share >= 1 or self._chance() < self._share]
-            if chosen:
-                yield [expected_of(record, self._retention_ms) for record in chosen]
+            together += [expected_of(record, self._retention_ms) for record in chosen]
+            if len(together) >= TOGETHER_MAX:
+                yield together
+                together = []
+        if together:
+            yield together
 
     async def _settle(self, report: Report) -> None:
         """Look for what was found nowhere among the dead letters; then once more in the mailboxes,

@@ -72,10 +72,10 @@ class _Opened(NamedTuple):
 class DynamoDBClient:
     """The Client of the address, region and credentials in the AWS SDK's variables and files.
 
-    `put` goes through the signed client, all other calls through aiobotocore's. Every call asks
-    for credentials first, so that a failure to get them is a CredentialsError and not an error of
-    DynamoDB. `start` comes before the first call, `stop` after the last. observer: learns of every
-    attempt; without one, only a counted put asks for its write units.
+    `put` and `query` go through the signed client, all other calls through aiobotocore's. Every
+    call asks for credentials first, so that a failure to get them is a CredentialsError and not an
+    error of DynamoDB. `start` comes before the first call, `stop` after the last. observer: learns
+    of every attempt; without one, only a counted put asks for its write units.
     """
 
     def __init__(self, config: AioConfig, observer: CallObserver | None = None) -> None:
@@ -123,7 +123,7 @@ class DynamoDBClient:
         return await self._call("UpdateItem", lambda sdk: sdk.update_item(**arguments))
 
     async def query(self, **arguments: Any) -> Answer:
-        return await self._call("Query", lambda sdk: sdk.query(**arguments))
+        return await self._observed("Query", lambda: self._required().signed.query(**arguments))
 
     async def batch_write_item(self, **arguments: Any) -> Answer:
         return await self._call("BatchWriteItem", lambda sdk: sdk.batch_write_item(**arguments))
