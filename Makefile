@@ -8,7 +8,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability memory sweep storm mutate docs audit lock lock-jars clean
+.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -39,6 +39,9 @@ capacity: .venv/installed  ## the tables of docs/capacity.md, written again
 
 availability: .venv/installed  ## how long a mailbox's writes pause when something goes away
 	@$(BIN)/python -m benchmarks.availability
+
+freshness: .venv/installed  ## how long a proof takes that nothing is on its way, and what it costs
+	@$(BIN)/python -m benchmarks.freshness
 
 memory: .venv/installed  ## what a worker holds within 256, 512 and 1,024 MiB, in a cgroup of each
 	@$(BIN)/python -m benchmarks.memory

@@ -12,6 +12,7 @@ async with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
         await mailboxes.ack("bob", confirmed["receipt"])  # none of it comes back
 """
 
+from poste_restante.catch_up import CatchUp
 from poste_restante.devices import Device
 from poste_restante.errors import (
     InvalidReceipt,
@@ -20,11 +21,13 @@ from poste_restante.errors import (
     TableMismatch,
     UnreadableItem,
 )
-from poste_restante.mailboxes import Mailboxes, Page, open_mailboxes
+from poste_restante.mailboxes import Mailboxes, open_mailboxes
 from poste_restante.message import Header, Message
+from poste_restante.page import Page
 from poste_restante.position import Position
 
 __all__ = [
+    "CatchUp",
     "Device",
     "Header",
     "InvalidReceipt",

@@ -75,6 +75,11 @@ def seconds(name: str, value: Any) -> float:
     return value
 
 
+def seconds_or_0(name: str, value: Any) -> float:
+    """A length of time, or 0."""
+    return 0.0 if value == 0 and not isinstance(value, bool) else seconds(name, value)
+
+
 def binary(name: str, value: Any) -> bytes:
     """Bytes, or what holds some."""
     if not isinstance(value, bytes | bytearray | memoryview):

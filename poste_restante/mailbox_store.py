@@ -28,9 +28,10 @@ class Items(NamedTuple):
 class MailboxStore(Protocol):
     """One table. A mailbox is named by its partition key, `key`.
 
-    A Query sees every write that was confirmed before it began. A cursor is created or raised as a
-    whole. Every call may be repeated. It raises StoreUnavailable, TableMismatch or MailboxError as
-    `errors` says. A write that raises StoreUnavailable, or is cancelled, may have been made.
+    A Query sees every write that was confirmed before it began, unless it is told otherwise. A
+    cursor is created or raised as a whole. Every call may be repeated. It raises StoreUnavailable,
+    TableMismatch or MailboxError as `errors` says. A write that raises StoreUnavailable, or is
+    cancelled, may have been made.
     """
 
     async def query(
@@ -46,8 +47,9 @@ class MailboxStore(Protocol):
         start: Item | None = None,
         keys_only: bool = False,
         backwards: bool = False,
+        consistent: bool = True,
     ) -> Items:
-        """One strongly consistent Query of a partition key, in key order: about 1 MB of items.
+        """One Query of a partition key, in key order: about 1 MB of items.
 
         It ends with the item that reaches 1 MB, or with the last one of `limit`. `Items.last` is
         None where no item follows. Behind `limit` items it may be given there as well.
@@ -57,7 +59,8 @@ class MailboxStore(Protocol):
         the lower bound is not above the upper one. Where `above` and `up_to` are both given,
         `above` must be no item's key. start: `Items.last` of the Query that this one continues.
         keys_only: items have their keys alone; they cost as much. backwards: from the highest key
-        down. The caller may change the items that are returned.
+        down. consistent: False: a write that was confirmed a moment ago may be missing, and the
+        Query costs half. The caller may change the items that are returned.
         """
         ...
 

@@ -8,22 +8,34 @@ account or of a device. Cut off anywhere, nothing comes back and nothing is lost
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante import arguments
+from poste_restante.catch_up import CatchUp, Evidence, instant, until_of
+from poste_restante.claims import CLOCK_SKEW_S, Freshness
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.devices import STARTS, Cursors, Device, Start
 from poste_restante.errors import MailboxError, UnreadableItem
+from poste_restante.freshness import FreshnessCheck
 from poste_restante.lifetime import Lifetime
 from poste_restante.mailbox_store import MailboxStore
-from poste_restante.message import Message
 from poste_restante.meter import NOT_MEASURED, Measured, Meter
 from poste_restante.metrics import NO_METRICS, Load, Metrics, Operation
-from poste_restante.prefetch import Prefetch, Prefetched, prefetched
+from poste_restante.page import Page
+from poste_restante.partitioners import Partitioner, partitioner_of
+from poste_restante.prefetch import Prefetch, prefetched
 from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
@@ -41,21 +53,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """What one fetch returned.
-
-    messages: in log order per partition. receipt: for `ack`, or for `fetch(after=...)` and
-    `fetch(since=...)`; None where nothing was passed, and neither of them was given. It covers
-    everything up to the end of the page, so the pages that it was fetched behind as well.
-    more: a further message waits behind this page.
-    """
-
-    messages: tuple[Message, ...]
-    receipt: str | None
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Wanted:
     """The arguments of a fetch, checked. key: the mailbox's partition key. cursor: the sort key of
     the device's cursor, or of the account's."""
@@ -68,6 +65,7 @@ class _Wanted:
     max_bytes: int | None = None
     after: str | None = None
     since: str | None = None
+    freshness: bool = False
 
 
 class Mailboxes:
@@ -83,6 +81,11 @@ class Mailboxes:
     without a cursor holds up nothing: add it before the account acknowledges what it shall see.
     metrics: what the mailboxes report to; see `poste_restante.metrics`. What it raises breaks no
     call, and is logged once. One that lacks a method is refused with TypeError.
+    partitioner: how all producers choose a key's partition, for `freshness`: "murmur2" (Java,
+    Kafka Streams, aiokafka), "crc32" (librdkafka's default), or a callable (key bytes, number of
+    partitions) -> partition. None: unknown, so that a proof needs the claims of all partitions. A
+    wrong one makes wrong proofs. clock_skew_s: seconds by which the clocks of workers and gateways
+    may differ; it is taken off every instant.
 
     device: the account, which is None, and each device see what their own cursor has not passed.
     A device without a cursor reads from the account's; its first acknowledgement, or `add_device`,
@@ -104,6 +107,8 @@ class Mailboxes:
         calls_in_flight_max: int = CONNECTIONS,
         delete_acknowledged: bool = False,
         metrics: Metrics = NO_METRICS,
+        partitioner: str | Partitioner | None = None,
+        clock_skew_s: float = CLOCK_SKEW_S,
     ) -> None:
         arguments.text("table", table)
         arguments.number("calls_in_flight_max", calls_in_flight_max, 1)
@@ -119,6 +124,8 @@ class Mailboxes:
             delete_acknowledged=delete_acknowledged,
             meter=meter,
             load=store.limiter,
+            partitioner=partitioner,
+            clock_skew_s=clock_skew_s,
         )
 
     def _assemble(
@@ -131,8 +138,17 @@ class Mailboxes:
         delete_acknowledged: bool,
         meter: Meter,
         load: Load | None = None,
+        partitioner: str | Partitioner | None = None,
+        clock_skew_s: float = CLOCK_SKEW_S,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Put mailboxes together over any store. table: its name in errors. load: of the store."""
+        """Put mailboxes together over any store. table: its name in errors. load: of the store.
+        sleep, monotonic: how `catch_up` waits, in seconds."""
+        self._partitioner = partitioner_of(partitioner)
+        self._skew_s = arguments.seconds_or_0("clock_skew_s", clock_skew_s)
+        self._freshness = FreshnessCheck(store, self._skew_s, clock)
+        self._sleep, self._monotonic = sleep, monotonic
         self._meter = meter
         self._load = load
         self._lifetime = Lifetime("mailboxes")
@@ -156,6 +172,7 @@ class Mailboxes:
         after: str | None = None,
         since: str | None = None,
         device: str | None = None,
+        freshness: bool = False,
     ) -> Page:
         """What waits for a user, or for one device. Acknowledges nothing.
 
@@ -166,6 +183,9 @@ class Mailboxes:
         limit: messages. max_bytes: of bodies and headers together; a page has at least one
         message, if one waits. Without a limit a page is about one Query, 1 MB. What was
         read beyond a page is kept for the mailbox's next one (`prefetch`).
+        freshness: whether the page says up to which instant it is complete (`Page.fresh_as_of`);
+        the workers' claims are read before it, at most once in `freshness.FRESHNESS_READ_S` for all
+        calls together. Not with `after`: messages may have arrived in front of such a page.
 
         Raises InvalidReceipt for `after` and `since`, and UnreadableItem where an item that cannot
         be read stands at the head.
@@ -175,16 +195,31 @@ class Mailboxes:
         arguments.optional_number("max_bytes", max_bytes, 1)
         if after is not None and since is not None:
             raise ValueError("a page is fetched after a receipt or since one, not both")
-        wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since)
+        if after is not None and freshness:
+            raise ValueError("a page behind another one proves nothing: fetch it since a receipt")
+        wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since, freshness)
+        page, _ = await self._one_page(wanted)
+        return page
+
+    async def _one_page(self, wanted: "_Wanted") -> tuple[Page, Evidence | None]:
+        """As `_fetch`, as one call of this object."""
         async with self._lifetime.call():
             with self._meter.call(Operation.FETCH) as measured:
-                return await self._fetch(wanted, keep=True, measured=measured)
+                return await self._fetch(wanted, measured=measured)
 
-    async def _fetch(self, wanted: "_Wanted", *, keep: bool, measured: Measured) -> Page:
-        """A page. keep: what was read beyond it, for the next one."""
+    async def _fetch(
+        self, wanted: "_Wanted", *, measured: Measured, keep: bool = True
+    ) -> tuple[Page, Evidence | None]:
+        """A page, and what the claims said before it if that is wanted. keep: what was read beyond
+        it, for the next one.
+
+        What an earlier page left, read before the claims, proves as much as a Query: `prefetch`
+        says why nothing is missing in it.
+        """
         user_id, key, device = wanted.user_id, wanted.key, wanted.device
         limit, max_bytes = wanted.limit, wanted.max_bytes
         after, since = wanted.after, wanted.since
+        claimed = await self._claimed() if wanted.freshness else None
         ahead = self._prefetch.take(key, self._clock())
         if limit is None and max_bytes is None:
             ahead = None  # such a page is what one Query brings
@@ -218,19 +253,28 @@ class Mailboxes:
             since=None if since is None else begun,
         )
         await scan.read(reading)
-        if keep:
-            self._keep(key, reading, ahead)
+        if keep and reading.unreadable is None:
+            beyond = prefetched(reading.boundary, reading.unread, ahead)
+            if beyond is not None:
+                self._prefetch.keep(key, beyond, self._clock())
         page = self._page(reading, record, device)
         continues = after is not None and not (limit is None and max_bytes is None)
         measured.page(page.messages, continues=continues, prefetched=scan.used_ahead)
-        return page
+        if claimed is None:
+            return page, None
+        evidence = Evidence(claimed, self._partitions(user_id, claimed, reading))
+        as_of_ms = claimed.as_of_ms(evidence.partitions)
+        return replace(page, fresh_as_of=instant(as_of_ms, self._skew_s)), evidence
 
-    def _keep(self, key: str, reading: Reading, before: Prefetched | None) -> None:
-        """What was read beyond the page is for the next one."""
-        if reading.unreadable is None:
-            ahead = prefetched(reading.boundary, reading.unread, before)
-            if ahead is not None:
-                self._prefetch.keep(key, ahead, self._clock())
+    async def _claimed(self) -> Freshness:
+        """What the workers' claims say."""
+        return await self._freshness.freshness(await self._table_check.record())
+
+    def _partitions(self, user_id: str, claimed: Freshness, reading: Reading) -> frozenset[int]:
+        """The partitions in which a user's messages may be, and those in which the mailbox has
+        some, whatever the partitioner says."""
+        met = {log.partition for log in reading.extent.logs if log.epoch == claimed.epoch}
+        return frozenset({*met, *claimed.partitions_of(user_id, self._partitioner)})
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
         def token(receipt: Receipt) -> str:
@@ -269,6 +313,39 @@ class Mailboxes:
             )
             yield page
 
+    def catch_up(
+        self,
+        user_id: str,
+        *,
+        until: datetime | Mapping[int, int],
+        device: str | None = None,
+        since: str | None = None,
+        timeout_s: float = 10.0,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+    ) -> CatchUp:
+        """All that waits for a user or a device, page by page, until nothing can be on its way.
+
+        until: an instant, all that was appended before which is wanted: the one from which the
+        user gets live messages, so the registration plus the time in which the last sender has
+        seen it. Or offsets by partition, as producers' acknowledgements name them: the records
+        there, and all before them; then no clock is compared. since: as in `fetch`. timeout_s: 0
+        reads once. limit, max_bytes: of a page. The end of the iteration sets `complete`.
+        """
+        key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
+        arguments.optional_number("limit", limit, 1)
+        arguments.optional_number("max_bytes", max_bytes, 1)
+        wanted = _Wanted(user_id, key, device, position, limit, max_bytes)
+        return CatchUp(
+            _CatchUpSource(wanted, self._lifetime, self._freshness, self._claimed, self._one_page),
+            until_of(until),
+            since=since,
+            timeout_s=arguments.seconds_or_0("timeout_s", timeout_s),
+            skew_s=self._skew_s,
+            clock=self._monotonic,
+            sleep=self._sleep,
+        )
+
     async def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
         """How many messages wait, counted up to a limit. Their bodies are read, and not kept.
 
@@ -280,7 +357,7 @@ class Mailboxes:
         async with self._lifetime.call():
             while True:
                 wanted = _Wanted(user_id, key, device, position, limit - counted, after=after)
-                page = await self._fetch(wanted, keep=False, measured=NOT_MEASURED)
+                page, _ = await self._fetch(wanted, measured=NOT_MEASURED, keep=False)
                 counted, after = counted + len(page.messages), page.receipt
                 if counted >= limit or not page.more:
                     return counted
@@ -356,6 +433,7 @@ class Mailboxes:
         try:
             await self._lifetime.close()
         finally:
+            await self._freshness.close()
             await self._table_check.close()
             if self._load is not None:
                 self._meter.metrics.closed(self._load)
@@ -376,6 +454,33 @@ class Mailboxes:
         return record, answer
 
 
+@dataclass(frozen=True, slots=True)
+class _CatchUpSource:
+    """One mailbox, for `CatchUp`."""
+
+    wanted: _Wanted
+    lifetime: Lifetime
+    check: FreshnessCheck
+    claimed: Callable[[], Awaitable[Freshness]]
+    fetch: Callable[[_Wanted], Awaitable[tuple[Page, Evidence | None]]]
+
+    async def begin(self, since: str | None) -> tuple[Page, Evidence]:
+        page, evidence = await self.fetch(replace(self.wanted, since=since, freshness=True))
+        assert evidence is not None
+        return page, evidence
+
+    async def go_on(self, after: str | None) -> Page:
+        page, _ = await self.fetch(replace(self.wanted, after=after))
+        return page
+
+    async def freshness(self) -> Freshness:
+        async with self.lifetime.call():
+            return await self.claimed()
+
+    def due_in_s(self) -> float:
+        return self.check.due_in_s()
+
+
 @asynccontextmanager
 async def open_mailboxes(
     *,
@@ -386,13 +491,15 @@ async def open_mailboxes(
     connections: int = CONNECTIONS,
     delete_acknowledged: bool = False,
     metrics: Metrics = NO_METRICS,
+    partitioner: str | Partitioner | None = None,
+    clock_skew_s: float = CLOCK_SKEW_S,
 ) -> AsyncIterator[Mailboxes]:
     """Mailboxes over a client of their own, with a gateway's time-outs and pool.
 
     Address, region and credentials are the AWS SDK's own variables and files. timeout_s: to
     connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
     at a time; any number may be made at once, the others wait for their turn. delete_acknowledged,
-    metrics: as `Mailboxes` has them.
+    metrics, partitioner, clock_skew_s: as `Mailboxes` has them.
 
     Reads the table record; raises as `Mailboxes.fetch` does. At its end further calls are refused
     (RuntimeError), those under way get `lifetime.CLOSE_S_MAX` seconds, and what is left is ended
@@ -402,6 +509,8 @@ async def open_mailboxes(
     arguments.number("attempts", attempts, 1)
     arguments.number("connections", connections, 1)
     meter = Meter(arguments.metrics("metrics", metrics))
+    partitioner_of(partitioner)
+    arguments.seconds_or_0("clock_skew_s", clock_skew_s)
     import aioboto3
     from botocore.exceptions import BotoCoreError
 
@@ -428,6 +537,8 @@ async def open_mailboxes(
             calls_in_flight_max=connections,
             delete_acknowledged=delete_acknowledged,
             metrics=meter.metrics,
+            partitioner=partitioner,
+            clock_skew_s=clock_skew_s,
         )
         stack.push_async_callback(mailboxes._close)  # noqa: SLF001 - our own
         await mailboxes._open()  # noqa: SLF001 - our own

@@ -74,6 +74,11 @@ class Extent:
                 inherited_to=max(reach.inherited_to, inherited_to),
             )
 
+    @property
+    def logs(self) -> Iterable[LogId]:
+        """The logs of which something was read, or acknowledged before."""
+        return self._logs.keys()
+
     def has_passed(self, key: BundleKey) -> bool:
         """Whether all of a bundle was passed, by its key alone."""
         return key.last <= self._reach(key.log).read_to

@@ -148,9 +148,10 @@ class DynamoDBMailboxStore:
         start: Item | None = None,
         keys_only: bool = False,
         backwards: bool = False,
+        consistent: bool = True,
     ) -> Items:
         condition, values = "user_id = :user", {":user": {"S": key}}
-        arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
+        arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": consistent}
         names = {"#position": "position"}  # a reserved word
         if up_to is not None and (low := begin or above) is not None:
             condition += " AND #position BETWEEN :low AND :key"

@@ -12,17 +12,22 @@ Needs `anyio`: `pip install 'poste-restante[sync]'`.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from poste_restante import catch_up as asynchronous_catch_up
 from poste_restante import mailboxes as asynchronous
+from poste_restante.claims import CLOCK_SKEW_S
 from poste_restante.devices import Device, Start
-from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S, Page
+from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S
 from poste_restante.metrics import NO_METRICS, Metrics
+from poste_restante.page import Page
+from poste_restante.partitioners import Partitioner
 
 T = TypeVar("T")
 
@@ -50,11 +55,13 @@ class Mailboxes:
         after: str | None = None,
         since: str | None = None,
         device: str | None = None,
+        freshness: bool = False,
     ) -> Page:
         """What waits for a user, or for one device. Acknowledges nothing."""
         return self._call(partial(
             self._mailboxes.fetch, user_id,
             limit=limit, max_bytes=max_bytes, after=after, since=since, device=device,
+            freshness=freshness,
         ))  # fmt: skip
 
     def pages(
@@ -75,6 +82,26 @@ class Mailboxes:
                 yield self._call(found.__anext__)
             except StopAsyncIteration:
                 return
+
+    def catch_up(
+        self,
+        user_id: str,
+        *,
+        until: datetime | Mapping[int, int],
+        device: str | None = None,
+        since: str | None = None,
+        timeout_s: float = 10.0,
+        limit: int | None = None,
+        max_bytes: int | None = None,
+    ) -> "CatchUp":
+        """All that waits for a user or a device, until nothing can be on its way."""
+        return CatchUp(
+            self._mailboxes.catch_up(
+                user_id, until=until, device=device, since=since, timeout_s=timeout_s,
+                limit=limit, max_bytes=max_bytes,
+            ),
+            self._call,
+        )  # fmt: skip
 
     def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
         """How many messages wait, counted up to a limit."""
@@ -111,6 +138,37 @@ class Mailboxes:
         return self._portal.call(work)
 
 
+class CatchUp:
+    """The pages of one mailbox, until a proof or a time-out, as `poste_restante.CatchUp`."""
+
+    def __init__(
+        self,
+        found: asynchronous_catch_up.CatchUp,
+        call: Callable[[Callable[[], Awaitable[Page]]], Page],
+    ) -> None:
+        self._found = found
+        self._call = call
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that `until` asks for was returned, acknowledged or has expired."""
+        return self._found.complete
+
+    @property
+    def fresh_as_of(self) -> datetime | None:
+        """As `Page.fresh_as_of`, of the last reading that came to its end."""
+        return self._found.fresh_as_of
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Page:
+        try:
+            return self._call(self._found.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
 @contextmanager
 def open_mailboxes(
     *,
@@ -121,6 +179,8 @@ def open_mailboxes(
     connections: int = CONNECTIONS,
     delete_acknowledged: bool = False,
     metrics: Metrics = NO_METRICS,
+    partitioner: str | Partitioner | None = None,
+    clock_skew_s: float = CLOCK_SKEW_S,
 ) -> Iterator[Mailboxes]:
     """Mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`.
 
@@ -129,6 +189,7 @@ def open_mailboxes(
     opening = asynchronous.open_mailboxes(
         table=table, receipt_keys=receipt_keys, timeout_s=timeout_s, attempts=attempts,
         connections=connections, delete_acknowledged=delete_acknowledged, metrics=metrics,
+        partitioner=partitioner, clock_skew_s=clock_skew_s,
     )  # fmt: skip
     with (
         start_blocking_portal(name="poste_restante") as portal,

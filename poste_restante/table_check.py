@@ -1,12 +1,11 @@
 """The table record, looked at on opening and every minute: is it still the table we opened?"""
 
-import asyncio
 from collections.abc import Callable
 
 from poste_restante.errors import TableMismatch
-from poste_restante.lifetime import ENDING_S_MAX
 from poste_restante.mailbox_store import MailboxStore
 from poste_restante.position import TABLE_RECORD_KEY
+from poste_restante.shared_call import SharedCall
 from poste_restante.table import TableRecord
 
 #: Seconds until the table record is looked at again: a table is replaced with gateways stopped.
@@ -27,17 +26,14 @@ class TableCheck:
         self._clock = clock
         self._record: TableRecord | None = None
         self._looked_at_s = 0.0
-        self._look: asyncio.Task[TableRecord] | None = None
-        self._waiting = 0
+        self._look = SharedCall(self._looked)
         self._doubted = False
-        #: Looks that are cancelled, until they have let go of their connections.
-        self._ending: set[asyncio.Task[TableRecord]] = set()
 
     def known(self) -> TableRecord | None:
         """The record, where it was looked at within the last TABLE_CHECK_S, or is just now."""
         if 0 <= self._clock() - self._looked_at_s < TABLE_CHECK_S:
             return self._record
-        return None if self._look is None or self._doubted else self._record
+        return self._record if self._look.is_under_way and not self._doubted else None
 
     async def record(self) -> TableRecord:
         """The record, looked at where that is due.
@@ -45,37 +41,22 @@ class TableCheck:
         Raises TableMismatch for no table of ours or another one than before, and as a Query does.
         """
         known = self.known()
-        if known is not None:
-            return known
-        if self._look is None:
-            self._look = asyncio.create_task(self._looked())
-            self._look.add_done_callback(self._end)
-        look = self._look
-        self._waiting += 1
-        try:
-            await asyncio.wait({look})  # one who is cancelled leaves the look to the others
-        finally:
-            self._waiting -= 1
-            if self._waiting == 0:
-                self._look = None
-                look.cancel()  # nobody waits: no call is left behind
-                if not look.done():
-                    self._ending.add(look)
-        return look.result()
+        return await self._look.result() if known is None else known
 
     async def close(self) -> None:
         """End a look that nobody waits for any more."""
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=ENDING_S_MAX)
-
-    def _end(self, look: asyncio.Task[TableRecord]) -> None:
-        self._ending.discard(look)
-        if self._look is look:
-            self._look = None
-        if not look.cancelled():
-            self._doubted = look.exception() is not None  # those who wait raise it
+        await self._look.close()
 
     async def _looked(self) -> TableRecord:
+        try:
+            record = await self._read()
+        except Exception:
+            self._doubted = True
+            raise
+        self._doubted = False
+        return record
+
+    async def _read(self) -> TableRecord:
         now_s = self._clock()
         items = (await self._store.query(TABLE_RECORD_KEY)).items
         if not items:

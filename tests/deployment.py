@@ -247,8 +247,9 @@ class Deployment:
             await self.until(is_so, "all is materialized and committed", seconds)
 
     @asynccontextmanager
-    async def mailboxes(self) -> AsyncIterator[Mailboxes]:
-        async with open_mailboxes(table=self.table, timeout_s=10.0) as opened:
+    async def mailboxes(self, **options: Any) -> AsyncIterator[Mailboxes]:
+        """options: of `open_mailboxes`."""
+        async with open_mailboxes(table=self.table, timeout_s=10.0, **options) as opened:
             yield opened
 
     async def read(self, user_id: str) -> list[Message]:
@@ -261,7 +262,7 @@ class Deployment:
 
 
 async def _partitions(admin: AdminClient) -> list[dict[str, Any]]:
-    found = progress_object(admin, await admin.partition_statuses())
+    found = progress_object(admin, await admin.partition_statuses(), await admin.freshness())
     partitions: list[dict[str, Any]] = found["partitions"]
     return partitions
 

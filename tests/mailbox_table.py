@@ -13,8 +13,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from poste_restante.credentials import Credentials
 from poste_restante.item import Item, encode_bundle
-from poste_restante.mailboxes import Mailboxes, Page
+from poste_restante.mailboxes import Mailboxes
 from poste_restante.message import Message
+from poste_restante.page import Page
 from poste_restante.position import BundleKey, cursor_key, mailbox_key
 from poste_restante.reader_client import PublicClient
 from poste_restante.signed_client import SignedClient

@@ -8,7 +8,8 @@ from typing import Any
 from anyio.from_thread import BlockingPortal
 
 from poste_restante import sync
-from poste_restante.mailboxes import Mailboxes, Page
+from poste_restante.mailboxes import Mailboxes
+from poste_restante.page import Page
 
 
 class ThroughSync:

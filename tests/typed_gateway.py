@@ -5,8 +5,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 
 from poste_restante import (
+    CatchUp,
     Device,
     Header,
     InvalidReceipt,
@@ -45,6 +47,15 @@ async def pages(mailboxes: Mailboxes, user_id: str) -> AsyncIterator[Page]:
     async with aclosing(mailboxes.pages(user_id, limit=10)) as found:
         async for page in found:
             yield page
+
+
+async def reconnect(
+    mailboxes: Mailboxes, user_id: str, device: str, online_since: datetime
+) -> tuple[list[Page], bool]:
+    found: CatchUp = mailboxes.catch_up(user_id, until=online_since, device=device)
+    shown = [page async for page in found]
+    fresh_as_of: datetime | None = found.fresh_as_of
+    return shown, found.complete and fresh_as_of is not None
 
 
 async def confirm(mailboxes: Mailboxes, user_id: str, receipt: str | None) -> str:
@@ -89,6 +100,10 @@ async def main() -> None:
     assert await mailboxes.add_device("bob", "phone", start="oldest")
     assert await stale(mailboxes, "bob") == ["phone"]
     assert await mailboxes.count("bob", device="phone") == 1
+    mailboxes.deliver("bob", b"on its way", after_s=3)
+    shown, complete = await reconnect(mailboxes, "bob", "phone", mailboxes.now)
+    assert [len(each.messages) for each in shown] == [1, 1]
+    assert complete
 
 
 if __name__ == "__main__":

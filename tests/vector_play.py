@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from poste_restante.errors import UnreadableItem
 from poste_restante.item import EPOCH, MICROSECOND, Item
-from poste_restante.mailboxes import Mailboxes, Page
+from poste_restante.mailboxes import Mailboxes
 from poste_restante.message import Message
+from poste_restante.page import Page
 from poste_restante.position import TABLE_RECORD_KEY
 from tests.vector_cases import CASES, NOW, RECORD, Case, Step
 

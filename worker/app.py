@@ -33,10 +33,12 @@ from worker.decode import CloudEventsDecoder
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.budget import WriteBudget
 from worker.dynamodb.call_metrics import CallMetrics
+from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.store import new_store
 from worker.errors import OperatorError
 from worker.flush import Flusher
+from worker.freshness import FreshnessClaims, Reading
 from worker.gauges import Gauges
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
@@ -110,7 +112,7 @@ class Resources(mode.Service):
         self._transactions = OpenTransactions(
             brokers=kafka.bootstrap_servers, topic=kafka.topic, warn_s=settings.transaction_warn_s
         )
-        gauges = Gauges(
+        self._gauges = gauges = Gauges(
             health=self.health, lag=self._lag, held_back_s=self._transactions.held_back_s,
             waits=self.waits, memory=memory,
         )  # fmt: skip
@@ -229,6 +231,21 @@ class Resources(mode.Service):
         )
         for check in checks:
             self.add_future(check.watch())
+        if settings.freshness_s > 0:
+            self.add_future(self._claims_of(consumer).keep())
+
+    def _claims_of(self, consumer: BatchConsumer) -> FreshnessClaims:
+        reading = Reading(
+            assignment=lambda: consumer.current,
+            positions=consumer.settled_positions,
+            partitions=lambda: consumer.topic_partitions,
+        )
+        claims = FreshnessClaims(
+            self._log, reading, DynamoDBClaims(self._store, self.settings.dynamodb.table).put,
+            every_s=self.settings.freshness_s, on_written=self.metrics.claims_written,
+        )  # fmt: skip
+        self._gauges.read_freshness(claims.ages_s)
+        return claims
 
     async def _ask_kafka_anew(self) -> None:
         """Ask for the topic through a new client. Raises OperatorError if there is no answer."""

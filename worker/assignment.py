@@ -142,6 +142,15 @@ class PartitionTask:
             return self.in_work.records[0]
         return self.waiting[0] if self.waiting else None
 
+    def durable_below(self, position: int) -> int:
+        """Return the offset below which every record is durable.
+
+        position: where the client reads on, while every record below it is in this task. It passes
+        markers of transactions, which no record's offset does.
+        """
+        oldest = self.oldest
+        return max(self.fetched, position) if oldest is None else oldest.offset
+
     @property
     def is_ready(self) -> bool:
         """Return whether records wait and none are in work."""

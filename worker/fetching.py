@@ -69,6 +69,10 @@ class RecordSource(Protocol):
     async def hold(self, partitions: Iterable[int]) -> None:
         """Stop reading partitions until they are moved."""
 
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return where partitions are read on: beyond the last record that was returned, and beyond
+        markers and records that were skipped. Nothing if one of them is revoked."""
+
 
 class FetchLoop:
     """Fetches for the current assignment, one fetch at a time.
@@ -96,6 +100,23 @@ class FetchLoop:
         self._clock = clock
         #: Iterations so far. A loop that makes none is stalled.
         self.turns = 0
+        self._positions: asyncio.Future[Mapping[int, int]] | None = None
+
+    async def positions(self) -> Mapping[int, int]:
+        """Return where the partitions of the current assignment are read on, of an instant between
+        two fetches: every record below is in its partition task. Waits for the present fetch."""
+        if self._positions is None:
+            self._positions = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._positions)
+
+    async def _answer_positions(self) -> None:
+        asked, self._positions = self._positions, None
+        if asked is None or asked.done():
+            return
+        assignment = self._current()
+        found = await self._source.positions(sorted(assignment.tasks))
+        if not asked.done():
+            asked.set_result(found if assignment is self._current() else {})
 
     async def fetch_next(self) -> None:
         """Fetch once what the current assignment wants next, and take it.
@@ -104,6 +125,7 @@ class FetchLoop:
         RuntimeError for offsets that go back.
         """
         self.turns += 1
+        await self._answer_positions()
         assignment = self._current()
         now_s = self._clock()
         partitions_to_fetch = assignment.partitions_to_fetch(now_s)

@@ -11,6 +11,7 @@ from worker.lag import LagMonitor
 from worker.memory import MemoryLimits, waiting_bytes
 from worker.metrics import (
     COMMIT_PENDING_SECONDS,
+    FRESHNESS_SECONDS,
     HELD_BACK_RECORDS,
     HELD_BACK_SECONDS,
     JOINED,
@@ -57,6 +58,11 @@ class Gauges:
         self._limits = memory
         self._clock = clock
         self._fetched_bytes = 0
+        self._freshness_s: Callable[[], Mapping[int, float]] = dict
+
+    def read_freshness(self, ages_s: Callable[[], Mapping[int, float]]) -> None:
+        """From here on, read the ages of the claims too."""
+        self._freshness_s = ages_s
 
     def note_fetched(self, size: int) -> None:
         """Note the bytes of the responses that the Kafka client keeps."""
@@ -95,6 +101,8 @@ class Gauges:
             yield Sample(HELD_BACK_RECORDS, lag.held_back, labels)
             yield Sample(HELD_BACK_SECONDS, held_back_s.get(partition, 0.0), labels)
             yield Sample(RETENTION_MARGIN_RECORDS, lag.margin, labels)
+        for partition, age_s in self._freshness_s().items():
+            yield Sample(FRESHNESS_SECONDS, age_s, (str(partition),))
         if self._lag.retention_s is not None:
             yield Sample(RETENTION_SECONDS, self._lag.retention_s)
 

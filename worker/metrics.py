@@ -29,6 +29,7 @@ from poste_restante.prometheus_metrics import Series
 from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
 from worker.errors import Reason
 from worker.outcomes import (
+    ClaimOutcome,
     CommitOutcome,
     Service,
     Stage,
@@ -99,6 +100,12 @@ RETENTION_MARGIN_RECORDS = Metric(
     labels=(_PARTITION,),
 )  # fmt: skip
 
+FRESHNESS_SECONDS = Metric(
+    Kind.GAUGE, "poste_partition_freshness_seconds",
+    "Seconds since the instant of the partition's last claim: everything appended before it is"
+    " durable. Missing until the first one.",
+    "seconds", (_PARTITION,),
+)  # fmt: skip
 RETENTION_SECONDS = Metric(
     Kind.GAUGE, "poste_topic_retention_seconds",
     "The topic's `retention.ms`; +Inf: unlimited. Missing where the worker may not read the topic's"
@@ -171,6 +178,10 @@ COMMITS = Metric(
 COMMIT_PENDING_SECONDS = Metric(
     Kind.GAUGE, "poste_commit_pending_seconds",
     "Seconds for which durable records have waited for a commit; 0 where none wait.", "seconds",
+)  # fmt: skip
+CLAIM_WRITES = Metric(
+    Kind.COUNTER, "poste_claim_writes", "Attempts to store the claims of freshness, by outcome.",
+    labels=(Label("outcome", tuple(str(outcome) for outcome in ClaimOutcome)),),
 )  # fmt: skip
 REBALANCE_SECONDS = Metric(
     Kind.HISTOGRAM, "poste_rebalance_seconds",
@@ -271,6 +282,9 @@ class WorkerMetrics:
 
     def committed(self, outcome: CommitOutcome) -> None:
         self._add(COMMITS, 1, str(outcome))
+
+    def claims_written(self, stored: bool) -> None:  # noqa: FBT001 - an observer's one argument
+        self._add(CLAIM_WRITES, 1, str(ClaimOutcome.STORED if stored else ClaimOutcome.FAILED))
 
     def rebalanced(self, seconds: float) -> None:
         self._series.observe(REBALANCE_SECONDS, seconds)

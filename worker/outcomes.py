@@ -27,6 +27,13 @@ class CommitOutcome(StrEnum):
     NOT_COMMITTED = "not_committed"
 
 
+class ClaimOutcome(StrEnum):
+    """How one attempt to store the claims of freshness ended."""
+
+    STORED = "stored"
+    FAILED = "failed"
+
+
 class Service(StrEnum):
     """What a caller in the worker can wait for."""
 

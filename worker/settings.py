@@ -368,6 +368,11 @@ class Settings(BaseSettings):
         15.0, gt=0, le=86_400,
         description="Seconds without an answer from Kafka or DynamoDB until `/readyz` answers 503",
     )  # fmt: skip
+    freshness_s: float = Field(
+        1.0, ge=0, le=60,
+        description="Seconds between two claims of freshness, from which readers prove that nothing"
+        " is on its way: each is one write of 1 KB for some 40 partitions; 0: no claims",
+    )  # fmt: skip
     transaction_warn_s: float = Field(
         60.0, gt=0, le=86_400,
         description="Seconds that an open transaction may hold back a partition until the worker"

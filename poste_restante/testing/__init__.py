@@ -7,16 +7,31 @@
         page = await mailboxes.fetch("bob")
 
 It is the real `Mailboxes` over a store in memory. A contract suite compares that store with
-DynamoDB's, call by call.
+DynamoDB's, call by call. It is an asynchronous context manager too, in place of `open_mailboxes`.
+
+Time is simulated: it passes where a test says so (`advance`), and while `catch_up` waits, which
+takes no real time. A message can be in flight, as between Kafka and the mailbox:
+
+    async def test_a_reconnect_waits_for_what_is_on_its_way(mailboxes):
+        mailboxes.deliver("bob", b"hello", after_s=3)
+        catching_up = mailboxes.catch_up("bob", until=mailboxes.now)
+        pages = [page async for page in catching_up]
+        assert catching_up.complete
+        assert pages[0].messages[0].body == b"hello"
 """
 
+import asyncio
 import uuid
+from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Self
 
 from poste_restante import arguments
+from poste_restante.claims import CLAIMS_KEY, CLOCK_SKEW_S, EXPIRES_S, Claim, WorkerClaims
 from poste_restante.item import (
     ITEM_BYTES_MAX,
+    Item,
     decode_bundle,
     encode_bundle,
     item_bytes_max,
@@ -26,6 +41,7 @@ from poste_restante.mailboxes import Mailboxes
 from poste_restante.message import Header, Message
 from poste_restante.meter import Meter
 from poste_restante.metrics import NO_METRICS, Metrics
+from poste_restante.partitioners import Partitioner
 from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
 from poste_restante.store import translated
 from poste_restante.table import TableRecord
@@ -41,12 +57,21 @@ OPERATIONS = ("Query", "UpdateItem", "BatchWriteItem")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class _InFlight(NamedTuple):
+    """A message on its way. at_s, appended_s: epoch seconds."""
+
+    at_s: float
+    appended_s: float
+    offset: int
+    item: Item
+
+
 class InMemoryMailboxes(Mailboxes):
     """`Mailboxes`, with a hand on the other side: deliveries, the clock, and failures.
 
     topic: what the ids of plain messages begin with. page_bytes: what one Query takes at most.
-    receipt_keys, delete_acknowledged, metrics: as `Mailboxes` has them; there are no calls to
-    DynamoDB to report.
+    partitions: number of the topic's. receipt_keys, delete_acknowledged, metrics, partitioner,
+    clock_skew_s: as `Mailboxes` has them; there are no calls to DynamoDB to report.
     A method that raises leaves mailboxes, clock and ordered failures as they were.
     """
 
@@ -58,16 +83,25 @@ class InMemoryMailboxes(Mailboxes):
         page_bytes: int = PAGE_BYTES,
         delete_acknowledged: bool = False,
         metrics: Metrics = NO_METRICS,
+        partitions: int = 1,
+        partitioner: str | Partitioner | None = None,
+        clock_skew_s: float = CLOCK_SKEW_S,
     ) -> None:
         arguments.text("topic", topic)
+        arguments.number("partitions", partitions, 1, PARTITION_MAX + 1)
         arguments.number("page_bytes", page_bytes, 1)
         self.memory = MemoryStore(page_bytes=page_bytes, before=self._before)
         self._now = BEGINNING
         self._topic = topic
         self._next: dict[LogId, int] = {}
         self._failures: list[tuple[str | None, Exception]] = []
-        record = TableRecord(table_id=uuid.uuid4().hex, topic=topic, partitions=1, epoch=1)
-        self.memory.put(record.encode())
+        #: Per log, what is in flight, in log order.
+        self._in_flight: dict[LogId, deque[_InFlight]] = {}
+        self._freshness_lag_s: float | None = 0.0
+        self._record = TableRecord(
+            table_id=uuid.uuid4().hex, topic=topic, partitions=partitions, epoch=1
+        )
+        self.memory.put(self._record.encode())
         self._assemble(
             self.memory,
             table=TABLE,
@@ -75,7 +109,18 @@ class InMemoryMailboxes(Mailboxes):
             clock=self._seconds,
             delete_acknowledged=delete_acknowledged,
             meter=Meter(arguments.metrics("metrics", metrics)),
+            partitioner=partitioner,
+            clock_skew_s=clock_skew_s,
+            sleep=self._pass_time,
+            monotonic=self._seconds,
         )
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
 
     def deliver(
         self,
@@ -91,8 +136,12 @@ class InMemoryMailboxes(Mailboxes):
         expires_at: datetime | None = None,
         partition: int = 0,
         epoch: int = 1,
+        after_s: float = 0.0,
     ) -> Message:
         """A message, as the worker would put it into the mailbox: at the log's next offset.
+
+        after_s: seconds of the clock until it is in the mailbox. It has been appended to the topic
+        by now, so a proof of freshness waits for it, and so do the messages behind it in the log.
 
         Returns it as it is stored: `expires_at` in whole milliseconds, `time` in microseconds.
         time: by default the clock's. Raises TypeError or ValueError for an argument that no message
@@ -126,10 +175,56 @@ class InMemoryMailboxes(Mailboxes):
             )
         item = encode_bundle([message], self._topic)
         (stored,) = decode_bundle(item, user_id, self._topic)
+        seconds = arguments.seconds_or_0("after_s", after_s)
         # Nothing raises from here on.
-        self.memory.put(item)
+        self._arrive()
         self._next[log] = offset + 1
+        waiting = self._in_flight.get(log)
+        if seconds or waiting:
+            at_s = max(self._seconds() + seconds, waiting[-1].at_s if waiting else 0.0)
+            self._in_flight.setdefault(log, deque()).append(
+                _InFlight(at_s, self._seconds(), offset, item)
+            )
+        else:
+            self.memory.put(item)
         return stored
+
+    @property
+    def freshness_lag_s(self) -> float | None:
+        """Seconds by which the workers' claims are behind the clock, 0 at first; None: there are no
+        claims, as without a worker. Set it to either."""
+        return self._freshness_lag_s
+
+    @freshness_lag_s.setter
+    def freshness_lag_s(self, seconds: float | None) -> None:
+        self._freshness_lag_s = (
+            None if seconds is None else arguments.seconds_or_0("freshness_lag_s", seconds)
+        )
+
+    def _arrive(self) -> None:
+        """Store what is no longer in flight."""
+        for waiting in self._in_flight.values():
+            while waiting and waiting[0].at_s <= self._seconds():
+                self.memory.put(waiting.popleft().item)
+
+    def _claim(self) -> None:
+        """Store what a worker would claim now."""
+        self.memory.items.pop(CLAIMS_KEY, None)
+        if self._freshness_lag_s is None:
+            return
+        epoch = self._record.epoch
+        highest = max((log.partition for log in self._next if log.epoch == epoch), default=0)
+        claims = {}
+        for partition in range(max(self._record.partitions, highest + 1)):
+            log = LogId(epoch, partition)
+            as_of_s, below = self._seconds() - self._freshness_lag_s, self._next.get(log, 0)
+            if waiting := self._in_flight.get(log):
+                as_of_s, below = min(as_of_s, waiting[0].appended_s), waiting[0].offset
+            claims[partition] = Claim(int(as_of_s * 1000), below)
+        made = WorkerClaims(
+            table_id=self._record.table_id, epoch=epoch, partitions=len(claims), claims=claims
+        )
+        self.memory.put(made.encode(int(self._seconds()) + EXPIRES_S))
 
     @property
     def now(self) -> datetime:
@@ -149,10 +244,15 @@ class InMemoryMailboxes(Mailboxes):
             raise TypeError(f"seconds must be a number, not {type(seconds).__name__}")
         self.now += timedelta(seconds=seconds)
 
+    async def _pass_time(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
     def fail_next(self, error: Exception, *, operation: str | None = None, calls: int = 1) -> None:
         """The next calls of the store raise: of any operation, or of one, by its AWS name.
 
-        A look at the table record, which comes beside a fetch now and then, is none of them.
+        A look at the table record, which comes beside a fetch now and then, is none of them, and
+        neither is a read of the claims.
         For example `fail_next(StoreUnavailable("away"), operation="Query", calls=2)`. operation:
         Query (a fetch), UpdateItem (an acknowledgement) or BatchWriteItem (its deletes).
         """
@@ -165,10 +265,13 @@ class InMemoryMailboxes(Mailboxes):
 
     async def _before(self, operation: str, key: str) -> None:
         """An ordered failure has the meaning that it has when DynamoDB's client raises it."""
+        self._arrive()
+        if key == CLAIMS_KEY:
+            self._claim()
         await translated(self._fail(operation, key), TABLE)
 
     async def _fail(self, operation: str, key: str) -> None:
-        if key == TABLE_RECORD_KEY:
+        if key in {TABLE_RECORD_KEY, CLAIMS_KEY}:
             return
         for index, (wanted, error) in enumerate(self._failures):
             if wanted in {None, operation}:

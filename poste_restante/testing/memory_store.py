@@ -58,6 +58,7 @@ class MemoryStore:
         start: Item | None = None,
         keys_only: bool = False,
         backwards: bool = False,
+        consistent: bool = True,  # noqa: ARG002 - what is written here is seen at once
     ) -> Items:
         await self._before("Query", key)
         behind = None if start is None else start["position"]["S"]

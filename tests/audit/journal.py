@@ -6,8 +6,9 @@ it had returned" is a comparison of two numbers.
 
 import itertools
 import threading
+import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,11 +36,14 @@ class Outgoing:
 
 @dataclass
 class Produced:
-    """One record that was sent. place: partition and offset as acknowledged; None: not known."""
+    """One record that was sent. place: partition and offset as acknowledged; None: not known.
+    appended_us: an instant, in epoch microseconds, before which it was appended; None: not known.
+    """
 
     number: int
     outgoing: Outgoing
     place: tuple[int, int] | None = None
+    appended_us: int | None = None
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Fetch:
     counts as acknowledged, and the reading begins at the head of the mailbox again. offsets,
     bodies: what was returned, in order, per log; checksums of the bodies beside the offsets.
     more: None while the page was not had. failed: the name of the error, or "". receipt: of the
-    page.
+    page. fresh_us: up to when its reading was said to be complete, in epoch microseconds.
     """
 
     number: int
@@ -65,6 +69,7 @@ class Fetch:
     bodies: dict[Log, "array[int]"] = field(default_factory=dict)
     more: bool | None = None
     failed: str = ""
+    fresh_us: int | None = None
 
     def chain(self) -> "list[Fetch]":
         """The pages of this reading and of those that it is since; this one is the last."""
@@ -135,9 +140,11 @@ class CursorSeen:
 
 
 class Journal:
-    """Thread-safe; grows with what happens, some 20 bytes for every message returned."""
+    """Thread-safe; grows with what happens, some 20 bytes for every message returned. clock_us:
+    epoch microseconds, as the workers' clocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self.clock_us = clock_us
         self._lock = threading.Lock()
         self._ticks = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -165,6 +172,7 @@ class Journal:
         """The broker has acknowledged it."""
         with self._lock:
             produced.place = (partition, offset)
+            produced.appended_us = self.clock_us()
 
     # ---- readers
 
@@ -189,6 +197,7 @@ class Journal:
         *,
         more: bool,
         receipt: str | None = None,
+        fresh_us: int | None = None,
     ) -> None:
         """messages: (log, offset, checksum of the body) of each that was returned, in order."""
         with self._lock:
@@ -197,6 +206,7 @@ class Journal:
                 fetch.bodies.setdefault(log, array("q")).append(body)
             fetch.more = more
             fetch.receipt = receipt
+            fetch.fresh_us = fresh_us
             fetch.ended = next(self._ticks)
 
     def fetch_fails(self, fetch: Fetch, error: str) -> None:

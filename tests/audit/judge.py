@@ -38,10 +38,7 @@ class Histories:
         users |= {addition.user for addition in self.journal.additions}
         self.of = {user: MailboxHistory(user, self.truth) for user in users if user is not None}
         self.devices = {user: {} for user in self.of}
-        for partition, records in sorted(self.truth.records.items()):
-            for offset, record in sorted(records.items()):
-                if record.user is not None:
-                    self.of[record.user].stands_in_log(partition, offset, record)
+        self._logs()
         for fetch in self.journal.fetches:
             self._of(fetch.user, fetch.device).fetched(fetch)
         for ack in self.journal.acks:
@@ -53,6 +50,17 @@ class Histories:
                 self.of[seen.user].cursor_seen(seen)
         for history in self.all():  # accounts come first: their devices ask them
             history.ready()
+
+    def _logs(self) -> None:
+        for partition, records in sorted(self.truth.records.items()):
+            for offset, record in sorted(records.items()):
+                if record.user is None:
+                    continue
+                history = self.of[record.user]
+                history.stands_in_log(partition, offset, record)
+                sent = self.journal.produced.get(record.number or 0)
+                if sent is not None and sent.appended_us is not None:
+                    history.appended(partition, offset, sent.appended_us)
 
     def _of(self, user: str, device: str | None) -> MailboxHistory:
         account = self.of[user]

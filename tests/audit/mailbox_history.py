@@ -77,8 +77,11 @@ class MailboxHistory:
         self._ceiling: dict[Log, Rising] = {}
         self._seen: dict[Log, Rising] = {}
         self._reached: dict[int, dict[Log, int]] = {}
+        #: Per log, by instants in epoch microseconds, the highest offset that was appended before.
+        self.appended_before: dict[Log, Rising] = {}
         if account is not None:  # one log for all
             self.visible, self.records = account.visible, account.records
+            self.appended_before = account.appended_before
 
     # ---- filling
 
@@ -88,6 +91,12 @@ class MailboxHistory:
         self.records[log, offset] = record
         if record.dead is None and offset >= self.truth.origins.get(partition, 0):
             self.visible.setdefault(log, []).append(offset)
+
+    def appended(self, partition: int, offset: int, before_us: int) -> None:
+        """A record was appended before an instant."""
+        self.appended_before.setdefault(Log(self.truth.epoch, partition), Rising()).add(
+            before_us, offset
+        )
 
     def fetched(self, fetch: Fetch) -> None:
         self.fetches.append(fetch)
@@ -116,7 +125,8 @@ class MailboxHistory:
         for seen in self._cursors:
             for log, offset in seen.cursor.items():
                 self._floor.setdefault(log, Rising()).add(seen.ended, offset)
-        for risings in (self._floor, self._ceiling, self._seen):
+        appended = self.appended_before if self._account is None else {}  # ready with the account's
+        for risings in (self._floor, self._ceiling, self._seen, appended):
             for rising in risings.values():
                 rising.ready()
 
@@ -229,6 +239,7 @@ class MailboxHistory:
             self._gaps(fetch, log, sorted(set(offsets)), before.get(log, -1), verdict)
         if not fetch.more:
             self._vanished(fetch, verdict)
+            self._fresh(fetch, verdict)
 
     def _name(self, fetch: Fetch) -> str:
         where = "since" if fetch.since else "behind"
@@ -281,9 +292,25 @@ class MailboxHistory:
             if seen > end:
                 self._nothing_between(fetch, log, end, seen + 1, set(), verdict)
 
+    def _fresh(self, fetch: Fetch, verdict: Verdict) -> None:
+        """A reading to the mailbox's end lacks nothing that was appended before the instant up to
+        which its first page was said to be complete."""
+        fresh_us = fetch.head().fresh_us
+        if fresh_us is None:
+            return
+        verdict.proofs += 1
+        reached = self._reached_by(fetch)
+        for log, rising in self.appended_before.items():
+            before, end = rising.before(fresh_us), reached.get(log, -1)
+            if before > end:
+                self._nothing_between(
+                    fetch, log, end, before + 1, set(), verdict, kind=Kind.NOT_FRESH
+                )
+
     def _nothing_between(
-        self, fetch: Fetch, log: Log, low: int, high: int, shown: set[int], verdict: Verdict
-    ) -> None:
+        self, fetch: Fetch, log: Log, low: int, high: int, shown: set[int], verdict: Verdict,
+        *, kind: Kind = Kind.HIDDEN,
+    ) -> None:  # fmt: skip
         """Nothing of the log above `low` and below `high` is missing, or it need not be shown."""
         assert fetch.ended is not None
         ceiling = max(self.ceiling(log, fetch.ended), self.inherited(log, fetch.ended))
@@ -296,7 +323,7 @@ class MailboxHistory:
             missing = [o for o in missing if self.identity(log, o) not in twins]
         if missing:
             verdict.found(
-                Kind.HIDDEN,
+                kind,
                 f"{self._name(fetch)}: {log} {missing[:_SHOWN_MAX]} left out, {len(missing)} in"
                 f" all, below {high}; acknowledged at most to {ceiling}",
             )

@@ -5,9 +5,10 @@ import itertools
 import random
 import zlib
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,8 @@ KEEPER = "keeper"
 _GUESTS = 0.05
 #: Share of the readings in whose place a guest without a cursor holds its receipts back.
 _OVERTAKEN = 0.05
+#: Share of the readings that go on until nothing can be on its way.
+_CATCHING_UP = 0.15
 #: Receipts that are remembered for each user, to be acknowledged late.
 _OLD_MAX = 5
 #: Pages of one reading, before its reader turns to another mailbox.
@@ -96,18 +99,19 @@ class AuditedMailboxes:
         fetch = self._journal.fetch_begins(
             user, before, device=device, since=before is not None and after is None
         )
-        receipt = {"since" if fetch.since else "after": token}
         try:
             page = await self._mailboxes.fetch(
-                user, limit=limit, max_bytes=max_bytes, device=device, **receipt
-            )
+                user, limit=limit, max_bytes=max_bytes, device=device,
+                after=None if fetch.since else token, since=token if fetch.since else None,
+                freshness=token is None or fetch.since,
+            )  # fmt: skip
         except BaseException as error:
             self._journal.fetch_fails(fetch, type(error).__name__)
             raise
-        messages = (
-            (Log(*m.position.log), m.position.offset, zlib.crc32(m.body)) for m in page.messages
-        )
-        self._journal.fetch_ends(fetch, messages, more=page.more, receipt=page.receipt)
+        self._journal.fetch_ends(
+            fetch, _messages(page), more=page.more, receipt=page.receipt,
+            fresh_us=None if page.fresh_as_of is None else int(page.fresh_as_of.timestamp() * 1e6),
+        )  # fmt: skip
         return Fetched(fetch, page)
 
     async def read(
@@ -122,6 +126,36 @@ class AuditedMailboxes:
         pages = [await self.fetch(user, limit=limit, device=device, since=since)]
         while pages[-1].page.more:
             pages.append(await self.fetch(user, after=pages[-1], limit=limit, device=device))
+        return pages
+
+    async def catch_up(
+        self, user: str, *, timeout_s: float, limit: int | None = None, device: str | None = None
+    ) -> list[Fetched]:
+        """Every page until what had been sent before is proven to be among them, or a time-out.
+
+        In the journal each page is since the one before, because a new reading may have begun in
+        between. A last one without messages says up to when all of them are complete.
+        """
+        until = datetime.now(UTC)
+        found = self._mailboxes.catch_up(
+            user, until=until, timeout_s=timeout_s, limit=limit, device=device
+        )
+        pages: list[Fetched] = []
+        while True:
+            before = pages[-1].fetch if pages else None
+            fetch = self._journal.fetch_begins(user, before, device=device, since=bool(pages))
+            try:
+                page = await anext(found)
+            except StopAsyncIteration:
+                break
+            except BaseException as error:
+                self._journal.fetch_fails(fetch, type(error).__name__)
+                raise
+            self._journal.fetch_ends(fetch, _messages(page), more=page.more, receipt=page.receipt)
+            pages.append(Fetched(fetch, page))
+        fresh_us = int(until.timestamp() * 1e6) if found.complete else None
+        receipt = pages[-1].page.receipt if pages else None
+        self._journal.fetch_ends(fetch, (), more=False, receipt=receipt, fresh_us=fresh_us)
         return pages
 
     async def add_device(self, user: str, device: str, start: Start = "oldest") -> None:
@@ -154,6 +188,12 @@ class AuditedMailboxes:
             self._journal.ack_ends(ack, Outcome.UNKNOWN)
             raise
         self._journal.ack_ends(ack, Outcome.CONFIRMED)
+
+
+def _messages(page: Page) -> Iterator[tuple[Log, int, int]]:
+    """As the journal has them."""
+    for message in page.messages:
+        yield Log(*message.position.log), message.position.offset, zlib.crc32(message.body)
 
 
 class AuditedReaders:
@@ -242,6 +282,8 @@ class AuditedReaders:
                     await self._guest(rng, mailboxes, user)
                 elif chance < _GUESTS + _OVERTAKEN:
                     await self._overtaken(rng, mailboxes, user)
+                elif chance < _GUESTS + _OVERTAKEN + _CATCHING_UP and device != KEEPER:
+                    await self._catch_up(rng, mailboxes, user, device)
                 elif device == KEEPER:
                     await self._keep(rng, mailboxes, user)
                 else:
@@ -259,6 +301,19 @@ class AuditedReaders:
         pages = await self._pages(rng, mailboxes, user, device)
         if rng.random() < self._acknowledging:
             await self._acknowledge(rng, mailboxes, self._old[user, device], pages)
+
+    async def _catch_up(
+        self, rng: random.Random, mailboxes: AuditedMailboxes, user: str, device: str | None
+    ) -> None:
+        """As a gateway at a reconnect."""
+        if device == DESK:
+            await self._add(mailboxes, user, device)
+        pages = await mailboxes.catch_up(
+            user, timeout_s=rng.choice((0.0, 0.5, 3.0)), limit=rng.choice((None, 3, 50)),
+            device=device,
+        )  # fmt: skip
+        if pages and rng.random() < self._acknowledging:
+            await mailboxes.ack(pages[-1])
 
     async def _keep(self, rng: random.Random, mailboxes: AuditedMailboxes, user: str) -> None:
         """One reading since the receipt that is kept, and its own receipt in the place of that."""

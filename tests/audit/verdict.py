@@ -18,7 +18,8 @@ class Kind(StrEnum):
     within one reading. HIDDEN: skipped by a reading, or covered by an acknowledgement although
     nobody was shown it. ALTERED: shown as something else than the log holds there.
     DEAD_WITHOUT_CAUSE: a good record among the dead letters. DEAD_MISSING: a bad one that is not.
-    COMMITTED_PAST: the group's offset or the progress was above what was not durable.
+    COMMITTED_PAST: the group's offset or the progress was above what was not durable. NOT_FRESH:
+    a reading lacked what had been appended before the instant up to which it was said complete.
     """
 
     LOST = "lost"
@@ -30,22 +31,25 @@ class Kind(StrEnum):
     DEAD_WITHOUT_CAUSE = "dead_without_cause"
     DEAD_MISSING = "dead_missing"
     COMMITTED_PAST = "committed_past"
+    NOT_FRESH = "not_fresh"
 
 
 @dataclass
 class Verdict:
     """Counts, and examples of what is wrong.
 
-    records: in the log. readings: that began at the head of a mailbox. unanswered: fetches that
-    failed. observations: looks at what is committed while it is durable; missed: looks that
-    could not be had. checked: records of which an observation has seen that they were durable
-    when committed. blind: watched, and saw nothing.
+    records: in the log. readings: that began at the head of a mailbox. proofs: readings to the
+    mailbox's end that were said to be complete up to an instant. unanswered: fetches that failed.
+    observations: looks at what is committed while it is durable; missed: looks that could not be
+    had. checked: records of which an observation has seen that they were durable when committed.
+    blind: watched, and saw nothing.
     """
 
     records: int = 0
     fetches: int = 0
     unanswered: int = 0
     readings: int = 0
+    proofs: int = 0
     acks: int = 0
     acks_unknown: int = 0
     dead_letters: int = 0
@@ -78,7 +82,7 @@ class Verdict:
     def figures(self) -> dict[str, Any]:
         """Every number, every kind, and the examples if there are any."""
         numbers = (
-            "records", "fetches", "unanswered", "readings", "acks", "acks_unknown",
+            "records", "fetches", "unanswered", "readings", "proofs", "acks", "acks_unknown",
             "dead_letters", "observations", "missed", "missed_why", "checked", "blind",
         )  # fmt: skip
         figures: dict[str, Any] = {

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "…: cannot read …: …": "tests/unit/test_sasl.py",
     "kafka.sasl_oauth_token_provider: cannot use …: …": "tests/unit/test_sasl.py",
     "cannot authenticate to Kafka: …": "tests/integration/test_security.py",
+    "not proven complete within … s: `poste progress` shows which partition is behind":
+        "tests/integration/test_freshness.py",
     "not sent: …": "tests/integration/test_refusals.py",
     "the topic … was created but is not visible yet: …": "tests/unit/test_messages.py",
     "the topic … has … partitions, more than the … that a position can hold: …":

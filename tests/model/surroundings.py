@@ -10,6 +10,7 @@ from tests.model.topic import EXPIRY_S, USERS
 from tests.model.worker import TABLE, patient_store
 from tests.records import NEW_YEAR_MS, TOPIC
 from worker.cli.admin_client import AdminClient, Plan
+from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.settings import Settings
 
@@ -89,7 +90,8 @@ class Surroundings(Playing):
         progress = DynamoDBProgress(store, TABLE, TOPIC)
         return AdminClient(
             settings=Settings(), groups=self.topic, log=self.topic, progress=progress,
-            table=await progress.table(), partitions=tuple(range(self.partitions)),
+            claims=DynamoDBClaims(store, TABLE), table=await progress.table(),
+            partitions=tuple(range(self.partitions)),
         )  # fmt: skip
 
     async def _rewind(self, partition: int) -> None:

@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 from poste_restante import reading as reading_module
 from poste_restante.item import Item, decode_bundle
-from poste_restante.mailboxes import Page
 from poste_restante.message import Message
+from poste_restante.page import Page
 from poste_restante.position import BundleKey, LogId, cursor_key, mailbox_key
 from poste_restante.reading import Reading
 from poste_restante.receipt import Receipt

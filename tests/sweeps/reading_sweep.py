@@ -126,7 +126,9 @@ class Reading:
         await self._insist(lambda: self.mailboxes.remove_device(self.user, KEEPER))
         first = await self._fetch(limit=LIMIT, device=PHONE)
         await self._ack(first)
-        rest = await self._insist(lambda: self.mailboxes.read(self.user, device=PHONE))
+        rest = await self._insist(
+            lambda: self.mailboxes.catch_up(self.user, timeout_s=0, limit=LIMIT, device=PHONE)
+        )
         await self._ack(rest[-1])
         nothing = await self._fetch(device=PHONE)
         self._expect((first, *rest), nothing, SMALL_MESSAGES)

@@ -20,7 +20,9 @@ class History:
     """One partition of epoch 1, told step by step; then judged."""
 
     def __init__(self) -> None:
-        self.journal = Journal()
+        #: The clock of producers and readers.
+        self.now_us = 0
+        self.journal = Journal(lambda: self.now_us)
         self.truth = Truth()
         self.finals: dict[str, Final] = {}
 
@@ -52,16 +54,19 @@ class History:
         device: str | None = None,
         after: Fetch | None = None,
         more: bool = False,
+        fresh_us: int | None = None,
     ) -> Fetch:
         fetch = self.journal.fetch_begins(user, after, device=device)
-        self.returns(fetch, *offsets, more=more)
+        self.returns(fetch, *offsets, more=more, fresh_us=fresh_us)
         return fetch
 
-    def returns(self, fetch: Fetch, *offsets: int, more: bool = False) -> None:
+    def returns(
+        self, fetch: Fetch, *offsets: int, more: bool = False, fresh_us: int | None = None
+    ) -> None:
         records = self.truth.records[0]
         bodies = [records[o].body if o in records else zlib.crc32(body(o)) for o in offsets]
         messages = [(LOG, o, b) for o, b in zip(offsets, bodies, strict=True)]
-        self.journal.fetch_ends(fetch, messages, more=more)
+        self.journal.fetch_ends(fetch, messages, more=more, fresh_us=fresh_us)
 
     def ack(self, fetch: Fetch, outcome: Outcome = Outcome.CONFIRMED) -> Ack:
         ack = self.journal.ack_begins(fetch)

@@ -10,6 +10,7 @@ from tests.fake_table import InMemoryTable
 from tests.records import stable_log
 from tests.store_client import store_on
 from worker.cli.admin_client import AdminClient, Plan, require_lag
+from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.errors import OperatorError
 from worker.kafka.groups import has_members
@@ -88,6 +89,7 @@ class World:
     async def admin(self) -> AdminClient:
         return AdminClient(
             settings=Settings(), groups=self.broker, log=self.broker, progress=self.progress,
+            claims=DynamoDBClaims(store_on(self.table), "mailboxes"),
             table=await self.progress.table(), partitions=(0, 1),
         )  # fmt: skip
 

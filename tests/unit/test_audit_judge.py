@@ -39,6 +39,33 @@ def test_a_prefix_that_grows_is_clean(history: History) -> None:
     assert_clean(history.end(0, 2, 3, 7, 9))
 
 
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize(("fresh_us", "found"), [(10, set()), (11, {Kind.NOT_FRESH})])
+def test_a_reading_that_was_said_to_be_fresher_than_it_is(
+    fresh_us: int, found: set[Kind], *, paged: bool
+) -> None:
+    """It lacks a record that the broker had acknowledged before that instant (G11)."""
+    history = History()
+    history.log("bob", 0, 2)
+    history.now_us = 10
+    history.log("bob", 3)
+    if paged:
+        first = history.fetch(0, more=True, fresh_us=fresh_us)
+        history.fetch(2, after=first)
+    else:
+        history.fetch(0, 2, fresh_us=fresh_us)
+    verdict = history.end(0, 2, 3)
+    assert kinds(verdict) == found
+    assert verdict.proofs == 1
+
+
+def test_a_fresh_reading_need_not_show_what_was_acknowledged(history: History) -> None:
+    """Nor a page with more behind it all (G11)."""
+    history.ack(history.fetch(0, 2, more=True, fresh_us=99))
+    history.fetch(3, 7, 9, fresh_us=99)
+    assert_clean(history.end(3, 7, 9, cursor=2))
+
+
 def test_a_message_nowhere_is_lost(history: History) -> None:
     """Not in the last reading, not acknowledged, no dead letter (G1)."""
     assert Kind.LOST in kinds(history.end(0, 2, 7, 9))

@@ -277,6 +277,7 @@ def test_fetch_json_is_what_was_promised() -> None:
         ],
         "receipt": "abc",
         "more": True,
+        "fresh_as_of": None,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from poste_restante import Mailboxes
+from poste_restante.claims import WorkerClaims
 from poste_restante.item import decode_bundle, encode_bundle, item_bytes
 from poste_restante.message import Message
 from poste_restante.position import BundleKey, LogId, Position, mailbox_key
@@ -39,7 +40,7 @@ def from_wire(value: Any) -> Any:
 
 
 ITEMS: dict[str, Any] = {n: from_wire(json.loads(text)) for n, text in marked(FORMAT, "item")}
-KINDS = ("cursor", "cursor of a device", "bundle", "table record", "progress")
+KINDS = ("cursor", "cursor of a device", "bundle", "table record", "progress", "claims")
 CALLS = [(name, json.loads(text)) for name, text in marked(FORMAT, "call")]
 
 
@@ -90,6 +91,8 @@ def test_the_other_items_are_what_they_say() -> None:
     assert decode_cursor(ITEMS["cursor of a device"]) == {LogId(1, 3): 40}
     assert record.encode() == ITEMS["table record"]
     assert progress.encode(TOPIC, 3) == ITEMS["progress"]
+    claims = ITEMS["claims"]
+    assert WorkerClaims.decode(claims).encode(int(claims["expires_at"]["N"])) == claims
 
 
 def test_every_attribute_has_its_row() -> None:
@@ -101,12 +104,12 @@ def test_every_attribute_has_its_row() -> None:
 
     assert {code(row[0]) for row in rows} == set().union(*messages)
     assert [names | {"user_id", "position"} for names in named] == [
-        set(ITEMS[name]) for name in ("bundle", "table record", "progress")
+        set(ITEMS[name]) for name in ("bundle", "table record", "progress", "claims")
     ]
 
 
 def test_keys_are_as_the_page_writes_them() -> None:
-    """The five kinds of items, the pattern, the escape."""
+    """The six kinds of items, the pattern, the escape."""
     rows = [[code(row[0]), code(row[1])] for row in table(FORMAT, "`user_id`", "`position`")]
     key = BundleKey(1, 3, last=42, first=40).encode()
     pattern = "<epoch:04>.<partition:05>.<last:019>.<first:019>"
@@ -277,7 +280,11 @@ def test_permissions_are_the_operations_that_are_called() -> None:
     assert said["a gateway"] == gateway
     assert said["`poste worker`"] == progress | _operations("worker/dynamodb/batch_write.py")
     assert said["`poste init`"] == _operations("worker/cli/provisioning.py")
-    assert said["`poste progress`"] <= said["`poste skip`, `poste rewind`, `poste epoch`"]
+    # What it shows besides are the workers' claims.
+    assert (
+        said["`poste progress`"] - {"dynamodb:Query"}
+        <= said["`poste skip`, `poste rewind`, `poste epoch`"]
+    )
     assert said["`poste skip`, `poste rewind`, `poste epoch`"] < progress
     (statement,) = json.loads(DYNAMODB.partition("```json\n")[2].partition("```")[0])["Statement"]
     assert set(statement["Action"]) == gateway

@@ -33,6 +33,7 @@ class Source:
         self.moved: list[Mapping[int, int]] = []
         self.held: list[set[int]] = []
         self.revoked = False
+        self.position = 0
 
     async def fetch(
         self, partitions: set[int], *, timeout_s: float, records_max: int, lingers: bool
@@ -47,6 +48,9 @@ class Source:
 
     async def hold(self, partitions: Iterable[int]) -> None:
         self.held.append(set(partitions))
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, self.position)
 
 
 class Fetching:

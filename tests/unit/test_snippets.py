@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import poste_restante
-from poste_restante import Mailboxes, testing
+from poste_restante import Mailboxes, Message, StoreUnavailable, testing
 from poste_restante.metrics import Metrics
 from poste_restante.testing import InMemoryMailboxes
 from tests import typed_gateway
@@ -25,6 +26,7 @@ KEY = "secret"
 WAITING = 250
 
 SNIPPET, DEVICES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+RECONNECT, TESTED = re.findall(r"```python\n(.*?)```", page("gateway"), re.DOTALL)
 (METRICS,) = re.findall(r"```python\n(.*?)```", page("metrics"), re.DOTALL)
 #: What a user writes who takes a write to a socket for its arrival.
 NAIVE = """
@@ -197,16 +199,25 @@ def _blocks() -> Iterator[tuple[str, str]]:
 def test_no_other_page_shows_code_that_is_not_tried() -> None:
     """Another snippet is executed here as well, before it is shown."""
     assert sorted(_blocks()) == sorted(
-        [("README.md", SNIPPET), ("README.md", DEVICES), ("metrics.md", METRICS)]
+        [
+            ("README.md", SNIPPET),
+            ("README.md", DEVICES),
+            ("metrics.md", METRICS),
+            ("gateway.md", RECONNECT),
+            ("gateway.md", TESTED),
+        ]
     )
 
 
 def test_the_lines_of_the_testing_module_are_a_test_that_passes() -> None:
     """The docstring of `poste_restante.testing`, as it stands."""
-    (block,) = re.findall(r"(?m)^    async def test.*(?:\n {8}.*)+", testing.__doc__ or "")
-    scope: dict[str, Any] = {}
-    exec(textwrap.dedent(block), scope)
-    asyncio.run(scope["test_bob_gets_his_messages"](testing.InMemoryMailboxes()))
+    blocks = re.findall(r"(?m)^    async def test.*(?:\n {8}.*)+", testing.__doc__ or "")
+    assert len(blocks) == 2
+    for block in blocks:
+        scope: dict[str, Any] = {}
+        exec(textwrap.dedent(block), scope)
+        (test,) = [value for name, value in scope.items() if name.startswith("test_")]
+        asyncio.run(test(testing.InMemoryMailboxes()))
 
 
 async def test_the_typed_gateway_runs() -> None:
@@ -220,3 +231,65 @@ def test_what_the_module_exports_is_what_a_gateway_names() -> None:
 
     assert [name for name in poste_restante.__all__ if name not in source] == []
     assert sorted(poste_restante.__all__) == poste_restante.__all__
+
+
+class Phone:
+    """A connected device, its presence and its socket at once: it confirms what it has."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    async def register(self, user: str, device: str, socket: object) -> None:
+        self.steps.append(f"{user}'s {device} is online")
+
+    async def send(self, messages: tuple[Message, ...]) -> None:
+        self.steps += [message.body.decode() for message in messages]
+
+    async def confirmed(self, page: object) -> None:
+        self.steps.append("confirmed")
+
+    async def notice(self, text: str) -> None:
+        self.steps.append(text)
+
+
+def _reconnect(mailboxes: InMemoryMailboxes) -> Any:
+    scope: dict[str, Any] = {}
+    exec(RECONNECT, scope)
+
+    class Now(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return mailboxes.now
+
+    scope["datetime"] = Now
+    return scope["reconnect"]
+
+
+async def test_the_reconnect_of_the_gateways_page_shows_what_is_on_its_way() -> None:
+    """In order, confirmed page by page, acknowledged; and a second time nothing."""
+    mailboxes, phone = InMemoryMailboxes(), Phone()
+    mailboxes.deliver("bob", b"there")
+    mailboxes.deliver("bob", b"on its way", after_s=3)
+    reconnect = _reconnect(mailboxes)
+    assert await reconnect(mailboxes, phone, phone, "bob", "phone")
+    assert phone.steps == [
+        "bob's phone is online", "there", "confirmed", "on its way", "confirmed",
+    ]  # fmt: skip
+    again = Phone()
+    assert await reconnect(mailboxes, again, again, "bob", "phone")
+    assert again.steps == ["bob's phone is online"]
+
+
+async def test_the_reconnect_of_the_gateways_page_says_what_it_could_not_prove() -> None:
+    mailboxes, phone = InMemoryMailboxes(), Phone()
+    mailboxes.freshness_lag_s = None
+    assert not await _reconnect(mailboxes)(mailboxes, phone, phone, "bob", "phone")
+    mailboxes.fail_next(StoreUnavailable("away"), operation="Query", calls=99)
+    assert not await _reconnect(mailboxes)(mailboxes, phone, phone, "bob", "phone")
+    assert phone.steps[1::2] == ["older messages may follow", "older messages will follow"]
+
+
+async def test_the_test_of_the_gateways_page_passes() -> None:
+    scope: dict[str, Any] = {}
+    exec(TESTED, scope)
+    await scope["test_a_message_on_its_way_is_shown"](InMemoryMailboxes())

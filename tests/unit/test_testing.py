@@ -1,9 +1,12 @@
 """poste_restante.testing: what it gives to the tests of a gateway."""
 
 import copy
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,3 +240,53 @@ async def test_bytes_that_can_change_are_copied(mailboxes: InMemoryMailboxes) ->
     body.clear()
 
     assert (await mailboxes.fetch("bob")).messages[0].body == b"hello"
+
+
+async def test_messages_in_flight_arrive_in_the_order_of_their_log(
+    mailboxes: InMemoryMailboxes,
+) -> None:
+    """One that is on its way holds up those behind it in its partition, and no others (G2)."""
+    mailboxes.deliver("bob", b"first", after_s=5)
+    mailboxes.deliver("bob", b"second")
+    mailboxes.deliver("bob", b"elsewhere", partition=1)
+    assert [m.body for m in (await mailboxes.fetch("bob")).messages] == [b"elsewhere"]
+    mailboxes.advance(5)
+    page = await mailboxes.fetch("bob")
+    assert [m.body for m in page.messages] == [b"first", b"second", b"elsewhere"]
+
+
+async def test_it_is_opened_and_closed_as_the_real_one() -> None:
+    """In place of `open_mailboxes`: behind its block calls are refused (G8)."""
+    async with InMemoryMailboxes() as opened:
+        opened.deliver("bob", b"hello")
+        assert len((await opened.fetch("bob")).messages) == 1
+    with pytest.raises(RuntimeError, match="closed"):
+        await opened.fetch("bob")
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_the_fixture_works_in_every_mode_of_pytest_asyncio(tmp_path: Path, mode: str) -> None:
+    """As a gateway's own tests use it, in a process of their own (G8)."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["poste_restante.testing"]\n')
+    (tmp_path / "test_gateway.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.asyncio\n"
+        "async def test_bob(mailboxes):\n"
+        "    mailboxes.deliver('bob', b'hello', after_s=1)\n"
+        "    found = mailboxes.catch_up('bob', until=mailboxes.now)\n"
+        "    assert [len(p.messages) async for p in found] == [1] and found.complete\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o",
+         f"asyncio_mode={mode}", "--rootdir", tmp_path, tmp_path],
+        capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5"])
+def test_seconds_that_cannot_be_used_are_named(mailboxes: InMemoryMailboxes, seconds: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="after_s"):
+        mailboxes.deliver("bob", b"hello", after_s=seconds)
+    with pytest.raises((ValueError, TypeError), match="freshness_lag_s"):
+        mailboxes.freshness_lag_s = seconds

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from poste_restante.claims import Freshness
 from poste_restante.table import TableRecord
 from worker.cli.deadline_store import open_deadline_store
+from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.store import RetryingStore
 from worker.errors import OperatorError
@@ -103,6 +105,7 @@ class AdminClient:
     groups: Groups
     log: Log
     progress: DynamoDBProgress
+    claims: DynamoDBClaims
     table: TableRecord
     partitions: tuple[int, ...]
 
@@ -124,6 +127,10 @@ class AdminClient:
             PartitionStatus(p, states[p], progress, groups[p])
             for p, progress in zip(wanted, stored, strict=True)
         ]
+
+    async def freshness(self) -> Freshness:
+        """What the workers' claims say. Raises OperatorError."""
+        return await self.claims.read(self.table)
 
     async def skip(self, partition: int, to: str, now_ms: int) -> Plan:
         """Plan the move of one partition forward, to an offset, a time, or the log's end.
@@ -354,7 +361,8 @@ async def admin_client_of(
     await log.start()
     try:
         yield AdminClient(
-            settings=settings, groups=kafka, log=log, progress=progress, table=table,
+            settings=settings, groups=kafka, log=log, progress=progress,
+            claims=DynamoDBClaims(store, settings.dynamodb.table), table=table,
             partitions=tuple(range(topic.partitions)),
         )  # fmt: skip
     finally:

@@ -26,7 +26,9 @@ async def pages(
     follow: go on, with pages that have messages, as if all before had been acknowledged. So new
     mail is found in every partition, and what another client acknowledges meanwhile is not shown.
     """
-    page = await mailboxes.fetch(user, limit=limit, after=after, since=since, device=device)
+    page = await mailboxes.fetch(
+        user, limit=limit, after=after, since=since, device=device, freshness=after is None
+    )
     yield page
     while every:
         while page.more:

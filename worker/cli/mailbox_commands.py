@@ -4,12 +4,17 @@ import json
 import sys
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli import rendering
 from worker.cli.arguments import DEVICE, HEADER, TEN_YEARS_S, USER, text_argument
 from worker.cli.program import poste, run, settings_of
+from worker.errors import OperatorError
+
+if TYPE_CHECKING:
+    from poste_restante import Page
 
 #: Headers that `send` makes by itself.
 _OWN_HEADERS = frozenset({"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_expirytime"})
@@ -80,6 +85,11 @@ def _is_given(context: click.Context, *parameters: str) -> bool:
 @click.option("--since", metavar="RECEIPT", help="Fetch as if this receipt had been acknowledged.")
 @click.option("--all", "every", is_flag=True, help="Fetch page after page, to the end.")
 @click.option("--follow", is_flag=True, help="The same, then wait for more until Ctrl-C.")
+@click.option(
+    "--fresh", "fresh_s", type=click.FloatRange(0, 3600), metavar="SECONDS",
+    help="Wait, at most so long, until nothing that was sent before now can be missing, and show"
+    " all that waits; exit status 1 if it is not proven by then.",
+)  # fmt: skip
 @DEVICE
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
@@ -87,29 +97,48 @@ def _is_given(context: click.Context, *parameters: str) -> bool:
 @click.pass_context
 def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
-    device: str | None, as_json: bool, every: bool, follow: bool,
+    device: str | None, as_json: bool, every: bool, follow: bool, fresh_s: float | None,
 ) -> None:  # fmt: skip
     """Show the messages of USER without acknowledging them.
 
     With --all or --follow: page by page, each with the receipt of all up to it.
     """
     from worker.cli.following import pages
-    from worker.cli.mailboxes import open_command_mailboxes
+    from worker.cli.mailboxes import caught_up, open_command_mailboxes
 
     if after is not None and since is not None:
         raise click.UsageError("name one of --after and --since")
+    if fresh_s is not None and (limit is not None or after is not None or every or follow):
+        raise click.UsageError(
+            "--fresh shows all that waits: leave out --limit, --after, --all and --follow"
+        )
     settings = settings_of(context)
+
+    def show(page: "Page", *, complete: bool | None = None) -> None:
+        if as_json:
+            found = rendering.page_object(user, page, complete=complete)
+            click.echo(json.dumps(found, allow_nan=False))
+        else:
+            rendering.page(user, page, complete=complete)
 
     async def work() -> None:
         async with open_command_mailboxes(settings) as mailboxes:
+            if fresh_s is not None:
+                page, complete = await caught_up(
+                    mailboxes, user, since=since, device=device, timeout_s=fresh_s
+                )
+                show(page, complete=complete)
+                if not complete:
+                    raise OperatorError(
+                        f"not proven complete within {fresh_s:g} s: `poste progress` shows which"
+                        " partition is behind"
+                    )
+                return
             async for page in pages(
                 mailboxes, user, limit=limit, after=after, since=since, device=device,
                 every=every or follow, follow=follow,
             ):  # fmt: skip
-                if as_json:
-                    click.echo(json.dumps(rendering.page_object(user, page), allow_nan=False))
-                else:
-                    rendering.page(user, page)
+                show(page)
 
     run(work)
 

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
-from poste_restante import Mailboxes, open_mailboxes
+from poste_restante import Mailboxes, Page, open_mailboxes
 from poste_restante.credentials import CredentialsError
 from poste_restante.errors import (
     InvalidReceipt,
@@ -28,6 +29,20 @@ async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]
             yield mailboxes
     except MailboxError as error:
         raise OperatorError(f"{error}{_advice(error)}") from error
+
+
+async def caught_up(
+    mailboxes: Mailboxes, user: str, *, since: str | None, device: str | None, timeout_s: float
+) -> tuple[Page, bool]:
+    """All that waits as one page, and whether nothing that was sent before now is missing. Raises
+    as `Mailboxes.fetch`."""
+    found = mailboxes.catch_up(
+        user, until=datetime.now(UTC), since=since, device=device, timeout_s=timeout_s
+    )
+    pages = [page async for page in found]
+    messages = tuple(message for page in pages for message in page.messages)
+    receipt = pages[-1].receipt if pages else since
+    return Page(messages, receipt, more=False, fresh_as_of=found.fresh_as_of), found.complete
 
 
 def _receipt_keys(settings: Settings) -> list[str]:

@@ -39,18 +39,19 @@ def progress(
     async def work() -> None:
         async with open_admin_client(settings) as admin:
             while True:
-                partition_statuses = await admin.partition_statuses()
+                statuses = await admin.partition_statuses()
+                freshness = await admin.freshness()
                 if as_json:
-                    click.echo(json.dumps(rendering.progress_object(admin, partition_statuses)))
+                    click.echo(json.dumps(rendering.progress_object(admin, statuses, freshness)))
                 else:
                     if watch:
                         click.clear()  # on a terminal
-                    rendering.progress(admin, partition_statuses)
+                    rendering.progress(admin, statuses, freshness)
                 if not watch:
                     break
                 await asyncio.sleep(interval)
         if max_lag is not None:
-            require_lag(partition_statuses, max_lag)
+            require_lag(statuses, max_lag)
 
     run(work)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from poste_restante import Device, Message, Page
+    from poste_restante.claims import Freshness
     from worker.cli.admin_client import AdminClient, PartitionStatus
     from worker.cli.provisioning import Finding
 
@@ -29,8 +30,8 @@ def state_of(finding: "Finding") -> str:
     return "made" if finding.made else "ok"
 
 
-def page_object(user_id: str, page: "Page") -> dict[str, Any]:
-    """Return the object of `poste fetch --json`: worker/cli/schemas/fetch.json."""
+def page_object(user_id: str, page: "Page", *, complete: bool | None = None) -> dict[str, Any]:
+    """Return the object of `poste fetch --json` (schemas/fetch.json). complete: of `--fresh`."""
     return {
         "user_id": user_id,
         "messages": [
@@ -39,11 +40,13 @@ def page_object(user_id: str, page: "Page") -> dict[str, Any]:
         ],
         "receipt": page.receipt,
         "more": page.more,
+        "fresh_as_of": None if page.fresh_as_of is None else _rfc3339(page.fresh_as_of),
+        **({} if complete is None else {"complete": complete}),
     }
 
 
-def page(user_id: str, page: "Page") -> None:
-    """Print a page: a table, and the lines to continue with."""
+def page(user_id: str, page: "Page", *, complete: bool | None = None) -> None:
+    """Print a page: a table, and the lines to continue with. complete: of `--fresh`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -61,6 +64,12 @@ def page(user_id: str, page: "Page") -> None:
         out.print("more waits behind this page")
     if page.receipt is not None:
         print(f"receipt: {page.receipt}")
+    if page.fresh_as_of is not None:
+        print(f"fresh as of {_rfc3339(page.fresh_as_of)}")
+    elif complete is not None:
+        print("nothing is known about freshness: no worker claims every partition of the topic")
+    if complete:
+        print("complete: nothing that was sent before this command began is missing")
 
 
 def _body(message: "Message") -> str:
@@ -119,7 +128,7 @@ def devices(user_id: str, devices: Sequence["Device"]) -> None:
 
 
 def progress_object(
-    admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]
+    admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"], freshness: "Freshness"
 ) -> dict[str, Any]:
     """Return the object of `poste progress --json`: worker/cli/schemas/progress.json."""
     return {
@@ -128,11 +137,11 @@ def progress_object(
         "table_id": admin.table.table_id,
         "group": admin.settings.kafka.group,
         "epoch": admin.table.epoch,
-        "partitions": [_partition(partition_status) for partition_status in partition_statuses],
+        "partitions": [_partition(status, freshness) for status in partition_statuses],
     }
 
 
-def _partition(partition_status: "PartitionStatus") -> dict[str, Any]:
+def _partition(partition_status: "PartitionStatus", freshness: "Freshness") -> dict[str, Any]:
     progress = partition_status.progress
     return {
         "partition": partition_status.partition,
@@ -147,6 +156,7 @@ def _partition(partition_status: "PartitionStatus") -> dict[str, Any]:
         "dead_letters_in_a_row": progress.consecutive_dead_letters if progress else 0,
         "written_at": time_text(progress.written_at_ms if progress else None),
         "caught_up_at": time_text(progress.caught_up_at_ms if progress else None),
+        "fresh_as_of": time_text(freshness.as_of_ms([partition_status.partition])),
     }
 
 
@@ -154,22 +164,27 @@ def time_text(milliseconds: int | None) -> str | None:
     """Return epoch milliseconds as RFC 3339 in UTC."""
     if milliseconds is None:
         return None
-    time = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return _rfc3339(datetime.fromtimestamp(milliseconds / 1000, tz=UTC))
+
+
+def _rfc3339(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def progress(admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"]) -> None:
+def progress(
+    admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"], freshness: "Freshness"
+) -> None:
     """Print one line per partition."""
     from rich.table import Table
 
     columns = ("partition", "epoch", "origin", "next", "start", "stable end", "end", "lag", "group",
-               "dead", "written at")  # fmt: skip
+               "dead", "written at", "fresh as of")  # fmt: skip
     table = Table(*columns, box=None)
     names = ("partition", "epoch", "origin", "next", "log_start", "stable_end", "log_end", "lag",
              "group_offset",
-             "dead_letters_in_a_row", "written_at")  # fmt: skip
+             "dead_letters_in_a_row", "written_at", "fresh_as_of")  # fmt: skip
     for partition_status in partition_statuses:
-        found = _partition(partition_status)
+        found = _partition(partition_status, freshness)
         table.add_row(*("-" if found[name] is None else str(found[name]) for name in names))
     console().print(f"{admin.table.topic} -> {admin.settings.dynamodb.table}", style="bold")
     console().print(table)

@@ -32,6 +32,7 @@ from worker.dynamodb.client import Answer, CallObserver, Client, DynamoDBClient
 from worker.dynamodb.coalescing import COALESCE_S, CoalescingPuts
 from worker.dynamodb.errors import Limit, MalformedAnswerError, Wait, meaning
 from worker.dynamodb.puts import EncodedPut, PutResult, PutsItems
+from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 from worker.logging_config import Seldom, event
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,11 @@ _USER_AGENT = f"poste-restante botocore/{botocore.__version__}"
 REFUSALS_MAX = 10
 #: Failures of one call that may be a fault of our own. The next one, after about 40 s, is raised.
 UNEXPECTED_MAX = 20
+
+#: What an attempt raises that `errors.meaning` knows.
+_FAILURES = (
+    CredentialsError, MalformedAnswerError, ClientError, *UNREACHABLE, BotoCoreError, *NO_ANSWER,
+)  # fmt: skip
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -146,6 +152,18 @@ class RetryingStore:
     async def put_item(self, **arguments: Any) -> Answer:
         return await self._answer("put_item", partial(self._client.put_item, **arguments))
 
+    async def put_item_once(self, **arguments: Any) -> str:
+        """Put an item in one attempt, which takes no call's slot; return why it failed, empty: it
+        did not. For what may be missing."""
+        try:
+            await self._client.put_item(**arguments)
+        except _FAILURES as error:
+            try:
+                return meaning(error, "put_item").why
+            except (ConditionFailed, ItemRefused, OperatorError, Bug) as refusal:
+                return str(refusal)
+        return ""
+
     async def update_item(self, **arguments: Any) -> Answer:
         return await self._answer("update_item", partial(self._client.update_item, **arguments))
 
@@ -214,14 +232,7 @@ class RetryingStore:
                 try:
                     async with self._in_flight:  # not held in a wait, so that others are served
                         return await attempt()
-                except (
-                    CredentialsError,
-                    MalformedAnswerError,
-                    ClientError,
-                    *UNREACHABLE,
-                    BotoCoreError,
-                    *NO_ANSWER,
-                ) as error:
+                except _FAILURES as error:
                     failed, wait = error, meaning(error, operation)
                 refusals += wait.limit is Limit.REFUSALS
                 unexpected += wait.limit is Limit.UNEXPECTED

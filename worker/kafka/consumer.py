@@ -92,6 +92,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.current = Assignment()
+        #: Number of the topic's partitions, at most METADATA_S old; 0: not known yet.
+        self.topic_partitions = 0
         self._problem: str | None = None
         self._group: GroupWatch | None = None
         self._committer = Committer(
@@ -137,6 +139,7 @@ class BatchConsumer(driver.Consumer):
 
     def note_group(self, look: Look) -> None:
         """Handle a check of the group; the client's thread delivers one about every second."""
+        self.topic_partitions = look.partitions or self.topic_partitions
         if self._group is None:
             self._group = GroupWatch(self.rules.member)
         if self.should_stop or self._crashed.is_set():
@@ -379,8 +382,13 @@ class BatchConsumer(driver.Consumer):
         return done
 
     async def positions(self) -> dict[int, int]:
-        """Return where each open partition is read on, if known."""
+        """Return where each open partition is read on, if known. A fetch that has just ended may
+        not be in its partition task yet."""
         return await self._thread.positions(list(self.current.tasks))
+
+    async def settled_positions(self) -> Mapping[int, int]:
+        """Return the same between two fetches, as `FetchLoop.positions`."""
+        return await self._fetch_loop.positions()
 
     def _tp(self, partition: int) -> TP:
         return TP(self.rules.topic, partition)

@@ -58,10 +58,10 @@ class GroupMembership:
     def look(self) -> Look:
         """Check the coordination, without clearing its error."""
         cluster = self._client._client.cluster
-        seen = TopicSeen.THERE
+        seen, partitions = TopicSeen.THERE, self._client.partitions_for_topic(self._topic)
         if self._topic in cluster.unauthorized_topics:
             seen = TopicSeen.DENIED
-        elif self._client.partitions_for_topic(self._topic) is None:
+        elif partitions is None:
             seen = TopicSeen.MISSING
         return Look(
             error=self._refused_commit or self.error(),
@@ -69,6 +69,7 @@ class GroupMembership:
             code=self._answered,
             coordinator=self._coordinator.coordinator_id is not None,
             topic=seen,
+            partitions=len(partitions or ()),
         )
 
     def error(self) -> BaseException | None:

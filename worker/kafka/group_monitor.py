@@ -49,7 +49,8 @@ class Look:
 
     error: at which the coordination, or a commit, ended or stopped; None: it runs. died: the
     coordination has ended for good. code: of the last answer to a join, a sync or a heartbeat.
-    coordinator: the client knows one, and is connected to it.
+    coordinator: the client knows one, and is connected to it. partitions: number of the topic's in
+    the client's metadata; 0: it is not known.
     """
 
     error: BaseException | None = None
@@ -57,6 +58,7 @@ class Look:
     code: int = Code.NONE
     coordinator: bool = True
     topic: TopicSeen = TopicSeen.THERE
+    partitions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,14 @@ class KafkaLogClient:
             ends = await self._uncommitted.end_offsets(tps)  # last: it is not below the other
         return {tp.partition: LogState(starts[tp], ends[tp], stable_ends[tp]) for tp in tps}
 
+    async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the end of each partition's log, as its leader says, including what no transaction
+        has committed. Raises KafkaError or TimeoutError if one of them gets no answer."""
+        assert self._uncommitted is not None, "start() first"
+        async with asyncio.timeout(ANSWER_S_MAX):
+            found = await self._uncommitted.end_offsets(self._tps(partitions))
+        return {tp.partition: offset for tp, offset in found.items()}
+
     async def group_offsets(self, partitions: Iterable[int]) -> dict[int, int | None]:
         assert self._admin is not None, "start() first"
         admin = self._admin

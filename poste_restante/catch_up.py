@@ -1,0 +1,180 @@
+"""Catching up at a reconnect: read a mailbox until it is proven to hold all that was sent before.
+
+    catching_up = mailboxes.catch_up("bob", until=datetime.now(UTC))
+    async for page in catching_up:
+        ...                         # show it; acknowledge it when the client has it
+    catching_up.complete            # True: nothing that was sent before `until` is missing
+
+One *reading* is a first page and the pages behind it. The claims are read before its first Query,
+so they say for the whole of it what it cannot have missed. The next reading begins since the last
+page that was returned.
+"""
+
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol, Self
+
+from poste_restante import arguments
+from poste_restante.claims import Freshness
+from poste_restante.errors import StoreUnavailable
+from poste_restante.page import Page
+from poste_restante.position import OFFSET_MAX, PARTITION_MAX
+
+#: Seconds until a mailbox is read again where no proof comes: what arrives is shown meanwhile.
+PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 8.0
+#: Seconds at least between two looks at the claims.
+LOOK_S_MIN = 0.05
+
+
+class Instant(NamedTuple):
+    """All that was appended before an instant, in epoch milliseconds."""
+
+    ms: int
+
+    def is_proven(self, freshness: Freshness, partitions: Collection[int], skew_ms: float) -> bool:
+        """Whether the claims prove it of a mailbox in these partitions."""
+        as_of_ms = freshness.as_of_ms(partitions)
+        return as_of_ms is not None and as_of_ms - skew_ms >= self.ms
+
+
+class Offsets(NamedTuple):
+    """The records at these offsets, by partition, and all before them."""
+
+    offsets: Mapping[int, int]
+
+    def is_proven(self, freshness: Freshness, _partitions: Collection[int], _skew: float) -> bool:
+        """Whether the claims prove it. No clock is compared."""
+        return freshness.covers(self.offsets)
+
+
+def until_of(value: Any) -> Instant | Offsets:
+    """What `until` asks for. Raises TypeError or ValueError."""
+    if not isinstance(value, Mapping):
+        return Instant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
+    if not value:
+        raise ValueError("until must name a partition, or be a datetime")
+    return Offsets(
+        {
+            arguments.number("a partition of until", partition, 0, PARTITION_MAX):
+            arguments.number("an offset of until", offset, 0, OFFSET_MAX)
+            for partition, offset in value.items()
+        }
+    )  # fmt: skip
+
+
+class Evidence(NamedTuple):
+    """What the claims said before a reading's first Query. partitions: those that it is about."""
+
+    freshness: Freshness
+    partitions: frozenset[int]
+
+
+class Source(Protocol):
+    """One mailbox, as catching up reads it."""
+
+    async def begin(self, since: str | None) -> tuple[Page, Evidence]:
+        """Read the claims, then the first page since a receipt. Raises as `Mailboxes.fetch`."""
+
+    async def go_on(self, after: str | None) -> Page:
+        """Read the page behind a receipt. Raises as `Mailboxes.fetch`."""
+
+    async def freshness(self) -> Freshness:
+        """Read the claims, if that is due."""
+
+    def due_in_s(self) -> float:
+        """Return the seconds until it is."""
+
+
+class CatchUp:
+    """The pages of one mailbox, until a proof or a time-out. An asynchronous iterator, for one use.
+
+    It returns pages that have messages, in order, each message once. It acknowledges nothing.
+    Raises as `Mailboxes.fetch` does; StoreUnavailable only where the store is still away at the
+    time-out. A time-out ends it between two calls of the store, so it may be late by one.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        until: Instant | Offsets,
+        *,
+        since: str | None,
+        timeout_s: float,
+        skew_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self._source = source
+        self._until = until
+        self._since = since
+        self._timeout_s = timeout_s
+        self._skew_ms = skew_s * 1000
+        self._clock = clock
+        self._sleep = sleep
+        self._pages = self._read()
+        self._complete = False
+        self._fresh_as_of: datetime | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that `until` asks for was returned, acknowledged or has expired."""
+        return self._complete
+
+    @property
+    def fresh_as_of(self) -> datetime | None:
+        """As `Page.fresh_as_of`, of the last reading that came to its end."""
+        return self._fresh_as_of
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Page:
+        return await anext(self._pages)
+
+    async def aclose(self) -> None:
+        """End it early."""
+        await self._pages.aclose()
+
+    async def _read(self) -> AsyncGenerator[Page, None]:
+        deadline_s = self._clock() + self._timeout_s
+        pause_s = PAUSE_FIRST_S
+        while True:
+            evidence = None
+            try:
+                page, evidence = await self._source.begin(self._since)
+                fresh_as_of = page.fresh_as_of
+                while True:
+                    self._since = page.receipt or self._since
+                    if page.messages:
+                        yield page
+                    if not page.more:
+                        break
+                    page = await self._source.go_on(page.receipt)
+            except StoreUnavailable:
+                if self._clock() >= deadline_s:
+                    raise
+            else:
+                self._fresh_as_of = fresh_as_of
+                self._complete = self._is_proven(evidence.freshness, evidence.partitions)
+            if self._complete or self._clock() >= deadline_s:
+                return
+            await self._wait(min(deadline_s, self._clock() + pause_s), evidence)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+    async def _wait(self, until_s: float, evidence: Evidence | None) -> None:
+        """Return when the claims prove what is asked for, of the partitions of a reading that came
+        to its end, or at a time of the clock."""
+        while (now_s := self._clock()) < until_s:
+            await self._sleep(min(max(self._source.due_in_s(), LOOK_S_MIN), until_s - now_s))
+            freshness = await self._source.freshness()
+            if evidence is not None and self._is_proven(freshness, evidence.partitions):
+                return
+
+    def _is_proven(self, freshness: Freshness, partitions: Collection[int]) -> bool:
+        return self._until.is_proven(freshness, partitions, self._skew_ms)
+
+
+def instant(as_of_ms: int | None, skew_s: float) -> datetime | None:
+    """An instant of the claims, with the clocks' difference taken off."""
+    return None if as_of_ms is None else datetime.fromtimestamp(as_of_ms / 1000 - skew_s, tz=UTC)

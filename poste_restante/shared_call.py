@@ -1,0 +1,56 @@
+"""One call that any number of callers share."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from poste_restante.lifetime import ENDING_S_MAX
+
+T = TypeVar("T")
+
+
+class SharedCall(Generic[T]):
+    """However many ask at a time, one call is under way. A caller who is cancelled leaves it to the
+    others; a call that nobody waits for is cancelled. call: makes it."""
+
+    def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._call = call
+        self._task: asyncio.Task[T] | None = None
+        self._waiting = 0
+        #: Calls that are cancelled, until they have let go of their connections.
+        self._ending: set[asyncio.Task[T]] = set()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody waits for the call now."""
+        return self._task is not None
+
+    async def result(self) -> T:
+        """What the call returns, of the one under way or of a new one. Raises what it raises."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._call())
+            self._task.add_done_callback(self._end)
+        task = self._task
+        self._waiting += 1
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._task = None
+                task.cancel()
+                if not task.done():
+                    self._ending.add(task)
+        return task.result()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        self._ending.discard(task)
+        if self._task is task:
+            self._task = None
+        if not task.cancelled():
+            task.exception()  # those who wait raise it
+
+    async def close(self) -> None:
+        """Wait for a call that was cancelled because nobody waited, at most ENDING_S_MAX."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=ENDING_S_MAX)

@@ -1,0 +1,58 @@
+"""The claims of freshness in a table: a worker's one item, written again and again."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from poste_restante.claims import (
+    CLAIMS_KEY,
+    CLOCK_SKEW_S,
+    EXPIRES_S,
+    Freshness,
+    WorkerClaims,
+    combined,
+)
+from poste_restante.item import Item
+from poste_restante.table import TableRecord
+from worker.dynamodb.store import RetryingStore
+
+#: Seconds that one attempt may take. The next round writes newer claims.
+PUT_S_MAX = 2.0
+
+
+class DynamoDBClaims:
+    """The claims in one table. clock: epoch seconds."""
+
+    def __init__(
+        self, store: RetryingStore, table: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._table = table
+        self._clock = clock
+
+    async def put(self, claims: WorkerClaims) -> str:
+        """Store a worker's claims, in one attempt. Return why it failed; empty: it did not."""
+        try:
+            async with asyncio.timeout(PUT_S_MAX):
+                return await self._store.put_item_once(
+                    TableName=self._table, Item=claims.encode(int(self._clock()) + EXPIRES_S)
+                )
+        except TimeoutError:
+            return f"no answer within {PUT_S_MAX:g} s"
+
+    async def read(self, table: TableRecord) -> Freshness:
+        """What the claims of all workers say. Raises OperatorError."""
+        arguments: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "user_id = :key",
+            "ExpressionAttributeValues": {":key": {"S": CLAIMS_KEY}},
+        }
+        items: list[Item] = []
+        while True:
+            answer = await self._store.query(**arguments)
+            items += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                now_ms = self._clock() * 1000
+                return combined(items, table, now_ms=now_ms, skew_ms=CLOCK_SKEW_S * 1000)
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

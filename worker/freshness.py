@@ -1,0 +1,226 @@
+"""Claims, from which a reader proves that nothing is on its way: what is durable as of when.
+
+Once in `freshness_s`, a *round*: note the instant, ask the leaders of the open partitions for the
+ends of their logs, and claim that instant for each partition as soon as everything below its end
+is durable (`FreshnessTracker`, pure). Then store all claims in one item (`FreshnessClaims`).
+poste_restante/claims.py has the item, and what readers make of it.
+
+The ends are those of readers of uncommitted records. An open transaction therefore holds its
+partition's claims back: its records are appended, and not readable. A follower's end may be below
+its leader's, so the end in a fetch's answer is not used.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn, Protocol
+
+from aiokafka.errors import KafkaError
+
+from poste_restante.claims import Claim, WorkerClaims
+from worker.assignment import Assignment, PartitionTask
+from worker.logging_config import Seldom, event
+
+logger = logging.getLogger(__name__)
+
+#: Ends of one partition that are not reached yet. While so many wait no further one is kept, so
+#: that a worker that is behind still claims the oldest when it has reached it.
+ENDS_WAITING_MAX = 64
+#: Seconds between two looks whether the ends are reached, while a flush is under way.
+LOOK_S = 0.05
+#: Seconds that the leaders get to answer, and the store.
+ANSWER_S_MAX = 5.0
+
+
+class _End(NamedTuple):
+    as_of_ms: int
+    offset: int
+
+
+class FreshnessTracker:
+    """Which ends of an assignment's partitions are reached, and what can be claimed. Pure."""
+
+    def __init__(self) -> None:
+        self._assignment: Assignment | None = None
+        self._waiting: dict[int, deque[_End]] = {}
+        self._claims: dict[int, Claim] = {}
+
+    def asked(self, assignment: Assignment, ends: Mapping[int, int], as_of_ms: int) -> None:
+        """Note the ends that the leaders answered. as_of_ms: an instant before they were asked."""
+        if assignment is not self._assignment:
+            self._assignment, self._waiting, self._claims = assignment, {}, {}
+        for partition, offset in ends.items():
+            waiting = self._waiting.setdefault(partition, deque())
+            if len(waiting) < ENDS_WAITING_MAX:
+                waiting.append(_End(as_of_ms, offset))
+
+    def look(self, assignment: Assignment, positions: Mapping[int, int] | None = None) -> set[int]:
+        """Claim what is reached; return the partitions with an end that is not.
+
+        positions: where the client reads on, of an instant at which every record that it had
+        returned was in its partition task (`FetchLoop.positions`).
+        """
+        if assignment is not self._assignment or assignment.ended or assignment.broken is not None:
+            return set()
+        behind = set()
+        for partition, waiting in self._waiting.items():
+            task = assignment.tasks.get(partition)
+            if task is None:
+                continue
+            reached = task.durable_below((positions or {}).get(partition, 0))
+            while waiting and waiting[0].offset <= reached:
+                self._claims[partition] = Claim(waiting.popleft().as_of_ms, reached)
+            if waiting:
+                behind.add(partition)
+        return behind
+
+    def claims(self, assignment: Assignment) -> dict[int, Claim]:
+        """Return the claims of the assignment's open partitions."""
+        if assignment is not self._assignment or assignment.ended:
+            return {}
+        return {p: claim for p, claim in self._claims.items() if p in assignment.tasks}
+
+
+class LeadersEnds(Protocol):
+    """Asks the leaders of partitions."""
+
+    async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the end of each partition's log, including what no transaction has committed.
+        Raises KafkaError or TimeoutError if one of them gets no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The consumer, as the claims need it.
+
+    assignment: the current one. positions: as `FetchLoop.positions`. partitions: the topic's
+    number of partitions; 0: not known.
+    """
+
+    assignment: Callable[[], Assignment]
+    positions: Callable[[], Awaitable[Mapping[int, int]]]
+    partitions: Callable[[], int]
+
+
+class FreshnessClaims:
+    """Claims again and again. Holds up no flush: it only looks at what flushes have done.
+
+    put: stores the claims, in one attempt; returns why it could not, empty: it could. every_s:
+    seconds between two rounds. on_written: called with each attempt's success. now_ms: the wall
+    clock, which readers compare with theirs. clock, sleep: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        ends: LeadersEnds,
+        reading: Reading,
+        put: Callable[[WorkerClaims], Awaitable[str]],
+        *,
+        every_s: float,
+        on_written: Callable[[bool], None] = lambda _: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._ends = ends
+        self._reading = reading
+        self._put = put
+        self._every_s = every_s
+        self._on_written = on_written
+        self._now_ms = now_ms
+        self._clock = clock
+        self._sleep = sleep
+        self._tracker = FreshnessTracker()
+        self._stored: Mapping[int, Claim] = {}
+        self._line = Seldom(clock)
+
+    async def keep(self) -> NoReturn:
+        """Claim until the worker ends."""
+        while True:
+            begin_s = self._clock()
+            await self.round()
+            await self._sleep(max(0.0, begin_s + self._every_s - self._clock()))
+
+    async def round(self) -> None:
+        """Ask for the ends, wait until they are reached, at most `every_s`, and store the claims
+        that are new. What is not reached by then is claimed in a later round."""
+        begin_s = self._clock()
+        assignment = self._reading.assignment()
+        if not assignment.tasks:
+            return
+        as_of_ms = self._now_ms()
+        self._tracker.asked(assignment, await self._ask(sorted(assignment.tasks)), as_of_ms)
+        await self._settle(assignment, begin_s + self._every_s)
+        await self._store(assignment)
+
+    def ages_s(self) -> dict[int, float]:
+        """Return the seconds since the instant that is claimed for each open partition."""
+        now_ms = self._now_ms()
+        claims = self._tracker.claims(self._reading.assignment())
+        return {p: max(0.0, (now_ms - c.as_of_ms) / 1000) for p, c in sorted(claims.items())}
+
+    async def _ask(self, partitions: list[int]) -> dict[int, int]:
+        """Return the ends of the partitions whose leaders answer."""
+        try:
+            return await self._ask_once(partitions)
+        except (KafkaError, TimeoutError):
+            if len(partitions) == 1:
+                return {}
+        alone = (self._ask_once([partition]) for partition in partitions)
+        answers = await asyncio.gather(*alone, return_exceptions=True)
+        found: dict[int, int] = {}
+        for answer in answers:
+            if isinstance(answer, dict):
+                found |= answer
+            elif not isinstance(answer, KafkaError | TimeoutError):
+                raise answer
+        return found
+
+    async def _ask_once(self, partitions: list[int]) -> dict[int, int]:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            return await self._ends.ends(partitions)
+
+    async def _settle(self, assignment: Assignment, deadline_s: float) -> None:
+        while behind := self._tracker.look(assignment):
+            left_s = deadline_s - self._clock()
+            if left_s <= 0:
+                return
+            if all(_is_idle(assignment.tasks.get(partition)) for partition in behind):
+                # All that was fetched is durable: markers of transactions may be left, which only
+                # the client's position shows, or records that it has not fetched yet.
+                try:
+                    async with asyncio.timeout(left_s):
+                        positions = await self._reading.positions()
+                except TimeoutError:
+                    return
+                if not self._tracker.look(assignment, positions):
+                    return
+            await self._sleep(min(LOOK_S, left_s))
+
+    async def _store(self, assignment: Assignment) -> None:
+        claims = self._tracker.claims(assignment)
+        if not claims or claims == self._stored:
+            return
+        stored = assignment.tasks[min(claims)].stored
+        partitions = max(self._reading.partitions(), max(claims) + 1)
+        failure = await self._put(
+            WorkerClaims(
+                table_id=stored.table_id, epoch=stored.epoch, partitions=partitions, claims=claims
+            )
+        )
+        self._on_written(not failure)
+        if not failure:
+            self._stored = claims
+        elif self._line.is_due():
+            logger.warning(
+                "the claims of freshness cannot be stored: %s; readers get no proof meanwhile, and"
+                " nothing else is affected", failure,
+                extra=event("claims_not_stored", reason=failure),
+            )  # fmt: skip
+
+
+def _is_idle(task: PartitionTask | None) -> bool:
+    return task is None or task.oldest is None
