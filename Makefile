@@ -8,7 +8,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean
+.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean example
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -17,6 +17,9 @@ export SERVICES ?=
 
 run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
 	@$(BIN)/python -m local.run
+
+example: .venv/installed  ## a chat over it, in the browser; Ctrl-C stops all
+	@$(BIN)/python -m local.example
 
 demo: .venv/installed  ## the story in one minute, checked
 	@$(BIN)/python -m benchmarks.demo

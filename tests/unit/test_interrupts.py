@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from local.child import Child
 from local.choose import DOCKER, FORCED
-from local.ready import wait_until
+from local.example import PORT
+from local.ready import free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
 #: Seconds until a condition must hold, on a busy machine.
@@ -39,10 +41,12 @@ COMMANDS = {
     "make demo": ["benchmarks.demo"],
     "make bench": ["benchmarks", "latency"],
     "make availability": ["benchmarks.availability"],
+    "make freshness": ["benchmarks.freshness"],
     "make memory": ["benchmarks.memory"],
     "make sweep": ["tests.sweeps"],
     "make storm": ["tests.storm", "--seconds", "10", "--seed", "1"],
     "make run": ["local.run"],
+    "make example": ["local.example"],
 }
 
 
@@ -85,10 +89,33 @@ def test_a_command_without_services_says_one_line(tmp_path: Path) -> None:
     assert line == "make storm: SERVICES=docker, but no Docker daemon answers"
 
 
+def test_the_example_refuses_a_port_that_it_cannot_have(tmp_path: Path) -> None:
+    """In one line, before any service is started."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = str(server.getsockname()[1])
+        said = {}
+        for port in (taken, "0", "65536", "http"):
+            done = subprocess.run(
+                [sys.executable, "-m", "local.example"], cwd=ROOT,
+                env={**_environ(tmp_path), PORT: port},
+                capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+            )  # fmt: skip
+            assert done.returncode == 1
+            (said[port],) = done.stderr.splitlines()
+
+    assert said.pop(taken) == (
+        f"make example: cannot listen on port {taken}: Address already in use;"
+        " set CHAT_PORT to another one"
+    )
+    for port, line in said.items():
+        assert line == f"make example: CHAT_PORT={port!r} must be a port, 1 to 65535"
+
+
 def _environ(path: Path) -> dict[str, str]:
     """An environment where only this folder's programs are found."""
     kept = {n: v for n, v in os.environ.items() if n not in {KAFKA_ADDRESS, DYNAMODB_ADDRESS}}
-    return {**kept, "PATH": str(path), FORCED: "", "TMPDIR": str(path)}
+    (port,) = free_ports(1)
+    return {**kept, "PATH": str(path), FORCED: "", "TMPDIR": str(path), PORT: str(port)}
 
 
 def test_every_command_of_the_makefile_that_starts_services_is_here() -> None:
