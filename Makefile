@@ -8,7 +8,7 @@ BIN := .venv/bin
 # SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean example
+.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean example reconnect
 .DEFAULT_GOAL := check
 
 .venv/installed: pyproject.toml requirements/dev.txt
@@ -56,6 +56,10 @@ SECONDS ?= 600
 SEED ?= $(shell date +%s)
 storm: .venv/installed  ## all faults at once, from a seed: make storm SECONDS=600 SEED=7
 	$(BIN)/python -m tests.storm --seconds $(SECONDS) --seed $(SEED)
+
+MESSAGES ?= 1200
+reconnect: .venv/installed  ## people come and go, workers and gateways are killed: a gateway that waits for proof, and one that does not
+	$(BIN)/python -m tests.reconnect --messages $(MESSAGES) --seed $(SEED)
 
 MODULES ?=
 .venv/mutate: .venv/installed requirements/mutate.txt

@@ -45,6 +45,7 @@ COMMANDS = {
     "make memory": ["benchmarks.memory"],
     "make sweep": ["tests.sweeps"],
     "make storm": ["tests.storm", "--seconds", "10", "--seed", "1"],
+    "make reconnect": ["tests.reconnect", "--messages", "10"],
     "make run": ["local.run"],
     "make example": ["local.example"],
 }
