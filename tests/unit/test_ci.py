@@ -1,12 +1,16 @@
-"""`.ci/run`, with a `make` of the test's own."""
+"""`.ci/run`, with a `make` of the test's own, and with every program that it would install."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / ".ci" / "run"
+#: What the script looks for. Were one missing here it would install it, in the middle of the tests.
+PROGRAMS = set(re.findall(r" ([a-z-]+):[a-z]", SCRIPT.read_text()))
 CLOSING = "==== 3 passed, 1 skipped in 1.50s ===="
 
 
@@ -38,12 +42,13 @@ def test_the_last_line_says_how_it_ended(
     tmp_path: Path, make: str, limit: str, status: int, ends: list[str]
 ) -> None:
     """Pytest's closing line, or that there was none; the status is that of `make test`."""
+    assert {"make", "java", "promtool", "chromium"} <= PROGRAMS
     make = f'[ "$1" = test ] || exit 0\n{make}'
-    for name, script in {"make": make, "java": "", "mvn": ""}.items():
+    for name, script in {**dict.fromkeys(PROGRAMS, ""), "make": make}.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        ["bash", ROOT / ".ci" / "run"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        ["bash", SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True,
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CI_LIMIT": limit},
         check=False, timeout=60,
     )  # fmt: skip
