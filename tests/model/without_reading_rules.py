@@ -255,7 +255,7 @@ def a_devices_cursor_begins_where_the_account_stands_now() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 130, "CARRIED")
+@variant(profiles.DEVICES, 66, "CARRIED")
 def what_is_inherited_is_acknowledged() -> Iterator[None]:
     """From a device that was added since, what the account had acknowledged is hidden."""
     raise_to = Cursors.raise_to
