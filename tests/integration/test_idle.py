@@ -32,6 +32,7 @@ async def test_an_idle_worker_asks_the_store_only_whether_it_answers(
                 DYNAMODB_ADDRESS: endpoint,
                 "POSTE_DYNAMODB__TABLE": "mailboxes",
                 "POSTE_KAFKA__COMMIT_INTERVAL_S": str(COMMIT_S),
+                "POSTE_FRESHNESS_S": "0",  # else it claims how fresh its partitions are
             }
         )
         await deployment.until(
