@@ -206,6 +206,7 @@ async def test_the_next_epoch_is_opened_by_one_command(deployment: Deployment) -
 )  # fmt: skip
 def test_ctrl_c_ends_a_command_that_waits(deployment: Deployment, command: list[str]) -> None:
     """With 130 and without a traceback, while a broker takes the connection and says nothing."""
+    deployment.init(partitions=1)  # some ask the store first
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(COMMAND_S_MAX)
         address = "{}:{}".format(*silent.getsockname())
