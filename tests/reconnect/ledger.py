@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-#: Seconds, with the device connected, from an acknowledgement until a message is shown: a killed
-#: worker's session time-out (6 s), the rebalance, the backlog and the proof, on a busy machine.
-LATE_S_MAX = 20.0
+#: Seconds, with the device connected, from an acknowledgement until a message is shown: twice the
+#: session time-out of a killed worker (6 s), the start of its successor and the rebalance, since
+#: one kill may come in the pause of another, on a busy machine.
+LATE_S_MAX = 40.0
 
 
 class Device(NamedTuple):
