@@ -88,7 +88,7 @@ def _raw(wanted: int, progress: Progress, log: LogState) -> int:
     return min(max(wanted, log.start, progress.origin), progress.next)
 
 
-@variant(profiles.REPLAYS, 3, "LOST", "HOLE")
+@variant(profiles.REPLAYS, 12, "LOST", "HOLE")
 def a_task_begins_between_window_borders() -> Iterator[None]:
     """A lower offset of the group is taken as it is."""
     plan = resume.plan_resume
@@ -101,7 +101,7 @@ def a_task_begins_between_window_borders() -> Iterator[None]:
         yield
 
 
-@variant(profiles.REWINDS, 8, "LOST", "HOLE")
+@variant(profiles.REWINDS, 19, "LOST", "HOLE")
 def a_rewind_is_not_rounded() -> Iterator[None]:
     plan = resume.plan_rewind
 
@@ -113,7 +113,7 @@ def a_rewind_is_not_rounded() -> Iterator[None]:
         yield
 
 
-@variant(profiles.RETENTION, 8, "LOST", "HOLE")
+@variant(profiles.RETENTION, 18, "LOST", "HOLE")
 def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
     """The task begins at the log's start instead of the next border."""
 
@@ -125,7 +125,7 @@ def a_border_that_retention_ate_is_no_matter() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 2, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
+@variant(profiles.EVERYTHING, 11, "HIDDEN", "ACK-COVERS-UNRETURNED", "LOST")
 def a_task_begins_below_the_origin() -> Iterator[None]:
     rounded = resume.rounded_down
 

@@ -39,7 +39,7 @@ def _receipts_unchecked() -> Iterator[None]:
         yield
 
 
-@variant(profiles.PAGES, 140, "PAGE", "PAGE-SKIPS")
+@variant(profiles.PAGES, 146, "PAGE", "PAGE-SKIPS")
 def keys_sort_by_first() -> Iterator[None]:
     decode = BundleKey.decode
 
@@ -70,7 +70,7 @@ def what_was_passed_is_not_dropped() -> Iterator[None]:
         yield
 
 
-@variant(profiles.EVERYTHING, 0, "ECHO", "PAGE")
+@variant(profiles.EVERYTHING, 4, "ECHO", "PAGE")
 def the_cursor_is_not_read_again() -> Iterator[None]:
     """Behind a receipt, what another gateway acknowledged meanwhile is shown again."""
 
@@ -211,7 +211,7 @@ def a_device_acknowledges_for_the_account() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 75, "CURSOR-PART")
+@variant(profiles.DEVICES, 166, "CURSOR-PART")
 def a_devices_cursor_begins_with_what_it_was_returned() -> Iterator[None]:
     """Of other logs, what the account had acknowledged comes back."""
     raise_to = Cursors.raise_to
@@ -226,7 +226,7 @@ def a_devices_cursor_begins_with_what_it_was_returned() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CURSOR-PART")
+@variant(profiles.DEVICES, 8, "CURSOR-PART")
 def a_devices_cursor_appears_log_by_log() -> Iterator[None]:
     raised = DynamoDBMailboxStore.raise_cursor
 
@@ -239,7 +239,7 @@ def a_devices_cursor_appears_log_by_log() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CURSOR-PART")
+@variant(profiles.DEVICES, 8, "CURSOR-PART")
 def a_devices_cursor_begins_where_the_account_stands_now() -> Iterator[None]:
     """What the account acknowledged since the device's page is hidden from it."""
     create = DynamoDBMailboxStore.create_cursor
@@ -277,7 +277,7 @@ def what_is_inherited_is_acknowledged() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "FORGOTTEN", "CURSOR-PART")
+@variant(profiles.DEVICES, 172, "FORGOTTEN", "CURSOR-PART")
 def what_the_account_has_is_taken_for_a_devices_own() -> Iterator[None]:
     """An account that is ahead of a page leaves nothing of it to acknowledge, though the device's
     cursor is made below it meanwhile."""
@@ -290,7 +290,7 @@ def what_the_account_has_is_taken_for_a_devices_own() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DEVICES, 0, "CURSOR-BACK", "ACK-COVERS-UNRETURNED")
+@variant(profiles.DEVICES, 8, "CURSOR-BACK", "ACK-COVERS-UNRETURNED")
 def a_device_that_is_there_is_added_again() -> Iterator[None]:
     with unconditional("attribute_not_exists(#position)"):
         yield
@@ -368,7 +368,7 @@ def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
         yield
 
 
-@variant(profiles.DELETING, 50, "DELETED")
+@variant(profiles.DELETING, 67, "DELETED")
 def bundles_are_deleted_though_the_cursor_was_not_raised() -> Iterator[None]:
     class Unconfirmed(_DeletingCursors):
         async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:

@@ -17,7 +17,7 @@ from worker.mailbox_writer import Rejected
 # ---- bundles and their keys
 
 
-@variant(profiles.REPLAYS, 9, "LOST", "HOLE")
+@variant(profiles.REPLAYS, 26, "LOST", "HOLE")
 def bundles_cross_window_borders() -> Iterator[None]:
     def possible(key: BundleKey) -> bool:
         return key.first <= key.last
