@@ -29,7 +29,7 @@ from local.choose import LOCAL_AWS
 from worker.bundles import BundleLimits
 from worker.decode import CloudEventsDecoder
 from worker.dynamodb.batch_write import DynamoDBWriter
-from worker.dynamodb.store import open_store
+from worker.dynamodb.retrying_store import open_store
 from worker.flush import Flusher
 
 SOFTWARE = ("aiobotocore",)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from poste_restante.item import from_json
 from worker.dynamodb.puts import EncodedPut, PutResult, result_of
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 
 Answer = dict[str, Any]
 S = TypeVar("S", bound=RetryingStore)

@@ -35,7 +35,7 @@ from worker.dynamodb.budget import WriteBudget
 from worker.dynamodb.call_metrics import CallMetrics
 from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import new_store
+from worker.dynamodb.retrying_store import new_store
 from worker.errors import OperatorError
 from worker.flush import Flusher
 from worker.freshness import FreshnessClaims, Reading
@@ -44,7 +44,7 @@ from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
 from worker.http_server import serve_health
 from worker.kafka.admin import open_kafka_admin, start_with_topics, wait_for_topics
-from worker.kafka.consumer import BatchConsumer, BatchTransport, Rules, WholeBatches
+from worker.kafka.consumer import BatchConsumer, BatchTransport, ConsumerWiring, WholeBatches
 from worker.kafka.dead_letter_producer import KafkaDeadLetters
 from worker.kafka.errors import ConnectionFaults
 from worker.kafka.log_client import KafkaLogClient
@@ -53,9 +53,9 @@ from worker.kafka.transactions import OpenTransactions
 from worker.key_sample import KeySample, log_mixed_partitioners
 from worker.lag import LagMonitor
 from worker.logging_config import SERVICES_LOGGER, event, logging_config
-from worker.memory import MemoryLimits, cgroup_bytes, worker_limits
+from worker.memory_limits import MemoryLimits, cgroup_bytes, worker_limits
 from worker.metrics import WorkerMetrics
-from worker.opening import Opener
+from worker.opening import PartitionOpener
 from worker.outcomes import Service as WaitedFor
 from worker.settings import Settings
 from worker.signals import hang_up_as_terminate
@@ -120,11 +120,11 @@ class Resources(mode.Service):
         self._dead_letters = KafkaDeadLetters(
             kafka.dead_letters_topic, options, wait_tracker=self.waits[WaitedFor.KAFKA]
         )
-        self.rules = Rules(
+        self.wiring = ConsumerWiring(
             topic=kafka.topic,
             member=Member(kafka.topic, kafka.group, kafka.session_timeout_s, kafka.instance_id),
             consumer_options=consumer_options(settings, memory),
-            opener=Opener(
+            opener=PartitionOpener(
                 topic=kafka.topic, start=kafka.beginning, progress=self._progress, log=self._log,
                 group=kafka.group, on_gap=metrics.retention_gap,
             ),
@@ -345,7 +345,7 @@ def create_app(settings: Settings) -> MailboxApp:
         settings, memory, lambda: app.consumer, loop=app.loop, beacon=app.beacon
     )
     app.transport = BatchTransport(
-        app.conf.broker_consumer, app, rules=app.resources.rules, status=app.resources.status
+        app.conf.broker_consumer, app, wiring=app.resources.wiring, status=app.resources.status
     )
     undelivered = app.topic(kafka.topic, schema=WholeBatches(), acks=False)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from worker.flush_waits import FlushWaits
-from worker.memory import MemoryLimits, in_work_bytes, waiting_bytes
+from worker.memory_limits import MemoryLimits, in_work_bytes, waiting_bytes
 from worker.progress import Progress
 from worker.record import Fingerprint, Record, fingerprint, record_bytes
 

@@ -52,12 +52,12 @@ class WaitTracker:
         return 0.0 if since_s is None else self._clock() - since_s
 
     @contextmanager
-    def one_more(self, until_s: float | None = None) -> Iterator[None]:
-        """Count one caller while the block runs. until_s: see `FlushWaits.one_more`."""
+    def count_wait(self, until_s: float | None = None) -> Iterator[None]:
+        """Count one caller while the block runs. until_s: see `FlushWaits.count_wait`."""
         wait = object()
         self._since_s[wait] = self._clock()
         try:
-            with current_flush().one_more(until_s):
+            with current_flush().count_wait(until_s):
                 yield
         finally:
             del self._since_s[wait]

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 from worker.config_file import variable_name
-from worker.memory import MEMORY_MB_MIN
+from worker.memory_limits import MEMORY_MB_MIN
 from worker.settings import setting_fields
 
 #: Files without a secret.

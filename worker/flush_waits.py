@@ -28,7 +28,7 @@ class FlushWaits:
         self._known: Counter[float] = Counter()
 
     @contextmanager
-    def one_more(self, until_s: float | None = None) -> Iterator[None]:
+    def count_wait(self, until_s: float | None = None) -> Iterator[None]:
         """Count one waiting caller of the flush while the block runs. until_s: end of the wait, if
         known; such a wait is not a refusal."""
         if until_s is not None:

@@ -8,7 +8,7 @@ from worker.assignment import Assignment
 from worker.backoff import WaitTracker
 from worker.health import Health
 from worker.lag import LagMonitor
-from worker.memory import MemoryLimits, waiting_bytes
+from worker.memory_limits import MemoryLimits, waiting_bytes
 from worker.metrics import (
     COMMIT_PENDING_SECONDS,
     FRESHNESS_SECONDS,

@@ -1,8 +1,8 @@
 """Opens the partitions of an assignment: asks the store and the broker, and applies the answers.
 
 `resume` decides, without input or output. This module asks, and stores what must be stored before
-the first record. `Opener.open` is one round. The consumer calls it again for partitions that stay
-closed, so every step may be repeated, and cancelled.
+the first record. `PartitionOpener.open` is one round. The consumer calls it again for partitions
+that stay closed, so every step may be repeated, and cancelled.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from worker.resume import (
     Closed,
     LogState,
     NoteKind,
-    Opening,
+    ResumePlan,
     Start,
     first_progress,
     plan_resume,
@@ -64,7 +64,7 @@ class Log(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedPartition:
     """A partition may be read from `position`. `progress` is stored as given here.
 
     committed: where the partition task's next commit begins, as `PartitionTask` has it. The group's
@@ -78,7 +78,7 @@ class Opened:
     committed: int
 
 
-class Opener:
+class PartitionOpener:
     """Determines where the partition tasks of one topic begin.
 
     topic: whose partitions. start: where a partition without progress begins. now_ms: the clock,
@@ -108,7 +108,7 @@ class Opener:
 
     async def open(
         self, partitions: Iterable[int], *, limit_s: float = MOMENT_S
-    ) -> dict[int, Opened | Closed]:
+    ) -> dict[int, OpenedPartition | Closed]:
         """Run one round: all partitions together, which takes a few requests for any number of
         them. If that fails or exceeds `limit_s` seconds, ask for each alone, so that one without a
         leader, or with throttled progress, delays no other.
@@ -131,7 +131,9 @@ class Opener:
             for task in alone:  # the first OperatorError is raised; the others are abandoned
                 task.cancel()
 
-    async def _alone(self, table: TableRecord, partition: int, limit_s: float) -> Opened | Closed:
+    async def _alone(
+        self, table: TableRecord, partition: int, limit_s: float
+    ) -> OpenedPartition | Closed:
         try:
             async with asyncio.timeout(limit_s):
                 return (await self._open(table, [partition]))[partition]
@@ -144,7 +146,9 @@ class Opener:
         if (code := code_of(error)) in DENIED:
             raise OperatorError(refusal(code, self._member)) from error
 
-    async def _open(self, table: TableRecord, wanted: list[int]) -> dict[int, Opened | Closed]:
+    async def _open(
+        self, table: TableRecord, wanted: list[int]
+    ) -> dict[int, OpenedPartition | Closed]:
         """Open all of these. Raises KafkaError or TimeoutError if one of them gets no answer."""
         stored = dict(
             zip(
@@ -227,7 +231,7 @@ class Opener:
         group: int | None,
         state: LogState,
         last_record: Fingerprint | None,
-    ) -> Opened | Closed:
+    ) -> OpenedPartition | Closed:
         plan = plan_resume(
             table=table,
             topic=self.topic,
@@ -242,8 +246,8 @@ class Opener:
         return await self._store(partition, progress, plan, group or 0)
 
     async def _store(
-        self, partition: int, progress: Progress, plan: Opening, group: int
-    ) -> Opened | Closed:
+        self, partition: int, progress: Progress, plan: ResumePlan, group: int
+    ) -> OpenedPartition | Closed:
         for note in plan.notes:  # first, because a round may be cut off here and repeated
             logger.log(
                 note.level, "%s", note.text,
@@ -267,7 +271,7 @@ class Opener:
         # A lower start is a replay: the group's offset stays with it until it has passed.
         replays = plan.position < plan.progress.next
         committed = plan.position if replays else min(group, plan.position)
-        return Opened(plan.position, plan.progress, committed)
+        return OpenedPartition(plan.position, plan.progress, committed)
 
 
 def _no_answer(error: Exception, limit_s: float) -> str:

@@ -45,7 +45,7 @@ class Service(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where records take memory, as `worker.memory` divides it."""
+    """Where records take memory, as `worker.memory_limits` divides it."""
 
     FETCHED = "fetched"
     WAITING = "waiting"

@@ -59,7 +59,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class ResumePlan:
     """The partition task begins at `position`. `progress` must be stored before its first
     record."""
 
@@ -164,7 +164,7 @@ def plan_resume(
     group: int | None,
     log: LogState,
     last_record: Fingerprint | None,
-) -> Opening | Closed:
+) -> ResumePlan | Closed:
     """Return where the partition task begins, and what must be stored first.
 
     group: the group's committed offset, None if it has none. last_record: of the record at progress
@@ -184,12 +184,12 @@ def plan_resume(
     if progress.next < log.start:
         return _after_gap(name, progress, log)
     if group is None or group in (progress.next, progress.group):
-        return Opening(progress.next, progress)
+        return ResumePlan(progress.next, progress)
     if group > progress.next:
-        return Opening(progress.next, progress, (_group_ahead(name, progress, group),))
+        return ResumePlan(progress.next, progress, (_group_ahead(name, progress, group),))
     position = rounded_down(group, progress, log)
     if position == progress.next:
-        return Opening(position, progress)
+        return ResumePlan(position, progress)
     note = Note(
         NoteKind.REWOUND,
         logging.WARNING,
@@ -197,7 +197,7 @@ def plan_resume(
         f" {position}; what was acknowledged does not come back",
         progress.next - position,
     )
-    return Opening(position, replace(progress, group=None), (note,))
+    return ResumePlan(position, replace(progress, group=None), (note,))
 
 
 def _doubt(
@@ -233,7 +233,7 @@ def _doubt(
     )
 
 
-def _after_gap(name: str, progress: Progress, log: LogState) -> Opening:
+def _after_gap(name: str, progress: Progress, log: LogState) -> ResumePlan:
     note = Note(
         NoteKind.GAP,
         logging.ERROR,
@@ -242,7 +242,7 @@ def _after_gap(name: str, progress: Progress, log: LogState) -> Opening:
         log.start - progress.next,
     )
     moved = replace(progress, next=log.start, origin=log.start, last=None)
-    return Opening(log.start, moved, (note,))
+    return ResumePlan(log.start, moved, (note,))
 
 
 def _group_ahead(name: str, progress: Progress, group: int) -> Note:

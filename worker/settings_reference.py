@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from worker.memory import effective_mb
+from worker.memory_limits import effective_mb
 from worker.settings import DEAD_LETTERS_SUFFIX, KafkaSettings, Settings, setting_fields
 
 #: Columns of the sample file.

@@ -12,7 +12,7 @@ from local import DYNAMODB_ADDRESS
 from poste_restante.table import TABLE_SCHEMA
 from tests.fault_proxy import Fault, FaultyEndpoint, nth
 from tests.mailbox_table import MailboxTable
-from worker.dynamodb.store import RetryingStore, open_store
+from worker.dynamodb.retrying_store import RetryingStore, open_store
 
 #: Seconds that the clients wait for an answer: a machine that stands still for a while is no fault.
 TIMEOUT_S = 20.0

@@ -1,4 +1,5 @@
-"""A worker with one rule left out, named by BROKEN. Run by test_controls.py.
+"""A worker with one rule left out, named by BROKEN. Run by
+test_auditor_controls.py.
 
 Each breach is one that a worker of this kind could have by mistake, made from outside: the product
 has no switch for it.

@@ -12,7 +12,7 @@ from poste_restante import Mailboxes
 from poste_restante.item import item_bytes
 from poste_restante.table import TABLE_SCHEMA, TableRecord
 from worker.dynamodb.batch_write import DynamoDBWriter
-from worker.dynamodb.store import open_store
+from worker.dynamodb.retrying_store import open_store
 
 #: Messages of the mailboxes that are read, and of others in the table, of ten messages each.
 MAILBOXES, DEEP, TABLES = (0, 1, 10, 1_000), 2_500, (100, 2_000)

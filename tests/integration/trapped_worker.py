@@ -25,7 +25,7 @@ from worker.fetching import Fetched
 from worker.kafka import client_thread, options
 from worker.kafka import consumer as transport
 from worker.mailbox_writer import Rejected
-from worker.opening import Opener
+from worker.opening import PartitionOpener
 
 TRAPS, FOLDER = os.environ.pop("TRAPS").split(","), Path(os.environ.pop("TRAPS_IN"))
 #: Seconds that anything is held up at most: a test has failed long before.
@@ -33,7 +33,7 @@ HELD_S_MAX = 120.0
 #: Seconds that are long: more than any limit that a test sets here for something that is held.
 LONG_S = 3.0
 
-_write, _open = DynamoDBWriter.write, Opener.open
+_write, _open = DynamoDBWriter.write, PartitionOpener.open
 _create_app = app.create_app
 _start, _wait_empty = transport.BatchConsumer.on_start, transport.BatchConsumer.wait_empty
 _ack = transport.BatchConsumer.ack
@@ -145,9 +145,9 @@ def hold_writes() -> None:
 
 def hold_first_look_up() -> None:
     """The answers to the first questions about partitions are held while `look-up` is there."""
-    asked: list[Opener] = []
+    asked: list[PartitionOpener] = []
 
-    async def opened(self: Opener, partitions: Any, **limits: Any) -> Any:
+    async def opened(self: PartitionOpener, partitions: Any, **limits: Any) -> Any:
         asked.append(self)
         first = len(asked) == 1
         answers = await _open(self, partitions, **limits)
@@ -155,7 +155,7 @@ def hold_first_look_up() -> None:
             await held_up("look-up")
         return answers
 
-    Opener.open = opened  # type: ignore[method-assign]
+    PartitionOpener.open = opened  # type: ignore[method-assign]
 
 
 def straddle() -> None:

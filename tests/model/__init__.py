@@ -2,9 +2,9 @@
 
 A world has one table in memory, a topic with one or two partitions, and around it, all at once:
 
-* workers: the real Opener, Assignment, Flusher, Committer, writer and progress. Two may believe
-  to own a partition; each has its own bundle limits and its own opinion of which records are dead
-  letters (a version decodes badly, a store rejects). Flushes fail half-way, are cut off,
+* workers: the real PartitionOpener, Assignment, Flusher, Committer, writer and progress. Two may
+  believe to own a partition; each has its own bundle limits and its own opinion of which records
+  are dead letters (a version decodes badly, a store rejects). Flushes fail half-way, are cut off,
   or go on when others have taken over
 * calls of those who are gone, and repeated ones, that take effect at any later time
 * the topic: records, resends, markers, records that expire; retention, at its own pace; the

@@ -17,7 +17,7 @@ from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.errors import TableReplaced
 from worker.opening import Log
 from worker.progress import Progress
-from worker.resume import LogState, Opening
+from worker.resume import LogState, ResumePlan
 
 # ---- progress
 
@@ -153,8 +153,8 @@ def the_group_is_followed_forward() -> Iterator[None]:
 
     def planned(*, progress: Progress, group: int | None, log: LogState, **asked: Any) -> Any:
         planned = plan(progress=progress, group=group, log=log, **asked)
-        if isinstance(planned, Opening) and group and progress.next < group <= log.end:
-            return Opening(group, progress)
+        if isinstance(planned, ResumePlan) and group and progress.next < group <= log.end:
+            return ResumePlan(group, progress)
         return planned
 
     with patch.object(opening, "plan_resume", planned):

@@ -21,10 +21,10 @@ from worker.continuity import follows
 from worker.dead_letters import DeadLetter
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 from worker.errors import BadRecord, Reason
 from worker.flush import Flusher
-from worker.opening import Opened, Opener
+from worker.opening import OpenedPartition, PartitionOpener
 from worker.record import Record
 from worker.resume import Start
 
@@ -95,7 +95,7 @@ class Worker:
         self._version = random.randrange(10**6)
         store = patient_store(GatedClient(scheduler, table, wrote, self._rejects))
         progress = DynamoDBProgress(store, TABLE, TOPIC)
-        self.opener = Opener(
+        self.opener = PartitionOpener(
             topic=TOPIC, start=traits.start, progress=progress, log=topic, now_ms=lambda: 0
         )
         self.assignment = Assignment(
@@ -121,11 +121,11 @@ class Worker:
     async def open(self) -> bool:
         """Whether the partition was opened."""
         (answer,) = (await self.opener.open([self.partition])).values()
-        if isinstance(answer, Opened):
+        if isinstance(answer, OpenedPartition):
             self.assignment.open(
                 self.partition, answer.position, answer.progress, committed=answer.committed
             )
-        return isinstance(answer, Opened)
+        return isinstance(answer, OpenedPartition)
 
     async def work(self, records_max: int) -> None:
         """Fetch, and flush what can be flushed now."""

@@ -30,7 +30,7 @@ FLUSH_STEPS = (
     Step("aiokafka", "AIOKafkaProducer", "send", "3-letter-to-post", "3-letter-posted"),
     Step("worker.dynamodb.batch_write", "DynamoDBWriter", "write",
          "4-wave-to-write", "4-wave-written"),
-    Step("worker.dynamodb.store", "RetryingStore", "put", "4-call-to-make", "4-call-made"),
+    Step("worker.dynamodb.retrying_store", "RetryingStore", "put", "4-call-to-make", "4-call-made"),
     Step("worker.flush", "WaveWriter", "split", "4-bundle-to-split", "4-bundle-split"),
     Step("worker.flush", "Flusher", "flush", "1-flush-begins", "5-batch-durable"),
     Step("worker.committer", "Committer", "save_progress",

@@ -16,7 +16,7 @@ from worker.errors import OperatorError
 from worker.kafka.groups import has_members
 from worker.progress import Progress
 from worker.record import Fingerprint
-from worker.resume import Closed, LogState, Opening, plan_resume
+from worker.resume import Closed, LogState, ResumePlan, plan_resume
 from worker.settings import Settings
 
 TOPIC = Settings().kafka.topic
@@ -365,7 +365,7 @@ async def test_an_interrupted_skip_or_rewind_is_safe_and_gone_on_with(
             table=table, topic=TOPIC, partition=partition, progress=progress,
             group=made.broker.offsets[partition], log=LOG[partition], last_record=None,
         )  # fmt: skip
-        assert isinstance(opening, Opening)
+        assert isinstance(opening, ResumePlan)
         assert opening.position <= progress.next
 
     again = await made.admin()

@@ -17,7 +17,7 @@ from worker.assignment import (
     BatchLimits,
     RecordBatch,
 )
-from worker.memory import MEMORY_MB_MIN, MIB, MemoryLimits, in_work_bytes, waiting_bytes
+from worker.memory_limits import MEMORY_MB_MIN, MIB, MemoryLimits, in_work_bytes, waiting_bytes
 from worker.progress import Progress
 from worker.record import Fingerprint, fingerprint, record_bytes
 

@@ -21,7 +21,7 @@ from tests.optional import built, schemas
 from worker import chart_reference
 from worker.config_file import load_settings
 from worker.errors import ConfigurationError
-from worker.memory import effective_mb, worker_limits
+from worker.memory_limits import effective_mb, worker_limits
 from worker.settings import Settings, setting_fields
 from worker.settings_reference import shown
 

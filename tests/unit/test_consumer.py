@@ -21,9 +21,9 @@ from worker.fetching import Fetched
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, Rules
+from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, ConsumerWiring
 from worker.kafka.group_monitor import Look
-from worker.opening import Opener
+from worker.opening import PartitionOpener
 from worker.progress import Progress
 from worker.resume import Start
 
@@ -97,20 +97,22 @@ class Thread(mode.Service):  # type: ignore[misc]
 class Stage:
     """A consumer that is never started, its progress store, and the order of what it writes."""
 
-    def __init__(self, *stored: Progress, **rules: Any) -> None:
+    def __init__(self, *stored: Progress, **wiring: Any) -> None:
         self.app = app = create_app(load_settings(None, {"POSTE_HTTP__PORT": "0"}))
         self.order: list[Any] = []
         self.store = Saved(self.order, *stored)
         self.log = FakeLog(*([None] * len(stored)))
         self.thread = Thread(self.order, len(stored))
-        opener: Any = Opener(topic="undelivered", start=Start(), progress=self.store, log=self.log)
+        opener: Any = PartitionOpener(
+            topic="undelivered", start=Start(), progress=self.store, log=self.log
+        )
         wanted: dict[str, Any] = {
             "member": Member("undelivered", "group"), "topic": "undelivered",
             "consumer_options": {}, "progress": self.store, "log": self.log, "opener": opener,
             "drain_s": 0.05, "limits": BatchLimits(linger_s=0.0),
         }  # fmt: skip
         app.transport = BatchTransport(
-            app.conf.broker_consumer, app, rules=Rules(**wanted | rules),
+            app.conf.broker_consumer, app, wiring=ConsumerWiring(**wanted | wiring),
             status=app.resources.status, thread=self._made,
         )  # fmt: skip
         self.consumer: BatchConsumer = app.consumer
@@ -157,7 +159,7 @@ async def test_an_assignment_is_held_first_and_opened_in_the_background(stage: S
     assert stage.thread.held == [[0, 1]]
     assert stage.thread.moved == []
     assert sorted(assignment.closed) == [0, 1]
-    assert stage.thread.partition_bytes == stage.consumer.rules.memory.partition_fetch_bytes(2)
+    assert stage.thread.partition_bytes == stage.consumer.wiring.memory.partition_fetch_bytes(2)
 
     await until(lambda: not assignment.closed)
     assert stage.thread.moved == [{0: 40}, {1: 50}]
@@ -297,7 +299,7 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     answered = asyncio.Event()
 
     async def refused() -> None:
-        with hot, hot.waits.counting(), WaitTracker().one_more():
+        with hot, hot.waits.counting(), WaitTracker().count_wait():
             await asyncio.Event().wait()
 
     async def flushed_slowly() -> None:

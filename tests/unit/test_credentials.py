@@ -17,7 +17,7 @@ from tests.faults import refusal
 from tests.store_client import kind_on, store_on
 from worker.cli.deadline_store import DeadlineStore
 from worker.dynamodb.errors import Limit, meaning
-from worker.dynamodb.store import REFUSALS_MAX, RetryingStore, open_store
+from worker.dynamodb.retrying_store import REFUSALS_MAX, RetryingStore, open_store
 from worker.errors import OperatorError
 
 CONFIGURATION, FAILED, UNANSWERED = (

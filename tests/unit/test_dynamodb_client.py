@@ -31,7 +31,7 @@ from worker.dynamodb.client import DynamoDBClient
 from worker.dynamodb.coalescing import PendingWrite
 from worker.dynamodb.errors import meaning
 from worker.dynamodb.puts import PutResult, body_of, encode_put, result_of
-from worker.dynamodb.store import TIMEOUT_S, RetryingStore, client_config, open_store
+from worker.dynamodb.retrying_store import TIMEOUT_S, RetryingStore, client_config, open_store
 from worker.errors import OperatorError
 
 TABLE = "mailboxes"

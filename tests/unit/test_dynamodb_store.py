@@ -15,7 +15,7 @@ from tests.faults import refusal
 from tests.store_client import store_on
 from worker.backoff import WaitTracker
 from worker.dynamodb.errors import classify
-from worker.dynamodb.store import UNEXPECTED_MAX, client_config, open_store
+from worker.dynamodb.retrying_store import UNEXPECTED_MAX, client_config, open_store
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
 
 #: A table and a key, and the item that is there.

@@ -25,7 +25,7 @@ def test_a_short_wait_does_not_count_a_flush_out() -> None:
     """A throttle that passes at once must not cost the flush that it held up (G8)."""
     clock = Clock()
     waits = FlushWaits(clock)
-    with waits.one_more():
+    with waits.count_wait():
         clock.now_s += BACKOFF_FIRST_S
         assert waits.can_end(clock.now_s, clock.now_s + 20)
         clock.now_s += REFUSED_S_MAX
@@ -37,7 +37,7 @@ def test_a_flush_of_which_something_is_taken_goes_on() -> None:
     """A table that takes a part of what is asked lets a flush end (G8)."""
     clock = Clock()
     waits = FlushWaits(clock)
-    with waits.one_more(), waits.one_more():
+    with waits.count_wait(), waits.count_wait():
         for _ in range(10):
             clock.now_s += 0.9 * REFUSED_S_MAX
             waits.moved()
@@ -48,7 +48,7 @@ def test_a_wait_whose_end_is_known_counts_only_beyond_the_deadline() -> None:
     """A flush within the write budget ends by itself, if it fits (G8)."""
     clock = Clock()
     waits = FlushWaits(clock)
-    with waits.one_more(until_s=60.0), waits.one_more(until_s=60.0):
+    with waits.count_wait(until_s=60.0), waits.count_wait(until_s=60.0):
         clock.now_s += 5
         assert waits.can_end(clock.now_s, 61.0)
         assert not waits.can_end(clock.now_s, 59.0)
@@ -61,7 +61,7 @@ async def test_each_flush_has_its_own_waits() -> None:
     throttled, other = FlushWaits(clock), FlushWaits(clock)
 
     async def wait() -> None:
-        with wait_tracker.one_more():
+        with wait_tracker.count_wait():
             await opened.wait()
 
     async def flush(waits: FlushWaits, *, waiting: bool) -> None:

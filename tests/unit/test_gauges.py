@@ -12,7 +12,7 @@ from worker.backoff import WaitTracker
 from worker.gauges import Gauges
 from worker.health import Health
 from worker.lag import LagMonitor
-from worker.memory import MemoryLimits
+from worker.memory_limits import MemoryLimits
 from worker.metrics import METRICS, WorkerMetrics
 from worker.outcomes import Service
 from worker.readiness import PartitionState
@@ -120,9 +120,9 @@ async def test_a_retention_time_that_may_not_be_read_is_left_out() -> None:
 
 def test_a_wait_is_counted_for_its_service_from_its_beginning() -> None:
     worker = Worker()
-    with worker.waits[Service.DYNAMODB].one_more():
+    with worker.waits[Service.DYNAMODB].count_wait():
         worker.now_s += 30
-        with worker.waits[Service.DYNAMODB].one_more():
+        with worker.waits[Service.DYNAMODB].count_wait():
             worker.now_s += 12
             assert worker.read("poste_waiting_callers") == {
                 'service="dynamodb"': 2, 'service="kafka"': 0, 'service="write_budget"': 0,

@@ -104,9 +104,9 @@ def test_the_pipeline_imports_no_adapter_and_adapters_not_each_other() -> None:
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("worker.flush", "worker.dynamodb.store"),
+        ("worker.flush", "worker.dynamodb.retrying_store"),
         ("worker.opening", "worker.kafka"),
-        ("worker.kafka.consumer", "worker.dynamodb.store"),
+        ("worker.kafka.consumer", "worker.dynamodb.retrying_store"),
         ("worker.kafka.tls", "worker.app"),
         ("worker.dynamodb.budget", "worker.cli"),
     ],

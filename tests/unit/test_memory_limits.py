@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import ConfigurationError
-from worker.memory import (
+from worker.memory_limits import (
     BASE_BYTES,
     MEMORY_MB_DEFAULT,
     MEMORY_MB_MIN,

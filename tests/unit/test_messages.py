@@ -71,7 +71,7 @@ _SAMPLES = ("7", "10", "128", "; 7", ": 7")
 #: What stands for the first `…` of texts that are put together from two, by module.
 _FIRST = {
     "worker/http_server.py": "cannot serve /healthz and /readyz at 7 port 7",
-    "worker/memory.py": "memory_mb is",
+    "worker/memory_limits.py": "memory_mb is",
 }
 
 

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 
 from poste_restante.table import TableRecord
 from worker.errors import OperatorError, ProgressChanged, TableReplaced
-from worker.opening import Opened, Opener
+from worker.opening import OpenedPartition, PartitionOpener
 from worker.progress import Progress
 from worker.record import Fingerprint
 from worker.resume import Closed, LogState, Start
@@ -81,8 +81,8 @@ class FakeLog:
         return dict.fromkeys(offsets, self.last)
 
 
-def opener(store: Store, log: FakeLog, start: Start | None = None) -> Opener:
-    return Opener(
+def opener(store: Store, log: FakeLog, start: Start | None = None) -> PartitionOpener:
+    return PartitionOpener(
         topic="undelivered", start=start or Start(), progress=store, log=log, now_ms=lambda: 77
     )
 
@@ -92,7 +92,10 @@ async def test_partitions_are_resumed_at_progress() -> None:
     store, log = Store(progress(40), progress(50)), FakeLog(40, 90)
     answers = await opener(store, log).open([0, 1])
 
-    assert answers == {0: Opened(40, progress(40), 40), 1: Opened(50, progress(50), 50)}
+    assert answers == {
+        0: OpenedPartition(40, progress(40), 40),
+        1: OpenedPartition(50, progress(50), 50),
+    }
     assert log.asked == {0: 39, 1: 49}
     assert store.written == []
 
@@ -104,7 +107,7 @@ async def test_a_record_above_the_stable_end_is_not_asked_for() -> None:
     log.held_back = 55
     answers = await opener(store, log).open([0, 1])
     assert log.asked == {0: 39}
-    assert isinstance(answers[0], Opened)
+    assert isinstance(answers[0], OpenedPartition)
     assert isinstance(answers[1], Closed)
 
 
@@ -115,8 +118,8 @@ async def test_a_group_behind_at_progress_is_due_a_commit(group: int | None) -> 
     store = Store(progress(40, group=35), progress(40, group=30))
     answers = await opener(store, FakeLog(group, 35)).open([0, 1])
 
-    assert answers[0] == Opened(40, progress(40, group=35), group or 0)
-    assert answers[1] == Opened(0, progress(40, group=None), 0)
+    assert answers[0] == OpenedPartition(40, progress(40, group=35), group or 0)
+    assert answers[1] == OpenedPartition(0, progress(40, group=None), 0)
 
 
 async def test_a_partition_without_a_leader_holds_up_no_other() -> None:
@@ -136,7 +139,7 @@ async def test_a_partition_without_a_leader_holds_up_no_other() -> None:
 
     assert isinstance(answers[0], Closed)
     assert "the broker does not answer" in answers[0].reason
-    assert answers[1] == Opened(50, progress(50), 50)
+    assert answers[1] == OpenedPartition(50, progress(50), 50)
 
 
 async def test_a_partition_whose_progress_is_throttled_holds_up_no_other() -> None:
@@ -157,8 +160,8 @@ async def test_a_partition_whose_progress_is_throttled_holds_up_no_other() -> No
 
     assert isinstance(answers[0], Closed)
     assert "no answer within 0.05 s" in answers[0].reason
-    assert answers[1] == Opened(50, progress(50), 50)
-    assert again == {0: Opened(40, progress(40), 40)}
+    assert answers[1] == OpenedPartition(50, progress(50), 50)
+    assert again == {0: OpenedPartition(40, progress(40), 40)}
 
 
 async def test_an_operators_error_of_one_is_said_whatever_the_others_wait_for() -> None:
@@ -182,7 +185,7 @@ async def test_a_lower_start_is_stored_before_the_first_record() -> None:
     answers = await opener(store, FakeLog(12)).open([0])
     forgotten = progress(40, group=None)
 
-    assert answers == {0: Opened(0, forgotten, 0)}
+    assert answers == {0: OpenedPartition(0, forgotten, 0)}
     assert store.written == [("move", 0, forgotten)]
 
 
@@ -190,7 +193,7 @@ async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCapture
     """What retention removed unread is logged as an error with its range, once (G1)."""
     store = Store(progress(40))
     gaps: list[int] = []
-    gapped = Opener(
+    gapped = PartitionOpener(
         topic="undelivered", start=Start(), progress=store, log=FakeLog(40, start=60),
         on_gap=gaps.append,
     )  # fmt: skip
@@ -198,7 +201,7 @@ async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCapture
     await gapped.open([0])
     assert gaps == [20]
 
-    assert isinstance(answer, Opened)
+    assert isinstance(answer, OpenedPartition)
     assert (answer.position, answer.progress.origin, answer.progress.next) == (60, 60, 60)
     assert store.stored[0] == answer.progress
     assert "offsets 40 to 59 were removed" in caplog.text
@@ -220,7 +223,7 @@ async def test_progress_that_a_zombie_writes_meanwhile_is_read_again() -> None:
     second = await unlucky.open([0])
 
     assert isinstance(first[0], Closed)
-    assert second == {0: Opened(0, progress(70, group=None), 0)}
+    assert second == {0: OpenedPartition(0, progress(70, group=None), 0)}
 
 
 async def test_another_log_closes_its_partition_alone() -> None:
@@ -230,7 +233,7 @@ async def test_another_log_closes_its_partition_alone() -> None:
 
     assert isinstance(answers[0], Closed)
     assert "poste epoch" in answers[0].reason
-    assert answers[1] == Opened(50, progress(50), 50)
+    assert answers[1] == OpenedPartition(50, progress(50), 50)
 
 
 async def test_a_broker_that_is_away_closes_all_for_now() -> None:
@@ -258,7 +261,7 @@ async def test_a_first_start_is_written_down(start: Start, position: int) -> Non
         position,
         77,
     )
-    assert answers == {0: Opened(position, written[2], 0)}
+    assert answers == {0: OpenedPartition(position, written[2], 0)}
 
 
 async def test_a_first_start_that_another_worker_made_is_followed() -> None:
@@ -273,7 +276,7 @@ async def test_a_first_start_that_another_worker_made_is_followed() -> None:
     store = Raced(None)
     answers = await opener(store, FakeLog(None)).open([0])
 
-    assert answers == {0: Opened(30, theirs, 0)}
+    assert answers == {0: OpenedPartition(30, theirs, 0)}
 
 
 async def test_a_table_of_another_topic_is_refused() -> None:

@@ -18,7 +18,7 @@ from worker.resume import (
     Closed,
     LogState,
     NoteKind,
-    Opening,
+    ResumePlan,
     Start,
     first_progress,
     plan_epoch,
@@ -46,7 +46,7 @@ def plan(
     group: int | None = None,
     log: LogState = LOG,
     last_record: Fingerprint | None = LAST,
-) -> Opening | Closed:
+) -> ResumePlan | Closed:
     return plan_resume(
         table=TABLE,
         topic="chat",
@@ -58,16 +58,16 @@ def plan(
     )
 
 
-def opened(progress: Progress = PROGRESS, *, group: int | None, log: LogState = LOG) -> Opening:
+def opened(progress: Progress = PROGRESS, *, group: int | None, log: LogState = LOG) -> ResumePlan:
     opening = plan(progress, group=group, log=log)
-    assert isinstance(opening, Opening)
+    assert isinstance(opening, ResumePlan)
     return opening
 
 
 @pytest.mark.parametrize("group", [None, PROGRESS.next, PROGRESS.group])
 def test_a_task_begins_at_progress(group: int | None) -> None:
     """A lost group offset costs nothing; our own commit that a crash overtook is no rewind (G1)."""
-    assert plan(group=group) == Opening(PROGRESS.next, PROGRESS)
+    assert plan(group=group) == ResumePlan(PROGRESS.next, PROGRESS)
 
 
 def test_a_group_moved_forward_is_not_followed() -> None:
@@ -112,7 +112,7 @@ def test_progress_at_the_logs_start_is_no_gap() -> None:
     """Retention may remove all that was read (G1)."""
     opening = plan(log=stable_log(PROGRESS.next, 5 * W), last_record=None)
 
-    assert opening == Opening(PROGRESS.next, PROGRESS)
+    assert opening == ResumePlan(PROGRESS.next, PROGRESS)
 
 
 def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
@@ -154,7 +154,7 @@ def test_a_record_that_is_gone_or_unknown_is_not_compared(
     last: Fingerprint | None, there: Fingerprint | None
 ) -> None:
     """Compaction and a first start leave nothing to compare (G1)."""
-    assert isinstance(plan(replace(PROGRESS, last=last), last_record=there), Opening)
+    assert isinstance(plan(replace(PROGRESS, last=last), last_record=there), ResumePlan)
 
 
 def test_progress_above_the_stable_end_is_another_log_unless_it_was_skipped_to() -> None:
@@ -166,13 +166,15 @@ def test_progress_above_the_stable_end_is_another_log_unless_it_was_skipped_to()
     assert "above the log's end" in read.reason
 
     skipped = plan(replace(PROGRESS, last=None), log=held_back, last_record=None)
-    assert isinstance(skipped, Opening)
+    assert isinstance(skipped, ResumePlan)
     assert skipped.position == PROGRESS.next
 
 
 def test_the_end_of_the_log_is_no_doubt() -> None:
     """Caught up is where most partitions are (G1)."""
-    assert isinstance(plan(log=stable_log(PROGRESS.next, PROGRESS.next), last_record=None), Opening)
+    assert isinstance(
+        plan(log=stable_log(PROGRESS.next, PROGRESS.next), last_record=None), ResumePlan
+    )
 
 
 def test_progress_of_another_table_ends_the_process() -> None:
@@ -201,7 +203,7 @@ def test_a_task_begins_at_progress_a_border_or_the_origin(
     progress, group, log = situation
     log = replace(log, start=min(log.start, log.stable_end))
     opening = plan(progress, group=group, log=log)
-    assert isinstance(opening, Opening)
+    assert isinstance(opening, ResumePlan)
 
     stored, position = opening.progress, opening.position
     assert log.start <= position <= log.end
@@ -224,7 +226,7 @@ def test_the_start_is_the_models(
     progress, group, log = situation
     log = replace(log, start=min(log.start, log.stable_end))
     opening = plan(replace(progress, group=None), group=group, log=log)
-    assert isinstance(opening, Opening)
+    assert isinstance(opening, ResumePlan)
 
     start = progress.next
     if group is not None and group < progress.next:

@@ -13,7 +13,12 @@ import pytest
 from worker.config_file import load_settings
 from worker.errors import ConfigurationError
 from worker.kafka import sasl
-from worker.kafka.sasl import CredentialsUnavailable, Tokens, create_conn, sasl_options
+from worker.kafka.sasl import (
+    CredentialsUnavailable,
+    Tokens,
+    connect_with_current_password,
+    sasl_options,
+)
 from worker.secret_file import SecretFile
 from worker.settings import KafkaSettings
 
@@ -166,16 +171,20 @@ async def test_every_connection_takes_the_present_password(
     path = tmp_path / "secret"
     path.write_text("first")
     options = sasl_options(settings(SASL_PLAIN_USERNAME="u", SASL_PLAIN_PASSWORD_FILE=str(path)))
-    assert aiokafka.client.create_conn is create_conn
+    assert aiokafka.client.create_conn is connect_with_current_password
     for password in ("second", "third"):
         path.write_text(password)
-        await create_conn("host", 1, sasl_plain_password=options["sasl_plain_password"])
-    await create_conn("host", 1, sasl_plain_password="plain")
+        await connect_with_current_password(
+            "host", 1, sasl_plain_password=options["sasl_plain_password"]
+        )
+    await connect_with_current_password("host", 1, sasl_plain_password="plain")
     assert taken == ["second", "third", "plain"]
 
     path.unlink()
     with pytest.raises(CredentialsUnavailable, match=r"kafka\.sasl_plain_password_file"):
-        await create_conn("host", 1, sasl_plain_password=options["sasl_plain_password"])
+        await connect_with_current_password(
+            "host", 1, sasl_plain_password=options["sasl_plain_password"]
+        )
 
 
 async def test_a_refused_token_asks_for_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

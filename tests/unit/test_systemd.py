@@ -13,7 +13,7 @@ import pytest
 from tests.optional import need
 from tests.pages import ROOT
 from worker.config_file import load_settings
-from worker.memory import MEMORY_MB_MIN, effective_mb, worker_limits
+from worker.memory_limits import MEMORY_MB_MIN, effective_mb, worker_limits
 
 UNIT = ROOT / "deploy" / "systemd" / "poste-worker@.service"
 TEXT = UNIT.read_text()

@@ -189,7 +189,7 @@ async def test_flushes_are_not_judged_while_the_store_is_waited_for(deployment: 
     judged (G1, G9)."""
     fetched(deployment.task, 40)
     durable(deployment.task, 41)
-    with deployment.wait_tracker.one_more():
+    with deployment.wait_tracker.count_wait():
         await deployment.looks(5 * LOOKS_MAX)
         other = deployment.assignment
         other.closed[1] = BEING_OPENED

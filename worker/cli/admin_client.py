@@ -16,7 +16,7 @@ from poste_restante.table import TableRecord
 from worker.cli.deadline_store import open_deadline_store
 from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 from worker.errors import OperatorError
 from worker.kafka.admin import Kafka, missing_topic, open_kafka_admin
 from worker.kafka.log_client import KafkaLogClient

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from worker.dynamodb.errors import Wait
-from worker.dynamodb.store import RetryingStore, open_store
+from worker.dynamodb.retrying_store import RetryingStore, open_store
 from worker.errors import OperatorError
 from worker.settings import DynamoDBSettings
 

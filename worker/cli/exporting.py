@@ -20,7 +20,7 @@ from worker.cli.deadline_store import open_deadline_store
 from worker.cli.rendering import time_text
 from worker.cli.stored_letter import Selection
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.store import CALLS_IN_FLIGHT_MAX
+from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX
 from worker.errors import OperatorError
 from worker.kafka.admin import missing_topic, open_kafka_admin
 from worker.kafka.log_reader import LogReader, open_log_reader

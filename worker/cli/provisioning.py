@@ -16,7 +16,7 @@ from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, PARTITION_MAX, TABLE_RECORD_KEY
 from poste_restante.retryable_errors import code_of
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE, TableRecord
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 from worker.errors import ConditionFailed, ConfigurationError, ItemRefused, OperatorError
 from worker.kafka.admin import TopicState
 from worker.settings import Settings

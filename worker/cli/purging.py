@@ -24,7 +24,7 @@ from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import PURGED_AT_ATTRIBUTE, PURGED_PREFIX, TTL_ATTRIBUTE
 from worker.cli.admin_client import PartitionStatus, admin_client_of
 from worker.cli.deadline_store import open_deadline_store
-from worker.dynamodb.store import CALLS_IN_FLIGHT_MAX, RetryingStore
+from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX, RetryingStore
 from worker.errors import ConditionFailed, OperatorError
 from worker.kafka.admin import open_kafka_admin
 from worker.settings import Settings

@@ -8,7 +8,7 @@ from poste_restante.position import PARTITION_MAX
 from worker.cli import rendering
 from worker.cli.program import poste, run, settings_of
 from worker.errors import OperatorError
-from worker.memory import cgroup_bytes
+from worker.memory_limits import cgroup_bytes
 from worker.settings_reference import shown
 
 

@@ -28,7 +28,7 @@ from worker.cli.bar import Bar
 from worker.cli.dead_letter_topic import open_dead_letter_topic
 from worker.cli.deadline_store import open_deadline_store
 from worker.cli.stored_letter import Place, Selection, StoredLetter, body_crc
-from worker.dynamodb.store import CALLS_IN_FLIGHT_MAX
+from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX
 from worker.errors import OperatorError
 from worker.kafka.admin import open_kafka_admin
 from worker.kafka.log_reader import LogRange, LogSlice, open_log_reader

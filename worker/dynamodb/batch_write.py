@@ -12,7 +12,7 @@ from poste_restante.item import write_units
 from worker.bundles import Bundle
 from worker.dynamodb.budget import WriteBudget
 from worker.dynamodb.puts import EncodedPut, Key, PutResult, encode_put, fits_one_call
-from worker.dynamodb.store import RetryingStore, Waiting
+from worker.dynamodb.retrying_store import RetryingStore, Waiting
 from worker.errors import ItemRefused
 from worker.flush_waits import current_flush
 from worker.mailbox_writer import Rejected

@@ -82,7 +82,7 @@ class WriteBudget:
         until_s = now_s + self._bucket.delay_s(now_s) + self._queued / self._units_per_s
         self._queued += units
         try:
-            with self._wait_tracker.one_more(until_s):
+            with self._wait_tracker.count_wait(until_s):
                 async with self._first_come:
                     while (delay_s := self._bucket.delay_s(self._clock())) > 0:
                         self._log_wait()

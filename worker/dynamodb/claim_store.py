@@ -15,7 +15,7 @@ from poste_restante.claims import (
 )
 from poste_restante.item import Item
 from poste_restante.table import TableRecord
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 
 #: Seconds that one attempt may take. The next round writes newer claims.
 PUT_S_MAX = 2.0

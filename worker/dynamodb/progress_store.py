@@ -7,7 +7,7 @@ from typing import Any
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY, TABLE_RECORD_KEY, progress_key
 from poste_restante.table import TableRecord
-from worker.dynamodb.store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore
 from worker.errors import (
     Bug,
     ConditionFailed,

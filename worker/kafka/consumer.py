@@ -39,8 +39,8 @@ from worker.group_errors import Member
 from worker.kafka.client_thread import BatchConsumerThread
 from worker.kafka.group_monitor import GroupWatch, Look
 from worker.logging_config import SERVICES_LOGGER, event
-from worker.memory import MemoryLimits
-from worker.opening import MOMENT_S, Log, Opened, Opener
+from worker.memory_limits import MemoryLimits
+from worker.opening import MOMENT_S, Log, OpenedPartition, PartitionOpener
 from worker.outcomes import CommitOutcome
 from worker.progress import ProgressStore
 from worker.resume import Closed
@@ -61,7 +61,7 @@ OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class ConsumerWiring:
     """What the wiring tells the consumer.
 
     member: what errors of the group name. on_commit: called for each commit. on_fetched: called
@@ -71,7 +71,7 @@ class Rules:
     topic: str
     member: Member
     consumer_options: Mapping[str, Any]
-    opener: Opener
+    opener: PartitionOpener
     log: Log
     progress: ProgressStore
     memory: MemoryLimits = field(default_factory=MemoryLimits.default)
@@ -97,10 +97,10 @@ class BatchConsumer(driver.Consumer):
         self._problem: str | None = None
         self._group: GroupWatch | None = None
         self._committer = Committer(
-            self.rules.progress, self.commit_offsets, on_commit=self.rules.on_commit
+            self.wiring.progress, self.commit_offsets, on_commit=self.wiring.on_commit
         )
         self._fetch_loop = FetchLoop(
-            self._thread, self.rules.log, self.rules.member, lambda: self.current
+            self._thread, self.wiring.log, self.wiring.member, lambda: self.current
         )
         self._last_resort: threading.Timer | None = None
 
@@ -110,18 +110,18 @@ class BatchConsumer(driver.Consumer):
         return self._fetch_loop.turns
 
     @property
-    def rules(self) -> Rules:
-        """Return the wiring's rules."""
-        rules: Rules = self.transport.rules
-        return rules
+    def wiring(self) -> ConsumerWiring:
+        """Return what the wiring gave."""
+        wiring: ConsumerWiring = self.transport.wiring
+        return wiring
 
     @property
     def client_options(self) -> Mapping[str, Any]:
-        return self.rules.consumer_options
+        return self.wiring.consumer_options
 
     @property
     def topic(self) -> str:
-        return self.rules.topic
+        return self.wiring.topic
 
     @property
     def status(self) -> WorkerStatus:
@@ -141,7 +141,7 @@ class BatchConsumer(driver.Consumer):
         """Handle a check of the group; the client's thread delivers one about every second."""
         self.topic_partitions = look.partitions or self.topic_partitions
         if self._group is None:
-            self._group = GroupWatch(self.rules.member)
+            self._group = GroupWatch(self.wiring.member)
         if self.should_stop or self._crashed.is_set():
             return
         verdict = self._group.look(look, joined=self.status.phase is Phase.JOINED)
@@ -160,7 +160,7 @@ class BatchConsumer(driver.Consumer):
             )  # fmt: skip
 
     def note_fetched(self, size: int) -> None:
-        self.rules.on_fetched(size)
+        self.wiring.on_fetched(size)
 
     @property
     def hands_over(self) -> bool:
@@ -192,25 +192,25 @@ class BatchConsumer(driver.Consumer):
         """
         before, partitions = self.current, sorted(tp.partition for tp in self.assignment())
         await self._thread.hold(partitions)
-        await self._thread.limit_fetches(self.rules.memory.partition_fetch_bytes(len(partitions)))
+        await self._thread.limit_fetches(self.wiring.memory.partition_fetch_bytes(len(partitions)))
         if self.current is not before:  # revoked meanwhile
             return
         before.end()  # wakes the tasks that wait for it
         self.current = Assignment(
             partitions,
-            partitions_max=self.rules.partitions_max,
-            limits=self.rules.limits,
-            memory=self.rules.memory,
+            partitions_max=self.wiring.partitions_max,
+            limits=self.wiring.limits,
+            memory=self.wiring.memory,
             on_broken=self._on_broken,
         )
         if self.current.surplus:
             logger.error(
                 "%d partitions are more than partitions_max = %d; left unread: %s."
                 " Start more workers, or raise kafka.partitions_max",
-                len(partitions), self.rules.partitions_max, sorted(self.current.surplus),
+                len(partitions), self.wiring.partitions_max, sorted(self.current.surplus),
                 extra=event(
                     "partitions_surplus", partitions=sorted(self.current.surplus),
-                    count=len(partitions), partitions_max=self.rules.partitions_max,
+                    count=len(partitions), partitions_max=self.wiring.partitions_max,
                 ),
             )  # fmt: skip
         self._joined(partitions)
@@ -220,7 +220,7 @@ class BatchConsumer(driver.Consumer):
         """Ask for the resume positions until no partition is closed."""
         delay_s, limit_s = OPENING_S_MIN, MOMENT_S
         while assignment.closed and not assignment.ended:
-            answers = await self.rules.opener.open(sorted(assignment.closed), limit_s=limit_s)
+            answers = await self.wiring.opener.open(sorted(assignment.closed), limit_s=limit_s)
             for partition, answer in answers.items():
                 await self._take_answer(assignment, partition, answer)
             if assignment.closed:
@@ -229,7 +229,7 @@ class BatchConsumer(driver.Consumer):
                 limit_s = min(2 * limit_s, OPENING_S_MAX)
 
     async def _take_answer(
-        self, assignment: Assignment, partition: int, answer: Opened | Closed
+        self, assignment: Assignment, partition: int, answer: OpenedPartition | Closed
     ) -> None:
         if assignment.ended:
             return  # a rebalance has begun; the next assignment asks again
@@ -271,7 +271,7 @@ class BatchConsumer(driver.Consumer):
         if self.app.should_stop:
             self._arm_last_resort()
         if assignment.broken is None and not assignment.ended:
-            await self._limited("drain", self._drain(assignment), self.rules.drain_s)
+            await self._limited("drain", self._drain(assignment), self.wiring.drain_s)
             # Not `commit()`: it would wait for a running commit, without the limit, and then not
             # commit what has become durable since.
             await self._limited("commit", self.force_commit(), COMMIT_S_MAX)
@@ -279,7 +279,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _drain(self, assignment: Assignment) -> None:
         """Return when no flush is running, or none that can end within the limit."""
-        deadline_s = time.monotonic() + self.rules.drain_s
+        deadline_s = time.monotonic() + self.wiring.drain_s
         while not assignment.idle.is_set():
             if not assignment.can_drain(time.monotonic(), deadline_s):
                 partitions = assignment.in_work()
@@ -318,7 +318,7 @@ class BatchConsumer(driver.Consumer):
         """Start the timer that ends the process. By then what is durable is committed; a daemon
         thread survives any hanging loop."""
         if self._last_resort is None:
-            limit_s = self.rules.drain_s + self.rules.leave_s
+            limit_s = self.wiring.drain_s + self.wiring.leave_s
             self._last_resort = threading.Timer(limit_s, os._exit, [1])
             self._last_resort.daemon = True
             self._last_resort.start()
@@ -391,7 +391,7 @@ class BatchConsumer(driver.Consumer):
         return await self._fetch_loop.positions()
 
     def _tp(self, partition: int) -> TP:
-        return TP(self.rules.topic, partition)
+        return TP(self.wiring.topic, partition)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Disable Faust's livelock detector, which logs about its own unused tracking."""
@@ -408,13 +408,13 @@ class BatchTransport(driver.Transport):
     def __init__(
         self,
         *args: Any,
-        rules: Rules,
+        wiring: ConsumerWiring,
         status: WorkerStatus,
         thread: Callable[..., BatchConsumerThread] = BatchConsumerThread,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.rules = rules
+        self.wiring = wiring
         self.status = status
         self.thread = thread
 

@@ -105,7 +105,7 @@ class KafkaDeadLetters:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def send(self, letters: Sequence[DeadLetter]) -> None:
-        with self._wait_tracker.one_more():  # aiokafka waits inside as well, silently
+        with self._wait_tracker.count_wait():  # aiokafka waits inside as well, silently
             await self._send_all(list(letters))
 
     async def _send_all(self, left: list[DeadLetter]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from worker.kafka.sasl import sasl_options
 from worker.kafka.tls import RotatingContext
-from worker.memory import MemoryLimits
+from worker.memory_limits import MemoryLimits
 from worker.settings import KafkaSettings, Settings
 
 #: Seconds that a request may take; not below the session time-out, for which a join may wait.

@@ -1,8 +1,9 @@
 """SASL to Kafka: passwords from files, and tokens from a provider.
 
 aiokafka takes a password once, for the life of a client. A password in a file is read for every
-connection instead, so that a rotated one is used without a restart: `create_conn`, through which
-all clients connect, is replaced by one that reads it (tests/unit/test_sasl.py pins it).
+connection instead, so that a rotated one is used without a restart: aiokafka's `create_conn`,
+through which all clients connect, is replaced by one that reads it (tests/unit/test_sasl.py pins
+it).
 
 aiokafka 0.14 ignores the broker's answer to a token. A refused token then looks accepted, and the
 next request is answered with error 34, which tells nobody why. `TokenAuthenticator` replaces its
@@ -30,7 +31,7 @@ TOKEN_S_MAX = 10.0
 #: Returns a token, or an awaitable of one.
 GetToken = Callable[[], str | Awaitable[str]]
 
-#: aiokafka's own, which `create_conn` below takes the place of.
+#: aiokafka's own, which `connect_with_current_password` below takes the place of.
 aiokafka_create_conn = aiokafka.client.create_conn
 
 
@@ -106,7 +107,7 @@ def sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     else:
         secret = SecretFile("kafka.sasl_plain_password_file", kafka.sasl_plain_password_file)
         secret.read()
-        aiokafka.client.create_conn = create_conn
+        aiokafka.client.create_conn = connect_with_current_password
         options["sasl_plain_password"] = secret
     return options
 
@@ -129,7 +130,9 @@ def _unusable(name: str, reason: str) -> ConfigurationError:
     return ConfigurationError(f"kafka.sasl_oauth_token_provider: cannot use {name}: {reason}")
 
 
-async def create_conn(*args: Any, sasl_plain_password: Any = None, **kwargs: Any) -> Any:
+async def connect_with_current_password(
+    *args: Any, sasl_plain_password: Any = None, **kwargs: Any
+) -> Any:
     """Connect as aiokafka does, with the present password of a file. Raises as aiokafka's does, and
     CredentialsUnavailable."""
     if isinstance(sasl_plain_password, SecretFile):

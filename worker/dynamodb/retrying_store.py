@@ -83,7 +83,7 @@ class Waiting:
         now_s = self._store.clock()
         if self._since_s is None:
             self._since_s = now_s
-            self._counted.enter_context(self._store.wait_tracker.one_more())
+            self._counted.enter_context(self._store.wait_tracker.count_wait())
         self._store.say_waiting(self._what, why, now_s - self._since_s)
         await self._store.sleep(next(self._delays))
 
