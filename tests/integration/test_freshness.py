@@ -39,7 +39,8 @@ async def test_a_proof_comes_with_everything_that_was_acknowledged_before(
     """By an instant and by offsets, with and without a partitioner, in the middle of traffic."""
     deployment.init(partitions=3)
     deployment.worker()
-    traffic = asyncio.create_task(_traffic(deployment))
+    over = asyncio.Event()
+    traffic = asyncio.create_task(_traffic(deployment, over))
     try:
         async with deployment.mailboxes(partitioner="murmur2") as mailboxes:
             sent: list[bytes] = []
@@ -60,11 +61,15 @@ async def test_a_proof_comes_with_everything_that_was_acknowledged_before(
         assert "fresh as of" in deployment.poste("fetch", "bob").stdout
         assert all(each["fresh_as_of"] for each in deployment.progress())
     finally:
-        traffic.cancel()
+        over.set()
+        await traffic  # to its end: a producer that is cancelled leaves connections behind
 
 
-async def _traffic(deployment: Deployment) -> None:
+async def _traffic(deployment: Deployment, over: asyncio.Event) -> None:
+    """Messages of others, until it is over."""
     for n in count():
+        if over.is_set():
+            return
         await deployment.produce([(f"user-{n % 50}", b"x" * 300) for _ in range(100)])
         await asyncio.sleep(0.05)
 

@@ -43,6 +43,7 @@ MINIMAL: dict[str, Any] = {
 SETTINGS: dict[str, Any] = {
     "retention_days": 14.5, "dead_letters_consecutive_max": 500, "drain_s": 30.5, "leave_s": 10,
     "stalled_s": 95, "unready_after_s": 20, "transaction_warn_s": 90, "memory_mb": 768,
+    "freshness_s": 2.5,
     "log_level": "WARNING", "log_format": "json", "tracing": True,
     "kafka": {
         "bootstrap_servers": "kafka-0.kafka:9093,[fd00::1]:9093", "topic": "chat.undelivered",
