@@ -40,7 +40,7 @@ class Served:
     def __init__(self, app: MailboxApp) -> None:
         self.app, self.transport = app, app.transport
         self.RebalanceListener = app.transport.Consumer.RebalanceListener
-        self.client_options = app.transport.rules.consumer_options
+        self.client_options = app.transport.wiring.consumer_options
         self.topic = TOPIC
         self.in_transaction = False
         self.flow_active = self.hands_over = True
