@@ -27,6 +27,8 @@ from poste_restante.table import TTL_ATTRIBUTE, TableRecord
 
 #: Partition key of all claims.
 CLAIMS_KEY = "!fresh"
+#: Seconds by which the clocks of workers and gateways may differ, unless told otherwise.
+CLOCK_SKEW_S = 1.0
 #: Partitions added in one epoch above which a partitioner says too little to be asked.
 PARTITIONS_ADDED_MAX = 64
 #: Seconds until TTL removes an item that nobody writes any more.
@@ -96,10 +98,6 @@ class WorkerClaims:
         return found
 
 
-#: Seconds by which the clocks of workers and gateways may differ, unless told otherwise.
-CLOCK_SKEW_S = 1.0
-
-
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """What the claims of all workers say together.
@@ -153,7 +151,7 @@ def _partition(partitioner: Partitioner, key: bytes, partitions: int) -> int:
     return partition
 
 
-def combined(
+def combine(
     items: Iterable[Item],
     record: TableRecord,
     *,
@@ -161,7 +159,7 @@ def combined(
     skew_ms: float,
     on_unusable: Callable[[str], object] = lambda _: None,
 ) -> Freshness:
-    """What the items of all workers say about the table of `record`, its topic and its epoch.
+    """Return what the items of all workers say about the table of `record` and its epoch.
 
     Claims of another table or epoch are none. A claim of the future is none either: the clocks
     differ by more than `skew_ms`. on_unusable: called with one line for each claim or item that is

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
-from poste_restante.mailbox_store import CursorMissing, MailboxStore
+from poste_restante.mailbox_store import CursorMissing, MailboxStore, query_pages
 from poste_restante.position import (
     CURSOR_KEY,
     CURSORS_END,
@@ -135,14 +135,10 @@ class Cursors:
 
     async def all_of(self, key: str) -> AsyncIterator[Item]:
         """The items of the account's and of all devices' cursors."""
-        last: Item | None = None
-        while True:
-            found = await self._store.query(key, begin=CURSOR_KEY, up_to=CURSORS_END, start=last)
+        pages = query_pages(self._store, key, begin=CURSOR_KEY, up_to=CURSORS_END)
+        async for found in pages:
             for item in found.items:
                 yield item
-            last = found.last
-            if last is None:
-                return
 
     async def devices(self, key: str) -> tuple[Device, ...]:
         """The devices that have a cursor, by name."""

@@ -7,10 +7,10 @@ mailbox's Query began. An old claim is a true one, so the read is eventually con
 import logging
 from collections.abc import Callable
 
-from poste_restante.claims import CLAIMS_KEY, Freshness, combined
+from poste_restante.claims import CLAIMS_KEY, Freshness, combine
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
-from poste_restante.mailbox_store import MailboxStore
+from poste_restante.mailbox_store import MailboxStore, query_pages
 from poste_restante.shared_call import SharedCall
 from poste_restante.table import TableRecord
 
@@ -22,6 +22,12 @@ FRESHNESS_READ_S = 1.0
 READ_QUERIES_MAX = 4
 #: Seconds between two log lines about the same claims that cannot be used.
 SAY_S = 60.0
+
+
+async def claim_items(store: MailboxStore) -> list[Item]:
+    """Return the items of all workers' claims; with more than READ_QUERIES_MAX pages, the first."""
+    pages = query_pages(store, CLAIMS_KEY, consistent=False, pages_max=READ_QUERIES_MAX)
+    return [item async for page in pages for item in page.items]
 
 
 class FreshnessCheck:
@@ -36,6 +42,8 @@ class FreshnessCheck:
         self._skew_ms = skew_s * 1000
         self._clock = clock
         self._items: list[Item] = []
+        #: What the items say about a table; None: they were read since.
+        self._found: tuple[TableRecord, Freshness] | None = None
         self._read_at_s = -FRESHNESS_READ_S
         self._read = SharedCall(self._read_items)
         self._said_at_s = -SAY_S
@@ -53,23 +61,19 @@ class FreshnessCheck:
                 await self._read.result()
             except MailboxError as error:
                 self._say(f"cannot read the claims of freshness: {error}")
-                return combined([], record, now_ms=0, skew_ms=0)
-        return combined(
-            self._items, record, now_ms=self._clock() * 1000, skew_ms=self._skew_ms,
-            on_unusable=self._say,
-        )  # fmt: skip
+                return combine([], record, now_ms=0, skew_ms=0)
+        if self._found is None or self._found[0] != record:
+            found = combine(
+                self._items, record, now_ms=self._clock() * 1000, skew_ms=self._skew_ms,
+                on_unusable=self._say,
+            )  # fmt: skip
+            self._found = record, found
+        return self._found[1]
 
     async def _read_items(self) -> None:
         now_s = self._clock()
-        items: list[Item] = []
-        start: Item | None = None
-        for _ in range(READ_QUERIES_MAX):
-            found = await self._store.query(CLAIMS_KEY, start=start, consistent=False)
-            items += found.items
-            start = found.last
-            if start is None:
-                break
-        self._items, self._read_at_s = items, now_s
+        self._items, self._read_at_s = await claim_items(self._store), now_s
+        self._found = None
 
     def _say(self, line: str) -> None:
         """Log one line, at most once in SAY_S: it may be found at every read."""

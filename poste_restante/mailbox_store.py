@@ -1,6 +1,7 @@
 """The port of a reader: the calls that it makes on one table of mailboxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from poste_restante.errors import MailboxError
@@ -86,3 +87,26 @@ class MailboxStore(Protocol):
         More than DELETES_PER_CALL_MAX are several calls: an error may leave a part deleted.
         """
         ...
+
+
+async def query_pages(
+    store: MailboxStore,
+    key: str,
+    *,
+    begin: str | None = None,
+    above: str | None = None,
+    up_to: str | None = None,
+    consistent: bool = True,
+    pages_max: int | None = None,
+) -> AsyncIterator[Items]:
+    """Query a partition key to its end, or for `pages_max` pages. Arguments and errors are those of
+    `MailboxStore.query`."""
+    start: Item | None = None
+    for number in count(1):
+        found = await store.query(
+            key, begin=begin, above=above, up_to=up_to, start=start, consistent=consistent
+        )
+        yield found
+        start = found.last
+        if start is None or number == pages_max:
+            return

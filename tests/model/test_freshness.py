@@ -115,27 +115,27 @@ def a_partition_that_nobody_claims_counts_for_nothing() -> Iterator[None]:
 
 @contextmanager
 def claims_of_another_epoch_count() -> Iterator[None]:
-    combined = claims.combined
+    combine = claims.combine
 
     def of_any(items: Any, record: Any, **more: Any) -> Freshness:
         renamed = [
             replace(WorkerClaims.decode(item), epoch=record.epoch).encode(0) for item in items
         ]
-        return combined(renamed, record, **more)
+        return combine(renamed, record, **more)
 
-    with patch.object(reading_claims, "combined", of_any):
+    with patch.object(reading_claims, "combine", of_any):
         yield
 
 
 @contextmanager
 def partitions_that_were_added_do_not_count() -> Iterator[None]:
-    combined = claims.combined
+    combine = claims.combine
 
     def as_at_first(items: Any, record: Any, **more: Any) -> Freshness:
-        found = combined(items, record, **more)
+        found = combine(items, record, **more)
         return replace(found, partitions=record.partitions)
 
-    with patch.object(reading_claims, "combined", as_at_first):
+    with patch.object(reading_claims, "combine", as_at_first):
         yield
 
 

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante import MailboxError, Page, StoreUnavailable, UnreadableItem
-from poste_restante.claims import CLAIMS_KEY
+from poste_restante import MailboxError, Page, StoreUnavailable, UnreadableItem, freshness
+from poste_restante.claims import CLAIMS_KEY, Freshness, combine
 from poste_restante.partitioners import murmur2
 from poste_restante.position import LogId
 from poste_restante.testing import InMemoryMailboxes
@@ -244,6 +245,22 @@ async def test_one_read_of_the_claims_serves_everybody(mailboxes: InMemoryMailbo
     mailboxes.advance(1)
     await mailboxes.fetch("bob", freshness=True)
     assert asked.count(CLAIMS_KEY) == 2
+
+
+async def test_what_one_read_says_is_worked_out_once(mailboxes: InMemoryMailboxes) -> None:
+    """Not for each of those who ask: they may be ten thousand (G8)."""
+    combined: list[Freshness] = []
+
+    def counting(*arguments: Any, **more: Any) -> Freshness:
+        combined.append(combine(*arguments, **more))
+        return combined[-1]
+
+    with patch.object(freshness, "combine", counting):
+        for n in range(20):
+            await mailboxes.fetch(f"u{n}", freshness=True)
+        mailboxes.advance(1)
+        await mailboxes.fetch("bob", freshness=True)
+    assert len(combined) == 2
 
 
 async def test_partitions_in_which_the_mailbox_has_mail_count_whatever_the_partitioner_says() -> (

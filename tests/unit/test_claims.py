@@ -13,7 +13,7 @@ from poste_restante.claims import (
     Claim,
     Freshness,
     WorkerClaims,
-    combined,
+    combine,
 )
 from poste_restante.item import Item, item_bytes
 from poste_restante.partitioners import murmur2
@@ -34,7 +34,7 @@ def worker(partitions: int = 3, **claims: tuple[int, int]) -> WorkerClaims:
 
 def read(*workers: WorkerClaims | Item, unusable: Callable[[str], object] = print) -> Freshness:
     items = [each.encode(1) if isinstance(each, WorkerClaims) else each for each in workers]
-    return combined(items, RECORD, now_ms=NOW, skew_ms=1000, on_unusable=unusable)
+    return combine(items, RECORD, now_ms=NOW, skew_ms=1000, on_unusable=unusable)
 
 
 @given(

@@ -9,6 +9,7 @@ from typing import Any
 
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item, decode_bundle
+from poste_restante.mailbox_store import query_pages
 from poste_restante.message import Message, text_or_base64
 from poste_restante.position import CURSOR_KEY, device_of, mailbox_key
 from poste_restante.store import DynamoDBMailboxStore
@@ -20,7 +21,7 @@ from worker.cli.deadline_store import open_deadline_store
 from worker.cli.rendering import time_text
 from worker.cli.stored_letter import Selection
 from worker.dynamodb.progress_store import DynamoDBProgress
-from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX
+from worker.dynamodb.retrying_store import mailbox_store
 from worker.errors import OperatorError
 from worker.kafka.admin import missing_topic, open_kafka_admin
 from worker.kafka.log_reader import LogReader, open_log_reader
@@ -69,15 +70,10 @@ class Export:
         yield {"kind": "end", "user_id": self.user_id, "lines": count, "records": records}
 
     async def _items(self) -> AsyncIterator[Line]:
-        key, last = mailbox_key(self.user_id), None
-        while True:
-            found = await self.mailboxes.query(key, start=last)
+        async for found in query_pages(self.mailboxes, mailbox_key(self.user_id)):
             for item in found.items:
                 for line in self._of_item(item):
                     yield line
-            last = found.last
-            if last is None:
-                return
 
     def _of_item(self, item: Item) -> list[Line]:
         """The lines of an item; one that cannot be read is given as it is."""
@@ -156,5 +152,5 @@ async def open_export(settings: Settings, user_id: str) -> AsyncIterator[Export]
             topic = await admin.topic(kafka.topic)
             if topic is None:
                 raise missing_topic(kafka.topic)
-            mailboxes = DynamoDBMailboxStore(store, table, calls_in_flight_max=CALLS_IN_FLIGHT_MAX)
+            mailboxes = mailbox_store(store, table)
             yield Export(user_id, kafka.topic, mailboxes, dead_letters, reader, topic.partitions)

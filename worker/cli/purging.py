@@ -19,12 +19,12 @@ from typing import Any
 from poste_restante.devices import Cursors, cursor_of
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
+from poste_restante.mailbox_store import query_pages
 from poste_restante.position import CURSOR_KEY, CURSORS_END, BundleKey, LogId, mailbox_key
-from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import PURGED_AT_ATTRIBUTE, PURGED_PREFIX, TTL_ATTRIBUTE
 from worker.cli.admin_client import PartitionStatus, admin_client_of
 from worker.cli.deadline_store import open_deadline_store
-from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX, RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore, mailbox_store
 from worker.errors import ConditionFailed, OperatorError
 from worker.kafka.admin import open_kafka_admin
 from worker.settings import Settings
@@ -142,9 +142,7 @@ class Purge:
         self._ends = ends
         self._retention = retention
         self._now_ms = now_ms
-        self._mailboxes = DynamoDBMailboxStore(
-            store, table, calls_in_flight_max=CALLS_IN_FLIGHT_MAX
-        )
+        self._mailboxes = mailbox_store(store, table)
         self._cursors = Cursors(self._mailboxes)
         #: The greatest of the times at which what was deleted was appended, and the cursors' own.
         self._appended_ms = now_ms
@@ -231,10 +229,7 @@ class Purge:
     async def _bundles(self) -> AsyncIterator[list[str]]:
         """The sort keys of what is purged, page by page; counts what is newer."""
         self._purged.newer = 0
-        last: Item | None = None
-        while True:
-            above = None if last is not None else CURSORS_END
-            found = await self._mailboxes.query(self._key, above=above, start=last)
+        async for found in query_pages(self._mailboxes, self._key, above=CURSORS_END):
             keys = []
             for item in found.items:
                 if not self._ends.cover(item["position"]["S"]):
@@ -244,9 +239,6 @@ class Purge:
                 self._note_expiry(item)
             if keys:
                 yield keys
-            last = found.last
-            if last is None:
-                return
 
     def _note_expiry(self, item: Item) -> None:
         """A timestamp in the future keeps a record in the topic for as much longer."""

@@ -28,7 +28,7 @@ from worker.cli.bar import Bar
 from worker.cli.dead_letter_topic import open_dead_letter_topic
 from worker.cli.deadline_store import open_deadline_store
 from worker.cli.stored_letter import Place, Selection, StoredLetter, body_crc
-from worker.dynamodb.retrying_store import CALLS_IN_FLIGHT_MAX
+from worker.dynamodb.retrying_store import mailbox_store
 from worker.errors import OperatorError
 from worker.kafka.admin import open_kafka_admin
 from worker.kafka.log_reader import LogRange, LogSlice, open_log_reader
@@ -427,9 +427,7 @@ async def verify(settings: Settings, wanted: Wanted, *, now_ms: int, bar: Bar) -
             s.partition: range_of(s, admin.table.epoch, firsts[s.partition]) for s in statuses
         }
         _require_something(ranges)
-        mailboxes = DynamoDBMailboxStore(
-            store, settings.dynamodb.table, calls_in_flight_max=CALLS_IN_FLIGHT_MAX
-        )
+        mailboxes = mailbox_store(store, settings.dynamodb.table)
         work = Verification(
             reader,
             Mailboxes(mailboxes, topic=kafka.topic, epoch=admin.table.epoch, now_ms=now_ms),

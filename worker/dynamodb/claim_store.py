@@ -3,19 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
-from poste_restante.claims import (
-    CLAIMS_KEY,
-    CLOCK_SKEW_S,
-    EXPIRES_S,
-    Freshness,
-    WorkerClaims,
-    combined,
-)
-from poste_restante.item import Item
+from poste_restante.claims import CLOCK_SKEW_S, EXPIRES_S, Freshness, WorkerClaims, combine
+from poste_restante.freshness import claim_items
 from poste_restante.table import TableRecord
-from worker.dynamodb.retrying_store import RetryingStore
+from worker.dynamodb.retrying_store import RetryingStore, mailbox_store
 
 #: Seconds that one attempt may take. The next round writes newer claims.
 PUT_S_MAX = 2.0
@@ -42,17 +34,6 @@ class DynamoDBClaims:
             return f"no answer within {PUT_S_MAX:g} s"
 
     async def read(self, table: TableRecord) -> Freshness:
-        """What the claims of all workers say. Raises OperatorError."""
-        arguments: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "user_id = :key",
-            "ExpressionAttributeValues": {":key": {"S": CLAIMS_KEY}},
-        }
-        items: list[Item] = []
-        while True:
-            answer = await self._store.query(**arguments)
-            items += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                now_ms = self._clock() * 1000
-                return combined(items, table, now_ms=now_ms, skew_ms=CLOCK_SKEW_S * 1000)
-            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        """Return what the claims of all workers say. Raises OperatorError."""
+        items = await claim_items(mailbox_store(self._store, self._table))
+        return combine(items, table, now_ms=self._clock() * 1000, skew_ms=CLOCK_SKEW_S * 1000)

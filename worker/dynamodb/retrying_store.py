@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from poste_restante.credentials import CredentialsError
 from poste_restante.item import Item
 from poste_restante.retryable_errors import NO_ANSWER, UNREACHABLE
+from poste_restante.store import DynamoDBMailboxStore
 from worker.backoff import WaitTracker, backoff_delays
 from worker.dynamodb.client import Answer, CallObserver, Client, DynamoDBClient
 from worker.dynamodb.coalescing import COALESCE_S, CoalescingPuts
@@ -302,6 +303,11 @@ def new_store(
         client, puts=CoalescingPuts(client, coalesce_s=coalesce_s) if coalesce_s else client,
         calls_in_flight_max=calls_in_flight_max, wait_tracker=wait_tracker, on_wait=on_wait,
     )  # fmt: skip
+
+
+def mailbox_store(store: RetryingStore, table: str) -> DynamoDBMailboxStore:
+    """Return the reader's port to a table, whose calls wait as those of the store do."""
+    return DynamoDBMailboxStore(store, table, calls_in_flight_max=CALLS_IN_FLIGHT_MAX)
 
 
 @asynccontextmanager
