@@ -38,7 +38,7 @@ from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.retrying_store import new_store
 from worker.errors import OperatorError
 from worker.flush import Flusher
-from worker.freshness import FreshnessClaims, Reading
+from worker.freshness import ConsumerView, FreshnessClaims
 from worker.gauges import Gauges
 from worker.group_errors import Member
 from worker.health import Health, LastWait, ServiceCheck
@@ -112,9 +112,20 @@ class Resources(mode.Service):
         self._transactions = OpenTransactions(
             brokers=kafka.bootstrap_servers, topic=kafka.topic, warn_s=settings.transaction_warn_s
         )
-        self._gauges = gauges = Gauges(
+        self._claims = FreshnessClaims(
+            self._log,
+            ConsumerView(
+                assignment=self.health.assignment,
+                positions=lambda: consumer().settled_positions(),
+                partitions=lambda: consumer().topic_partitions,
+            ),
+            DynamoDBClaims(self._store, settings.dynamodb.table).put,
+            every_s=settings.freshness_s,
+            on_written=metrics.claims_written,
+        )
+        gauges = Gauges(
             health=self.health, lag=self._lag, held_back_s=self._transactions.held_back_s,
-            waits=self.waits, memory=memory,
+            freshness_s=self._claims.ages_s, waits=self.waits, memory=memory,
         )  # fmt: skip
         metrics.read_gauges(gauges.read)
         self._dead_letters = KafkaDeadLetters(
@@ -232,20 +243,7 @@ class Resources(mode.Service):
         for check in checks:
             self.add_future(check.watch())
         if settings.freshness_s > 0:
-            self.add_future(self._claims_of(consumer).keep())
-
-    def _claims_of(self, consumer: BatchConsumer) -> FreshnessClaims:
-        reading = Reading(
-            assignment=lambda: consumer.current,
-            positions=consumer.settled_positions,
-            partitions=lambda: consumer.topic_partitions,
-        )
-        claims = FreshnessClaims(
-            self._log, reading, DynamoDBClaims(self._store, self.settings.dynamodb.table).put,
-            every_s=self.settings.freshness_s, on_written=self.metrics.claims_written,
-        )  # fmt: skip
-        self._gauges.read_freshness(claims.ages_s)
-        return claims
+            self.add_future(self._claims.run())
 
     async def _ask_kafka_anew(self) -> None:
         """Ask for the topic through a new client. Raises OperatorError if there is no answer."""

@@ -93,8 +93,8 @@ class LeadersEnds(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The consumer, as the claims need it.
+class ConsumerView:
+    """What the claims need to know of the consumer.
 
     assignment: the current one. positions: as `FetchLoop.positions`. partitions: the topic's
     number of partitions; 0: not known.
@@ -116,7 +116,7 @@ class FreshnessClaims:
     def __init__(
         self,
         ends: LeadersEnds,
-        reading: Reading,
+        consumer: ConsumerView,
         put: Callable[[WorkerClaims], Awaitable[str]],
         *,
         every_s: float,
@@ -126,7 +126,7 @@ class FreshnessClaims:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._ends = ends
-        self._reading = reading
+        self._consumer = consumer
         self._put = put
         self._every_s = every_s
         self._on_written = on_written
@@ -137,7 +137,7 @@ class FreshnessClaims:
         self._stored: Mapping[int, Claim] = {}
         self._line = Seldom(clock)
 
-    async def keep(self) -> NoReturn:
+    async def run(self) -> NoReturn:
         """Claim until the worker ends."""
         while True:
             begin_s = self._clock()
@@ -148,7 +148,7 @@ class FreshnessClaims:
         """Ask for the ends, wait until they are reached, at most `every_s`, and store the claims
         that are new. What is not reached by then is claimed in a later round."""
         begin_s = self._clock()
-        assignment = self._reading.assignment()
+        assignment = self._consumer.assignment()
         if not assignment.tasks:
             return
         as_of_ms = self._now_ms()
@@ -159,7 +159,7 @@ class FreshnessClaims:
     def ages_s(self) -> dict[int, float]:
         """Return the seconds since the instant that is claimed for each open partition."""
         now_ms = self._now_ms()
-        claims = self._tracker.claims(self._reading.assignment())
+        claims = self._tracker.claims(self._consumer.assignment())
         return {p: max(0.0, (now_ms - c.as_of_ms) / 1000) for p, c in sorted(claims.items())}
 
     async def _ask(self, partitions: list[int]) -> dict[int, int]:
@@ -193,7 +193,7 @@ class FreshnessClaims:
                 # the client's position shows, or records that it has not fetched yet.
                 try:
                     async with asyncio.timeout(left_s):
-                        positions = await self._reading.positions()
+                        positions = await self._consumer.positions()
                 except TimeoutError:
                     return
                 if not self._tracker.look(assignment, positions):
@@ -205,7 +205,7 @@ class FreshnessClaims:
         if not claims or claims == self._stored:
             return
         stored = assignment.tasks[min(claims)].stored
-        partitions = max(self._reading.partitions(), max(claims) + 1)
+        partitions = max(self._consumer.partitions(), max(claims) + 1)
         failure = await self._put(
             WorkerClaims(
                 table_id=stored.table_id, epoch=stored.epoch, partitions=partitions, claims=claims

@@ -38,6 +38,7 @@ class Gauges:
     """Reads the gauges.
 
     held_back_s: seconds for which a transaction has held back each of the partitions that it does.
+    freshness_s: seconds since the instant of each partition's last claim.
     clock: as `time.monotonic`, in seconds.
     """
 
@@ -47,6 +48,7 @@ class Gauges:
         health: Health,
         lag: LagMonitor,
         held_back_s: Callable[[], Mapping[int, float]],
+        freshness_s: Callable[[], Mapping[int, float]],
         waits: Mapping[Service, WaitTracker],
         memory: MemoryLimits,
         clock: Callable[[], float] = time.monotonic,
@@ -57,12 +59,8 @@ class Gauges:
         self._waits = waits
         self._limits = memory
         self._clock = clock
+        self._freshness_s = freshness_s
         self._fetched_bytes = 0
-        self._freshness_s: Callable[[], Mapping[int, float]] = dict
-
-    def read_freshness(self, ages_s: Callable[[], Mapping[int, float]]) -> None:
-        """From here on, read the ages of the claims too."""
-        self._freshness_s = ages_s
 
     def note_fetched(self, size: int) -> None:
         """Note the bytes of the responses that the Kafka client keeps."""

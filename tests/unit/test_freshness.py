@@ -11,7 +11,7 @@ from poste_restante.claims import WorkerClaims
 from tests.records import MadeRecord
 from tests.unit.test_opening import progress
 from worker.assignment import Assignment, PartitionTask
-from worker.freshness import ENDS_WAITING_MAX, FreshnessClaims, FreshnessTracker, Reading
+from worker.freshness import ENDS_WAITING_MAX, ConsumerView, FreshnessClaims, FreshnessTracker
 
 
 def assigned(*positions: int) -> Assignment:
@@ -134,7 +134,7 @@ class Worker:
         self.slept: list[float] = []
         self.written: list[bool] = []
         self.claims = FreshnessClaims(
-            self, Reading(lambda: self.assignment, self.positions, lambda: 4), self.put,
+            self, ConsumerView(lambda: self.assignment, self.positions, lambda: 4), self.put,
             every_s=1.0, on_written=self.written.append,
             now_ms=lambda: 1_000_000 + int(self.now_s * 1000),
             clock=lambda: self.now_s, sleep=self.sleep,
@@ -245,7 +245,7 @@ async def test_a_worker_without_partitions_asks_nothing() -> None:
 
 async def test_rounds_follow_each_other_at_the_interval() -> None:
     worker = Worker(40)
-    keeping = asyncio.create_task(worker.claims.keep())
+    keeping = asyncio.create_task(worker.claims.run())
     for _ in range(50):
         await asyncio.sleep(0)
     keeping.cancel()

@@ -37,10 +37,10 @@ class Worker:
         health = Health(self.status)
         health.include(assignment=lambda: self.assignment, checks=(), notes=tuple)
         self.gauges = Gauges(
-            health=health, lag=self.lag, held_back_s=lambda: {0: 75.0}, waits=self.waits,
-            memory=MemoryLimits.default(), clock=lambda: self.now_s,
+            health=health, lag=self.lag, held_back_s=lambda: {0: 75.0},
+            freshness_s=lambda: {0: 0.4}, waits=self.waits, memory=MemoryLimits.default(),
+            clock=lambda: self.now_s,
         )  # fmt: skip
-        self.gauges.read_freshness(lambda: {0: 0.4})
         self.metrics = WorkerMetrics()
         self.metrics.read_gauges(self.gauges.read)
 
