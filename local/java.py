@@ -30,7 +30,7 @@ _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 #: Oldest Java that DynamoDB Local 3 runs on (its release notes).
 JAVA_MIN = 17
 #: Pinned, since Maven's own default differs between its versions.
-COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 #: Seconds that Maven, or `local.fetch`, may take to bring 54 MB; 12 and 3 measured.
 DOWNLOAD_S_MAX = 600.0
 #: Seconds that pip may take to install 45 MB of packages; 6 measured.
@@ -68,16 +68,17 @@ def lock(name: str) -> Path:
     return HERE / f"{name}.jars.txt"
 
 
-def _bring_by_maven(name: str, folder: Path) -> None:
+def bring_by_maven(name: str, folder: Path, *options: str) -> None:
+    """Let Maven put the jars of a service into a folder. options: further ones of Maven's."""
     printed(
-        ["mvn", "-q", "-B", "-f", str(pom(name)), COPY_DEPENDENCIES,
-         "-DincludeScope=runtime", f"-DoutputDirectory={folder}"],
+        ["mvn", "-q", "-B", "-f", str(pom(name)), _COPY_DEPENDENCIES,
+         "-DincludeScope=runtime", *options, f"-DoutputDirectory={folder}"],
         what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
     )  # fmt: skip
 
 
 #: The Java and the Maven of this machine.
-INSTALLED = Java("java", _bring_by_maven)
+INSTALLED = Java("java", bring_by_maven)
 
 
 def why_no_java_from_pypi() -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from local.fetch import Jar
-from local.java import COPY_DEPENDENCIES, DOWNLOAD_S_MAX, lock, pom
-from local.tool import printed
+from local.java import bring_by_maven, lock, pom
 
 _HEADER = "# Every jar of {pom}, by `make lock-jars`.\n"
 
@@ -17,12 +16,7 @@ def resolved(name: str) -> Iterator[Jar]:
     """What Maven resolves for a service."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        printed(
-            ["mvn", "-q", "-B", "-f", str(pom(name)), COPY_DEPENDENCIES,
-             "-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true",
-             f"-DoutputDirectory={folder}"],
-            what="Maven", seconds=DOWNLOAD_S_MAX,
-        )  # fmt: skip
+        bring_by_maven(name, folder, "-Dmdep.useRepositoryLayout=true")
         for path in folder.rglob("*"):
             if path.is_file() and path.name.startswith(f"{path.parts[-3]}-{path.parts[-2]}"):
                 yield _jar(path, folder)  # others are Maven's own notes

@@ -20,7 +20,7 @@ from worker.cli import audit_rendering, verifying
 from worker.cli.admin_client import PartitionStatus
 from worker.cli.bar import Bar
 from worker.cli.stored_letter import Selection, StoredLetter, letter_of
-from worker.cli.verifying import Mailboxes, Outcome, Report, Verification, expected_of, range_of
+from worker.cli.verifying import MailboxLookup, Outcome, Report, Verification, expected_of, range_of
 from worker.dead_letters import DeadLetter, dead_letter_headers
 from worker.errors import OperatorError, Reason
 from worker.kafka.log_reader import LogRange, LogSlice
@@ -114,7 +114,7 @@ class World:
         store = DynamoDBMailboxStore(store_on(self.table), "mailboxes", calls_in_flight_max=16)
         work = Verification(
             Reader(self.records, self.after_reading),
-            Mailboxes(store, topic=TOPIC, epoch=1, now_ms=now_ms),
+            MailboxLookup(store, topic=TOPIC, epoch=1, now_ms=now_ms),
             DeadLetterTopic(self.dead, self.removed_to),
             share=self.share, retention_ms=30 * DAY_MS, chance=iter(range(99)).__next__,
         )  # fmt: skip

@@ -9,13 +9,9 @@ if TYPE_CHECKING:
     from worker.cli.verifying import Report
     from worker.settings import Settings
 
-#: What a record may be, in the order of columns.
-_OUTCOMES = ("stored", "acknowledged", "purged", "expired", "dead_letter", "removed", "missing",
-             "damaged", "unreadable")  # fmt: skip
-
 
 def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]:
-    """The object of `poste purge --json`: worker/cli/schemas/purge.json."""
+    """Return the object of `poste purge --json`: worker/cli/schemas/purge.json."""
     return {
         "user_id": user_id,
         "done": yes,
@@ -33,7 +29,7 @@ def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]
 
 
 def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
-    """For a person: what was done, or would be, and what is left."""
+    """Print what was done, or would be, and what is left."""
     user = printable(user_id)
     print(
         f"{'raised' if yes else 'would raise'} {purged.cursors} cursors of {user} to the log's end"
@@ -64,7 +60,9 @@ def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
 
 
 def verify_object(settings: "Settings", report: "Report", sample: float | None) -> dict[str, Any]:
-    """The object of `poste verify --json`: worker/cli/schemas/verify.json."""
+    """Return the object of `poste verify --json`: worker/cli/schemas/verify.json."""
+    from worker.cli.verifying import Outcome
+
     return {
         "topic": settings.kafka.topic,
         "table": settings.dynamodb.table,
@@ -78,7 +76,7 @@ def verify_object(settings: "Settings", report: "Report", sample: float | None) 
                 "end": each.range.end,
                 "gone": None if each.gone is None else each.gone._asdict(),
                 "checked": each.checked,
-                **{name: each.outcomes[name] for name in _OUTCOMES},  # type: ignore[index]
+                **{outcome.value: each.outcomes[outcome] for outcome in Outcome},
             }
             for each in report.partitions.values()
         ],
@@ -95,12 +93,14 @@ def verify_object(settings: "Settings", report: "Report", sample: float | None) 
 
 
 def verified(report: "Report") -> None:
-    """For a person: one line per partition and per problem."""
+    """Print one line per partition and per problem."""
     from rich.table import Table
 
-    table = Table("partition", "first", "end", "checked", *_OUTCOMES, box=None)
+    from worker.cli.verifying import Outcome
+
+    table = Table("partition", "first", "end", "checked", *Outcome, box=None)
     for each in report.partitions.values():
-        counts = [str(each.outcomes[name]) for name in _OUTCOMES]  # type: ignore[index]
+        counts = [str(each.outcomes[outcome]) for outcome in Outcome]
         table.add_row(
             str(each.partition), str(each.range.first), str(each.range.end), str(each.checked),
             *counts,

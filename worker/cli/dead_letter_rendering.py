@@ -1,11 +1,10 @@
 """What the commands on dead letters print: JSON for programs, lines for people."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
 from poste_restante.message import text_or_base64
-from worker.cli.rendering import console, printable, shortened, time_text
+from worker.cli.rendering import console, printable, shortened, text_fields, time_text
 from worker.cli.stored_letter import Place, StoredLetter
 from worker.record import Record
 
@@ -19,42 +18,32 @@ def letter_object(letter: StoredLetter, *, whole: bool = False) -> dict[str, Any
         "detail": letter.detail,
         "source": None if letter.source is None else letter.source._asdict(),
         "foreign": letter.foreign or None,
-        "timestamp": None,
-        "bytes": None,
-        **_named("key", None if record is None else record.key),
+        "timestamp": None if record is None else _timestamp(record),
+        "bytes": None if record is None or record.value is None else len(record.value),
+        **text_fields("key", None if record is None else record.key),
     }
-    if record is None:
-        return made
-    if record.timestamp is not None and record.timestamp >= 0:
-        made["timestamp"] = time_text(record.timestamp)
-    made["bytes"] = None if record.value is None else len(record.value)
-    return made | _contents(record) if whole else made
+    return made | _contents(record) if whole and record is not None else made
 
 
 def record_object(record: Record) -> dict[str, Any]:
     """Return the object of a record of the topic, whole."""
-    known = record.timestamp is not None and record.timestamp >= 0
     return {
         "partition": record.partition,
         "offset": record.offset,
-        "timestamp": time_text(record.timestamp) if known else None,
+        "timestamp": _timestamp(record),
         **_contents(record),
     }
 
 
+def _timestamp(record: Record) -> str | None:
+    known = record.timestamp is not None and record.timestamp >= 0
+    return time_text(record.timestamp) if known else None
+
+
 def _contents(record: Record) -> dict[str, Any]:
-    headers = [{"name": name, **_named("value", value)} for name, value in record.headers]
+    headers = [{"name": name, **text_fields("value", value)} for name, value in record.headers]
     data = {"data": None} if record.value is None else text_or_base64(record.value)
     return {"headers": headers, **data}
-
-
-def _named(name: str, content: bytes | None) -> dict[str, str | None]:
-    if content is None:
-        return {name: None}
-    try:
-        return {name: content.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(content).decode()}
 
 
 def list_object(
@@ -79,7 +68,7 @@ def _key(letter: StoredLetter) -> str:
 
 
 def letters(topic: str, found: Sequence[StoredLetter], following: Place | None) -> None:
-    """For a person: one line per dead letter."""
+    """Print one line per dead letter."""
     from rich.table import Table
 
     if not found:
@@ -103,7 +92,7 @@ def letters(topic: str, found: Sequence[StoredLetter], following: Place | None) 
 
 
 def letter(made: dict[str, Any]) -> None:
-    """For a person: one field per line. made: of `letter_object`."""
+    """Print one field per line. made: of `letter_object`."""
     for name, value in made.items():
         if name == "headers":
             for header in value:
@@ -122,7 +111,7 @@ def _text(value: object) -> str:
 
 
 def replayed(letter: StoredLetter, topic: str, to: Place | None) -> None:
-    """For a person: what was done, or would be."""
+    """Print what was done, or would be."""
     if letter.foreign:
         print(f"left out {letter.place}: {letter.foreign}")
         return
@@ -132,7 +121,7 @@ def replayed(letter: StoredLetter, topic: str, to: Place | None) -> None:
 
 
 def replay_done(count: int, left_out: int, *, yes: bool) -> None:
-    """For a person: the last line."""
+    """Print the last line."""
     if count == 0:
         print("there is nothing to replay")
     elif yes:

@@ -18,7 +18,7 @@ from worker.cli.bar import Bar
 from worker.cli.dead_letter_rendering import letter_object, record_object
 from worker.cli.dead_letter_topic import DeadLetterTopic, open_dead_letter_topic
 from worker.cli.deadline_store import open_deadline_store
-from worker.cli.rendering import time_text
+from worker.cli.rendering import text_fields, time_text
 from worker.cli.stored_letter import Selection
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.retrying_store import mailbox_store
@@ -113,19 +113,15 @@ def _message(message: Message) -> Line:
         "time": _time(message.time),
         "content_type": message.content_type,
         "expires_at": _time(message.expires_at),
-        "headers": [{"name": name, **_value(value)} for name, value in message.headers],
+        "headers": [
+            {"name": name, **text_fields("value", value)} for name, value in message.headers
+        ],
         **text_or_base64(message.body),
     }
 
 
 def _time(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat().replace("+00:00", "Z")
-
-
-def _value(value: bytes | None) -> Line:
-    if value is None:
-        return {"value": None}
-    return {name.replace("data", "value"): text for name, text in text_or_base64(value).items()}
 
 
 def _json(value: Any) -> Any:

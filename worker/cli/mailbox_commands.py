@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import rendering
-from worker.cli.arguments import DEVICE, HEADER, TEN_YEARS_S, USER, text_argument
+from worker.cli.arguments import DEVICE, HEADER, JSON, TEN_YEARS_S, USER, text_argument
 from worker.cli.program import poste, run, settings_of
 from worker.errors import OperatorError
 
@@ -91,9 +91,7 @@ def _is_given(context: click.Context, *parameters: str) -> bool:
     " all that waits; exit status 1 if it is not proven by then.",
 )  # fmt: skip
 @DEVICE
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
-)
+@JSON
 @click.pass_context
 def fetch(
     context: click.Context, user: str, *, limit: int | None, after: str | None, since: str | None,
@@ -164,9 +162,7 @@ def ack(context: click.Context, user: str, receipt: str, *, device: str | None) 
 
 @poste.command()
 @USER
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
-)
+@JSON
 @click.pass_context
 def devices(context: click.Context, user: str, *, as_json: bool) -> None:
     """Show the cursor of each device of USER."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli import rendering
-from worker.cli.arguments import PARTITION, TEN_YEARS_S, YES
+from worker.cli.arguments import JSON, PARTITION, TEN_YEARS_S, YES
 from worker.cli.program import poste, run, settings_of
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 @poste.command()
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object (schema: worker/cli/schemas)."
-)
+@JSON
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True,
               metavar="SECONDS", help="Seconds between two looks of --watch.")  # fmt: skip

@@ -152,7 +152,7 @@ class Purge:
 
     async def look(self) -> Purged:
         """What `purge` would do."""
-        self._purged.cursors = len({CURSOR_KEY} | {position async for position in self._listed()})
+        self._purged.cursors = len(await self._positions())
         async for keys in self._bundles():
             self._purged.bundles += len(keys)
         return self._ended()
@@ -183,21 +183,24 @@ class Purge:
             purged.expires_at_ms = max(expires_at_ms, self._expires_at_ms)
         return purged
 
-    async def _listed(self) -> AsyncIterator[str]:
+    async def _positions(self) -> set[str]:
+        """Return the sort keys of the cursors, the account's included; note their expiry."""
+        found = {CURSOR_KEY}
         async for item in self._cursors.all_of(self._key):
             cursor_of(item)  # a damaged one has to be looked at
             self._never_expires |= _KEPT_ATTRIBUTE in item
             expires_at = item.get(TTL_ATTRIBUTE, {}).get("N", "0")
             self._expires_at_ms = max(self._expires_at_ms, int(expires_at) * 1000)
-            yield item["position"]["S"]
+            found.add(item["position"]["S"])
+        return found
 
     async def _raise_new(self, raised: set[str]) -> None:
         """Raise the cursors that were not raised before, until there are none."""
         for _ in range(ROUNDS_MAX):
-            found = {CURSOR_KEY} | {position async for position in self._listed()}
-            if not found - raised:
+            new = await self._positions() - raised
+            if not new:
                 return
-            for position in sorted(found - raised):
+            for position in sorted(new):
                 await self._raise(position)
                 raised.add(position)
         raise OperatorError(

@@ -160,6 +160,13 @@ def _partition(partition_status: "PartitionStatus", freshness: "Freshness") -> d
     }
 
 
+def text_fields(name: str, content: bytes | None) -> dict[str, str | None]:
+    """Return bytes as the field `name` where they are UTF-8, else as `<name>_base64`."""
+    if content is None:
+        return {name: None}
+    return {key.replace("data", name): text for key, text in text_or_base64(content).items()}
+
+
 def time_text(milliseconds: int | None) -> str | None:
     """Return epoch milliseconds as RFC 3339 in UTC."""
     if milliseconds is None:

@@ -41,7 +41,7 @@ SUSPECTS_MAX = 100_000
 #: Records of a partition that are looked for together: those of one user take one Query.
 TOGETHER_MAX = 5_000
 #: Bundles that one Query asks for.
-QUERY_ITEMS_MAX = 100
+BUNDLES_PER_QUERY_MAX = 100
 #: Problems that are listed; the others are counted.
 PROBLEMS_MAX = 100
 
@@ -171,7 +171,7 @@ def _expires_ms(record: Record, retention_ms: int) -> int | None:
     return min(found, default=None)
 
 
-class Mailboxes:
+class MailboxLookup:
     """Looks for records in the mailboxes of one table, by key. epoch: of the log."""
 
     def __init__(self, store: DynamoDBMailboxStore, *, topic: str, epoch: int, now_ms: int) -> None:
@@ -230,7 +230,7 @@ class Mailboxes:
                 begin=None if first else log.head,
                 above=log.after(first - 1) if first else None,
                 up_to=f"{log.encode()}.~",
-                limit=min(len(ahead) + 1, QUERY_ITEMS_MAX),
+                limit=min(len(ahead) + 1, BUNDLES_PER_QUERY_MAX),
             )
             before = len(ahead)
             for item in answer.items:
@@ -333,7 +333,7 @@ class Verification:
     """One run. chance: returns a number from 0 to 1."""
 
     def __init__(
-        self, reader: Log, mailboxes: Mailboxes, dead_letters: DeadLetters, *,
+        self, reader: Log, mailboxes: MailboxLookup, dead_letters: DeadLetters, *,
         share: float, retention_ms: int, chance: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self._reader = reader
@@ -430,7 +430,7 @@ async def verify(settings: Settings, wanted: Wanted, *, now_ms: int, bar: Bar) -
         mailboxes = mailbox_store(store, settings.dynamodb.table)
         work = Verification(
             reader,
-            Mailboxes(mailboxes, topic=kafka.topic, epoch=admin.table.epoch, now_ms=now_ms),
+            MailboxLookup(mailboxes, topic=kafka.topic, epoch=admin.table.epoch, now_ms=now_ms),
             dead_letters,
             share=wanted.share,
             retention_ms=int(settings.retention_days * 24 * 3600 * 1000),
