@@ -49,7 +49,7 @@ class Offsets(NamedTuple):
 
 
 def until_of(value: Any) -> Instant | Offsets:
-    """What `until` asks for. Raises TypeError or ValueError."""
+    """Parse the argument `until`. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
         return Instant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
     if not value:
@@ -64,26 +64,27 @@ def until_of(value: Any) -> Instant | Offsets:
 
 
 class Evidence(NamedTuple):
-    """What the claims said before a reading's first Query. partitions: those that it is about."""
+    """What the claims said before a reading's first Query. partitions: those that may hold messages
+    of the mailbox."""
 
     freshness: Freshness
     partitions: frozenset[int]
 
 
 class Source(Protocol):
-    """One mailbox, as catching up reads it."""
+    """Reads one mailbox for `CatchUp`."""
 
-    async def begin(self, since: str | None) -> tuple[Page, Evidence]:
+    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
         """Read the claims, then the first page since a receipt. Raises as `Mailboxes.fetch`."""
 
-    async def go_on(self, after: str | None) -> Page:
+    async def fetch_next(self, after: str | None) -> Page:
         """Read the page behind a receipt. Raises as `Mailboxes.fetch`."""
 
     async def freshness(self) -> Freshness:
-        """Read the claims, if that is due."""
+        """Return what the claims say; reads them where that is due."""
 
     def due_in_s(self) -> float:
-        """Return the seconds until it is."""
+        """Return the seconds until the next read of the claims is due."""
 
 
 class CatchUp:
@@ -142,7 +143,7 @@ class CatchUp:
         while True:
             evidence = None
             try:
-                page, evidence = await self._source.begin(self._since)
+                page, evidence = await self._source.fetch_first(self._since)
                 fresh_as_of = page.fresh_as_of
                 while True:
                     self._since = page.receipt or self._since
@@ -150,7 +151,7 @@ class CatchUp:
                         yield page
                     if not page.more:
                         break
-                    page = await self._source.go_on(page.receipt)
+                    page = await self._source.fetch_next(page.receipt)
             except StoreUnavailable:
                 if self._clock() >= deadline_s:
                     raise
@@ -175,6 +176,6 @@ class CatchUp:
         return self._until.is_proven(freshness, partitions, self._skew_ms)
 
 
-def instant(as_of_ms: int | None, skew_s: float) -> datetime | None:
-    """An instant of the claims, with the clocks' difference taken off."""
+def as_datetime(as_of_ms: int | None, skew_s: float) -> datetime | None:
+    """Return an instant of the claims as a datetime, `skew_s` seconds earlier."""
     return None if as_of_ms is None else datetime.fromtimestamp(as_of_ms / 1000 - skew_s, tz=UTC)

@@ -113,21 +113,21 @@ class Freshness:
     claims: Mapping[int, Claim] = field(default_factory=dict)
 
     def as_of_ms(self, partitions: Collection[int]) -> int | None:
-        """The instant, in epoch milliseconds, up to which some partitions are durable. None: one of
-        them has no claim."""
+        """Return the instant, in epoch milliseconds, up to which all these partitions are durable.
+        None: one of them has no claim."""
         if not partitions or any(partition not in self.claims for partition in partitions):
             return None
         return min(self.claims[partition].as_of_ms for partition in partitions)
 
     def covers(self, offsets: Mapping[int, int]) -> bool:
-        """Whether the records at these offsets, by partition, are durable."""
+        """Return whether the records at these offsets, by partition, are durable."""
         return all(
             (claim := self.claims.get(partition)) is not None and claim.below > offset
             for partition, offset in offsets.items()
         )
 
     def partitions_of(self, user_id: str, partitioner: Partitioner | None) -> Collection[int]:
-        """The partitions in which messages of a user may be appended.
+        """Return the partitions in which messages of a user may be appended.
 
         Without a partitioner: all. With one: the user's own, and where partitions were added since
         the epoch began, that of every number of partitions since: some producers notice late, and

@@ -1,4 +1,4 @@
-"""Reads the claims of the workers, for all who ask how fresh a mailbox is.
+"""Reads the workers' claims, once for all callers of a process.
 
 The claims have to be read before the mailbox: then whatever a claim covers was durable when the
 mailbox's Query began. An old claim is a true one, so the read is eventually consistent, and shared.
@@ -31,10 +31,10 @@ async def claim_items(store: MailboxStore) -> list[Item]:
 
 
 class FreshnessCheck:
-    """The claims about one table. skew_s: seconds by which clocks may differ. clock: epoch seconds.
+    """Reads the claims about one table, on demand.
 
-    One read is under way at a time and serves all who ask within FRESHNESS_READ_S; where nobody
-    asks, nothing is read.
+    One read serves every caller for FRESHNESS_READ_S. skew_s: seconds by which clocks may differ.
+    clock: epoch seconds.
     """
 
     def __init__(self, store: MailboxStore, skew_s: float, clock: Callable[[], float]) -> None:
@@ -49,13 +49,13 @@ class FreshnessCheck:
         self._said_at_s = -SAY_S
 
     def due_in_s(self) -> float:
-        """Seconds until the claims are read again for the next who asks."""
+        """Return the seconds until the next caller causes a read."""
         age_s = self._clock() - self._read_at_s
         return max(0.0, FRESHNESS_READ_S - age_s) if age_s >= 0 else 0.0
 
     async def freshness(self, record: TableRecord) -> Freshness:
-        """What the claims say, at most FRESHNESS_READ_S old. No claims where they cannot be read:
-        that is logged."""
+        """Return what the claims say, at most FRESHNESS_READ_S old. If they cannot be read, that is
+        logged, and no partition has a claim."""
         if self.due_in_s() <= 0:
             try:
                 await self._read.result()
@@ -83,5 +83,5 @@ class FreshnessCheck:
             logger.warning("no proof of freshness: %s", line)
 
     async def close(self) -> None:
-        """End a read that nobody waits for any more."""
+        """Wait for a read that was cancelled because its last caller was."""
         await self._read.close()

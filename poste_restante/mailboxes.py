@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante import arguments
-from poste_restante.catch_up import CatchUp, Evidence, instant, until_of
+from poste_restante.catch_up import CatchUp, Evidence, as_datetime, until_of
 from poste_restante.claims import CLOCK_SKEW_S, Freshness
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.devices import STARTS, Cursors, Device, Start
@@ -264,7 +264,7 @@ class Mailboxes:
             return page, None
         evidence = Evidence(claimed, self._partitions(user_id, claimed, reading))
         as_of_ms = claimed.as_of_ms(evidence.partitions)
-        return replace(page, fresh_as_of=instant(as_of_ms, self._skew_s)), evidence
+        return replace(page, fresh_as_of=as_datetime(as_of_ms, self._skew_s)), evidence
 
     async def _claimed(self) -> Freshness:
         """What the workers' claims say."""
@@ -464,12 +464,12 @@ class _CatchUpSource:
     claimed: Callable[[], Awaitable[Freshness]]
     fetch: Callable[[_Wanted], Awaitable[tuple[Page, Evidence | None]]]
 
-    async def begin(self, since: str | None) -> tuple[Page, Evidence]:
+    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
         page, evidence = await self.fetch(replace(self.wanted, since=since, freshness=True))
         assert evidence is not None
         return page, evidence
 
-    async def go_on(self, after: str | None) -> Page:
+    async def fetch_next(self, after: str | None) -> Page:
         page, _ = await self.fetch(replace(self.wanted, after=after))
         return page
 

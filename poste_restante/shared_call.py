@@ -1,4 +1,4 @@
-"""One call that any number of callers share."""
+"""A call whose concurrent callers share one result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,8 +10,8 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """However many ask at a time, one call is under way. A caller who is cancelled leaves it to the
-    others; a call that nobody waits for is cancelled. call: makes it."""
+    """Concurrent callers share one call. Cancelling one caller leaves the call to the others;
+    cancelling the last one cancels it. call: makes it."""
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._call = call
@@ -22,11 +22,11 @@ class SharedCall(Generic[T]):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether somebody waits for the call now."""
+        """Whether the call has been made and a caller waits for it."""
         return self._task is not None
 
     async def result(self) -> T:
-        """What the call returns, of the one under way or of a new one. Raises what it raises."""
+        """Return the result of the call under way, or of a new one. Raises what the call raises."""
         if self._task is None:
             self._task = asyncio.create_task(self._call())
             self._task.add_done_callback(self._end)
@@ -51,6 +51,6 @@ class SharedCall(Generic[T]):
             task.exception()  # those who wait raise it
 
     async def close(self) -> None:
-        """Wait for a call that was cancelled because nobody waited, at most ENDING_S_MAX."""
+        """Wait for a cancelled call to end, at most ENDING_S_MAX."""
         if self._ending:
             await asyncio.wait(self._ending, timeout=ENDING_S_MAX)

@@ -1,4 +1,4 @@
-"""Claims, from which a reader proves that nothing is on its way: what is durable as of when.
+"""Claims how far each open partition is durable, so that a reader can prove a mailbox complete.
 
 Once in `freshness_s`, a *round*: note the instant, ask the leaders of the open partitions for the
 ends of their logs, and claim that instant for each partition as soon as everything below its end
@@ -41,14 +41,14 @@ class _End(NamedTuple):
 
 
 class FreshnessTracker:
-    """Which ends of an assignment's partitions are reached, and what can be claimed. Pure."""
+    """Tracks which ends of the partitions are reached, and what can be claimed. Pure."""
 
     def __init__(self) -> None:
         self._assignment: Assignment | None = None
         self._waiting: dict[int, deque[_End]] = {}
         self._claims: dict[int, Claim] = {}
 
-    def asked(self, assignment: Assignment, ends: Mapping[int, int], as_of_ms: int) -> None:
+    def add_ends(self, assignment: Assignment, ends: Mapping[int, int], as_of_ms: int) -> None:
         """Note the ends that the leaders answered. as_of_ms: an instant before they were asked."""
         if assignment is not self._assignment:
             self._assignment, self._waiting, self._claims = assignment, {}, {}
@@ -57,7 +57,9 @@ class FreshnessTracker:
             if len(waiting) < ENDS_WAITING_MAX:
                 waiting.append(_End(as_of_ms, offset))
 
-    def look(self, assignment: Assignment, positions: Mapping[int, int] | None = None) -> set[int]:
+    def claim_reached(
+        self, assignment: Assignment, positions: Mapping[int, int] | None = None
+    ) -> set[int]:
         """Claim what is reached; return the partitions with an end that is not.
 
         positions: where the client reads on, of an instant at which every record that it had
@@ -106,7 +108,8 @@ class ConsumerView:
 
 
 class FreshnessClaims:
-    """Claims again and again. Holds up no flush: it only looks at what flushes have done.
+    """Makes and stores this worker's claims, round by round. It only observes flushes, so it delays
+    none.
 
     put: stores the claims, in one attempt; returns why it could not, empty: it could. every_s:
     seconds between two rounds. on_written: called with each attempt's success. now_ms: the wall
@@ -138,7 +141,7 @@ class FreshnessClaims:
         self._line = Seldom(clock)
 
     async def run(self) -> NoReturn:
-        """Claim until the worker ends."""
+        """Make one round every `every_s`, until the worker ends."""
         while True:
             begin_s = self._clock()
             await self.round()
@@ -152,7 +155,7 @@ class FreshnessClaims:
         if not assignment.tasks:
             return
         as_of_ms = self._now_ms()
-        self._tracker.asked(assignment, await self._ask(sorted(assignment.tasks)), as_of_ms)
+        self._tracker.add_ends(assignment, await self._ask(sorted(assignment.tasks)), as_of_ms)
         await self._settle(assignment, begin_s + self._every_s)
         await self._store(assignment)
 
@@ -184,7 +187,7 @@ class FreshnessClaims:
             return await self._ends.ends(partitions)
 
     async def _settle(self, assignment: Assignment, deadline_s: float) -> None:
-        while behind := self._tracker.look(assignment):
+        while behind := self._tracker.claim_reached(assignment):
             left_s = deadline_s - self._clock()
             if left_s <= 0:
                 return
@@ -196,7 +199,7 @@ class FreshnessClaims:
                         positions = await self._consumer.positions()
                 except TimeoutError:
                     return
-                if not self._tracker.look(assignment, positions):
+                if not self._tracker.claim_reached(assignment, positions):
                     return
             await self._sleep(min(LOOK_S, left_s))
 

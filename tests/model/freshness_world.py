@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from poste_restante.catch_up import Evidence, instant
+from poste_restante.catch_up import Evidence, as_datetime
 from poste_restante.claims import WorkerClaims
 from poste_restante.item import encode_bundle
 from poste_restante.mailboxes import Mailboxes
@@ -288,12 +288,12 @@ class FreshnessWorld:
             worker.questions.append(Question(self.now_ms + worker.skew_ms, ends))
         elif what < 0.6 and worker.questions:
             question = worker.questions.pop(0)
-            worker.tracker.asked(worker.assignment, question.ends, question.as_of_ms)
+            worker.tracker.add_ends(worker.assignment, question.ends, question.as_of_ms)
         elif what < 0.85:
             positions = {}
             if not worker.in_flight or self.rules.position_in_flight:
                 positions = {worker.partition: worker.position}
-            worker.tracker.look(worker.assignment, positions)
+            worker.tracker.claim_reached(worker.assignment, positions)
         elif claims := worker.tracker.claims(worker.assignment):
             self.puts.append(WorkerClaims(
                 table_id=TABLE_ID, epoch=worker.log.epoch, partitions=worker.partitions,
@@ -412,5 +412,5 @@ class PlayedMailboxes(Mailboxes):
         page, _ = await super()._fetch(replace(wanted, freshness=False), **options)
         claimed = await super()._claimed()
         partitions = frozenset(range(claimed.partitions))
-        as_of = instant(claimed.as_of_ms(partitions), self._rules.clock_skew_s)
+        as_of = as_datetime(claimed.as_of_ms(partitions), self._rules.clock_skew_s)
         return replace(page, fresh_as_of=as_of), Evidence(claimed, partitions)

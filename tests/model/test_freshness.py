@@ -78,7 +78,7 @@ def claims_before_all_is_durable() -> Iterator[None]:
 @contextmanager
 def claims_of_flushes_that_failed() -> Iterator[None]:
     """And of assignments that have ended: of records that nobody writes any more."""
-    look = FreshnessTracker.look
+    look = FreshnessTracker.claim_reached
 
     def unconcerned(tracker: FreshnessTracker, assignment: Any, positions: Any = None) -> set[int]:
         broken, assignment.broken = assignment.broken, None
@@ -87,7 +87,7 @@ def claims_of_flushes_that_failed() -> Iterator[None]:
         assignment.broken = broken
         return found
 
-    with patch.object(FreshnessTracker, "look", unconcerned):
+    with patch.object(FreshnessTracker, "claim_reached", unconcerned):
         yield
 
 

@@ -37,13 +37,13 @@ async def flush(assignment: Assignment) -> None:
 
 async def test_an_instant_is_claimed_when_everything_below_the_end_is_durable() -> None:
     assignment, tracker = assigned(40), FreshnessTracker()
-    tracker.asked(assignment, {0: 42}, 1000)
-    assert tracker.look(assignment) == {0}
+    tracker.add_ends(assignment, {0: 42}, 1000)
+    assert tracker.claim_reached(assignment) == {0}
     fetch(assignment, 0, 40, 41)
-    assert tracker.look(assignment) == {0}
+    assert tracker.claim_reached(assignment) == {0}
     assert tracker.claims(assignment) == {}
     await flush(assignment)
-    assert tracker.look(assignment) == set()
+    assert tracker.claim_reached(assignment) == set()
     assert tracker.claims(assignment) == {0: (1000, 42)}
 
 
@@ -52,9 +52,9 @@ async def test_records_above_the_end_are_not_waited_for() -> None:
     assignment, tracker = assigned(40), FreshnessTracker()
     fetch(assignment, 0, 40)
     await flush(assignment)
-    tracker.asked(assignment, {0: 41}, 1000)
+    tracker.add_ends(assignment, {0: 41}, 1000)
     fetch(assignment, 0, 41, 42)
-    assert tracker.look(assignment) == set()
+    assert tracker.claim_reached(assignment) == set()
     assert tracker.claims(assignment) == {0: (1000, 41)}
 
 
@@ -63,17 +63,17 @@ async def test_the_clients_position_passes_markers_while_nothing_waits() -> None
     assignment, tracker = assigned(40), FreshnessTracker()
     fetch(assignment, 0, 40)
     await flush(assignment)
-    tracker.asked(assignment, {0: 43}, 1000)
-    assert tracker.look(assignment) == {0}
-    assert tracker.look(assignment, {0: 43}) == set()
+    tracker.add_ends(assignment, {0: 43}, 1000)
+    assert tracker.claim_reached(assignment) == {0}
+    assert tracker.claim_reached(assignment, {0: 43}) == set()
     assert tracker.claims(assignment) == {0: (1000, 43)}
 
 
 async def test_a_position_above_records_that_are_not_durable_claims_nothing() -> None:
     assignment, tracker = assigned(40), FreshnessTracker()
     fetch(assignment, 0, 40, 41)
-    tracker.asked(assignment, {0: 43}, 1000)
-    assert tracker.look(assignment, {0: 43}) == {0}
+    tracker.add_ends(assignment, {0: 43}, 1000)
+    assert tracker.claim_reached(assignment, {0: 43}) == {0}
     assert tracker.claims(assignment) == {}
 
 
@@ -81,40 +81,40 @@ async def test_a_worker_that_is_behind_claims_the_oldest_instant_first() -> None
     """It keeps a bounded number of ends, the oldest: newer ones would never be reached."""
     assignment, tracker = assigned(0), FreshnessTracker()
     for second in range(3 * ENDS_WAITING_MAX):
-        tracker.asked(assignment, {0: second + 1}, second)
+        tracker.add_ends(assignment, {0: second + 1}, second)
     fetch(assignment, 0, *range(10))
     await flush(assignment)
-    tracker.look(assignment)
+    tracker.claim_reached(assignment)
     assert tracker.claims(assignment) == {0: (9, 10)}
     fetch(assignment, 0, *range(10, 3 * ENDS_WAITING_MAX))
     await flush(assignment)
-    assert tracker.look(assignment) == set()
+    assert tracker.claim_reached(assignment) == set()
     assert tracker.claims(assignment)[0].as_of_ms == ENDS_WAITING_MAX - 1
 
 
 async def test_nothing_is_claimed_for_an_assignment_that_is_over() -> None:
     """Its flushes may have been cut off, and the next one has its own ends."""
     assignment, tracker = assigned(40, 50), FreshnessTracker()
-    tracker.asked(assignment, {0: 40, 1: 50}, 1000)
+    tracker.add_ends(assignment, {0: 40, 1: 50}, 1000)
     following = assigned(40)
-    assert tracker.look(following) == set()
+    assert tracker.claim_reached(following) == set()
     assert tracker.claims(following) == {}
     assignment.end()
-    assert tracker.look(assignment) == set()
+    assert tracker.claim_reached(assignment) == set()
     assert tracker.claims(assignment) == {}
-    tracker.asked(following, {0: 40}, 2000)
-    tracker.look(following)
+    tracker.add_ends(following, {0: 40}, 2000)
+    tracker.claim_reached(following)
     assert tracker.claims(following) == {0: (2000, 40)}
 
 
 async def test_nothing_is_claimed_after_a_flush_that_failed() -> None:
     assignment, tracker = assigned(40), FreshnessTracker()
-    tracker.asked(assignment, {0: 41}, 1000)
+    tracker.add_ends(assignment, {0: 41}, 1000)
     fetch(assignment, 0, 40)
     (batch,) = assignment.cut()
     with pytest.raises(OSError, match="refused"), batch:
         raise OSError("refused")
-    tracker.look(assignment, {0: 41})
+    tracker.claim_reached(assignment, {0: 41})
     assert tracker.claims(assignment) == {}
 
 
