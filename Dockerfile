@@ -9,7 +9,7 @@ RUN python -m venv --without-pip /opt/poste \
 COPY pyproject.toml README.md ./
 COPY poste_restante poste_restante
 COPY worker worker
-RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /src/dist . \
+RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /src/dist . ./worker \
     && pip --python /opt/poste/bin/python install --no-index --no-deps /src/dist/*.whl
 
 FROM python:3.11.14-slim-bookworm

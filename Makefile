@@ -8,12 +8,12 @@ BIN := .venv/bin
 # SERVICES=docker, jvm, pypi or given forces one way to have Kafka and DynamoDB: make run SERVICES=jvm
 export SERVICES ?=
 
-.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit lock lock-jars clean example reconnect
+.PHONY: run demo test check bench capacity availability freshness memory sweep storm mutate docs audit dist lock lock-jars clean example reconnect
 .DEFAULT_GOAL := check
 
-.venv/installed: pyproject.toml requirements/dev.txt
+.venv/installed: pyproject.toml worker/pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv --clear .venv && $(BIN)/pip install -q --require-hashes -r requirements/dev.txt
-	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e . && touch $@
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-deps --no-build-isolation -e . -e ./worker && touch $@
 
 run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C stops them all
 	@$(BIN)/python -m local.run
@@ -93,19 +93,27 @@ LOCK := PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(BIN)/pip-compile -q --genera
 		-replace=github.com/hashicorp/hcl/v2@v2.20.1=github.com/opentofu/hcl/v2@v2.20.2-0.20251021132045-587d123c2828 && \
 	go build -mod=mod -ldflags="-s -w" -o ../bin/tofu github.com/opentofu/opentofu/cmd/tofu
 
-lock: .venv/installed  ## the hash-locked requirement files, from pyproject.toml
-	$(LOCK) --extra worker -o requirements/worker.txt pyproject.toml
-	$(LOCK) --extra worker --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml
+lock: .venv/installed  ## the hash-locked requirement files, from both pyproject.toml
+	mkdir -p .cache
+	$(BIN)/python -m local.lock_worker > .cache/worker.in
+	$(BIN)/python -m local.lock_worker msk-iam > .cache/image.in
+	$(LOCK) -o requirements/worker.txt pyproject.toml .cache/worker.in
+	$(LOCK) --extra dev -o requirements/dev.txt -c requirements/worker.txt pyproject.toml .cache/worker.in
 	$(LOCK) --only-build-deps --build-deps-for wheel -o requirements/build.txt -c requirements/dev.txt pyproject.toml
-	$(LOCK) --extra worker --extra msk-iam -o requirements/image.txt -c requirements/dev.txt pyproject.toml
+	$(LOCK) -o requirements/image.txt -c requirements/dev.txt pyproject.toml .cache/image.in
 	$(LOCK) --extra mutate -o requirements/mutate.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) --extra deploy -o requirements/deploy.txt -c requirements/dev.txt pyproject.toml
 	$(LOCK) -o requirements/java.txt requirements/java.in
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
 	$(LOCK) -c requirements/dev.txt -o requirements/audit.txt requirements/audit.in
 
+dist: .venv/installed  ## the wheels of both distributions, in dist/
+	rm -rf dist build worker/build
+	$(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . ./worker
+	rm -rf build worker/build
+
 lock-jars: .venv/installed  ## the jars of local/*.pom.xml by hash; needs Maven
 	$(BIN)/python -m local.lock_jars
 
 clean:
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist worker/build *.egg-info worker/*.egg-info

@@ -233,7 +233,7 @@ class WorkerMetrics:
         self._registry.register(self._gauges)
         Info(BUILD.name, BUILD.help, registry=self._registry).info(
             {
-                "version": version("poste-restante"),
+                "version": version("poste-restante-worker"),
                 "python": platform.python_version(),
                 "faust": version("faust-streaming"),
                 "aiokafka": version("aiokafka"),

@@ -34,7 +34,7 @@ def flush_spans(*, tracing: bool) -> FlushSpan:
         from opentelemetry import trace
     except ImportError:
         raise ConfigurationError(
-            "tracing needs OpenTelemetry: pip install 'poste-restante[worker,opentelemetry]'"
+            "tracing needs OpenTelemetry: pip install 'poste-restante-worker[opentelemetry]'"
         ) from None
     tracer = trace.get_tracer("poste-restante")
 

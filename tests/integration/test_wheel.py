@@ -1,4 +1,4 @@
-"""The wheel in an empty environment: what a gateway gets, and what it does not."""
+"""Both wheels, and the module's in an empty environment, as a gateway has it."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: What the wheel is made of.
+#: What the wheels are made of.
 SOURCES = ("pyproject.toml", "README.md", "poste_restante", "worker")
-#: Distributions that only the worker needs (extra `worker`).
+#: Distributions that only the worker needs.
 WORKERS_OWN = ("faust-streaming", "mode-streaming", "aiokafka", "pydantic", "pydantic-settings",
                "click", "rich")  # fmt: skip
 
@@ -48,50 +48,68 @@ def _checked(
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: a build leaves directories behind."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels, by the name of their package. Built from a copy: a build leaves directories."""
     directory = tmp_path_factory.mktemp("wheel")
     source = directory / "source"
     source.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(ROOT / name, source / name, ignore=ignore)
         else:
             shutil.copy(ROOT / name, source / name)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", directory, source,
-        directory=directory)  # fmt: skip
-    (built,) = directory.glob("*.whl")
-    return built
+        source / "worker", directory=directory)  # fmt: skip
+    (module,) = directory.glob("poste_restante-*.whl")
+    (worker,) = directory.glob("poste_restante_worker-*.whl")
+    return {"poste_restante": module, "worker": worker}
 
 
 @pytest.fixture(scope="module")
-def gateway(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the wheel and what it depends on, and nothing else."""
+def gateway(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the module's wheel, its dependencies, and nothing else."""
     directory = tmp_path_factory.mktemp("gateway")
     run(sys.executable, "-m", "venv", directory / "venv", directory=directory)
     python = directory / "venv" / "bin" / "python"
+    wheel = wheels["poste_restante"]
     run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel,
         directory=directory)  # fmt: skip
     return python
 
 
-def test_both_packages_are_whole_and_carry_their_types(wheel: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "one_of_it"),
+    [("poste_restante", "testing/memory_store.py"), ("worker", "cli/schemas/progress.json")],
+)
+def test_each_wheel_has_one_package_whole_with_its_types(
+    wheels: dict[str, Path], package: str, one_of_it: str
+) -> None:
     """Setuptools takes the packages that it is told of. Without the marker a type checker does not
     look (G9)."""
-    names = zipfile.ZipFile(wheel).namelist()
-
-    assert {"poste_restante/py.typed", "worker/py.typed"} <= set(names)
-    tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith("info")} == {"poste_restante", "worker"}
-    written = [
+    names = set(zipfile.ZipFile(wheels[package]).namelist())
+    written = {
         path.relative_to(ROOT).as_posix()
-        for package in ("poste_restante", "worker")
         for path in (ROOT / package).rglob("*.*")
         if path.suffix in {".py", ".json"}
-    ]
-    assert {"poste_restante/testing/memory_store.py", "worker/app.py"} <= set(written)
-    assert set(written) <= set(names)
+    }
+
+    assert {top for name in names if not (top := name.partition("/")[0]).endswith("info")} == {
+        package
+    }
+    assert f"{package}/{one_of_it}" in written
+    assert written | {f"{package}/py.typed"} <= names
+
+
+def test_the_command_is_of_the_workers_distribution(wheels: dict[str, Path]) -> None:
+    scripts = {
+        package: zipfile.Path(wheel, name).read_text()
+        for package, wheel in wheels.items()
+        for name in zipfile.ZipFile(wheel).namelist()
+        if name.endswith("/entry_points.txt")
+    }
+
+    assert scripts == {"worker": "[console_scripts]\nposte = worker.__main__:main\n"}
 
 
 def test_a_gateway_gets_neither_faust_nor_a_kafka_client(gateway: Path) -> None:
@@ -100,7 +118,7 @@ def test_a_gateway_gets_neither_faust_nor_a_kafka_client(gateway: Path) -> None:
     names = {line.partition("==")[0].lower() for line in listed.splitlines()}
     found = run(
         gateway, "-Ic",
-        "import importlib.util as u; print([n for n in ('faust', 'mode', 'aiokafka', 'pydantic')"
+        "import importlib.util as u; print([n for n in ('faust', 'aiokafka', 'pydantic', 'worker')"
         " if u.find_spec(n)])",
         directory=gateway.parent,
     )  # fmt: skip

@@ -22,6 +22,7 @@ import yaml
 
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE
+from local.lock_worker import worker_requirements
 from worker.config_file import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ OURS = ("init", "worker")
 #: Seconds until the broker's health check must have ended.
 DEADLINE_S = 20.0
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WORKER = tomllib.loads((ROOT / "worker" / "pyproject.toml").read_text())["project"]
 LOCKS = ["worker", "dev", "image"]
 #: What is installed on demand.
 ON_DEMAND = ["java", "mutate", "docs", "audit"]
@@ -349,7 +351,22 @@ def test_what_is_copied_is_in_the_build_context() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-# ---- requirement files
+# ---- distributions, and requirement files
+
+
+def test_the_distributions_are_of_one_version() -> None:
+    """Another release's module may know another format than the worker's."""
+    assert WORKER["version"] == PROJECT["version"]
+    assert f"{PROJECT['name']}=={PROJECT['version']}" in WORKER["dependencies"]
+    assert WORKER["requires-python"] == PROJECT["requires-python"]
+
+
+def test_what_locks_the_worker_leaves_out_the_module_alone() -> None:
+    extras = WORKER["optional-dependencies"]
+    module = f"{PROJECT['name']}=={PROJECT['version']}"
+
+    assert {*worker_requirements([]), module} == set(WORKER["dependencies"])
+    assert worker_requirements(["msk-iam"]) == [*worker_requirements([]), *extras["msk-iam"]]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -379,7 +396,7 @@ def test_the_locks_agree() -> None:
 @pytest.mark.parametrize("name", LOCKS)
 def test_the_locks_hold_what_is_pinned(name: str) -> None:
     """The versions that the guarantees lean on; `make lock` was run after the last change."""
-    wanted = "\n".join(PROJECT["optional-dependencies"]["worker"])
+    wanted = "\n".join(worker_requirements([]))
     exact = dict(re.findall(r"(?m)^([a-z-]+)(?:\[.*\])?==(\S+)$", wanted))
 
     assert set(exact) == {"faust-streaming", "mode-streaming", "aiokafka"}
@@ -390,7 +407,7 @@ def test_the_locks_hold_everything_that_is_wanted() -> None:
     """No dependency was added without `make lock`."""
     wanted = [
         *PROJECT["dependencies"],
-        *PROJECT["optional-dependencies"]["worker"],
+        *worker_requirements([]),
         *PROJECT["optional-dependencies"]["dev"],
     ]
     names = {re.split(r"[\[<>=!~ ]", text)[0] for text in wanted}

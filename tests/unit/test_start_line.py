@@ -23,7 +23,14 @@ def test_the_start_names_what_runs_on_what_within_which_limits(
 
     (line,) = caplog.records
     assert line.levelname == "INFO"
-    for shown in (version("poste-restante"), "mail", "carriers", "a:1,b:2", "boxes", "12 part"):
+    for shown in (
+        version("poste-restante-worker"),
+        "mail",
+        "carriers",
+        "a:1,b:2",
+        "boxes",
+        "12 part",
+    ):
         assert shown in line.getMessage()
     assert vars(line)["event"] == "worker_started"
     assert "secret" not in str(vars(line))

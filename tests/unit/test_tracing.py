@@ -102,4 +102,4 @@ def test_tracing_without_the_extra_says_what_to_install() -> None:
         "except ConfigurationError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert "pip install 'poste-restante[worker,opentelemetry]'" in done.stdout
+    assert "pip install 'poste-restante-worker[opentelemetry]'" in done.stdout

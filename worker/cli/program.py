@@ -21,7 +21,7 @@ from worker.settings import Settings
     type=click.Path(path_type=Path),
     help="TOML file of settings; default: POSTE_CONFIG, or no file.",
 )
-@click.version_option(version("poste-restante"))
+@click.version_option(version("poste-restante-worker"))
 @click.pass_context
 def poste(context: click.Context, config: Path | None) -> None:
     """Per-user mailboxes in DynamoDB, fed from a Kafka topic."""
