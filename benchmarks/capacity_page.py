@@ -107,12 +107,13 @@ def services() -> str:
 
 
 def lingers() -> str:
-    """With the bundles that a linger was found to make."""
+    """With the bundles that a linger was found to make. The rivals have none, so they cost the same
+    in every row: the services' table has it."""
     loads = {
         f"{linger_s:g} s, {mean:g}": Load(messages_per_bundle=mean)
         for linger_s, mean in bundled().items()
     }
-    return _against("linger, messages in a bundle", loads)
+    return _against("linger, messages in a bundle", loads, rivals=False)
 
 
 def bursts() -> str:
@@ -142,17 +143,20 @@ def reconnects() -> str:
     })  # fmt: skip
 
 
-def _against(what: str, loads: dict[str, Load]) -> str:
-    """Dollars of the table a month: each way, and each item per message."""
+def _against(what: str, loads: dict[str, Load], *, rivals: bool = True) -> str:
+    """Dollars of the table a month: each way, and each item per message. rivals: with columns of
+    theirs."""
     rows = []
     for name, load in loads.items():
         usual = item_per_message(load)
         stores: list[Store] = [mailboxes(load, measured(), way).store for way in Way]
-        stores += [item_behind_cursor(load), usual]
+        if rivals:
+            stores += [item_behind_cursor(load), usual]
         paid = [store.dollars_per_month(Prices()) for store in stores]
-        rows.append([name, f"**{paid[0] / paid[-1]:.2f}**", *map(dollars, paid)])
-    header = [what, "ratio", "mailboxes", "clients keep their receipt", "`delete_acknowledged`",
-              "item behind a cursor", "item per message"]  # fmt: skip
+        ratio = paid[0] / usual.dollars_per_month(Prices())
+        rows.append([name, f"**{ratio:.2f}**", *map(dollars, paid)])
+    header = [what, "ratio", "mailboxes", "clients keep their receipt", "`delete_acknowledged`"]
+    header += ["item behind a cursor", "item per message"] if rivals else []
     return markdown(header, rows)
 
 
