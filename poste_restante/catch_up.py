@@ -24,10 +24,10 @@ from poste_restante.position import OFFSET_MAX, PARTITION_MAX
 #: Seconds until a mailbox is read again where no proof comes: what arrives is shown meanwhile.
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 8.0
 #: Seconds at least between two looks at the claims.
-LOOK_S_MIN = 0.05
+CLAIMS_READ_S_MIN = 0.05
 
 
-class Instant(NamedTuple):
+class UntilInstant(NamedTuple):
     """All that was appended before an instant, in epoch milliseconds."""
 
     ms: int
@@ -38,7 +38,7 @@ class Instant(NamedTuple):
         return as_of_ms is not None and as_of_ms - skew_ms >= self.ms
 
 
-class Offsets(NamedTuple):
+class UntilOffsets(NamedTuple):
     """The records at these offsets, by partition, and all before them."""
 
     offsets: Mapping[int, int]
@@ -48,13 +48,13 @@ class Offsets(NamedTuple):
         return freshness.covers(self.offsets)
 
 
-def until_of(value: Any) -> Instant | Offsets:
+def parse_until(value: Any) -> UntilInstant | UntilOffsets:
     """Parse the argument `until`. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
-        return Instant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
+        return UntilInstant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
     if not value:
         raise ValueError("until must name a partition, or be a datetime")
-    return Offsets(
+    return UntilOffsets(
         {
             arguments.number("a partition of until", partition, 0, PARTITION_MAX):
             arguments.number("an offset of until", offset, 0, OFFSET_MAX)
@@ -63,7 +63,7 @@ def until_of(value: Any) -> Instant | Offsets:
     )  # fmt: skip
 
 
-class Evidence(NamedTuple):
+class ClaimsEvidence(NamedTuple):
     """What the claims said before a reading's first Query. partitions: those that may hold messages
     of the mailbox."""
 
@@ -71,10 +71,10 @@ class Evidence(NamedTuple):
     partitions: frozenset[int]
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """Reads one mailbox for `CatchUp`."""
 
-    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
+    async def fetch_first(self, since: str | None) -> tuple[Page, ClaimsEvidence]:
         """Read the claims, then the first page since a receipt. Raises as `Mailboxes.fetch`."""
 
     async def fetch_next(self, after: str | None) -> Page:
@@ -97,8 +97,8 @@ class CatchUp:
 
     def __init__(
         self,
-        source: Source,
-        until: Instant | Offsets,
+        source: PageSource,
+        until: UntilInstant | UntilOffsets,
         *,
         since: str | None,
         timeout_s: float,
@@ -163,11 +163,11 @@ class CatchUp:
             await self._wait(min(deadline_s, self._clock() + pause_s), evidence)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def _wait(self, until_s: float, evidence: Evidence | None) -> None:
+    async def _wait(self, until_s: float, evidence: ClaimsEvidence | None) -> None:
         """Return when the claims prove what is asked for, of the partitions of a reading that came
         to its end, or at a time of the clock."""
         while (now_s := self._clock()) < until_s:
-            await self._sleep(min(max(self._source.due_in_s(), LOOK_S_MIN), until_s - now_s))
+            await self._sleep(min(max(self._source.due_in_s(), CLAIMS_READ_S_MIN), until_s - now_s))
             freshness = await self._source.freshness()
             if evidence is not None and self._is_proven(freshness, evidence.partitions):
                 return

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
-from poste_restante.mailbox_store import CursorMissing, MailboxStore, query_pages
+from poste_restante.mailbox_store import CursorMissingError, MailboxStore, query_pages
 from poste_restante.position import (
     CURSOR_KEY,
     CURSORS_END,
@@ -24,8 +24,8 @@ from poste_restante.table import Cursor, decode_cursor, decode_purged
 
 #: Where a new device begins: at all that is still stored, behind all of it, or where the account
 #: stands.
-Start = Literal["oldest", "newest", "account"]
-STARTS: tuple[Start, ...] = get_args(Start)
+DeviceStart = Literal["oldest", "newest", "account"]
+STARTS: tuple[DeviceStart, ...] = get_args(DeviceStart)
 
 #: Attempts to raise a device's cursor while others add and remove that device.
 ACK_ATTEMPTS_MAX = 5
@@ -49,7 +49,7 @@ class EffectiveCursor(NamedTuple):
     inherited: bool = False
 
 
-def cursor_of(item: Item) -> Cursor:
+def require_cursor(item: Item) -> Cursor:
     """The cursor of an item. Raises MailboxError for a damaged one."""
     try:
         return decode_cursor(item)
@@ -77,12 +77,12 @@ class Cursors:
         if device is not None:
             items = (await self._store.query(key, only=cursor_key(device))).items
             if items:
-                return EffectiveCursor(cursor_of(items[0]))
+                return EffectiveCursor(require_cursor(items[0]))
         items = (await self._store.query(key, only=CURSOR_KEY)).items
-        offsets = cursor_of(items[0]) if items else {}
+        offsets = require_cursor(items[0]) if items else {}
         return EffectiveCursor(offsets, inherited=device is not None)
 
-    async def found_among(
+    async def read_from(
         self, items: Sequence[Item], key: str, device: str | None
     ) -> EffectiveCursor:
         """What `read` returns, where a Query that began at the device's cursor found these items.
@@ -92,7 +92,7 @@ class Cursors:
         """
         first = items[0] if items else None
         if first is not None and first["position"]["S"] == cursor_key(device):
-            return EffectiveCursor(cursor_of(first))
+            return EffectiveCursor(require_cursor(first))
         if device is None:
             return EffectiveCursor({})
         account = await self.read(key, None)
@@ -120,7 +120,7 @@ class Cursors:
             try:
                 for log, offset in new.items():
                     await self._store.raise_cursor(key, position, log, offset, existing=True)
-            except CursorMissing:
+            except CursorMissingError:
                 # All at once, with what the account had acknowledged: else that would come back.
                 whole = {
                     log: reach.cursor_begins_at
@@ -133,7 +133,7 @@ class Cursors:
                 return
         raise StoreUnavailable(f"the device {device!r} is added and removed all the time")
 
-    async def all_of(self, key: str) -> AsyncIterator[Item]:
+    async def cursor_items(self, key: str) -> AsyncIterator[Item]:
         """The items of the account's and of all devices' cursors."""
         pages = query_pages(self._store, key, begin=CURSOR_KEY, up_to=CURSORS_END)
         async for found in pages:
@@ -143,7 +143,7 @@ class Cursors:
     async def devices(self, key: str) -> tuple[Device, ...]:
         """The devices that have a cursor, by name."""
         found = []
-        async for item in self.all_of(key):
+        async for item in self.cursor_items(key):
             name = device_of(item["position"]["S"])
             if name is None:
                 continue
@@ -153,14 +153,14 @@ class Cursors:
                 found.append(Device(name, None))
         return tuple(found)
 
-    async def add(self, key: str, device: str, start: Start) -> bool:
+    async def add(self, key: str, device: str, start: DeviceStart) -> bool:
         """Make a device's cursor. False: it has one, which stays as it is."""
         position = cursor_key(device)
         offsets: Cursor = {}
         if start == "account":
             offsets = (await self.read(key, None)).offsets
         elif start == "newest":
-            offsets = await self._newest(key)
+            offsets = await self._newest_offsets(key)
         return await self._create(key, position, offsets)
 
     async def _create(self, key: str, position: str, offsets: Cursor) -> bool:
@@ -176,14 +176,14 @@ class Cursors:
         if not await self._store.delete(key, [cursor_key(device)]):
             raise StoreUnavailable("the store throttles: the cursor is left over", throttled=True)
 
-    async def _newest(self, key: str) -> Cursor:
+    async def _newest_offsets(self, key: str) -> Cursor:
         """Per log, the last offset that is, or was, visible. No bundle is parsed.
 
         Where the bundles are gone, what a device has acknowledged says how far they went: a replay
         may write them again.
         """
         newest: Cursor = {}
-        async for item in self.all_of(key):
+        async for item in self.cursor_items(key):
             try:
                 known = decode_cursor(item)
             except ValueError:

@@ -21,7 +21,7 @@ FRESHNESS_READ_S = 1.0
 #: Queries of one read: 1 MB each. The claims of 10,000 partitions take 250 KB.
 READ_QUERIES_MAX = 4
 #: Seconds between two log lines about the same claims that cannot be used.
-SAY_S = 60.0
+LOG_EVERY_S = 60.0
 
 
 async def claim_items(store: MailboxStore) -> list[Item]:
@@ -43,10 +43,10 @@ class FreshnessCheck:
         self._clock = clock
         self._items: list[Item] = []
         #: What the items say about a table; None: they were read since.
-        self._found: tuple[TableRecord, Freshness] | None = None
+        self._cached: tuple[TableRecord, Freshness] | None = None
         self._read_at_s = -FRESHNESS_READ_S
-        self._read = SharedCall(self._read_items)
-        self._said_at_s = -SAY_S
+        self._shared_read = SharedCall(self._read_items)
+        self._logged_at_s = -LOG_EVERY_S
 
     def due_in_s(self) -> float:
         """Return the seconds until the next caller causes a read."""
@@ -58,30 +58,30 @@ class FreshnessCheck:
         logged, and no partition has a claim."""
         if self.due_in_s() <= 0:
             try:
-                await self._read.result()
+                await self._shared_read.result()
             except MailboxError as error:
-                self._say(f"cannot read the claims of freshness: {error}")
+                self._warn(f"cannot read the claims of freshness: {error}")
                 return combine([], record, now_ms=0, skew_ms=0)
-        if self._found is None or self._found[0] != record:
+        if self._cached is None or self._cached[0] != record:
             found = combine(
                 self._items, record, now_ms=self._clock() * 1000, skew_ms=self._skew_ms,
-                on_unusable=self._say,
+                on_unusable=self._warn,
             )  # fmt: skip
-            self._found = record, found
-        return self._found[1]
+            self._cached = record, found
+        return self._cached[1]
 
     async def _read_items(self) -> None:
         now_s = self._clock()
         self._items, self._read_at_s = await claim_items(self._store), now_s
-        self._found = None
+        self._cached = None
 
-    def _say(self, line: str) -> None:
-        """Log one line, at most once in SAY_S: it may be found at every read."""
+    def _warn(self, line: str) -> None:
+        """Log one line, at most once in LOG_EVERY_S: it may be found at every read."""
         now_s = self._clock()
-        if not 0 <= now_s - self._said_at_s < SAY_S:
-            self._said_at_s = now_s
+        if not 0 <= now_s - self._logged_at_s < LOG_EVERY_S:
+            self._logged_at_s = now_s
             logger.warning("no proof of freshness: %s", line)
 
     async def close(self) -> None:
         """Wait for a read that was cancelled because its last caller was."""
-        await self._read.close()
+        await self._shared_read.close()

@@ -24,7 +24,7 @@ class Lifetime:
     def __init__(self, what: str) -> None:
         self._what = what
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._binding = threading.Lock()  # the first calls may come from two threads
+        self._loop_lock = threading.Lock()  # the first calls may come from two threads
         self._calls: set[asyncio.Timeout] = set()
         self._closed = False
         self._last_call_ended = asyncio.Event()
@@ -62,7 +62,7 @@ class Lifetime:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        with self._binding:
+        with self._loop_lock:
             if self._loop is None:
                 self._loop = loop
         if self._loop is not loop:

@@ -15,11 +15,11 @@ QUERY_ITEMS_MAX = 10_000
 DELETES_PER_CALL_MAX = 25
 
 
-class CursorMissing(MailboxError):  # noqa: N818 - said as a state
+class CursorMissingError(MailboxError):
     """The cursor to raise does not exist. Never leaves this package."""
 
 
-class Items(NamedTuple):
+class QueryResult(NamedTuple):
     """What one Query returned. last: the start key of the next Query; None: there are no more."""
 
     items: list[Item]
@@ -49,16 +49,16 @@ class MailboxStore(Protocol):
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,
-    ) -> Items:
+    ) -> QueryResult:
         """One Query of a partition key, in key order: about 1 MB of items.
 
-        It ends with the item that reaches 1 MB, or with the last one of `limit`. `Items.last` is
-        None where no item follows. Behind `limit` items it may be given there as well.
+        It ends with the item that reaches 1 MB, or with the last one of `limit`. The result's
+        `last` is None where no item follows. After `limit` items it may be given there as well.
 
         limit: items; more than QUERY_ITEMS_MAX count as so many. Sort keys: `only` one; from
         `begin` on, or `above` one, and `up_to` one, or `below` one. Others are not combined, and
         the lower bound is not above the upper one. Where `above` and `up_to` are both given,
-        `above` must be no item's key. start: `Items.last` of the Query that this one continues.
+        `above` must be no item's key. start: the `last` of the Query that this one continues.
         keys_only: items have their keys alone; they cost as much. backwards: from the highest key
         down. consistent: False: a write that was confirmed a moment ago may be missing, and the
         Query costs half. The caller may change the items that are returned.
@@ -72,7 +72,7 @@ class MailboxStore(Protocol):
 
         Returns when the store has confirmed it. A cursor that is raised no longer expires, as one
         that was purged does. existing: raise an existing cursor only, and
-        CursorMissing where there is none.
+        CursorMissingError where there is none.
         """
         ...
 
@@ -98,7 +98,7 @@ async def query_pages(
     up_to: str | None = None,
     consistent: bool = True,
     pages_max: int | None = None,
-) -> AsyncIterator[Items]:
+) -> AsyncIterator[QueryResult]:
     """Query a partition key to its end, or for `pages_max` pages. Arguments and errors are those of
     `MailboxStore.query`."""
     start: Item | None = None

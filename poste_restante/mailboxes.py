@@ -23,23 +23,23 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante import arguments
-from poste_restante.catch_up import CatchUp, Evidence, as_datetime, until_of
+from poste_restante.catch_up import CatchUp, ClaimsEvidence, as_datetime, parse_until
 from poste_restante.claims import CLOCK_SKEW_S, Freshness
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.devices import STARTS, Cursors, Device, Start
+from poste_restante.devices import STARTS, Cursors, Device, DeviceStart
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.freshness import FreshnessCheck
 from poste_restante.lifetime import Lifetime
 from poste_restante.mailbox_store import MailboxStore
-from poste_restante.meter import NOT_MEASURED, Measured, Meter
+from poste_restante.meter import NO_MEASUREMENT, CallMeasurement, Meter
 from poste_restante.metrics import NO_METRICS, Load, Metrics, Operation
 from poste_restante.page import Page
-from poste_restante.partitioners import Partitioner, partitioner_of
-from poste_restante.prefetch import Prefetch, prefetched
+from poste_restante.partitioners import Partitioner, resolve_partitioner
+from poste_restante.prefetch import PrefetchCache, prefetched
 from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
-from poste_restante.store import DynamoDBMailboxStore, without_credentials
+from poste_restante.store import DynamoDBMailboxStore, translate_credentials_error
 from poste_restante.table import TableRecord
 from poste_restante.table_check import TableCheck
 from poste_restante.tidying import Tidying
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _FetchRequest:
     """The arguments of a fetch, checked. key: the mailbox's partition key. cursor: the sort key of
     the device's cursor, or of the account's."""
 
@@ -145,7 +145,7 @@ class Mailboxes:
     ) -> None:
         """Put mailboxes together over any store. table: its name in errors. load: of the store.
         sleep, monotonic: how `catch_up` waits, in seconds."""
-        self._partitioner = partitioner_of(partitioner)
+        self._partitioner = resolve_partitioner(partitioner)
         self._skew_s = arguments.seconds_or_0("clock_skew_s", clock_skew_s)
         self._freshness = FreshnessCheck(store, self._skew_s, clock)
         self._sleep, self._monotonic = sleep, monotonic
@@ -158,7 +158,7 @@ class Mailboxes:
         self._cursors = Cursors(self._store)
         self._tidying = Tidying(self._store, self._cursors)
         self._delete_acknowledged = delete_acknowledged
-        self._prefetch = Prefetch()
+        self._prefetch = PrefetchCache()
         self._clock = clock
         if load is not None:
             meter.metrics.opened(load)  # nothing raises from here on
@@ -197,29 +197,31 @@ class Mailboxes:
             raise ValueError("a page is fetched after a receipt or since one, not both")
         if after is not None and freshness:
             raise ValueError("a page behind another one proves nothing: fetch it since a receipt")
-        wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since, freshness)
-        page, _ = await self._one_page(wanted)
+        request = _FetchRequest(
+            user_id, key, device, position, limit, max_bytes, after, since, freshness
+        )
+        page, _ = await self._fetch_page(request)
         return page
 
-    async def _one_page(self, wanted: "_Wanted") -> tuple[Page, Evidence | None]:
+    async def _fetch_page(self, request: "_FetchRequest") -> tuple[Page, ClaimsEvidence | None]:
         """As `_fetch`, as one call of this object."""
         async with self._lifetime.call():
-            with self._meter.call(Operation.FETCH) as measured:
-                return await self._fetch(wanted, measured=measured)
+            with self._meter.call(Operation.FETCH) as measurement:
+                return await self._fetch(request, measurement=measurement)
 
     async def _fetch(
-        self, wanted: "_Wanted", *, measured: Measured, keep: bool = True
-    ) -> tuple[Page, Evidence | None]:
+        self, request: "_FetchRequest", *, measurement: CallMeasurement, keep: bool = True
+    ) -> tuple[Page, ClaimsEvidence | None]:
         """A page, and what the claims said before it if that is wanted. keep: what was read beyond
         it, for the next one.
 
         What an earlier page left, read before the claims, proves as much as a Query: `prefetch`
         says why nothing is missing in it.
         """
-        user_id, key, device = wanted.user_id, wanted.key, wanted.device
-        limit, max_bytes = wanted.limit, wanted.max_bytes
-        after, since = wanted.after, wanted.since
-        claimed = await self._claimed() if wanted.freshness else None
+        user_id, key, device = request.user_id, request.key, request.device
+        limit, max_bytes = request.limit, request.max_bytes
+        after, since = request.after, request.since
+        claimed = await self._read_claims() if request.freshness else None
         ahead = self._prefetch.take(key, self._clock())
         if limit is None and max_bytes is None:
             ahead = None  # such a page is what one Query brings
@@ -233,10 +235,10 @@ class Mailboxes:
             )
 
         if after is None:
-            begin = scan.begin(None if device is None else wanted.cursor)
+            begin = scan.begin(None if device is None else request.cursor)
             record, found = await self._with_record(begin)
             begun = decoded(since)
-            cursor = await self._cursors.found_among(found.items, key, device)
+            cursor = await self._cursors.read_from(found.items, key, device)
         else:
             record, cursor = await self._with_record(self._cursors.read(key, device))
             begun = decoded(after)
@@ -259,22 +261,22 @@ class Mailboxes:
                 self._prefetch.keep(key, beyond, self._clock())
         page = self._page(reading, record, device)
         continues = after is not None and not (limit is None and max_bytes is None)
-        measured.page(page.messages, continues=continues, prefetched=scan.used_ahead)
+        measurement.record_page(page.messages, continues=continues, prefetched=scan.has_used_ahead)
         if claimed is None:
             return page, None
-        evidence = Evidence(claimed, self._partitions(user_id, claimed, reading))
+        evidence = ClaimsEvidence(claimed, self._partitions(user_id, claimed, reading))
         as_of_ms = claimed.as_of_ms(evidence.partitions)
         return replace(page, fresh_as_of=as_datetime(as_of_ms, self._skew_s)), evidence
 
-    async def _claimed(self) -> Freshness:
+    async def _read_claims(self) -> Freshness:
         """What the workers' claims say."""
         return await self._freshness.freshness(await self._table_check.record())
 
-    def _partitions(self, user_id: str, claimed: Freshness, reading: Reading) -> frozenset[int]:
+    def _partitions(self, user_id: str, freshness: Freshness, reading: Reading) -> frozenset[int]:
         """The partitions in which a user's messages may be, and those in which the mailbox has
         some, whatever the partitioner says."""
-        met = {log.partition for log in reading.extent.logs if log.epoch == claimed.epoch}
-        return frozenset({*met, *claimed.partitions_of(user_id, self._partitioner)})
+        met = {log.partition for log in reading.extent.logs if log.epoch == freshness.epoch}
+        return frozenset({*met, *freshness.partitions_of(user_id, self._partitioner)})
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
         def token(receipt: Receipt) -> str:
@@ -284,7 +286,9 @@ class Mailboxes:
 
         if reading.unreadable is not None and not reading.messages:
             item = reading.unreadable
-            raise UnreadableItem(item.key, item.reason, after=token(reading.past_unreadable()))
+            raise UnreadableItem(
+                item.key, item.reason, after=token(reading.receipt_past_unreadable())
+            )
         receipt = reading.receipt()
         return Page(
             tuple(reading.messages), None if receipt is None else token(receipt), reading.more
@@ -335,10 +339,12 @@ class Mailboxes:
         key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
         arguments.optional_number("limit", limit, 1)
         arguments.optional_number("max_bytes", max_bytes, 1)
-        wanted = _Wanted(user_id, key, device, position, limit, max_bytes)
+        request = _FetchRequest(user_id, key, device, position, limit, max_bytes)
         return CatchUp(
-            _CatchUpSource(wanted, self._lifetime, self._freshness, self._claimed, self._one_page),
-            until_of(until),
+            _MailboxPageSource(
+                request, self._lifetime, self._freshness, self._read_claims, self._fetch_page
+            ),
+            parse_until(until),
             since=since,
             timeout_s=arguments.seconds_or_0("timeout_s", timeout_s),
             skew_s=self._skew_s,
@@ -356,8 +362,10 @@ class Mailboxes:
         counted, after = 0, None
         async with self._lifetime.call():
             while True:
-                wanted = _Wanted(user_id, key, device, position, limit - counted, after=after)
-                page, _ = await self._fetch(wanted, measured=NOT_MEASURED, keep=False)
+                request = _FetchRequest(
+                    user_id, key, device, position, limit - counted, after=after
+                )
+                page, _ = await self._fetch(request, measurement=NO_MEASUREMENT, keep=False)
                 counted, after = counted + len(page.messages), page.receipt
                 if counted >= limit or not page.more:
                     return counted
@@ -397,7 +405,7 @@ class Mailboxes:
             await self._table_check.record()
             return await self._tidying.tidy(key)
 
-    async def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
+    async def add_device(self, user_id: str, device: str, start: DeviceStart = "account") -> bool:
         """Give a device a cursor of its own. False: it has one, which stays as it is.
 
         start: "oldest", at all that is still stored; "newest", behind all that is; "account",
@@ -440,7 +448,7 @@ class Mailboxes:
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
         """A Query, with the table record looked at beside it where that is due."""
-        known = self._table_check.known()
+        known = self._table_check.cached()
         if known is not None:
             return known, await query
         # Both are waited for, so that neither's error is left behind.
@@ -455,27 +463,27 @@ class Mailboxes:
 
 
 @dataclass(frozen=True, slots=True)
-class _CatchUpSource:
+class _MailboxPageSource:
     """One mailbox, for `CatchUp`."""
 
-    wanted: _Wanted
+    request: _FetchRequest
     lifetime: Lifetime
     check: FreshnessCheck
-    claimed: Callable[[], Awaitable[Freshness]]
-    fetch: Callable[[_Wanted], Awaitable[tuple[Page, Evidence | None]]]
+    read_claims: Callable[[], Awaitable[Freshness]]
+    fetch: Callable[[_FetchRequest], Awaitable[tuple[Page, ClaimsEvidence | None]]]
 
-    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
-        page, evidence = await self.fetch(replace(self.wanted, since=since, freshness=True))
+    async def fetch_first(self, since: str | None) -> tuple[Page, ClaimsEvidence]:
+        page, evidence = await self.fetch(replace(self.request, since=since, freshness=True))
         assert evidence is not None
         return page, evidence
 
     async def fetch_next(self, after: str | None) -> Page:
-        page, _ = await self.fetch(replace(self.wanted, after=after))
+        page, _ = await self.fetch(replace(self.request, after=after))
         return page
 
     async def freshness(self) -> Freshness:
         async with self.lifetime.call():
-            return await self.claimed()
+            return await self.read_claims()
 
     def due_in_s(self) -> float:
         return self.check.due_in_s()
@@ -509,7 +517,7 @@ async def open_mailboxes(
     arguments.number("attempts", attempts, 1)
     arguments.number("connections", connections, 1)
     meter = Meter(arguments.metrics("metrics", metrics))
-    partitioner_of(partitioner)
+    resolve_partitioner(partitioner)
     arguments.seconds_or_0("clock_skew_s", clock_skew_s)
     import aioboto3
     from botocore.exceptions import BotoCoreError
@@ -522,7 +530,9 @@ async def open_mailboxes(
         try:
             session = aioboto3.Session()
             credentials = Credentials(session)
-            await _asked(credentials, attempts)  # the client keeps what it finds, also none
+            await _require_credentials(
+                credentials, attempts
+            )  # the client keeps what it finds, also none
             client = await stack.enter_async_context(session.client("dynamodb", config=config))
             require_endpoint(client)
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
@@ -531,7 +541,7 @@ async def open_mailboxes(
                 " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
             ) from error
         mailboxes = Mailboxes(
-            await reader_client(client, credentials, meter.refused),
+            await reader_client(client, credentials, meter.count_throttled),
             table=table,
             receipt_keys=receipt_keys,
             calls_in_flight_max=connections,
@@ -559,14 +569,14 @@ def reader_config(*, timeout_s: float, attempts: int, connections: int) -> Any:
     )
 
 
-async def _asked(credentials: Credentials, attempts: int) -> None:
-    """Asks a source that may fail once for credentials. Raises as `store.translated` says."""
+async def _require_credentials(credentials: Credentials, attempts: int) -> None:
+    """Asks a source that may fail once for credentials. Raises as `store.translate_errors` says."""
     for attempt in range(1, attempts + 1):
         try:
             await credentials.get_frozen_credentials()
         except CredentialsError as error:
             if attempt == attempts or error.fault is CredentialsFault.CONFIGURATION:
-                raise without_credentials(error) from error
+                raise translate_credentials_error(error) from error
             await asyncio.sleep(random.uniform(0, CREDENTIALS_BACKOFF_S))
         else:
             return

@@ -80,7 +80,7 @@ class SafeMetrics:
             return None
 
 
-class Measured:
+class CallMeasurement:
     """A call that nobody measures; what measures one is derived from it."""
 
     __slots__ = ()
@@ -96,17 +96,19 @@ class Measured:
     ) -> None:
         """The call ended, with this error."""
 
-    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
+    def record_page(
+        self, messages: Sequence[Message], *, continues: bool, prefetched: bool
+    ) -> None:
         """A fetch returns these messages. continues: it goes on behind a receipt with a limit."""
 
-    def answered(self, answer: Any) -> None:
+    def record_answer(self, answer: Any) -> None:
         """DynamoDB gave this answer."""
 
-    def ended_as(self, outcome: StoreOutcome) -> None:
+    def record_outcome(self, outcome: StoreOutcome) -> None:
         """The call to DynamoDB ends so, which neither an error nor its absence says."""
 
 
-NOT_MEASURED = Measured()
+NO_MEASUREMENT = CallMeasurement()
 
 
 class Meter:
@@ -114,28 +116,28 @@ class Meter:
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
         #: Whether anything is measured. NoMetrics costs nothing.
-        self.on = type(metrics) is not NoMetrics
-        safe = not self.on or isinstance(metrics, SafeMetrics)
+        self.is_enabled = type(metrics) is not NoMetrics
+        safe = not self.is_enabled or isinstance(metrics, SafeMetrics)
         #: What another meter may report to as well: of both, one error is logged.
         self.metrics = metrics if safe else SafeMetrics(metrics)
         self.clock = clock
 
-    def call(self, operation: Operation) -> Measured:
+    def call(self, operation: Operation) -> CallMeasurement:
         """Around a call of a gateway."""
-        return _Call(self, operation) if self.on else NOT_MEASURED
+        return _GatewayCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
-    def store_call(self, operation: StoreOperation) -> Measured:
+    def store_call(self, operation: StoreOperation) -> CallMeasurement:
         """Around a call to DynamoDB, for which a slot is free."""
-        return _StoreCall(self, operation) if self.on else NOT_MEASURED
+        return _StoreCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
-    def refused(self, error: BaseException | None) -> None:
+    def count_throttled(self, error: BaseException | None) -> None:
         """DynamoDB refused an attempt. Only a throttled one counts."""
-        if self.on and isinstance(error, ClientError) and is_throttled(error):
+        if self.is_enabled and isinstance(error, ClientError) and is_throttled(error):
             self.metrics.throttled([counted_reason(each) for each in throttling_reasons(error)])
 
 
-class _Call(Measured):
-    __slots__ = ("_begun", "_meter", "_operation", "_page", "_started")
+class _GatewayCallMeasurement(CallMeasurement):
+    __slots__ = ("_meter", "_operation", "_page", "_started", "_started_s")
 
     def __init__(self, meter: Meter, operation: Operation) -> None:
         self._meter = meter
@@ -144,10 +146,12 @@ class _Call(Measured):
 
     def __enter__(self) -> Self:
         self._started = self._meter.metrics.call_started(self._operation)
-        self._begun = self._meter.clock()
+        self._started_s = self._meter.clock()
         return self
 
-    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
+    def record_page(
+        self, messages: Sequence[Message], *, continues: bool, prefetched: bool
+    ) -> None:
         known = True if prefetched else False if continues else None
         # The only thing that is counted per message.
         self._page = PageRead(len(messages), sum([len(each.body) for each in messages]), known)
@@ -158,13 +162,13 @@ class _Call(Measured):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        seconds = self._meter.clock() - self._begun
+        seconds = self._meter.clock() - self._started_s
         ended = CallEnded(self._operation, outcome_of(error), seconds, self._page)
         self._meter.metrics.call_ended(self._started, ended)
 
 
-class _StoreCall(Measured):
-    __slots__ = ("_begun", "_meter", "_operation", "_outcome", "_units")
+class _StoreCallMeasurement(CallMeasurement):
+    __slots__ = ("_meter", "_operation", "_outcome", "_started_s", "_units")
 
     def __init__(self, meter: Meter, operation: StoreOperation) -> None:
         self._meter = meter
@@ -173,13 +177,13 @@ class _StoreCall(Measured):
         self._units = 0.0
 
     def __enter__(self) -> Self:
-        self._begun = self._meter.clock()
+        self._started_s = self._meter.clock()
         return self
 
-    def answered(self, answer: Any) -> None:
+    def record_answer(self, answer: Any) -> None:
         self._units = _units(answer)
 
-    def ended_as(self, outcome: StoreOutcome) -> None:
+    def record_outcome(self, outcome: StoreOutcome) -> None:
         self._outcome = outcome
 
     def __exit__(
@@ -188,7 +192,7 @@ class _StoreCall(Measured):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        seconds = self._meter.clock() - self._begun
+        seconds = self._meter.clock() - self._started_s
         outcome = store_outcome_of(error) if self._outcome is None else self._outcome
         reads = self._operation is StoreOperation.QUERY
         units = (self._units, 0.0) if reads else (0.0, self._units)
@@ -198,7 +202,7 @@ class _StoreCall(Measured):
         if outcome is StoreOutcome.PARTIAL:
             self._meter.metrics.throttled([UNPROCESSED_ITEMS])
         elif error is not None:
-            self._meter.refused(error.__cause__)
+            self._meter.count_throttled(error.__cause__)
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

@@ -38,7 +38,7 @@ _SPANS = {
 _NO_ERRORS = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 
-class _Started(NamedTuple):
+class _OpenSpan(NamedTuple):
     """A span, and what makes the one before it current again."""
 
     span: Span
@@ -79,7 +79,7 @@ class OpenTelemetryMetrics(ListedMetrics):
         }
         for m in METRICS:
             if m.kind is Kind.GAUGE:
-                meter.create_observable_gauge(m.name, [self._reading(m)], _UNITS[m.unit], m.help)
+                meter.create_observable_gauge(m.name, [self._observer(m)], _UNITS[m.unit], m.help)
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider) if tracing else None
 
     def add(self, metric: Metric, amount: float, labels: tuple[str, ...] = ()) -> None:
@@ -88,7 +88,7 @@ class OpenTelemetryMetrics(ListedMetrics):
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
         self._histograms[metric].record(value, _attributes(metric, labels))
 
-    def _reading(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _observer(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [Observation(self.load()[metric])]
 
     def call_started(self, operation: Operation) -> object:
@@ -104,10 +104,10 @@ class OpenTelemetryMetrics(ListedMetrics):
                 "messaging.operation.type": kind,
             },
         )
-        return _Started(span, context.attach(trace.set_span_in_context(span)))
+        return _OpenSpan(span, context.attach(trace.set_span_in_context(span)))
 
     def call_ended(self, started: object, call: CallEnded) -> None:
-        if isinstance(started, _Started):
+        if isinstance(started, _OpenSpan):
             span, token = started
             context.detach(token)
             if call.page is not None:

@@ -47,7 +47,7 @@ def crc32(key: bytes, partitions: int) -> int:
 PARTITIONERS: Mapping[str, Partitioner] = {"murmur2": murmur2, "crc32": crc32}
 
 
-def partitioner_of(value: Any) -> Partitioner | None:
+def resolve_partitioner(value: Any) -> Partitioner | None:
     """The partitioner of a name or a callable; None: none is given. Raises ValueError."""
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]

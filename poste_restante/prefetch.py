@@ -29,7 +29,7 @@ _VALUE_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetched:
+class PrefetchedItems:
     """A run of items of one mailbox. boundary: the sort key behind which it begins.
 
     sizes: bytes of memory by sort key, of items for which they were counted already.
@@ -46,8 +46,8 @@ class Prefetched:
 
 
 def prefetched(
-    boundary: str, unread: Iterable[Item], before: Prefetched | None = None
-) -> Prefetched | None:
+    boundary: str, unread: Iterable[Item], before: PrefetchedItems | None = None
+) -> PrefetchedItems | None:
     """What may be kept of the items behind a page that ends at `boundary`: those of its log.
 
     before: the run that the page began with. Its sizes hold: each item is counted once.
@@ -61,7 +61,7 @@ def prefetched(
         if not item["position"]["S"].startswith(head):
             break  # of another log: messages of the log before it may still come in between
         items.append(item)
-    return Prefetched(boundary, items, before.sizes if before else {}) if items else None
+    return PrefetchedItems(boundary, items, before.sizes if before else {}) if items else None
 
 
 def memory_bytes(item: Item) -> int:
@@ -78,7 +78,7 @@ def _value_memory(value: Attribute) -> int:
     return _VALUE_BYTES + (len(content) if kind in {"S", "B", "N"} else 0)
 
 
-class Prefetch:
+class PrefetchCache:
     """The runs of many mailboxes, each taken once. What is oldest goes first.
 
     A mailbox is named by its partition key. Times are epoch seconds.
@@ -86,15 +86,15 @@ class Prefetch:
 
     def __init__(self, bytes_max: int = PREFETCH_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._runs: OrderedDict[str, tuple[Prefetched, int, float]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[PrefetchedItems, int, float]] = OrderedDict()
         self.bytes = 0
 
-    def take(self, key: str, now_s: float) -> Prefetched | None:
+    def take(self, key: str, now_s: float) -> PrefetchedItems | None:
         """The run of a mailbox, which is then no longer kept. None: there is none."""
         self._drop_old(now_s)
         return self._remove(key)
 
-    def keep(self, key: str, ahead: Prefetched, now_s: float) -> None:
+    def keep(self, key: str, ahead: PrefetchedItems, now_s: float) -> None:
         self._remove(key)
         sizes = {}
         for item in ahead.items:
@@ -114,7 +114,7 @@ class Prefetch:
                 return
             self._remove(key)
 
-    def _remove(self, key: str) -> Prefetched | None:
+    def _remove(self, key: str) -> PrefetchedItems | None:
         if key not in self._runs:
             return None
         ahead, size, _ = self._runs.pop(key)

@@ -36,15 +36,15 @@ class ReaderClient(Protocol):
 
 
 async def reader_client(
-    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None = None
+    client: Any, credentials: Credentials, on_retry: Callable[[ClientError], None] | None = None
 ) -> ReaderClient:
     """The signed client over the connections of `client`, or `PublicClient`. Connects to nothing.
 
-    client: aiobotocore's. credentials: of its session. repeats: as `SignedClient` has it; the
+    client: aiobotocore's. credentials: of its session. on_retry: as `SignedClient` has it; the
     public calls do not say what they repeat.
     """
     try:
-        return await _signed(client, credentials, repeats)
+        return await _try_signed_client(client, credentials, on_retry)
     except Exception as error:  # noqa: BLE001 - whatever another version raises
         logger.info(
             "aiobotocore %s is not as the signed client expects it (%s: %s): mailboxes are read"
@@ -54,13 +54,13 @@ async def reader_client(
         return PublicClient(client, credentials)
 
 
-async def _signed(
-    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None
+async def _try_signed_client(
+    client: Any, credentials: Credentials, on_retry: Callable[[ClientError], None] | None
 ) -> "SignedClient":
     """Raises an error of any kind where a name is missing or looks different."""
     from poste_restante import signed_client
 
-    signed = signed_client.SignedClient(client, credentials, repeats)
+    signed = signed_client.SignedClient(client, credentials, on_retry)
     signed_client.require_names(client)
     try:
         url, region = await signed.resolve()

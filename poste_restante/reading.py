@@ -52,9 +52,9 @@ class Extent:
         self.floors: Cursor = {}
         self._logs = {} if start is None else dict(start.logs)
         #: There is a receipt to carry on, or something was passed.
-        self._says_anything = start is not None or since is not None
+        self._has_content = start is not None or since is not None
         #: Per log, what an acknowledgement of this reading covers before it has read anything.
-        ackable, told = ({}, cursor) if inherited else (dict(cursor), {})
+        ackable, inherited_cursor = ({}, cursor) if inherited else (dict(cursor), {})
         #: Per log, what the reading's own cursor covers now, or covered when an earlier page read
         #: it.
         self._carried = dict(ackable)
@@ -63,9 +63,9 @@ class Extent:
                 ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
                 if reach.carried:
                     self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
-        for log in sorted({*ackable, *told}):
+        for log in sorted({*ackable, *inherited_cursor}):
             reach = self._reach(log)
-            covered, inherited_to = ackable.get(log, -1), told.get(log, -1)
+            covered, inherited_to = ackable.get(log, -1), inherited_cursor.get(log, -1)
             self.floors[log] = max(covered, inherited_to)
             self._logs[log] = replace(
                 reach,
@@ -94,7 +94,7 @@ class Extent:
             return
         ackable_to = before.ackable_to if before.blocked else offset
         self._logs[log] = replace(before, read_to=offset, ackable_to=ackable_to)
-        self._says_anything = True
+        self._has_content = True
 
     def pass_bundle(self, key: BundleKey) -> None:
         """All of a bundle was passed."""
@@ -122,11 +122,11 @@ class Extent:
 
         Behind a receipt, or since one, there is always one: it carries that one's content on.
         """
-        if not self._says_anything:
+        if not self._has_content:
             return None
         return self._receipt(self.boundary or CURSORS_END, self._logs)
 
-    def past_unreadable(self, key: str) -> Receipt:
+    def receipt_past_unreadable(self, key: str) -> Receipt:
         """Where a reader who goes on behind an unreadable item stands.
 
         Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
@@ -174,7 +174,7 @@ class Reading:
     more: bool = False
     unreadable: Unreadable | None = None
     #: No further message is returned; what is added only tells whether there is more.
-    closed: bool = False
+    is_closed: bool = False
     #: Items that were read, and stand behind the page: for the next one.
     unread: Sequence[Item] = ()
     extent: Extent = field(init=False)
@@ -187,7 +187,7 @@ class Reading:
         )
 
     @property
-    def ended(self) -> bool:
+    def is_ended(self) -> bool:
         """Nothing that is read from here on belongs to this page."""
         return self.more
 
@@ -205,7 +205,7 @@ class Reading:
             return None
         return self.extent.skip_hidden(key)
 
-    def leftovers_ahead(self, last: str) -> bool:
+    def may_have_leftovers(self, last: str) -> bool:
         """Whether a log behind the sort key `last` may hold bundles that the cursor hides."""
         return any(log.head > last for log in self.extent.floors)
 
@@ -217,7 +217,7 @@ class Reading:
             if key.startswith(CURSOR_KEY):
                 continue
             self._add(key, item)
-            if self.ended:
+            if self.is_ended:
                 self.unread = items[index:]
                 return
 
@@ -253,7 +253,7 @@ class Reading:
                 and (message.expires_at is None or message.expires_at > now)
                 and not is_resend(message)
             ):
-                if not self._fits(message):
+                if not self._admit(message):
                     self.more = True
                     self.extent.pass_messages(log, read_to)
                     return False
@@ -274,14 +274,14 @@ class Reading:
 
     def close(self) -> None:
         """Return no further message; what is added now only tells whether there is more."""
-        self.closed = True
+        self.is_closed = True
 
-    def _fits(self, message: Message) -> bool:
+    def _admit(self, message: Message) -> bool:
         """Whether a message is for this page; if so, it is counted."""
         most, bytes_max = self.limits.messages_max, self.limits.bytes_max
         size = 0 if bytes_max is None else _size(message)
         if self.messages and (  # at least one, however large
-            self.closed
+            self.is_closed
             or (most is not None and len(self.messages) >= most)
             or (bytes_max is not None and self._bytes + size > bytes_max)
         ):
@@ -302,10 +302,10 @@ class Reading:
         """What this reading has passed; see `Extent.receipt`."""
         return self.extent.receipt()
 
-    def past_unreadable(self) -> Receipt:
+    def receipt_past_unreadable(self) -> Receipt:
         """Where a reader who goes on behind the unreadable item stands."""
         assert self.unreadable is not None
-        return self.extent.past_unreadable(self.unreadable.key)
+        return self.extent.receipt_past_unreadable(self.unreadable.key)
 
 
 def _log_of(key: str) -> LogId | None:

@@ -112,12 +112,12 @@ class Receipts:
         """The token."""
         body = b"".join((
             bytes([_SIGNED if self._keys else _UNSIGNED]),
-            _mailbox(table_id, user_id), _device(device),
+            _mailbox_digest(table_id, user_id), _device_digest(device),
             _encode_boundary(receipt.boundary),
             _encode_logs(receipt),
         ))  # fmt: skip
         seal = _mac(self._keys[0], body) if self._keys else _crc(body)
-        return _text(body + seal)
+        return _encode_token(body + seal)
 
     def decode(
         self, token: str, *, table_id: str, user_id: str, device: str | None = None
@@ -125,9 +125,9 @@ class Receipts:
         """Inverse of `encode`. Raises InvalidReceipt for anything else."""
         body = self._unseal(token)
         mailbox, of_device = body[1:][:_MAILBOX_BYTES], body[1 + _MAILBOX_BYTES :][:_DEVICE_BYTES]
-        if not hmac.compare_digest(mailbox, _mailbox(table_id, user_id)):
+        if not hmac.compare_digest(mailbox, _mailbox_digest(table_id, user_id)):
             raise InvalidReceipt("the receipt belongs to another mailbox or table")
-        if not hmac.compare_digest(of_device, _device(device)):
+        if not hmac.compare_digest(of_device, _device_digest(device)):
             mine = "the account" if device is None else f"the device {device!r}"
             raise InvalidReceipt(f"the receipt belongs to another device, not to {mine}")
         try:
@@ -137,9 +137,9 @@ class Receipts:
 
     def _unseal(self, token: str) -> bytes:
         """The sealed bytes, version first."""
-        raw = _bytes(token)
+        raw = _decode_token(token)
         if raw[0] == _SIGNED:
-            return self._verified(raw)
+            return self._verify(raw)
         if raw[0] != _UNSIGNED:
             raise InvalidReceipt(f"a receipt of version {raw[0]}, which this reader does not know")
         if self._keys:
@@ -149,7 +149,7 @@ class Receipts:
             raise InvalidReceipt("the receipt is damaged")
         return body
 
-    def _verified(self, raw: bytes) -> bytes:
+    def _verify(self, raw: bytes) -> bytes:
         body, seal = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if not self._keys:
             raise InvalidReceipt("the receipt is signed, and no receipt keys are set here")
@@ -158,8 +158,8 @@ class Receipts:
         return body
 
 
-def _bytes(token: str) -> bytes:
-    """Inverse of `_text`. Raises InvalidReceipt for what is no token of this version."""
+def _decode_token(token: str) -> bytes:
+    """Inverse of `_encode_token`. Raises InvalidReceipt for what is no token of this version."""
     if not isinstance(token, str):  # from a client, most often: no fault of the caller's
         raise InvalidReceipt(f"a receipt must be a str, not {type(token).__name__}")
     if len(token) > EARLIER_CHARS_MAX:
@@ -174,22 +174,22 @@ def _bytes(token: str) -> bytes:
         raise InvalidReceipt(
             f"a receipt of version {raw[0]}, of an earlier poste-restante: fetch again"
         )
-    if len(token) > TOKEN_CHARS_MAX or _text(raw) != token:  # one receipt, one spelling
+    if len(token) > TOKEN_CHARS_MAX or _encode_token(raw) != token:  # one receipt, one spelling
         raise InvalidReceipt("not a receipt")
     if len(raw) < 1 + _BINDING_BYTES + _CRC_BYTES:
         raise InvalidReceipt("not a receipt: too short")
     return raw
 
 
-def _text(raw: bytes) -> str:
+def _encode_token(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _mailbox(table_id: str, user_id: str) -> bytes:
+def _mailbox_digest(table_id: str, user_id: str) -> bytes:
     return _digest(_MAILBOX_BYTES, table_id, user_id)
 
 
-def _device(device: str | None) -> bytes:
+def _device_digest(device: str | None) -> bytes:
     return _digest(_DEVICE_BYTES, device or "")
 
 
@@ -208,7 +208,7 @@ def _mac(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, "sha256")[:_MAC_BYTES]
 
 
-def _varints(*numbers: int) -> bytes:
+def _encode_varints(*numbers: int) -> bytes:
     encoded = bytearray()
     for number in numbers:
         rest = number
@@ -225,12 +225,12 @@ def _encode_boundary(boundary: str) -> bytes:
         if above is not None:
             log, offset = LogId.decode(above[1]), int(above[2])
             if log.after(offset) == boundary and offset <= OFFSET_MAX:
-                return _varints(_ABOVE, *log, offset)
+                return _encode_varints(_ABOVE, *log, offset)
         key = BundleKey.decode(boundary)
     except ValueError:
         raw = boundary.encode()
-        return _varints(_TEXT, len(raw)) + raw
-    return _varints(_BUNDLE, *key.log, key.last, key.last - key.first)
+        return _encode_varints(_TEXT, len(raw)) + raw
+    return _encode_varints(_BUNDLE, *key.log, key.last, key.last - key.first)
 
 
 def _encode_logs(receipt: Receipt) -> bytes:
@@ -247,17 +247,19 @@ def _encode_logs(receipt: Receipt) -> bytes:
     for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
         inherits = reach.inherited_to > reach.ackable_to
         flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried | _INHERITED * inherits
-        one = _varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
+        one = _encode_varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
         if inherits:
-            one += _varints(reach.read_to - reach.inherited_to)
+            one += _encode_varints(reach.read_to - reach.inherited_to)
         if len(one) > room:
             break
         encoded[log] = one
         room -= len(one)
-    return _varints(len(encoded)) + b"".join(encoded[log] for log in receipt.logs if log in encoded)
+    return _encode_varints(len(encoded)) + b"".join(
+        encoded[log] for log in receipt.logs if log in encoded
+    )
 
 
-def _numbers(raw: Iterator[int]) -> Iterator[int]:
+def _decode_varints(raw: Iterator[int]) -> Iterator[int]:
     """The varints of a byte stream. Raises ValueError on one that is cut off or too long."""
     for byte in raw:
         number, shift = byte & 0x7F, 7
@@ -273,7 +275,7 @@ def _numbers(raw: Iterator[int]) -> Iterator[int]:
 def _decode_body(raw: bytes) -> Receipt:
     """Raises ValueError for what no reading makes: nobody else is to be believed."""
     stream = iter(raw)
-    numbers = _numbers(stream)
+    numbers = _decode_varints(stream)
 
     def take(most: int = OFFSET_MAX + 1) -> int:
         number = next(numbers, None)

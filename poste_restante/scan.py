@@ -8,8 +8,8 @@ that the cursor hides.
 from dataclasses import dataclass, field
 
 from poste_restante.item import Item
-from poste_restante.mailbox_store import QUERY_ITEMS_MAX, Items, MailboxStore
-from poste_restante.prefetch import Prefetched
+from poste_restante.mailbox_store import QUERY_ITEMS_MAX, MailboxStore, QueryResult
+from poste_restante.prefetch import PrefetchedItems
 from poste_restante.reading import Reading
 
 #: Items that the first Query of a mailbox asks for: the cursor, and one bundle, which says whether
@@ -41,17 +41,17 @@ class Scan:
     store: MailboxStore
     key: str
     limit: int | None = None
-    ahead: Prefetched | None = None
+    ahead: PrefetchedItems | None = None
     #: What the last Query brought, for the reading.
-    found: Items = field(default_factory=lambda: Items([], None))
+    found: QueryResult = field(default_factory=lambda: QueryResult([], None))
     #: Items of an earlier page's Queries were used.
-    used_ahead: bool = False
+    has_used_ahead: bool = False
     #: A Query was asked for all that the page wants, or brought all that one Query brings.
-    _enough: bool = False
+    _has_asked_enough: bool = False
     _items_max: int | None = None
-    _careful_items: int = LEFTOVER_ITEMS
+    _leftover_items_max: int = LEFTOVER_ITEMS
 
-    async def begin(self, cursor: str | None = None) -> Items:
+    async def begin(self, cursor: str | None = None) -> QueryResult:
         """The first Query: from the sort key of a device's cursor on. None: of the account's."""
         most = FIRST_ITEMS if self.limit is None else min(FIRST_ITEMS, self.limit + 1)
         if cursor is not None:
@@ -64,7 +64,7 @@ class Scan:
         if self.ahead is not None and self.ahead.boundary != boundary:
             self.ahead = None  # of another place
         if self.ahead is None:
-            self._enough = True
+            self._has_asked_enough = True
             self._items_max = None if self.limit is None else self.limit + 1
         self.found = await self._query(above=boundary, limit=self._items_max)
 
@@ -72,7 +72,7 @@ class Scan:
         """Fold into a page what was found, and Query until there is a message, then only until it
         is known whether there is more. Ends with the mailbox at the latest."""
         reading.add(self.found.items)
-        while self.found.last is not None and not reading.ended:
+        while self.found.last is not None and not reading.is_ended:
             last = self.found.last
             above = reading.skip(last["position"]["S"])
             self._items_max = self._next_items_max(reading, last, skips=above is not None)
@@ -88,20 +88,20 @@ class Scan:
         A page that is not full when enough was asked for is closed. Where all was hidden, each
         Query asks for twice as much as the one before, so that a small limit does not make many.
         """
-        if self._enough and reading.messages and not reading.closed:
+        if self._has_asked_enough and reading.messages and not reading.is_closed:
             reading.close()
             return LOOK_AHEAD_ITEMS
         wanted = None if self.limit is None else self.limit + 1 - len(reading.messages)
-        if self._enough and self._items_max is not None:
+        if self._has_asked_enough and self._items_max is not None:
             wanted = min(2 * self._items_max, QUERY_ITEMS_MAX)
-        if reading.closed or not reading.leftovers_ahead(last["position"]["S"]):
-            self._enough = True
+        if reading.is_closed or not reading.may_have_leftovers(last["position"]["S"]):
+            self._has_asked_enough = True
             return wanted
-        self._careful_items = LEFTOVER_ITEMS if skips else 2 * self._careful_items
-        if wanted is not None and wanted <= self._careful_items:
-            self._enough = True
+        self._leftover_items_max = LEFTOVER_ITEMS if skips else 2 * self._leftover_items_max
+        if wanted is not None and wanted <= self._leftover_items_max:
+            self._has_asked_enough = True
             return wanted
-        return self._careful_items
+        return self._leftover_items_max
 
     async def _query(
         self,
@@ -110,7 +110,7 @@ class Scan:
         begin: str | None = None,
         above: str | None = None,
         start: Item | None = None,
-    ) -> Items:
+    ) -> QueryResult:
         """What a Query brings, with what was kept ahead in its place where that is reached."""
         ahead = self.ahead
         if ahead is None:
@@ -118,10 +118,10 @@ class Scan:
                 self.key, begin=begin, above=above, start=start, limit=limit
             )
             if limit is not None and found.last is not None and len(found.items) < limit:
-                self._enough = True  # it ended with 1 MB
+                self._has_asked_enough = True  # it ended with 1 MB
             return found
         at = above or begin or ("" if start is None else start["position"]["S"])
-        found = Items([], None)
+        found = QueryResult([], None)
         if at < ahead.boundary:
             found = await self.store.query(
                 self.key, begin=begin, above=above, start=start, limit=limit, up_to=ahead.boundary
@@ -132,6 +132,6 @@ class Scan:
         kept = [item for item in ahead.items if item["position"]["S"] > at]
         if not kept:  # the cursor hides all of it
             return await self._query(begin=begin, above=above, start=start, limit=limit)
-        self.used_ahead = True
-        self._enough = False  # it may be short of a page: what is missing is read
-        return Items([*found.items, *kept], ahead.last)
+        self.has_used_ahead = True
+        self._has_asked_enough = False  # it may be short of a page: what is missing is read
+        return QueryResult([*found.items, *kept], ahead.last)

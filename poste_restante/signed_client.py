@@ -43,7 +43,7 @@ _ERROR_STATUS_MIN = 300
 class SignedClient:
     """`query`, `update_item` and `batch_write_item`, signed and sent directly.
 
-    client: aiobotocore's. credentials: of its session. repeats: told of a refused attempt that is
+    client: aiobotocore's. credentials: of its session. on_retry: told of a refused attempt that is
     made again.
     Each of the three is attempted as often as the client is configured (`total_max_attempts`), or
     once where it is not. They are safe to repeat: they read, raise a cursor, or delete.
@@ -55,12 +55,12 @@ class SignedClient:
         self,
         client: Any,
         credentials: Credentials,
-        repeats: Callable[[ClientError], None] | None = None,
+        on_retry: Callable[[ClientError], None] | None = None,
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self._repeats = repeats
-        self._where: tuple[str, str] | None = None
+        self._on_retry = on_retry
+        self._endpoint_region: tuple[str, str] | None = None
         meta = client.meta
         self.attempt_s_max = attempt_s_max(client)
         self._attempts = attempts_max(client)
@@ -95,8 +95,8 @@ class SignedClient:
             except ClientError as error:
                 if not (is_throttled(error) or is_failing(error) or is_unsigned(error)):
                     raise
-                if self._repeats is not None:
-                    self._repeats(error)
+                if self._on_retry is not None:
+                    self._on_retry(error)
             except UNREACHABLE:
                 pass
             await asyncio.sleep(random.uniform(0, backoff_s_max(attempt)))
@@ -109,7 +109,7 @@ class SignedClient:
         answer. Raises TimeoutError for an attempt that takes too long in all, ValueError for an
         answer that is not JSON, and CredentialsError.
         """
-        request = await self._signed(operation, body)
+        request = await self._sign(operation, body)
         async with asyncio.timeout(self.attempt_s_max):
             answer = await self._session.send(request)
             content: bytes = await answer.content
@@ -121,11 +121,11 @@ class SignedClient:
             self._model.operation_model(operation).output_shape,
         )
         # botocore's endpoint, and not its parser, adds the members of a refusal.
-        parsed |= _members(content)
+        parsed |= _refusal_members(content)
         kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
         raise kind(parsed, operation)
 
-    async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
+    async def _sign(self, operation: str, body: bytes) -> AWSPreparedRequest:
         frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
         url, region = await self.resolve()
         headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
@@ -139,18 +139,18 @@ class SignedClient:
         They come from the service's rules, which are not public either. `meta.endpoint_url` does
         not follow them, and they have exceptions (FIPS in us-gov-west-1, the region "local").
         """
-        if self._where is None:
+        if self._endpoint_region is None:
             meta = self._client.meta
             context = {"client_region": meta.region_name, "client_config": meta.config}
             url, _, _ = await self._client._resolve_endpoint_ruleset(  # noqa: SLF001
                 self._model.operation_model("Query"), {}, context
             )
             region = context.get("signing", {}).get("region", meta.region_name)
-            self._where = url.rstrip("/") + "/", region
-        return self._where
+            self._endpoint_region = url.rstrip("/") + "/", region
+        return self._endpoint_region
 
 
-def _members(content: bytes) -> dict[str, Any]:
+def _refusal_members(content: bytes) -> dict[str, Any]:
     """The members of a refusal: the item of a failed condition, the reasons of a throttled call."""
     try:
         answer = from_json(content)

@@ -14,10 +14,10 @@ from poste_restante.item import Item
 from poste_restante.mailbox_store import (
     DELETES_PER_CALL_MAX,
     QUERY_ITEMS_MAX,
-    CursorMissing,
-    Items,
+    CursorMissingError,
+    QueryResult,
 )
-from poste_restante.meter import Measured, Meter
+from poste_restante.meter import CallMeasurement, Meter
 from poste_restante.metrics import NO_METRICS, StoreOperation, StoreOutcome
 from poste_restante.position import LogId
 from poste_restante.retryable_errors import (
@@ -43,7 +43,7 @@ SLOT_S_MAX = 60.0
 T = TypeVar("T")
 
 
-class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
+class ConditionFailedError(MailboxError):
     """The condition of an update does not hold. Never leaves this package.
 
     item: the stored item; empty: there is none, or the update did not ask for it.
@@ -97,7 +97,7 @@ _RAISE = f"SET #log = :offset REMOVE {TTL_ATTRIBUTE}, {PURGED_AT_ATTRIBUTE}"
 
 
 class DynamoDBMailboxStore:
-    """`MailboxStore` over a low-level client. Every call raises as `translated` does, and
+    """`MailboxStore` over a low-level client. Every call raises as `translate_errors` does, and
     StoreUnavailable where it gets no slot.
 
     meter: where it is on, each call asks for the units that it takes.
@@ -117,23 +117,23 @@ class DynamoDBMailboxStore:
         operation: StoreOperation,
         call: Callable[..., Awaitable[Any]],
         arguments: dict[str, Any],
-        read: Callable[[Any, Measured], T],
+        read: Callable[[Any, CallMeasurement], T],
     ) -> T:
         """What `read` makes of the answer to a call, which is made when a slot is free.
 
         operation: its name in the metrics. call: the client's.
         """
-        if self._meter.on:
+        if self._meter.is_enabled:
             arguments["ReturnConsumedCapacity"] = "TOTAL"
         async with self.limiter.slot():
-            with self._meter.store_call(operation) as measured:
+            with self._meter.store_call(operation) as measurement:
                 try:
-                    answer = await translated(call(**arguments), self._table)
-                except ConditionFailed:
-                    measured.ended_as(StoreOutcome.CONDITION_FAILED)
+                    answer = await translate_errors(call(**arguments), self._table)
+                except ConditionFailedError:
+                    measurement.record_outcome(StoreOutcome.CONDITION_FAILED)
                     raise
-                measured.answered(answer)
-                return read(answer, measured)
+                measurement.record_answer(answer)
+                return read(answer, measurement)
 
     async def query(
         self,
@@ -149,7 +149,7 @@ class DynamoDBMailboxStore:
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,
-    ) -> Items:
+    ) -> QueryResult:
         condition, values = "user_id = :user", {":user": {"S": key}}
         arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": consistent}
         names = {"#position": "position"}  # a reserved word
@@ -178,7 +178,7 @@ class DynamoDBMailboxStore:
             StoreOperation.QUERY,
             self._client.query,
             arguments,
-            lambda answer, _: _items(answer, behind, backwards=backwards),
+            lambda answer, _: _parse_items(answer, behind, backwards=backwards),
         )
 
     async def raise_cursor(
@@ -204,9 +204,9 @@ class DynamoDBMailboxStore:
                 ReturnValues="UPDATED_NEW",
                 **more,
             )
-        except ConditionFailed as error:
+        except ConditionFailedError as error:
             if existing and not error.item:
-                raise CursorMissing(cursor) from None
+                raise CursorMissingError(cursor) from None
             # It is further already, by another device or an attempt of our own.
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
@@ -230,14 +230,14 @@ class DynamoDBMailboxStore:
                 ReturnValues="ALL_NEW",
                 **more,
             )
-        except ConditionFailed:
+        except ConditionFailedError:
             return False
         return True
 
     async def _update(
         self, key: str, position: str, *, confirmed_by: str, **arguments: Any
     ) -> None:
-        def require_confirmed(answer: Any, _: Measured) -> None:
+        def require_confirmed(answer: Any, _: CallMeasurement) -> None:
             # An answer that was cut off has no members, and confirms nothing.
             if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
                 raise StoreUnavailable("malformed response from the store to an update")
@@ -260,23 +260,26 @@ class DynamoDBMailboxStore:
             ]
             arguments = {"RequestItems": {self._table: requests}}
             done += len(some) - await self._call(
-                StoreOperation.BATCH_WRITE_ITEM, self._client.batch_write_item, arguments, _left
+                StoreOperation.BATCH_WRITE_ITEM,
+                self._client.batch_write_item,
+                arguments,
+                _count_unprocessed,
             )
         return done
 
 
-def _left(answer: Any, measured: Measured) -> int:
+def _count_unprocessed(answer: Any, measurement: CallMeasurement) -> int:
     """The number of left-over requests. Raises StoreUnavailable for a malformed answer."""
     try:
         left = sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
         raise StoreUnavailable("malformed response from the store to a delete") from error
     if left:
-        measured.ended_as(StoreOutcome.PARTIAL)
+        measurement.record_outcome(StoreOutcome.PARTIAL)
     return left
 
 
-def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
+def _parse_items(answer: Any, behind: str | None, *, backwards: bool) -> QueryResult:
     """The items of a Query's answer. Raises StoreUnavailable for a malformed answer.
 
     Reading relies on ascending items (descending, where `backwards`) behind the sort key `behind`.
@@ -297,17 +300,17 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
         raise StoreUnavailable(
             "malformed response from the store: a query's items are out of order"
         )
-    return Items(items, last)
+    return QueryResult(items, last)
 
 
-async def translated(call: Awaitable[T], table: str) -> T:
-    """The result of a call. Its errors become those of `errors`, or ConditionFailed."""
+async def translate_errors(call: Awaitable[T], table: str) -> T:
+    """The result of a call. Its errors become those of `errors`, or ConditionFailedError."""
     try:
         return await call
     except CredentialsError as error:
-        raise without_credentials(error) from error
+        raise translate_credentials_error(error) from error
     except ClientError as error:
-        raise _meaning(error, table) from error
+        raise _translate(error, table) from error
     except UNREACHABLE as error:
         if is_misconfigured(error):
             raise MailboxError(f"cannot call the store: {error}: check AWS_CA_BUNDLE") from error
@@ -322,7 +325,7 @@ async def translated(call: Awaitable[T], table: str) -> T:
         ) from error
 
 
-def without_credentials(error: CredentialsError) -> MailboxError:
+def translate_credentials_error(error: CredentialsError) -> MailboxError:
     """StoreUnavailable where the next call may get credentials, MailboxError elsewhere."""
     text = f"cannot call the store: {error}"
     nowhere = isinstance(error.__cause__, NoCredentialsError)
@@ -331,10 +334,10 @@ def without_credentials(error: CredentialsError) -> MailboxError:
     return StoreUnavailable(text)
 
 
-def _meaning(error: ClientError, table: str) -> MailboxError:
+def _translate(error: ClientError, table: str) -> MailboxError:
     code, text = code_of(error), text_of(error)
     if code == "ConditionalCheckFailedException":
-        return ConditionFailed(error.response.get("Item") or {})
+        return ConditionFailedError(error.response.get("Item") or {})
     if is_throttled(error):
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
     if is_failing(error):

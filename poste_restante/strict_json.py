@@ -33,7 +33,7 @@ class NumberText(str):
     __slots__ = ()
 
 
-class _Repeated(dict[str, Any]):
+class _RepeatedNames(dict[str, Any]):
     """An object that has a name more than once; it holds the last value of each."""
 
 
@@ -72,7 +72,7 @@ def parse_event(body: bytes) -> dict[str, Any]:
         object_pairs_hook=_object,
     )
     match event:
-        case _Repeated():
+        case _RepeatedNames():
             raise ValueError("a name is given twice")
         case dict():
             return event
@@ -126,7 +126,7 @@ def _exact(number: T | NumberText) -> T:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    return made if len(made) == len(pairs) else _Repeated(pairs)
+    return made if len(made) == len(pairs) else _RepeatedNames(pairs)
 
 
 def _exact_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

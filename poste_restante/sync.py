@@ -23,7 +23,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from poste_restante import catch_up as asynchronous_catch_up
 from poste_restante import mailboxes as asynchronous
 from poste_restante.claims import CLOCK_SKEW_S
-from poste_restante.devices import Device, Start
+from poste_restante.devices import Device, DeviceStart
 from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S
 from poste_restante.metrics import NO_METRICS, Metrics
 from poste_restante.page import Page
@@ -115,7 +115,7 @@ class Mailboxes:
         """Delete the bundles that the account's and every device's cursor has passed."""
         return self._call(partial(self._mailboxes.tidy, user_id))
 
-    def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
+    def add_device(self, user_id: str, device: str, start: DeviceStart = "account") -> bool:
         """Give a device a cursor of its own. False: it has one, which stays as it is."""
         return self._call(partial(self._mailboxes.add_device, user_id, device, start))
 

@@ -25,35 +25,37 @@ class TableCheck:
         self._table = table
         self._clock = clock
         self._record: TableRecord | None = None
-        self._looked_at_s = 0.0
-        self._look = SharedCall(self._looked)
-        self._doubted = False
+        self._read_at_s = 0.0
+        self._shared_read = SharedCall(self._refresh)
+        self._last_read_failed = False
 
-    def known(self) -> TableRecord | None:
+    def cached(self) -> TableRecord | None:
         """The record, where it was looked at within the last TABLE_CHECK_S, or is just now."""
-        if 0 <= self._clock() - self._looked_at_s < TABLE_CHECK_S:
+        if 0 <= self._clock() - self._read_at_s < TABLE_CHECK_S:
             return self._record
-        return self._record if self._look.is_under_way and not self._doubted else None
+        return (
+            self._record if self._shared_read.is_under_way and not self._last_read_failed else None
+        )
 
     async def record(self) -> TableRecord:
         """The record, looked at where that is due.
 
         Raises TableMismatch for no table of ours or another one than before, and as a Query does.
         """
-        known = self.known()
-        return await self._look.result() if known is None else known
+        record = self.cached()
+        return await self._shared_read.result() if record is None else record
 
     async def close(self) -> None:
         """End a look that nobody waits for any more."""
-        await self._look.close()
+        await self._shared_read.close()
 
-    async def _looked(self) -> TableRecord:
+    async def _refresh(self) -> TableRecord:
         try:
             record = await self._read()
         except Exception:
-            self._doubted = True
+            self._last_read_failed = True
             raise
-        self._doubted = False
+        self._last_read_failed = False
         return record
 
     async def _read(self) -> TableRecord:
@@ -69,5 +71,5 @@ class TableCheck:
             raise TableMismatch(
                 f"the table {self._table!r} was replaced while it was open: open it again"
             )
-        self._record, self._looked_at_s = record, now_s
+        self._record, self._read_at_s = record, now_s
         return record

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 BUNDLES_MAX = 40 * DELETES_PER_CALL_MAX
 
 
-def passed_by_all(cursors: Iterable[Item]) -> Cursor:
+def common_cursor(cursors: Iterable[Item]) -> Cursor:
     """Per log, up to where every one of these cursors has come. Pure.
 
     A log that one of them does not name is not passed; nothing is where the account has no cursor,
@@ -41,7 +41,7 @@ def passed_by_all(cursors: Iterable[Item]) -> Cursor:
     return {log: min(cursor[log] for cursor in found) for log in sorted(logs)}
 
 
-async def passed_bundles(
+async def bundle_keys_up_to(
     store: MailboxStore, key: str, log: LogId, offset: int, *, limit: int
 ) -> list[str]:
     """Sort keys of a log's bundles that end at or below an offset, the first ones."""
@@ -65,7 +65,7 @@ class Tidying:
         acknowledged: per log, up to where somebody has acknowledged just now.
         """
         try:
-            passed = await self._passed(key)
+            passed = await self._common_cursor(key)
             if any(passed.get(log, -1) < offset for log, offset in acknowledged.items()):
                 self._warn(
                     "devices",
@@ -80,21 +80,21 @@ class Tidying:
 
     async def tidy(self, key: str) -> int:
         """Delete what all cursors have passed, at most `BUNDLES_MAX`. Returns how many."""
-        return await self.delete(key, await self._passed(key))
+        return await self.delete(key, await self._common_cursor(key))
 
     async def delete(self, key: str, passed: Cursor) -> int:
         """Delete the bundles at or below these offsets, at most `BUNDLES_MAX`; return how many."""
         done, left = 0, BUNDLES_MAX
         for log, offset in passed.items():
-            found = await passed_bundles(self._store, key, log, offset, limit=left)
+            found = await bundle_keys_up_to(self._store, key, log, offset, limit=left)
             done += await self._store.delete(key, found)
             left -= len(found)
             if left == 0:
                 break
         return done
 
-    async def _passed(self, key: str) -> Cursor:
-        return passed_by_all([item async for item in self._cursors.all_of(key)])
+    async def _common_cursor(self, key: str) -> Cursor:
+        return common_cursor([item async for item in self._cursors.cursor_items(key)])
 
     def _warn(self, kind: str, text: str) -> None:
         """Once in the life of the process: it is the same for every mailbox."""

@@ -43,7 +43,7 @@ from poste_restante.meter import Meter
 from poste_restante.metrics import NO_METRICS, Metrics
 from poste_restante.partitioners import Partitioner
 from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
-from poste_restante.store import translated
+from poste_restante.store import translate_errors
 from poste_restante.table import TableRecord
 from poste_restante.testing.memory_store import PAGE_BYTES, MemoryStore
 
@@ -57,7 +57,7 @@ OPERATIONS = ("Query", "UpdateItem", "BatchWriteItem")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class _InFlight(NamedTuple):
+class _InFlightMessage(NamedTuple):
     """A message on its way. at_s, appended_s: epoch seconds."""
 
     at_s: float
@@ -93,10 +93,10 @@ class InMemoryMailboxes(Mailboxes):
         self.memory = MemoryStore(page_bytes=page_bytes, before=self._before)
         self._now = BEGINNING
         self._topic = topic
-        self._next: dict[LogId, int] = {}
+        self._next_offsets: dict[LogId, int] = {}
         self._failures: list[tuple[str | None, Exception]] = []
         #: Per log, what is in flight, in log order.
-        self._in_flight: dict[LogId, deque[_InFlight]] = {}
+        self._in_flight: dict[LogId, deque[_InFlightMessage]] = {}
         self._freshness_lag_s: float | None = 0.0
         self._record = TableRecord(
             table_id=uuid.uuid4().hex, topic=topic, partitions=partitions, epoch=1
@@ -153,7 +153,7 @@ class InMemoryMailboxes(Mailboxes):
             arguments.number("epoch", epoch, 1, EPOCH_MAX),
             arguments.number("partition", partition, 0, PARTITION_MAX),
         )
-        offset = self._next.get(log, 0)
+        offset = self._next_offsets.get(log, 0)
         position = Position(*log, offset)
         own_id = arguments.optional_text("id", id)
         message = Message(
@@ -177,13 +177,13 @@ class InMemoryMailboxes(Mailboxes):
         (stored,) = decode_bundle(item, user_id, self._topic)
         seconds = arguments.seconds_or_0("after_s", after_s)
         # Nothing raises from here on.
-        self._arrive()
-        self._next[log] = offset + 1
+        self._store_arrived()
+        self._next_offsets[log] = offset + 1
         waiting = self._in_flight.get(log)
         if seconds or waiting:
             at_s = max(self._seconds() + seconds, waiting[-1].at_s if waiting else 0.0)
             self._in_flight.setdefault(log, deque()).append(
-                _InFlight(at_s, self._seconds(), offset, item)
+                _InFlightMessage(at_s, self._seconds(), offset, item)
             )
         else:
             self.memory.put(item)
@@ -201,23 +201,25 @@ class InMemoryMailboxes(Mailboxes):
             None if seconds is None else arguments.seconds_or_0("freshness_lag_s", seconds)
         )
 
-    def _arrive(self) -> None:
+    def _store_arrived(self) -> None:
         """Store what is no longer in flight."""
         for waiting in self._in_flight.values():
             while waiting and waiting[0].at_s <= self._seconds():
                 self.memory.put(waiting.popleft().item)
 
-    def _claim(self) -> None:
+    def _store_claims(self) -> None:
         """Store what a worker would claim now."""
         self.memory.items.pop(CLAIMS_KEY, None)
         if self._freshness_lag_s is None:
             return
         epoch = self._record.epoch
-        highest = max((log.partition for log in self._next if log.epoch == epoch), default=0)
+        highest = max(
+            (log.partition for log in self._next_offsets if log.epoch == epoch), default=0
+        )
         claims = {}
         for partition in range(max(self._record.partitions, highest + 1)):
             log = LogId(epoch, partition)
-            as_of_s, below = self._seconds() - self._freshness_lag_s, self._next.get(log, 0)
+            as_of_s, below = self._seconds() - self._freshness_lag_s, self._next_offsets.get(log, 0)
             if waiting := self._in_flight.get(log):
                 as_of_s, below = min(as_of_s, waiting[0].appended_s), waiting[0].offset
             claims[partition] = Claim(int(as_of_s * 1000), below)
@@ -265,12 +267,12 @@ class InMemoryMailboxes(Mailboxes):
 
     async def _before(self, operation: str, key: str) -> None:
         """An ordered failure has the meaning that it has when DynamoDB's client raises it."""
-        self._arrive()
+        self._store_arrived()
         if key == CLAIMS_KEY:
-            self._claim()
-        await translated(self._fail(operation, key), TABLE)
+            self._store_claims()
+        await translate_errors(self._raise_ordered_failure(operation, key), TABLE)
 
-    async def _fail(self, operation: str, key: str) -> None:
+    async def _raise_ordered_failure(self, operation: str, key: str) -> None:
         if key in {TABLE_RECORD_KEY, CLAIMS_KEY}:
             return
         for index, (wanted, error) in enumerate(self._failures):

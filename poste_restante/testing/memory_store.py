@@ -8,8 +8,8 @@ from poste_restante.item import Item, item_bytes
 from poste_restante.mailbox_store import (
     DELETES_PER_CALL_MAX,
     QUERY_ITEMS_MAX,
-    CursorMissing,
-    Items,
+    CursorMissingError,
+    QueryResult,
 )
 from poste_restante.position import LogId
 from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
@@ -59,7 +59,7 @@ class MemoryStore:
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,  # noqa: ARG002 - what is written here is seen at once
-    ) -> Items:
+    ) -> QueryResult:
         await self._before("Query", key)
         behind = None if start is None else start["position"]["S"]
         bounds = (
@@ -86,7 +86,7 @@ class MemoryStore:
         last = _keys(key, found[-1]["position"]["S"]) if more else None
         if keys_only:
             found = [_keys(key, item["position"]["S"]) for item in found]
-        return Items(found, last)
+        return QueryResult(found, last)
 
     async def raise_cursor(
         self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
@@ -95,7 +95,7 @@ class MemoryStore:
         item = self.items.get(key, {}).get(cursor)
         if item is None:
             if existing:
-                raise CursorMissing(cursor)
+                raise CursorMissingError(cursor)
             item = _keys(key, cursor)
         raised = item.get(log.encode())
         # A damaged offset is not compared, and stays.

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from poste_restante import Mailboxes
-from poste_restante.devices import Start
+from poste_restante.devices import DeviceStart
 from poste_restante.item import Item, encode_bundle, from_milliseconds
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position, mailbox_key
@@ -206,7 +206,7 @@ async def test_a_cursor_that_is_used_again_does_not_expire(device: str | None) -
 
 
 @pytest.mark.parametrize("start", ["oldest", "newest", "account"])
-async def test_a_device_that_is_added_later_begins_at_the_purge(start: Start) -> None:
+async def test_a_device_that_is_added_later_begins_at_the_purge(start: DeviceStart) -> None:
     """Also when the account has moved on: a replay shows it nothing (G4, G12)."""
     world = await a_mailbox()
     await world.purge()

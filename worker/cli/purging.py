@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from poste_restante.devices import Cursors, cursor_of
+from poste_restante.devices import Cursors, require_cursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
 from poste_restante.mailbox_store import query_pages
@@ -186,8 +186,8 @@ class Purge:
     async def _positions(self) -> set[str]:
         """Return the sort keys of the cursors, the account's included; note their expiry."""
         found = {CURSOR_KEY}
-        async for item in self._cursors.all_of(self._key):
-            cursor_of(item)  # a damaged one has to be looked at
+        async for item in self._cursors.cursor_items(self._key):
+            require_cursor(item)  # a damaged one has to be looked at
             self._never_expires |= _KEPT_ATTRIBUTE in item
             expires_at = item.get(TTL_ATTRIBUTE, {}).get("N", "0")
             self._expires_at_ms = max(self._expires_at_ms, int(expires_at) * 1000)

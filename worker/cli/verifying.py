@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from poste_restante.devices import cursor_of
+from poste_restante.devices import require_cursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item, decode_bundle
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId, mailbox_key
@@ -202,7 +202,7 @@ class MailboxLookup:
         if not left:
             return found
         items = (await self._store.query(key, only=CURSOR_KEY)).items
-        passed = cursor_of(items[0]).get(log, -1) if items else -1
+        passed = require_cursor(items[0]).get(log, -1) if items else -1
         hidden = Outcome.ACKNOWLEDGED
         if items and PURGED_AT_ATTRIBUTE in items[0]:
             hidden = Outcome.PURGED
