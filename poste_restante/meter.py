@@ -1,4 +1,4 @@
-"""Measures the calls of mailboxes and reports them to a `Metrics`, which cannot break them."""
+"""Measures the calls of mailboxes and reports them to a `Metrics`, whose errors fail no call."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class SafeMetrics:
-    """A `Metrics` that raises nothing. The first error of the one behind it is logged."""
+    """A `Metrics` that raises nothing. It logs the first error of the wrapped one."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -81,7 +81,7 @@ class SafeMetrics:
 
 
 class CallMeasurement:
-    """A call that nobody measures; what measures one is derived from it."""
+    """Base of measurements, which measures nothing."""
 
     __slots__ = ()
 
@@ -94,44 +94,44 @@ class CallMeasurement:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """The call ended, with this error."""
+        """End the call, with its error."""
 
     def record_page(
         self, messages: Sequence[Message], *, continues: bool, prefetched: bool
     ) -> None:
-        """A fetch returns these messages. continues: it goes on behind a receipt with a limit."""
+        """Record the page of a fetch. continues: it follows a receipt, with a limit."""
 
     def record_answer(self, answer: Any) -> None:
-        """DynamoDB gave this answer."""
+        """Record an answer of DynamoDB."""
 
     def record_outcome(self, outcome: StoreOutcome) -> None:
-        """The call to DynamoDB ends so, which neither an error nor its absence says."""
+        """Record an outcome that no error shows."""
 
 
 NO_MEASUREMENT = CallMeasurement()
 
 
 class Meter:
-    """What mailboxes measure with. metrics: `arguments.metrics` has checked it. clock: seconds."""
+    """Makes measurements. metrics: checked by `arguments.metrics`. clock: seconds."""
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
         #: Whether anything is measured. NoMetrics costs nothing.
         self.is_enabled = type(metrics) is not NoMetrics
         safe = not self.is_enabled or isinstance(metrics, SafeMetrics)
-        #: What another meter may report to as well: of both, one error is logged.
+        #: Another meter may report to it too: they log one error together.
         self.metrics = metrics if safe else SafeMetrics(metrics)
         self.clock = clock
 
     def call(self, operation: Operation) -> CallMeasurement:
-        """Around a call of a gateway."""
+        """Measure a call of a gateway."""
         return _GatewayCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
     def store_call(self, operation: StoreOperation) -> CallMeasurement:
-        """Around a call to DynamoDB, for which a slot is free."""
+        """Measure a call to DynamoDB that has a slot."""
         return _StoreCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
     def count_throttled(self, error: BaseException | None) -> None:
-        """DynamoDB refused an attempt. Only a throttled one counts."""
+        """Count a refused attempt if it was throttled."""
         if self.is_enabled and isinstance(error, ClientError) and is_throttled(error):
             self.metrics.throttled([counted_reason(each) for each in throttling_reasons(error)])
 
@@ -153,7 +153,7 @@ class _GatewayCallMeasurement(CallMeasurement):
         self, messages: Sequence[Message], *, continues: bool, prefetched: bool
     ) -> None:
         known = True if prefetched else False if continues else None
-        # The only thing that is counted per message.
+        # The only count per message.
         self._page = PageRead(len(messages), sum([len(each.body) for each in messages]), known)
 
     def __exit__(
@@ -206,7 +206,7 @@ class _StoreCallMeasurement(CallMeasurement):
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """How a call of a gateway ended, by what it raises. None: nothing."""
+    """Return the outcome of a gateway's call by its error, or None."""
     match error:
         case None:
             return Outcome.OK
@@ -226,12 +226,12 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 def store_outcome_of(error: BaseException | None) -> StoreOutcome:
-    """How a call to DynamoDB ended. Its errors are a part of a gateway's, under the same names."""
+    """Return the outcome of a call to DynamoDB, which has the same name as a gateway's."""
     return StoreOutcome(outcome_of(error))
 
 
 def _units(answer: Any) -> float:
-    """The capacity units of an answer; 0 where it states none, or nonsense."""
+    """Return the capacity units of an answer, or 0 if it states no valid number."""
     try:
         consumed = answer["ConsumedCapacity"]
         tables = consumed if isinstance(consumed, list) else [consumed]

@@ -4,7 +4,7 @@
     async with open_mailboxes(metrics=metrics) as mailboxes: ...
 
 The names are those of docs/metrics.md, without the `_total` that an exporter for Prometheus adds.
-Only the API is needed: what exports is the gateway's, such as `opentelemetry-instrument`.
+It needs only the API. The gateway chooses the exporter, such as `opentelemetry-instrument`.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ from poste_restante.metric_list import METRICS, ListedMetrics
 from poste_restante.metric_types import Kind, Metric
 from poste_restante.metrics import CallEnded, Operation, Outcome
 
-#: The name of this library among those that instrument a program.
+#: The instrumentation scope of this library.
 SCOPE = "poste-restante"
 #: OpenTelemetry's names of the units.
 _UNITS = {"seconds": "s", "bytes": "By", "": ""}
@@ -34,12 +34,12 @@ _SPANS = {
     Operation.FETCH: ("fetch mailbox", "receive"),
     Operation.ACK: ("ack mailbox", "settle"),
 }
-#: Outcomes that make no span an error.
+#: Outcomes whose spans are no errors.
 _NO_ERRORS = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 
 class _OpenSpan(NamedTuple):
-    """A span, and what makes the one before it current again."""
+    """A span, and the token that makes the previous one current again."""
 
     span: Span
     token: Token[Context]
@@ -48,8 +48,8 @@ class _OpenSpan(NamedTuple):
 class OpenTelemetryMetrics(ListedMetrics):
     """`Metrics` as instruments of a meter. One object serves all mailboxes of a process.
 
-    tracing: a fetch and an acknowledgement are spans as well, current while they last, so that an
-    instrumented HTTP client's spans are their children. Off by default: no span is made then.
+    tracing: whether a fetch and an acknowledgement are spans, current while they last, so that an
+        instrumented HTTP client's spans are their children.
     meter_provider, tracer_provider: by default the global ones, which may be set later.
     """
 

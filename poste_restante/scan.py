@@ -1,8 +1,8 @@
-"""The Queries of one reading, in key order: which comes next, and for how many items.
+"""The Queries of one reading, in key order, and their limits.
 
-The first one asks for few items: the cursor is among them, and what it hides is not worth reading.
-From then on the reading says where to go on (`Reading.skip`): behind the last item, or above all
-that the cursor hides.
+The first one asks for few items: the cursor is among them, and the bundles that it hides are not
+worth reading. After it the reading decides where to continue (`Reading.skip`): after the last item,
+or above everything that the cursor hides.
 """
 
 from dataclasses import dataclass, field
@@ -12,47 +12,48 @@ from poste_restante.mailbox_store import QUERY_ITEMS_MAX, MailboxStore, QueryRes
 from poste_restante.prefetch import PrefetchedItems
 from poste_restante.reading import Reading
 
-#: Items that the first Query of a mailbox asks for: the cursor, and one bundle, which says whether
-#: acknowledged ones stand in front. That costs least on the realistic day. 3 to 8 read more hidden
-#: bundles for nothing: 0.1 to 3 % of the table's cost, with bodies of 10 KB 1 to 6 %. 1 brings the
-#: cursor alone, and takes a third Query. Where nothing is left over a larger one saves a Query now
-#: and then (benchmarks/README.md, "How many items the first Query asks for").
+#: Limit of a mailbox's first Query: the cursor, and one bundle, which shows whether acknowledged
+#: ones come first. That costs least on the realistic day. 3 to 8 read more hidden bundles: 0.1 to
+#: 3 % of the table's cost, with bodies of 10 KB 1 to 6 %. 1 returns the cursor alone and needs a
+#: third Query. Without leftovers a larger limit saves a Query now and then (benchmarks/README.md,
+#: "How many items the first Query asks for").
 FIRST_ITEMS = 2
-#: Items more in the first Query of a device. The cursors of other devices, some 60 bytes each,
-#: stand between its own and the bundles. Where the first Query brings cursors alone, the reading
-#: takes a third one.
+#: Further items in the first Query of a device. The cursors of other devices, some 60 bytes each,
+#: sort between its own and the bundles. If the first Query returns cursors alone, the reading needs
+#: a third one.
 OTHER_DEVICES = 2
-#: Items that a Query asks for while a log ahead may begin with bundles that the cursor hides, so
-#: that few of those are read. 4 cost least on a day on which a partition was added.
+#: Limit of a Query while a following log may begin with bundles that the cursor hides, so that few
+#: of those are read. 4 cost least on a day on which a partition was added.
 LEFTOVER_ITEMS = 4
-#: Bundles that the first look behind a page asks for. Most mailboxes answer with a visible one,
-#: and it is not returned: one is the cheapest.
+#: Limit of the first Query after a page. Most mailboxes have a visible bundle there, which is not
+#: returned, so one is the cheapest.
 LOOK_AHEAD_ITEMS = 1
 
 
 @dataclass(slots=True)
 class Scan:
-    """Where the Queries of one reading stand.
+    """The state of the Queries of one reading.
 
-    key: the mailbox's partition key. limit: messages of the page; None: no limit. ahead: what an
-    earlier page's Queries brought; it takes the place of a Query where the reading reaches it.
+    key: the mailbox's partition key. limit: messages of the page; None: no limit. ahead: items of
+    an earlier page's Queries, which replace a Query when the reading reaches them.
     """
 
     store: MailboxStore
     key: str
     limit: int | None = None
     ahead: PrefetchedItems | None = None
-    #: What the last Query brought, for the reading.
+    #: The result of the last Query.
     found: QueryResult = field(default_factory=lambda: QueryResult([], None))
-    #: Items of an earlier page's Queries were used.
+    #: Whether items of an earlier page's Queries were used.
     has_used_ahead: bool = False
-    #: A Query was asked for all that the page wants, or brought all that one Query brings.
+    #: Whether a Query had no limit below the page's, or returned 1 MB.
     _has_asked_enough: bool = False
     _items_max: int | None = None
     _leftover_items_max: int = LEFTOVER_ITEMS
 
     async def begin(self, cursor: str | None = None) -> QueryResult:
-        """The first Query: from the sort key of a device's cursor on. None: of the account's."""
+        """Run the first Query, from the sort key of a device's cursor, or of the account's for
+        None."""
         most = FIRST_ITEMS if self.limit is None else min(FIRST_ITEMS, self.limit + 1)
         if cursor is not None:
             most += OTHER_DEVICES
@@ -60,17 +61,17 @@ class Scan:
         return self.found
 
     async def begin_behind(self, boundary: str) -> None:
-        """The first Query of a reading that goes on above a sort key."""
+        """Run the first Query of a reading that continues above a sort key."""
         if self.ahead is not None and self.ahead.boundary != boundary:
-            self.ahead = None  # of another place
+            self.ahead = None  # of another position
         if self.ahead is None:
             self._has_asked_enough = True
             self._items_max = None if self.limit is None else self.limit + 1
         self.found = await self._query(above=boundary, limit=self._items_max)
 
     async def read(self, reading: Reading) -> None:
-        """Fold into a page what was found, and Query until there is a message, then only until it
-        is known whether there is more. Ends with the mailbox at the latest."""
+        """Fold the results into a page. Query until there is a message, then only until it is known
+        whether there is more."""
         reading.add(self.found.items)
         while self.found.last is not None and not reading.is_ended:
             last = self.found.last
@@ -83,10 +84,10 @@ class Scan:
             reading.add(self.found.items)
 
     def _next_items_max(self, reading: Reading, last: Item, *, skips: bool) -> int | None:
-        """How many items the next Query asks for; None: all that one brings.
+        """Return the limit of the next Query in items; None: no limit.
 
-        A page that is not full when enough was asked for is closed. Where all was hidden, each
-        Query asks for twice as much as the one before, so that a small limit does not make many.
+        A page that is not full after enough items is closed. If all were hidden, each Query doubles
+        the limit, so that a small one does not cause many Queries.
         """
         if self._has_asked_enough and reading.messages and not reading.is_closed:
             reading.close()
@@ -111,7 +112,7 @@ class Scan:
         above: str | None = None,
         start: Item | None = None,
     ) -> QueryResult:
-        """What a Query brings, with what was kept ahead in its place where that is reached."""
+        """Run a Query, with the items kept ahead in its place when it reaches them."""
         ahead = self.ahead
         if ahead is None:
             found = await self.store.query(
@@ -127,11 +128,11 @@ class Scan:
                 self.key, begin=begin, above=above, start=start, limit=limit, up_to=ahead.boundary
             )
             if found.last is not None:
-                return found  # there is more before what was kept: read on in order
+                return found  # the Query has not reached the kept items
         self.ahead = None
         kept = [item for item in ahead.items if item["position"]["S"] > at]
         if not kept:  # the cursor hides all of it
             return await self._query(begin=begin, above=above, start=start, limit=limit)
         self.has_used_ahead = True
-        self._has_asked_enough = False  # it may be short of a page: what is missing is read
+        self._has_asked_enough = False  # it may be short of a page
         return QueryResult([*found.items, *kept], ahead.last)

@@ -1,4 +1,4 @@
-"""The mailbox store in DynamoDB: three calls on one table, and what their errors mean."""
+"""The mailbox store in DynamoDB: three calls on one table, and the translation of their errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
 #: SLOT_S_MAX.
 CALLS_WAITING_MAX = 100_000
 #: Seconds that a call waits for a slot. One core serves ten thousand users who reconnect at once in
-#: 15 to 30 s. A user who has waited for a minute has gone.
+#: 15 to 30 s. After a minute a user has left.
 SLOT_S_MAX = 60.0
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ class ConditionFailedError(MailboxError):
 class ConcurrencyLimiter:
     """Limits the calls at a time. The others wait in order of arrival, within the limits above.
 
-    A client with ten thousand calls at once signs them all before it looks at the first answer.
-    Meanwhile the time-outs of the calls that it has sent run out.
+    Without it, a client with ten thousand calls signs them all before it reads the first answer,
+    while the time-outs of the sent calls run out.
     """
 
     def __init__(self, at_a_time: int) -> None:
@@ -68,7 +68,7 @@ class ConcurrencyLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Raises StoreUnavailable where no slot is free in time, or too many calls wait."""
+        """Hold a slot. Raises StoreUnavailable if none is free in time, or too many calls wait."""
         if self._free.locked():
             await self._wait()
         else:
@@ -98,9 +98,9 @@ _RAISE = f"SET #log = :offset REMOVE {TTL_ATTRIBUTE}, {PURGED_AT_ATTRIBUTE}"
 
 class DynamoDBMailboxStore:
     """`MailboxStore` over a low-level client. Every call raises as `translate_errors` does, and
-    StoreUnavailable where it gets no slot.
+    StoreUnavailable if it gets no slot.
 
-    meter: where it is on, each call asks for the units that it takes.
+    meter: if enabled, each call requests its consumed capacity.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class DynamoDBMailboxStore:
         self._client = client
         self._table = table
         self._meter = Meter(NO_METRICS) if meter is None else meter
-        #: `metrics.Load`: how busy the store is.
+        #: The `metrics.Load` of the store.
         self.limiter = ConcurrencyLimiter(calls_in_flight_max)
 
     async def _call(
@@ -119,7 +119,7 @@ class DynamoDBMailboxStore:
         arguments: dict[str, Any],
         read: Callable[[Any, CallMeasurement], T],
     ) -> T:
-        """What `read` makes of the answer to a call, which is made when a slot is free.
+        """Make a call when a slot is free, and return what `read` returns for its answer.
 
         operation: its name in the metrics. call: the client's.
         """
@@ -196,7 +196,7 @@ class DynamoDBMailboxStore:
                 key,
                 cursor,
                 confirmed_by=log.encode(),
-                # A cursor that is used again does not expire, as a purged one does.
+                # A cursor in use does not expire, as a purged one does.
                 UpdateExpression=_RAISE,
                 ConditionExpression=condition,
                 ExpressionAttributeNames=names,
@@ -207,7 +207,7 @@ class DynamoDBMailboxStore:
         except ConditionFailedError as error:
             if existing and not error.item:
                 raise CursorMissingError(cursor) from None
-            # It is further already, by another device or an attempt of our own.
+            # It is further already, by another device or an earlier attempt.
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
         logs = list(offsets)
@@ -269,7 +269,7 @@ class DynamoDBMailboxStore:
 
 
 def _count_unprocessed(answer: Any, measurement: CallMeasurement) -> int:
-    """The number of left-over requests. Raises StoreUnavailable for a malformed answer."""
+    """Return the number of unprocessed requests. Raises StoreUnavailable for a malformed answer."""
     try:
         left = sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
@@ -280,9 +280,9 @@ def _count_unprocessed(answer: Any, measurement: CallMeasurement) -> int:
 
 
 def _parse_items(answer: Any, behind: str | None, *, backwards: bool) -> QueryResult:
-    """The items of a Query's answer. Raises StoreUnavailable for a malformed answer.
+    """Return the items of a Query's answer. Raises StoreUnavailable for a malformed answer.
 
-    Reading relies on ascending items (descending, where `backwards`) behind the sort key `behind`.
+    Reading relies on ascending items (descending, if `backwards`) after the sort key `behind`.
     """
     try:
         items, last = answer["Items"], answer.get("LastEvaluatedKey")
@@ -290,8 +290,8 @@ def _parse_items(answer: Any, behind: str | None, *, backwards: bool) -> QueryRe
         keys += [item["position"]["S"] for item in items]
         ascend = all(b < a if backwards else a < b for a, b in pairwise(keys))
         if last is not None:
-            # No Query filters, so a page has items. A page without any could hide a cursor, or make
-            # reading go round for ever.
+            # No Query filters, so a page has items. An empty one could hide a cursor, or repeat for
+            # ever.
             end = last["position"]["S"]
             ascend = ascend and bool(items) and (end <= keys[-1] if backwards else end >= keys[-1])
     except NO_ANSWER as error:
@@ -304,7 +304,7 @@ def _parse_items(answer: Any, behind: str | None, *, backwards: bool) -> QueryRe
 
 
 async def translate_errors(call: Awaitable[T], table: str) -> T:
-    """The result of a call. Its errors become those of `errors`, or ConditionFailedError."""
+    """Return the result of a call. Raises an error of `errors`, or ConditionFailedError."""
     try:
         return await call
     except CredentialsError as error:
@@ -326,7 +326,7 @@ async def translate_errors(call: Awaitable[T], table: str) -> T:
 
 
 def translate_credentials_error(error: CredentialsError) -> MailboxError:
-    """StoreUnavailable where the next call may get credentials, MailboxError elsewhere."""
+    """Return StoreUnavailable if the next call may get credentials, else MailboxError."""
     text = f"cannot call the store: {error}"
     nowhere = isinstance(error.__cause__, NoCredentialsError)
     if nowhere or error.fault is CredentialsFault.CONFIGURATION:

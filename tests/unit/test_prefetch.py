@@ -13,7 +13,7 @@ from poste_restante.prefetch import (
     PrefetchCache,
     PrefetchedItems,
     memory_bytes,
-    prefetched,
+    select_prefetched,
 )
 from tests.records import TOPIC, message
 from tests.unit.test_signed_client import page
@@ -33,13 +33,13 @@ def test_a_run_is_of_the_log_in_which_the_page_ends() -> None:
     """In front of another log's items messages of this one may still come (G2)."""
     items = [item(5), item(9), item(1, partition=4)]
 
-    assert prefetched(LOG.after(3), items) == PrefetchedItems(LOG.after(3), items[:2])
-    assert prefetched(LOG.after(9), items[2:]) is None
-    assert prefetched(item(3)["position"]["S"], items[:1]) == PrefetchedItems(
+    assert select_prefetched(LOG.after(3), items) == PrefetchedItems(LOG.after(3), items[:2])
+    assert select_prefetched(LOG.after(9), items[2:]) is None
+    assert select_prefetched(item(3)["position"]["S"], items[:1]) == PrefetchedItems(
         item(3)["position"]["S"], items[:1]
     )
-    assert prefetched("", items) is None
-    assert prefetched("9", items) is None
+    assert select_prefetched("", items) is None
+    assert select_prefetched("9", items) is None
 
 
 def test_a_run_is_taken_once() -> None:
@@ -84,7 +84,7 @@ def test_each_item_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     before = None
     for page_end in range(50):
         left = items[page_end:]
-        if (ahead := prefetched(LOG.after(page_end), left, before)) is not None:
+        if (ahead := select_prefetched(LOG.after(page_end), left, before)) is not None:
             kept.keep("bob", ahead, 0.0)
         assert kept.bytes == sum(map(memory_bytes, left))
         before = kept.take("bob", 0.0)
