@@ -13,7 +13,7 @@ from tests.fake_table import InMemoryTable
 from tests.faults import refusal
 from tests.store_client import store_on
 from worker.cli import poste, provisioning, rendering
-from worker.cli.provisioning import Finding, init
+from worker.cli.provisioning import InitFinding, init
 from worker.errors import OperatorError
 from worker.kafka.admin import TopicState
 from worker.settings import Settings
@@ -92,7 +92,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provisioning, "POLL_S", 0.001)
 
 
-async def findings(topics: Topics, account: Account, *, check: bool = False) -> list[Finding]:
+async def findings(topics: Topics, account: Account, *, check: bool = False) -> list[InitFinding]:
     return [
         finding
         async for finding in init(
@@ -168,7 +168,7 @@ async def test_two_at_a_time_agree_on_one_table_record() -> None:
     account.items.before = other_init_is_faster
     found = await findings(Topics(), account)
 
-    assert found[-1] == Finding("table record: id theirs, epoch 3", made=False)
+    assert found[-1] == InitFinding("table record: id theirs, epoch 3", made=False)
 
 
 async def test_a_table_that_is_being_made_is_waited_for() -> None:
@@ -267,7 +267,7 @@ async def test_a_configuration_that_cannot_be_read_is_said() -> None:
     assert "cleanup.policy must be delete" in said[0]
     assert "retention.ms" in said[1]
     assert all("TopicAuthorizationFailedError" in line for line in said)
-    assert [rendering.state_of(finding) for finding in found[:4]] == ["ok", "unknown"] * 2
+    assert [rendering.state_word(finding) for finding in found[:4]] == ["ok", "unknown"] * 2
 
 
 @pytest.mark.parametrize(("check", "status"), [(True, 1), (False, 0)])
@@ -280,9 +280,9 @@ def test_what_could_not_be_verified_is_a_failure_of_a_check(
     async def opened(_: Any) -> AsyncIterator[None]:
         yield
 
-    async def found(*_: Any, **__: Any) -> AsyncIterator[Finding]:
-        yield Finding("topic t")
-        yield Finding("configuration of t (denied)", unverified=True)
+    async def found(*_: Any, **__: Any) -> AsyncIterator[InitFinding]:
+        yield InitFinding("topic t")
+        yield InitFinding("configuration of t (denied)", unverified=True)
 
     monkeypatch.setattr("worker.kafka.admin.open_kafka_admin", opened)
     monkeypatch.setattr("worker.cli.deadline_store.open_deadline_store", opened)

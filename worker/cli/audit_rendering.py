@@ -1,16 +1,16 @@
-"""What the commands on users' data print: JSON for programs, lines for people."""
+"""Output of the commands on users' data: JSON for programs, lines for people."""
 
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.rendering import console, printable, shortened, time_text
 
 if TYPE_CHECKING:
-    from worker.cli.purging import Purged
-    from worker.cli.verifying import Report
+    from worker.cli.purging import PurgeResult
+    from worker.cli.verifying import VerifyReport
     from worker.settings import Settings
 
 
-def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]:
+def purge_object(user_id: str, purged: "PurgeResult", *, yes: bool) -> dict[str, Any]:
     """Return the object of `poste purge --json`: worker/cli/schemas/purge.json."""
     return {
         "user_id": user_id,
@@ -28,8 +28,8 @@ def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]
     }
 
 
-def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
-    """Print what was done, or would be, and what is left."""
+def print_purge(user_id: str, purged: "PurgeResult", *, yes: bool) -> None:
+    """Print the result, or the preview, of a purge."""
     user = printable(user_id)
     print(
         f"{'raised' if yes else 'would raise'} {purged.cursors} cursors of {user} to the log's end"
@@ -59,7 +59,9 @@ def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
         print("nothing was changed: add --yes to do it")
 
 
-def verify_object(settings: "Settings", report: "Report", sample: float | None) -> dict[str, Any]:
+def verify_object(
+    settings: "Settings", report: "VerifyReport", sample: float | None
+) -> dict[str, Any]:
     """Return the object of `poste verify --json`: worker/cli/schemas/verify.json."""
     from worker.cli.verifying import Outcome
 
@@ -92,7 +94,7 @@ def verify_object(settings: "Settings", report: "Report", sample: float | None) 
     }
 
 
-def verified(report: "Report") -> None:
+def print_report(report: "VerifyReport") -> None:
     """Print one line per partition and per problem."""
     from rich.table import Table
 
