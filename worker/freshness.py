@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from poste_restante.claims import Claim, WorkerClaims
 from worker.assignment import Assignment, PartitionTask
-from worker.logging_config import Seldom, event
+from worker.logging_config import LogLimiter, event
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class FreshnessClaims:
         self._sleep = sleep
         self._tracker = FreshnessTracker()
         self._stored: Mapping[int, Claim] = {}
-        self._log_limiter = Seldom(clock)
+        self._log_limiter = LogLimiter(clock)
 
     async def run(self) -> NoReturn:
         """Run a round every `every_s`, until the worker ends."""

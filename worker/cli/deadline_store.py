@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from worker.dynamodb.errors import Wait
+from worker.dynamodb.errors import CallRetry
 from worker.dynamodb.retrying_store import RetryingStore, open_store
 from worker.errors import OperatorError
 from worker.settings import DynamoDBSettings
@@ -24,9 +24,9 @@ class DeadlineStore(RetryingStore):
 
     answer_s_max = ANSWER_S_MAX
     refusals_max = REFUSALS_MAX
-    _last = Wait("no answer")
+    _last = CallRetry("no answer")
 
-    def note(self, wait: Wait) -> None:
+    def note(self, wait: CallRetry) -> None:
         """Keep the reason for the one line that the command prints at its end."""
         self._last = wait
 
@@ -34,7 +34,7 @@ class DeadlineStore(RetryingStore):
         """Log nothing: a command prints the reason at its end."""
 
     async def repeat(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        self._last = Wait("no answer")
+        self._last = CallRetry("no answer")
         try:
             async with asyncio.timeout(self.answer_s_max):
                 return await super().repeat(operation, attempt)
