@@ -139,7 +139,7 @@ class Kafka(_JvmService):
             self._java(jvm, "kafka.Kafka", str(self._properties)),
             log=directory / "kafka.log",
         )
-        self._formatted = False
+        self._is_formatted = False
 
     def _java(self, jvm: Sequence[str], *arguments: str) -> list[str]:
         return [
@@ -150,14 +150,14 @@ class Kafka(_JvmService):
 
     def start(self) -> None:
         """Start, or restart with the same data and port; returns when it answers."""
-        if not self._formatted:
+        if not self._is_formatted:
             main = "kafka.tools.StorageTool"
             command = self._java(
                 _TOOL_JVM, main, "format", "--standalone",
                 "-t", cluster_id(), "-c", str(self._properties),
             )  # fmt: skip
             run_command(command, what=main, seconds=TOOL_S_MAX)
-            self._formatted = True
+            self._is_formatted = True
         self._child.start()
         wait_until(
             lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child

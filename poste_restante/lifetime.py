@@ -26,7 +26,7 @@ class Lifetime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()  # the first calls may come from two threads
         self._calls: set[asyncio.Timeout] = set()
-        self._closed = False
+        self._is_closed = False
         self._last_call_ended = asyncio.Event()
 
     @asynccontextmanager
@@ -37,7 +37,7 @@ class Lifetime:
         event loop. Raises StoreUnavailable if the call has not ended CLOSE_S_MAX after closing.
         """
         self._require_this_loop()
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError(
                 f"these {self._what} are closed: call them within their `async with` block"
             )
@@ -75,7 +75,7 @@ class Lifetime:
 
         A cancellation ends the rest at once. May be repeated.
         """
-        self._closed = True
+        self._is_closed = True
         try:
             await self._wait(CLOSE_S_MAX)
         finally:

@@ -187,7 +187,7 @@ class Mailboxes:
             meanwhile are returned. A client that keeps its last receipt needs no acknowledgement.
         limit: messages.
         max_bytes: of bodies and headers together. A page has at least one message, if one waits.
-            Without a limit a page is about one Query, 1 MB. What was read beyond a page is kept for
+            Without a limit a page is about one Query, 1 MB. Items read beyond a page are kept for
             the mailbox's next page (`prefetch`).
         freshness: whether the page states the instant up to which it is complete
             (`Page.fresh_as_of`). The workers' claims are then read first, at most once in
@@ -279,7 +279,7 @@ class Mailboxes:
 
     def _partitions(self, user_id: str, freshness: Freshness, reading: Reading) -> frozenset[int]:
         """Return the partitions to which a user's messages may be appended, and those of the
-        messages that the mailbox has, whatever the partitioner."""
+        messages that the mailbox has."""
         met = {log.partition for log in reading.extent.logs if log.epoch == freshness.epoch}
         return frozenset({*met, *freshness.partitions_of(user_id, self._partitioner)})
 

@@ -46,7 +46,7 @@ class SafeMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._warned = False
+        self._has_warned = False
 
     def opened(self, load: Load) -> None:
         self._report(self._metrics.opened, load)
@@ -70,8 +70,8 @@ class SafeMetrics:
         try:
             return method(*arguments)
         except Exception as error:
-            if not self._warned:
-                self._warned = True
+            if not self._has_warned:
+                self._has_warned = True
                 logger.warning(
                     "metrics are incomplete: %s raised %s: %s; further errors are not logged",
                     getattr(method, "__qualname__", method), type(error).__name__, error,

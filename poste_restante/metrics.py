@@ -132,30 +132,30 @@ class Metrics(Protocol):
     """
 
     def opened(self, load: Load) -> None:
-        """Mailboxes are created. load: their calls, to be read at a scrape.
+        """Receive the load of new mailboxes, to be read at a scrape.
 
         Mailboxes over a client of their owner report no end: hold `load` weakly.
         """
         ...
 
     def closed(self, load: Load) -> None:
-        """The mailboxes of an `open_mailboxes` are closed."""
+        """Receive the load of a closed `open_mailboxes`."""
         ...
 
     def call_started(self, operation: Operation) -> object:
-        """A call begins. `call_ended` gets the returned value."""
+        """Receive the begin of a call. `call_ended` gets the returned value."""
         ...
 
     def call_ended(self, started: object, call: CallEnded) -> None:
-        """The call ended, in its task. started: None if `call_started` raised."""
+        """Receive a completed call, in its task. started: None if `call_started` raised."""
         ...
 
     def store_call_ended(self, call: StoreCallEnded) -> None:
-        """A call to DynamoDB ended, of any method or of the table check."""
+        """Receive a completed call to DynamoDB, of any method or of the table check."""
         ...
 
     def throttled(self, reasons: Sequence[str]) -> None:
-        """DynamoDB throttled an attempt, or left deletes unprocessed. reasons: of
+        """Receive the reasons of a throttled attempt or of unprocessed deletes, of
         `retryable_errors.COUNTED_REASONS`.
 
         This includes the retries of `open_mailboxes`. It excludes those of an owner's client, and

@@ -44,7 +44,7 @@ class Mailboxes:
         self._portal = portal
         self._mailboxes = mailboxes
         self._process = os.getpid()
-        self._closed = False
+        self._is_closed = False
 
     def fetch(
         self,
@@ -135,7 +135,7 @@ class Mailboxes:
                 "these mailboxes were opened in another process: open them after the fork, for"
                 " example in gunicorn's post_fork"
             )
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError("these mailboxes are closed: call them within their `with` block")
         return self._portal.call(work)
 
@@ -203,4 +203,4 @@ def open_mailboxes(
         try:
             yield mailboxes
         finally:
-            mailboxes._closed = True  # noqa: SLF001 - our own
+            mailboxes._is_closed = True  # noqa: SLF001 - our own

@@ -56,7 +56,7 @@ class Tidying:
     def __init__(self, store: MailboxStore, cursors: Cursors) -> None:
         self._store = store
         self._cursors = cursors
-        self._warned: set[str] = set()
+        self._warned_kinds: set[str] = set()
 
     async def after_ack(self, key: str, acknowledged: Cursor) -> None:
         """Delete bundles after a confirmed acknowledgement, as far as possible: the rest is
@@ -100,8 +100,8 @@ class Tidying:
 
     def _warn(self, kind: str, text: str) -> None:
         """Warn once per process, because the reason is the same for every mailbox."""
-        if kind not in self._warned:
-            self._warned.add(kind)
+        if kind not in self._warned_kinds:
+            self._warned_kinds.add(kind)
             logger.warning("%s", text)
 
 

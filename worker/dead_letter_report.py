@@ -91,7 +91,7 @@ class DeadLetterReport:
         first, last = tally.offsets
         logger.warning(
             "partition %d: dead letters: %d (%s), offsets %d to %d",
-            partition, tally.reasons.total(), _in_words(reasons), first, last,
+            partition, tally.reasons.total(), _format_reasons(reasons), first, last,
             extra=event(
                 "dead_letters_sent", partition=partition, count=tally.reasons.total(),
                 reasons=reasons, offset=first, last_offset=last, flushes=tally.flushes,
@@ -99,5 +99,5 @@ class DeadLetterReport:
         )  # fmt: skip
 
 
-def _in_words(reasons: dict[str, int]) -> str:
+def _format_reasons(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.items())

@@ -40,14 +40,14 @@ def dead_letter_headers(letter: DeadLetter) -> list[RecordHeader]:
     return [
         *record.headers,
         ("dead-letter-reason", letter.reason.encode()),
-        ("dead-letter-detail", _cut(letter.detail)),
+        ("dead-letter-detail", _truncate(letter.detail)),
         ("dead-letter-topic", record.topic.encode()),
         ("dead-letter-partition", str(record.partition).encode()),
         ("dead-letter-offset", str(record.offset).encode()),
     ]
 
 
-def _cut(detail: str) -> bytes:
+def _truncate(detail: str) -> bytes:
     """Return at most DETAIL_BYTES_MAX bytes of UTF-8, of whole characters."""
     encoded = detail.encode(errors="replace")[:DETAIL_BYTES_MAX]
     return encoded.decode(errors="ignore").encode()

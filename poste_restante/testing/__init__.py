@@ -294,5 +294,5 @@ else:
 
     @pytest.fixture
     def mailboxes() -> InMemoryMailboxes:
-        """Empty mailboxes, for one test."""
+        """Return empty mailboxes, for one test."""
         return InMemoryMailboxes()

@@ -28,6 +28,6 @@ async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> Non
             faulty.endpoint.flush()
             made.append(table)
             again = [f async for f in _ensure_table(settings, store, source, check=True)]
-            assert [(f.made, f.missing) for f in again] == [(False, False)] * 3
+            assert [(f.is_created, f.is_missing) for f in again] == [(False, False)] * 3
     for table in made:
         await faulty.mailbox_table.store.delete_table(TableName=table)

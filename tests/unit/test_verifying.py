@@ -333,7 +333,7 @@ async def test_verify_json_is_what_was_promised(capsys: pytest.CaptureFixture[st
     world = World()
     world.delete("b", 5, 7)
     report = await world.verified()
-    report.partitions[3].gone = LogRange(0, 5)
+    report.partitions[3].removed = LogRange(0, 5)
     for sample in (None, 2.5):
         jsonschema.validate(
             audit_rendering.verify_object(Settings(), report, sample), schema("verify")

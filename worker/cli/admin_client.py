@@ -269,9 +269,9 @@ class AdminClient:
         from a group behind it. So a skip is undone and a rewind is made.
 
         An epoch cannot begin with the group: a worker that started after that would read the new
-        log from its start as the old epoch, under keys of the old log. So a commit of the present
-        offsets is tried first. Then progress is written, which closes each partition until the last
-        step; then the group's offsets; then the table record.
+        log from its start as the old epoch, under keys of the old log. So it first tries to commit
+        the present offsets. Then it writes progress, which closes each partition until the last
+        step. Then it writes the group's offsets and the table record.
         """
         if plan.epoch is None:
             await self._commit({move.partition: move.new.next for move in plan.moves})
@@ -297,8 +297,8 @@ class AdminClient:
             await self.groups.commit(self.settings.kafka.group, self.table.topic, offsets)
 
     async def _try_commit(self, plan: MovePlan) -> None:
-        """Try a commit that changes nothing: of the group's offset; without one, of progress, at
-        which a worker begins anyway; without either, of the planned start."""
+        """Commit offsets that change nothing: the group's; else progress, at which a worker begins
+        anyway; else the planned start."""
         planned = {move.partition: move.new.next for move in plan.moves}
         offsets = {}
         for partition_status in await self.partition_statuses():

@@ -76,7 +76,7 @@ def verify_object(
                 "partition": each.partition,
                 "first": each.range.first,
                 "end": each.range.end,
-                "gone": None if each.gone is None else each.gone._asdict(),
+                "gone": None if each.removed is None else each.removed._asdict(),
                 "checked": each.checked,
                 **{outcome.value: each.outcomes[outcome] for outcome in Outcome},
             }
@@ -109,10 +109,10 @@ def print_report(report: "VerifyReport") -> None:
         )  # fmt: skip
     console().print(table)
     for each in report.partitions.values():
-        if each.gone is not None:
+        if each.removed is not None:
             print(
-                f"partition {each.partition}: retention has removed offsets {each.gone.first} to"
-                f" {each.gone.end - 1}, which are not verified"
+                f"partition {each.partition}: retention has removed offsets {each.removed.first} to"
+                f" {each.removed.end - 1}, which are not verified"
             )
     for problem in report.problems:
         user = "" if problem.user_id is None else f" of {shortened(problem.user_id)}"

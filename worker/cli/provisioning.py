@@ -49,13 +49,13 @@ PRODUCERS_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class InitFinding:
-    """The state of one resource. made: created now. missing: absent (--check). unverified: not
+    """The state of one resource. is_created: now. is_missing: with --check. is_unverified: not
     readable."""
 
     what: str
-    made: bool = False
-    missing: bool = False
-    unverified: bool = False
+    is_created: bool = False
+    is_missing: bool = False
+    is_unverified: bool = False
 
 
 class Topics(Protocol):
@@ -124,7 +124,7 @@ async def _ensure_source_topic(
         )
         state = await _wait_for_topic(topics, name)
     if state is None:
-        return InitFinding(f"topic {name}", missing=True), None
+        return InitFinding(f"topic {name}", is_missing=True), None
     _require_delete_policy(name, state)
     if state.partitions > PARTITION_MAX + 1:
         raise OperatorError(
@@ -132,7 +132,7 @@ async def _ensure_source_topic(
             f" {PARTITION_MAX + 1} that a position can hold: name another one in kafka.topic"
         )
     what = f"topic {name}: {state.partitions} partitions, replication factor {state.replicas}"
-    return InitFinding(what, made=made), state
+    return InitFinding(what, is_created=made), state
 
 
 async def _wait_for_topic(topics: Topics, name: str) -> TopicState:
@@ -169,7 +169,7 @@ async def _ensure_dead_letter_topic(
         )
         state = await _wait_for_topic(topics, name)
     if state is None:
-        yield InitFinding(f"dead-letter topic {name}", missing=True)
+        yield InitFinding(f"dead-letter topic {name}", is_missing=True)
         return
     _require_delete_policy(name, state)
     if state.config.get("retention.ms", "-1") != "-1":
@@ -185,10 +185,11 @@ async def _ensure_dead_letter_topic(
         )
     if not state.unread:
         yield InitFinding(
-            f"dead-letter topic {name}: records up to {_message_bytes_max(state)} bytes", made=made
+            f"dead-letter topic {name}: records up to {_message_bytes_max(state)} bytes",
+            is_created=made,
         )
         return
-    yield InitFinding(f"dead-letter topic {name}", made=made)
+    yield InitFinding(f"dead-letter topic {name}", is_created=made)
     yield _unverified_finding(
         name, state,
         "cleanup.policy must be delete, retention.ms -1, and max.message.bytes at least 65536 more"
@@ -199,7 +200,7 @@ async def _ensure_dead_letter_topic(
 def _unverified_finding(name: str, state: TopicState, wanted: str) -> InitFinding:
     """Return the finding for a topic whose configuration our user may not read."""
     what = f"configuration of {name} ({state.unread}): {wanted}"
-    return InitFinding(what, unverified=True)
+    return InitFinding(what, is_unverified=True)
 
 
 def _require_delete_policy(name: str, state: TopicState) -> None:
@@ -222,7 +223,7 @@ async def _ensure_table(
     described = await _describe_table(store, name)
     if described is None:
         if check:
-            yield InitFinding(f"table {name}", missing=True)
+            yield InitFinding(f"table {name}", is_missing=True)
             return
         await _create_table(store, name)
     table = await _wait_until_active(store, name)
@@ -234,7 +235,7 @@ async def _ensure_table(
             f"the table {name!r} does not have the key schema user_id (S), position (S): name"
             " another table in dynamodb.table"
         )
-    yield InitFinding(f"table {name}: keys user_id, position", made=described is None)
+    yield InitFinding(f"table {name}: keys user_id, position", is_created=described is None)
     yield await _ensure_time_to_live(store, name, check=check)
     yield await _ensure_record(settings, store, source, check=check)
 
@@ -285,7 +286,7 @@ async def _ensure_time_to_live(store: RetryingStore, name: str, *, check: bool) 
     if await _is_ttl_enabled(store, name):
         return InitFinding(what)
     if check:
-        return InitFinding(what, missing=True)
+        return InitFinding(what, is_missing=True)
     try:
         await store.update_time_to_live(
             TableName=name,
@@ -295,7 +296,7 @@ async def _ensure_time_to_live(store: RetryingStore, name: str, *, check: bool) 
         # Another init, or an attempt whose answer was lost, may have enabled it.
         if not await _is_ttl_enabled(store, name):
             raise
-    return InitFinding(what, made=True)
+    return InitFinding(what, is_created=True)
 
 
 async def _is_ttl_enabled(store: RetryingStore, name: str) -> bool:
@@ -334,7 +335,7 @@ async def _ensure_record(
             pass  # another init, or an attempt whose answer was lost, was first
         item = await _read_record(store, table)
     if item is None:
-        return InitFinding("table record", missing=True)
+        return InitFinding("table record", is_missing=True)
     try:
         record = TableRecord.decode(item)
     except ValueError as error:
@@ -344,7 +345,7 @@ async def _ensure_record(
             f"the table {table!r} serves the topic {record.topic!r}, not"
             f" {settings.kafka.topic!r}: one table per topic; name another one in dynamodb.table"
         )
-    return InitFinding(f"table record: id {record.table_id}, epoch {record.epoch}", made=made)
+    return InitFinding(f"table record: id {record.table_id}, epoch {record.epoch}", is_created=made)
 
 
 async def _read_record(store: RetryingStore, table: str) -> Item | None:

@@ -23,11 +23,11 @@ _PIPED_COLUMNS = 250
 
 def state_word(finding: "InitFinding") -> str:
     """Return the first word of a finding's line."""
-    if finding.missing:
+    if finding.is_missing:
         return "missing"
-    if finding.unverified:
+    if finding.is_unverified:
         return "unknown"
-    return "made" if finding.made else "ok"
+    return "made" if finding.is_created else "ok"
 
 
 def page_object(user_id: str, page: "Page", *, complete: bool | None = None) -> dict[str, Any]:

@@ -144,10 +144,10 @@ class ReplayProducer:
 async def replay(
     kafka: KafkaSettings, selection: DeadLetterSelection, *, yes: bool
 ) -> AsyncIterator[tuple[StoredDeadLetter, RecordPlace | None]]:
-    """Send the selection again; yield each letter with its new place.
+    """Send the selection again, and yield each letter with its new place.
 
-    None: the letter is foreign and left out, or `yes` is not set. Raises OperatorError; for named
-    places, before the first is sent.
+    None: the letter is foreign and left out, or `yes` is not set. Raises OperatorError, for named
+    places before the first is sent.
     """
     async with open_kafka_admin(kafka) as admin:
         source = await admin.topic(kafka.topic)

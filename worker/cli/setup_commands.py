@@ -41,8 +41,8 @@ def init(
                 check=check, partitions=partitions, replication=replication_factor,
             ):  # fmt: skip
                 click.echo(f"{rendering.state_word(finding):8}{finding.what}")
-                missing += finding.missing
-                unverified += finding.unverified
+                missing += finding.is_missing
+                unverified += finding.is_unverified
         click.echo(f"{'note':8}{PRODUCERS_NOTE}")
         if missing:
             raise OperatorError("something is missing: run `poste init`")

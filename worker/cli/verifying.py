@@ -1,8 +1,8 @@
 """Verifies guarantee G1 on a live system: every record of a range is where it must be.
 
-A record below progress is in its mailbox, where a reader finds it; or the account's cursor has
-passed it, or it has expired, and it may be deleted; or it is in the dead-letter topic. This module
-shares no code with the flush, neither its decoder nor its bundles.
+A record below progress is in its mailbox, where a reader finds it, or in the dead-letter topic. If
+the account's cursor has passed it, or it has expired, it may be deleted. This module shares no code
+with the flush, neither its decoder nor its bundles.
 """
 
 import asyncio
@@ -88,11 +88,11 @@ class RecordProblem:
 
 @dataclass(slots=True)
 class PartitionReport:
-    """The results of one partition. gone: offsets that retention has removed, or None."""
+    """The results of one partition. removed: offsets that retention has removed, or None."""
 
     partition: int
     range: LogRange
-    gone: LogRange | None = None
+    removed: LogRange | None = None
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     @property
@@ -379,7 +379,7 @@ class Verification:
         async for part in self._reader.read(partition, wanted):
             bar.advance(part.next - part.first)
             if part.gone:
-                of.gone = LogRange(of.gone.first if of.gone else part.first, part.next)
+                of.removed = LogRange(of.removed.first if of.removed else part.first, part.next)
             if part.unreadable:
                 place = RecordPlace(partition, part.first)
                 unknown = ExpectedRecord(place, None, b"", (place, None, 0), None)
