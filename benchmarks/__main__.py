@@ -25,7 +25,7 @@ from benchmarks import (
     write_path,
 )
 from benchmarks.report import Part
-from local import ServicesMissing
+from local import ServicesMissingError
 from local.interrupts import exit_status
 
 #: In the order of the page.
@@ -51,7 +51,7 @@ def run(
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             found = parts[name].measure(small=small)
-        except (RuntimeError, ServicesMissing) as error:
+        except (RuntimeError, ServicesMissingError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed.append(name)
             continue

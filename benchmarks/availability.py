@@ -29,7 +29,7 @@ import aioboto3
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.md_tables import markdown
-from local import DYNAMODB_ADDRESS, Services, ServicesMissing, start_services
+from local import DYNAMODB_ADDRESS, Services, ServicesMissingError, start_services
 from local.interrupts import exit_status
 from poste_restante.item import decode_bundle
 from tests.deployment import Deployment, deployment_environment
@@ -360,7 +360,7 @@ def main() -> int:
         with start_services() as services:
             os.environ.update(services.environment)
             results = asyncio.run(measure(services, arguments.runs, arguments.events))
-    except (ServicesMissing, RuntimeError) as error:
+    except (ServicesMissingError, RuntimeError) as error:
         print(f"make availability: {error}", file=sys.stderr)
         return 1
     print(json.dumps({result.event: vars(result) for result in results}))

@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from local import Services, ServicesMissing, start_services
+from local import Services, ServicesMissingError, start_services
 from local.child import Child
 from local.interrupts import exit_status
 from poste_restante import Mailboxes
@@ -266,7 +266,7 @@ def main(start: Callable[[], Services] = start_services) -> int:
     console.print("starting Kafka and DynamoDB ...")
     try:
         services = start()
-    except (ServicesMissing, RuntimeError) as error:
+    except (ServicesMissingError, RuntimeError) as error:
         console.print(f"make demo: {error}")
         return 1
     with services:

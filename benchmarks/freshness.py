@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.md_tables import markdown
-from local import Services, ServicesMissing, start_services
+from local import Services, ServicesMissingError, start_services
 from local.interrupts import exit_status
 from poste_restante import Mailboxes
 from poste_restante.partitioners import murmur2
@@ -127,7 +127,7 @@ def main() -> int:
             with deployed(services, Path(temporary), "killed") as deployment:
                 header = ("", "oldest proof in the first one's partitions, s", "in the others, s")
                 print(markdown(header, asyncio.run(killed(deployment))))
-    except (ServicesMissing, RuntimeError) as error:
+    except (ServicesMissingError, RuntimeError) as error:
         print(f"make freshness: {error}", file=sys.stderr)
         return 1
     return 0

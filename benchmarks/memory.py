@@ -24,7 +24,7 @@ from benchmarks.md_tables import markdown
 from benchmarks.process import cpu_s, resident_mb_peak
 from benchmarks.topics import Group, fill
 from benchmarks.workers import child, new_deployment
-from local import Services, ServicesMissing, start_services
+from local import Services, ServicesMissingError, start_services
 from local.child import Child
 from local.interrupts import exit_status
 
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
     try:
         with start_services() as services:
             rows = [run(case, services) for case in cases(small="--small" in arguments)]
-    except (ServicesMissing, RuntimeError) as error:
+    except (ServicesMissingError, RuntimeError) as error:
         print(f"make memory: {error}", file=sys.stderr)
         return 1
     print(json.dumps(rows))

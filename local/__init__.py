@@ -1,16 +1,16 @@
 """The real Kafka and DynamoDB, for the tests, `make run`, `make demo` and the benchmarks.
 
-Chosen by `start_services`, in this order:
+`start_services` chooses, in this order:
 
-1. Addresses given in the environment, by the names the product itself reads
-   (POSTE_KAFKA__BOOTSTRAP_SERVERS, AWS_ENDPOINT_URL_DYNAMODB), are used as they are.
-2. Docker, through testcontainers, where a daemon answers and has the images or can pull them.
-3. JVM children on free ports of 127.0.0.1, by the machine's own Java 17 and Maven.
-4. The same with a Java runtime from PyPI, and jars by hash: Python and a network are enough.
+1. Addresses in the environment, by the product's own names
+   (POSTE_KAFKA__BOOTSTRAP_SERVERS, AWS_ENDPOINT_URL_DYNAMODB).
+2. Docker, through testcontainers, if a daemon answers and has the images or can pull them.
+3. JVM children on free ports of 127.0.0.1, with the machine's Java 17 and Maven.
+4. The same with a Java runtime from PyPI, and jars by hash, which needs Python and a network.
 
-One line on the standard error says which it is, and why it is none of those before.
-SERVICES=given, docker, jvm or pypi forces one of them. A service that cannot be had is an error of
-one line that names the ways; nothing is skipped.
+One line on standard error names the choice, and the reasons against the earlier ones.
+SERVICES=given, docker, jvm or pypi forces one. Without a service, an error of one line names the
+ways. Nothing is skipped.
 """
 
 from local.choose import (
@@ -19,7 +19,7 @@ from local.choose import (
     DynamoDBService,
     KafkaService,
     Services,
-    ServicesMissing,
+    ServicesMissingError,
     new_dynamodb,
     new_kafka,
     start_services,
@@ -31,7 +31,7 @@ __all__ = [
     "DynamoDBService",
     "KafkaService",
     "Services",
-    "ServicesMissing",
+    "ServicesMissingError",
     "new_dynamodb",
     "new_kafka",
     "start_services",

@@ -1,22 +1,23 @@
-"""A broker that asks who its clients are: SASL/PLAIN users, and what each of them may do.
+"""A broker with access control: SASL/PLAIN users and ACLs.
 
-Its plain listener stays: whoever comes by it is `User:ANONYMOUS`, who may do everything, as the
-tests' own tools do. A second listener, `SECURED`, wants a name and a password, and the authorizer
-refuses what no ACL allows.
+Clients of its plain listener are `User:ANONYMOUS`, who may do everything, as the tests' tools do. A
+second listener, `SECURED`, requires a name and a password, and the authorizer refuses what no ACL
+allows.
 """
 
 from collections.abc import Mapping
 
 #: The name of the second listener.
 SECURED = "SECURED"
-#: Its protocol and mechanism, by the product's own settings.
+#: Its protocol and mechanism, as in the product's settings.
 PROTOCOL, MECHANISM = "SASL_PLAINTEXT", "PLAIN"
 _AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 _LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
 def access_properties(users: Mapping[str, str]) -> dict[str, str]:
-    """The server properties of a broker with these users, name -> password; no users: none."""
+    """Return the server properties of a broker with these users, name -> password; {} without
+    users."""
     if not users:
         return {}
     known = " ".join(f'user_{name}="{password}"' for name, password in users.items())
@@ -30,7 +31,7 @@ def access_properties(users: Mapping[str, str]) -> dict[str, str]:
 
 
 def user_environment(bootstrap: str, name: str, password: str) -> dict[str, str]:
-    """The settings of a `poste` that comes by the second listener as this user."""
+    """Return the settings of a `poste` that connects to the second listener as this user."""
     return {
         "POSTE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
         "POSTE_KAFKA__SECURITY_PROTOCOL": PROTOCOL,

@@ -1,4 +1,4 @@
-"""How the suite's broker is set, the same as a JVM child and in Docker: server properties."""
+"""Server properties of the suite's broker, for JVM children and Docker."""
 
 #: One node: no replicas, and internal topics of few partitions.
 ONE_NODE = {
@@ -11,22 +11,22 @@ ONE_NODE = {
     "auto.create.topics.enable": "false",
 }
 
-#: For the suite, which kills brokers and waits for what they do now and then.
+#: For the suite, which kills brokers and waits for their periodic tasks.
 QUICK_INTERVALS = {
-    # A broker that was killed is registered again after this; the default is 9 s.
+    # A killed broker can register again after this; the default is 9 s.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
-    # Deleted records are gone soon, for tests of retention.
+    # Records are removed soon, for tests of retention.
     "log.retention.check.interval.ms": "1000",
     "log.initial.task.delay.ms": "1000",
 }
 
-#: Heaps, so that two services fit a small machine.
+#: Heaps that let two services fit a small machine.
 KAFKA_HEAP, DYNAMODB_HEAP, TOOL_HEAP = "-Xmx768m", "-Xmx768m", "-Xmx256m"
-#: Small JVMs that are soon there: code is compiled but once.
+#: Compile once, for JVMs that start soon.
 COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
 
 
 def as_lines(properties: dict[str, str]) -> str:
-    """The lines of a `server.properties`."""
+    """Return the lines of a `server.properties`."""
     return "".join(f"{name}={value}\n" for name, value in properties.items())

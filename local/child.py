@@ -1,7 +1,7 @@
-"""Child processes that never outlive us: ended by pid, and by the kernel if we are killed.
+"""Child processes that never outlive us: ended by pid, or by the kernel if we are killed.
 
-The kernel's part is Linux's alone (prctl, PR_SET_PDEATHSIG). Elsewhere a child ends with us in
-every way but one: it stays when we end by `kill -9`.
+The kernel ends them on Linux only (prctl, PR_SET_PDEATHSIG). Elsewhere a child survives a `kill -9`
+of us.
 """
 
 import atexit
@@ -16,18 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-#: Seconds a child may take to leave after SIGTERM before it is killed.
+#: Seconds from SIGTERM to SIGKILL.
 LEAVE_S_MAX = 20.0
 #: Lines of a child's log that an error shows.
 _TAIL_LINES = 15
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-#: Loaded here and not in the child: between fork and exec as little as possible is done.
+#: Loaded here, because a child must do little between fork and exec.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def die_with(parent: int) -> None:
-    """For `preexec_fn`: the kernel kills this process when the thread that forked it has ended."""
+    """Let the kernel kill this process when the thread that forked it ends. For `preexec_fn`."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended between fork and prctl: no signal will come
@@ -35,7 +35,7 @@ def die_with(parent: int) -> None:
 
 
 class Process(Protocol):
-    """What is used of `subprocess.Popen`."""
+    """The used part of `subprocess.Popen`."""
 
     @property
     def pid(self) -> int: ...
@@ -47,7 +47,7 @@ class Process(Protocol):
 
 
 class Child:
-    """One child process; its output goes to a file. Can be started again after it ended."""
+    """One child process, with its output in a file. It can be started again after its end."""
 
     def __init__(
         self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
@@ -58,17 +58,17 @@ class Child:
         self.process: Process | None = None
 
     def start(self) -> None:
-        """Start it, in a session of its own, so that a Ctrl-C for us is not one for it.
+        """Start it in a session of its own, which our Ctrl-C does not reach.
 
-        Called in a thread that outlives it: Linux takes the end of that thread for ours.
+        Call it in a thread that outlives the child: Linux takes the end of that thread for ours.
         """
         assert not self.alive, "it runs already"
         with self.log.open("ab") as output:
-            self.process = self._started(output.fileno())
+            self.process = self._start_process(output.fileno())
         atexit.register(self.kill)
 
-    def _started(self, output: int) -> Process:
-        """The process, whose output goes to this descriptor."""
+    def _start_process(self, output: int) -> Process:
+        """Start the process, with its output to this descriptor."""
         return subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -93,19 +93,19 @@ class Child:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = LEAVE_S_MAX) -> int:
-        """The exit status. Raises TimeoutExpired when it does not end in time."""
+        """Return the exit status. Raises TimeoutExpired."""
         assert self.process is not None, "never started"
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """`kill -9`, and reap."""
+        """Send SIGKILL, and reap."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
         atexit.unregister(self.kill)
 
     def stop(self) -> int | None:
-        """SIGTERM, then SIGKILL past the limit; the exit status."""
+        """Send SIGTERM, then SIGKILL after the limit; return the exit status."""
         if self.process is None:
             return None
         self.signal(signal.SIGTERM)

@@ -27,7 +27,7 @@ from local.java import (
 from local.jvm import DynamoDBLocal, Kafka
 from local.tool import KafkaTool
 
-#: The names under which the product itself reads the addresses.
+#: The product's own names of the addresses.
 KAFKA_ADDRESS = "POSTE_KAFKA__BOOTSTRAP_SERVERS"
 DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
 
@@ -35,7 +35,7 @@ DYNAMODB_ADDRESS = "AWS_ENDPOINT_URL_DYNAMODB"
 FORCED = "SERVICES"
 DOCKER, JVM, PYPI, GIVEN = "docker", "jvm", "pypi", "given"
 _WAYS = ("", DOCKER, JVM, PYPI, GIVEN)
-#: Of these the program starts the services itself: what each of them is, for people.
+#: The ways that start services, with their descriptions.
 _OURS = {
     DOCKER: "in Docker",
     JVM: "as JVM children, by this machine's Java and Maven",
@@ -43,24 +43,25 @@ _OURS = {
 }
 _NO_JAVA = "there is no Java 17 with Maven"
 
-#: What DynamoDB Local takes for credentials; it asks for letters and digits, and no more.
+#: Credentials for DynamoDB Local, which requires only letters and digits.
 LOCAL_AWS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
-    # AWS_REGION, which other SDKs read, is not read by Python's.
+    # Python's SDK does not read AWS_REGION, as others do.
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 
 
-class ServicesMissing(RuntimeError):  # noqa: N818 - said as a state
-    """Neither addresses, nor Docker, nor any Java; or not the way that is forced."""
+class ServicesMissingError(RuntimeError):
+    """There are neither addresses, nor Docker, nor any Java; or the forced way is unavailable."""
 
 
 class Service(Protocol):
-    """A service of our own, that may be mistreated.
+    """A service of our own, for tests that disrupt it.
 
-    start: returns when it answers; again after kill: same port, same data (DynamoDB: in memory,
-    so none). kill: `kill -9`. pause, resume: it hangs, and goes on. stop: ends and removes it.
+    start: returns when it answers; after kill: on the same port, with the same data (DynamoDB:
+    none, it is in memory). kill: `kill -9`. pause, resume: suspend and continue the process. stop:
+    end and remove it.
     """
 
     @property
@@ -73,7 +74,7 @@ class Service(Protocol):
 
 
 class KafkaService(Service, Protocol):
-    """A Kafka of our own. secured: the address for users, where there are some."""
+    """A Kafka of our own. secured: the address for users, if there are some."""
 
     @property
     def bootstrap(self) -> str: ...
@@ -91,17 +92,19 @@ class DynamoDBService(Service, Protocol):
 
 
 def forced_way(environ: Mapping[str, str]) -> str:
-    """What SERVICES forces: one of the ways, or "". Raises ServicesMissing for others."""
+    """Return the way that SERVICES forces, or "". Raises ServicesMissingError for others."""
     forced = environ.get(FORCED, "")
     if forced not in _WAYS:
-        raise ServicesMissing(f"{FORCED}={forced!r} must be {DOCKER}, {JVM}, {PYPI} or {GIVEN}")
+        raise ServicesMissingError(
+            f"{FORCED}={forced!r} must be {DOCKER}, {JVM}, {PYPI} or {GIVEN}"
+        )
     return forced
 
 
 def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
-    """The addresses to use as they are, by name: all that are given, unless another way is forced.
+    """Return the given addresses by name, or {} if another way is forced.
 
-    Raises ServicesMissing where `SERVICES=given` and one of them is missing.
+    Raises ServicesMissingError if `SERVICES=given` and one of them is missing.
     """
     forced = forced_way(environ)
     if forced in _OURS:
@@ -110,7 +113,7 @@ def given_addresses(environ: Mapping[str, str]) -> dict[str, str]:
     given = {name: environ[name] for name in names if environ.get(name)}
     if forced == GIVEN and len(given) < len(names):
         missing = " and ".join(name for name in names if name not in given)
-        raise ServicesMissing(f"{FORCED}={GIVEN}, but no address in {missing}")
+        raise ServicesMissingError(f"{FORCED}={GIVEN}, but no address in {missing}")
     return given
 
 
@@ -124,12 +127,12 @@ def choose_way(
     pypi: Callable[[], str] = why_no_java_from_pypi,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> str:
-    """ "docker", "jvm" or "pypi". Raises ServicesMissing, in one line, where there is none.
+    """Return "docker", "jvm" or "pypi". Raises ServicesMissingError, in one line, without any.
 
-    forced: one of the three; others leave the choice free, since what a test mistreats is never
-    given. before: why no address is used. images, pypi: why the images, or the packages with a Java
-    runtime, cannot be had, "" where they are there. say: gets one line, which way it is and why it
-    is none of those before.
+    forced: one of the three. Others leave the choice free, because tests never disrupt given
+    services. before: why no address is used. images, pypi: return why the images, or the packages
+    with a Java runtime, are unavailable, or "". say: gets one line with the choice and the reasons
+    against earlier ways.
     """
 
     def why_no_docker() -> str:
@@ -138,7 +141,7 @@ def choose_way(
     ways = {DOCKER: why_no_docker, JVM: lambda: "" if jvm() else _NO_JAVA, PYPI: pypi}
     if forced in ways:
         if reason := ways[forced]():
-            raise ServicesMissing(f"{FORCED}={forced}, but {reason}")
+            raise ServicesMissingError(f"{FORCED}={forced}, but {reason}")
         say(f"Kafka and DynamoDB run {_OURS[forced]}: {FORCED}={forced}")
         return forced
     reasons = list(before)
@@ -148,28 +151,29 @@ def choose_way(
             say(f"Kafka and DynamoDB run {_OURS[way]}{because}")
             return way
         reasons.append(reason)
-    raise ServicesMissing(
+    raise ServicesMissingError(
         f"no Kafka and DynamoDB: {', '.join(reasons)}; start a Docker daemon, install Java 17 with"
         f" Maven, or give addresses in {KAFKA_ADDRESS} and {DYNAMODB_ADDRESS}"
     )
 
 
-#: Asked once in a process, and again only after there was none.
-_chosen = cache(choose_way)
+#: One choice per process. A failure is not cached.
+_choose_way_once = cache(choose_way)
 
 
 def way() -> str:
-    """The way of this process: "docker", "jvm" or "pypi". Raises ServicesMissing without any."""
+    """Return the way of this process: "docker", "jvm" or "pypi". Raises ServicesMissingError."""
     given = any(map(os.environ.get, (KAFKA_ADDRESS, DYNAMODB_ADDRESS)))
-    return _chosen(forced_way(os.environ), () if given else ("no address is given",))
+    return _choose_way_once(forced_way(os.environ), () if given else ("no address is given",))
 
 
 def java() -> Java:
-    """The Java of this process, for what Docker cannot do. Raises ServicesMissing without any."""
+    """Return the Java of this process, which some tests need even with Docker. Raises
+    ServicesMissingError."""
     if way() == JVM or (way() == DOCKER and java_with_maven()):
         return INSTALLED
     if reason := why_no_java_from_pypi():
-        raise ServicesMissing(f"{_NO_JAVA}, {reason}")
+        raise ServicesMissingError(f"{_NO_JAVA}, {reason}")
     return java_from_pypi()
 
 
@@ -179,10 +183,10 @@ def new_kafka(
     properties: Mapping[str, str] = {},
     users: Mapping[str, str] = {},
 ) -> KafkaService:
-    """A Kafka that nobody else uses, not started.
+    """Return a separate Kafka, not started.
 
     properties: further server properties. users: name -> password, for a second listener with an
-    authorizer, as `access` says.
+    authorizer (`access`).
     """
     if way() == DOCKER:
         return KafkaInDocker(properties=properties, users=users)
@@ -190,7 +194,7 @@ def new_kafka(
 
 
 def new_dynamodb(directory: Path) -> DynamoDBService:
-    """A DynamoDB that nobody else uses, not started."""
+    """Return a separate DynamoDB, not started."""
     if way() == DOCKER:
         return DynamoDBInDocker()
     return DynamoDBLocal(directory / "dynamodb", java())
@@ -198,10 +202,10 @@ def new_dynamodb(directory: Path) -> DynamoDBService:
 
 @dataclass
 class Services:
-    """Addresses of both services, and what was started for them. A context manager.
+    """Addresses of both services, and the services that were started. A context manager.
 
-    kafka, dynamodb: ours; None where an address was given. tool: Kafka's own tools, for ours.
-    credentials: what DynamoDB takes, where it is ours.
+    kafka, dynamodb: ours; None for a given address. tool: Kafka's tools, for ours. credentials: of
+    our DynamoDB.
     """
 
     directory: Path
@@ -220,25 +224,25 @@ class Services:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a child needs to find both."""
+        """Return the variables with which a child finds both."""
         addresses = {KAFKA_ADDRESS: self.bootstrap, DYNAMODB_ADDRESS: self.endpoint}
         return {**addresses, **self.credentials}
 
     def start_kafka(self) -> None:
-        """Start one of our own."""
+        """Start a Kafka."""
         self.kafka = new_kafka(self.directory)
         self.kafka.start()
         self.bootstrap, self.tool = self.kafka.bootstrap, self.kafka.tool
 
     def start_dynamodb(self) -> None:
-        """Start one of our own."""
+        """Start a DynamoDB."""
         self.dynamodb = new_dynamodb(self.directory)
         self.dynamodb.start()
         self.endpoint, self.credentials = self.dynamodb.endpoint, LOCAL_AWS
 
     def stop(self) -> None:
-        """End everything that was started."""
-        with ExitStack() as end:  # each of them, whatever becomes of the others
+        """Stop the started services."""
+        with ExitStack() as end:  # each of them, even if others fail
             end.callback(shutil.rmtree, self.directory, ignore_errors=True)
             for service in (self.kafka, self.dynamodb):
                 if service is not None:
@@ -246,7 +250,7 @@ class Services:
 
 
 def start_services(environ: Mapping[str, str] = os.environ) -> Services:
-    """Both services, started where no address is given. Nothing is left behind on failure."""
+    """Start the services without a given address. A failure leaves nothing behind."""
     given = given_addresses(environ)
     services = Services(Path(tempfile.mkdtemp(prefix="poste-restante-")))
     services.bootstrap = given.get(KAFKA_ADDRESS, "")

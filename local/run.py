@@ -12,7 +12,7 @@ from typing import NoReturn
 from local.child import die_with
 from local.choose import (
     Services,
-    ServicesMissing,
+    ServicesMissingError,
     given_addresses,
     start_services,
 )
@@ -21,9 +21,9 @@ _POSTE = Path(sys.executable).with_name("poste")
 
 
 def main() -> int:
-    """Exit status of the worker, or 1 with one line when the services cannot be had."""
+    """Return the worker's exit status, or 1, with one line, without services."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit_on_signal)
     try:
         given = given_addresses(os.environ)
         for name, address in given.items():
@@ -34,15 +34,15 @@ def main() -> int:
             )
         with start_services() as services:
             return _run(services)
-    except (ServicesMissing, RuntimeError) as error:
+    except (ServicesMissingError, RuntimeError) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-def _leave(number: int, _: object) -> NoReturn:
-    """An end by signal is an end like any other: what was started is stopped."""
+def _exit_on_signal(number: int, _: object) -> NoReturn:
+    """Exit after a signal, so that everything started is stopped."""
     sys.exit(128 + number)
 
 
@@ -78,12 +78,12 @@ One worker runs here. Ctrl-C stops it, and everything that was started.
 
 
 def _foreground(environment: dict[str, str]) -> int:
-    # Ctrl-C goes to the whole foreground group: the worker drains on its own, we wait for it.
+    # Ctrl-C goes to the whole foreground group: the worker drains, and we wait for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = subprocess.Popen(
         [_POSTE, "worker"],
         env=environment,
-        preexec_fn=partial(_as_worker, os.getpid()),  # noqa: PLW1509 - it takes no lock
+        preexec_fn=partial(_prepare_worker, os.getpid()),  # noqa: PLW1509 - it takes no lock
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: worker.send_signal(signal.SIGTERM))
@@ -91,7 +91,7 @@ def _foreground(environment: dict[str, str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _as_worker(parent: int) -> None:
+def _prepare_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with(parent)
 

@@ -1,28 +1,29 @@
-"""Kafka's own command-line tools, as programs with an address."""
+"""Kafka's command-line tools with an address."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-#: Seconds that one of Kafka's own command-line tools may take; 2 measured.
+#: Seconds for one of Kafka's command-line tools; 2 measured.
 TOOL_S_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaTool:
-    """command: what starts a tool, in front of its main class. bootstrap: as it reaches the
-    broker."""
+    """A tool of Kafka. command: starts a tool, before its main class. bootstrap: as the tool
+    reaches the broker."""
 
     command: tuple[str, ...]
     bootstrap: str
 
     def __call__(self, main: str, *arguments: str, text: str | None = None) -> str:
-        """Run one, by its main class, with this input; what it printed. Raises RuntimeError."""
+        """Run a tool, by its main class, with this input; return its output. Raises
+        RuntimeError."""
         command = [*self.command, main, "--bootstrap-server", self.bootstrap, *arguments]
-        return printed(command, what=main, seconds=TOOL_S_MAX, text=text)
+        return run_command(command, what=main, seconds=TOOL_S_MAX, text=text)
 
 
-def printed(
+def run_command(
     command: Sequence[str],
     *,
     what: str,
@@ -30,7 +31,7 @@ def printed(
     text: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """What a command printed. Raises RuntimeError, with its last words, when it fails."""
+    """Return the output of a command. Raises RuntimeError, with its last output, on failure."""
     try:
         done = subprocess.run(
             command, input="" if text is None else text,

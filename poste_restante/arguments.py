@@ -1,7 +1,7 @@
-"""What callers of this package hand over, checked before anything is called or stored. Pure.
+"""Checks of the arguments that callers pass, before anything is called or stored. Pure.
 
-Each function returns the value as it is used from there on. A value of another type raises
-TypeError, one that cannot be used ValueError; both name the argument, and say what to give.
+Each function returns the value in the form that is used from there on. It raises TypeError for
+another type and ValueError for an unusable value. Both name the argument and say what to give.
 """
 
 import inspect
@@ -16,29 +16,29 @@ from poste_restante.position import cursor_key, mailbox_key, utf8_bytes
 
 
 def mailbox(user_id: Any) -> str:
-    """The mailbox key of a user id, which has 1 to 1,024 bytes of UTF-8."""
+    """Return the mailbox key of a user id of 1 to 1,024 bytes of UTF-8."""
     return mailbox_key(_text("user_id", user_id))
 
 
 def device(name: str, value: Any) -> str:
-    """The sort key of a device's cursor, of a name that a device can have."""
+    """Return the sort key of a device's cursor."""
     return cursor_key(_text(name, value))
 
 
 def optional_device(name: str, value: Any) -> str:
-    """The same; for None the sort key of the account's cursor."""
+    """Return the sort key of a device's cursor; for None, of the account's."""
     return cursor_key(None) if value is None else device(name, value)
 
 
 def one_of(name: str, value: Any, values: Sequence[str]) -> str:
-    """One of a few texts."""
+    """Return one of the given texts."""
     if _text(name, value) not in values:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, not {value!r}")
     return str(value)
 
 
 def text(name: str, value: Any) -> str:
-    """A text that is not empty, and that UTF-8 can hold."""
+    """Return a text that is not empty and that UTF-8 can encode."""
     if not _text(name, value):
         raise ValueError(f"{name} must not be empty")
     utf8_bytes(value)
@@ -46,12 +46,12 @@ def text(name: str, value: Any) -> str:
 
 
 def optional_text(name: str, value: Any) -> str | None:
-    """A text as above, or None."""
+    """Return a text, as `text` does, or None."""
     return None if value is None else text(name, value)
 
 
 def number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number within bounds."""
+    """Return an int within bounds."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _type_error(name, value, "an int")
     if value < least:
@@ -62,12 +62,12 @@ def number(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def optional_number(name: str, value: Any, least: int) -> int | None:
-    """A whole number as above, or None."""
+    """Return an int, as `number` does, or None."""
     return None if value is None else number(name, value, least)
 
 
 def seconds(name: str, value: Any) -> float:
-    """A length of time above 0."""
+    """Return a duration above 0."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _type_error(name, value, "a number of seconds")
     if not (math.isfinite(value) and value > 0):
@@ -76,19 +76,19 @@ def seconds(name: str, value: Any) -> float:
 
 
 def seconds_or_0(name: str, value: Any) -> float:
-    """A length of time, or 0."""
+    """Return a duration, or 0."""
     return 0.0 if value == 0 and not isinstance(value, bool) else seconds(name, value)
 
 
 def binary(name: str, value: Any) -> bytes:
-    """Bytes, or what holds some."""
+    """Return the bytes of a bytes-like value."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise _type_error(name, value, "bytes")
     return bytes(value)
 
 
 def aware(name: str, value: Any) -> datetime:
-    """A datetime that knows its time zone."""
+    """Return an aware datetime."""
     if not isinstance(value, datetime):
         raise _type_error(name, value, "a datetime")
     if value.utcoffset() is None:
@@ -97,12 +97,12 @@ def aware(name: str, value: Any) -> datetime:
 
 
 def optional_aware(name: str, value: Any) -> datetime | None:
-    """A datetime as above, or None."""
+    """Return an aware datetime, or None."""
     return None if value is None else aware(name, value)
 
 
 def headers(name: str, value: Any) -> tuple[Header, ...]:
-    """Pairs of a text and bytes or None."""
+    """Return pairs of a text, and bytes or None."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise _type_error(name, value, "pairs of a name and bytes")
     checked: list[Header] = []
@@ -118,8 +118,8 @@ def headers(name: str, value: Any) -> tuple[Header, ...]:
 
 
 def keys(name: str, value: Any) -> list[bytes]:
-    """Receipt keys: a list of texts or bytes that are not empty."""
-    if isinstance(value, str | bytes):  # a sequence as well, of keys of one character
+    """Return receipt keys: texts or bytes that are not empty."""
+    if isinstance(value, str | bytes):  # also a sequence, of keys of one character
         raise TypeError(f"{name} must be a list of keys, not one key")
     if not isinstance(value, Iterable):
         raise _type_error(name, value, "a list of keys")
@@ -132,7 +132,7 @@ def keys(name: str, value: Any) -> list[bytes]:
 
 
 def metrics(name: str, value: Any) -> Metrics:
-    """An object with every method of `Metrics`."""
+    """Return an object that has every method of `Metrics`."""
     if isinstance(value, type):
         raise TypeError(f"{name} must be an object, not the class {value.__name__}: make one")
     for method in METHODS:

@@ -1,13 +1,12 @@
-"""Catching up at a reconnect: read a mailbox until it is proven to hold all that was sent before.
+"""Catching up at a reconnect: read a mailbox until it is proven to hold everything sent before.
 
     catching_up = mailboxes.catch_up("bob", until=datetime.now(UTC))
     async for page in catching_up:
         ...                         # show it; acknowledge it when the client has it
     catching_up.complete            # True: nothing that was sent before `until` is missing
 
-One *reading* is a first page and the pages behind it. The claims are read before its first Query,
-so they say for the whole of it what it cannot have missed. The next reading begins since the last
-page that was returned.
+A *reading* is a first page and the pages after it. The claims are read before its first Query, so
+they hold for all of its pages. The next reading begins since the last page that was returned.
 """
 
 import math
@@ -21,40 +20,40 @@ from poste_restante.errors import StoreUnavailable
 from poste_restante.page import Page
 from poste_restante.position import OFFSET_MAX, PARTITION_MAX
 
-#: Seconds until a mailbox is read again where no proof comes: what arrives is shown meanwhile.
+#: Seconds until a mailbox is read again without a proof, to return what has arrived.
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 8.0
-#: Seconds at least between two looks at the claims.
-LOOK_S_MIN = 0.05
+#: Minimum seconds between two reads of the claims.
+CLAIMS_READ_S_MIN = 0.05
 
 
-class Instant(NamedTuple):
-    """All that was appended before an instant, in epoch milliseconds."""
+class UntilInstant(NamedTuple):
+    """Everything appended before an instant, in epoch milliseconds."""
 
     ms: int
 
     def is_proven(self, freshness: Freshness, partitions: Collection[int], skew_ms: float) -> bool:
-        """Whether the claims prove it of a mailbox in these partitions."""
+        """Return whether the claims prove it for a mailbox in these partitions."""
         as_of_ms = freshness.as_of_ms(partitions)
         return as_of_ms is not None and as_of_ms - skew_ms >= self.ms
 
 
-class Offsets(NamedTuple):
+class UntilOffsets(NamedTuple):
     """The records at these offsets, by partition, and all before them."""
 
     offsets: Mapping[int, int]
 
     def is_proven(self, freshness: Freshness, _partitions: Collection[int], _skew: float) -> bool:
-        """Whether the claims prove it. No clock is compared."""
+        """Return whether the claims prove it. No clock is compared."""
         return freshness.covers(self.offsets)
 
 
-def until_of(value: Any) -> Instant | Offsets:
+def parse_until(value: Any) -> UntilInstant | UntilOffsets:
     """Parse the argument `until`. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
-        return Instant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
+        return UntilInstant(math.ceil(arguments.aware("until", value).timestamp() * 1000))
     if not value:
         raise ValueError("until must name a partition, or be a datetime")
-    return Offsets(
+    return UntilOffsets(
         {
             arguments.number("a partition of until", partition, 0, PARTITION_MAX):
             arguments.number("an offset of until", offset, 0, OFFSET_MAX)
@@ -63,42 +62,43 @@ def until_of(value: Any) -> Instant | Offsets:
     )  # fmt: skip
 
 
-class Evidence(NamedTuple):
-    """What the claims said before a reading's first Query. partitions: those that may hold messages
-    of the mailbox."""
+class ClaimsEvidence(NamedTuple):
+    """The claims as they were before a reading's first Query. partitions: those that may hold
+    messages of the mailbox."""
 
     freshness: Freshness
     partitions: frozenset[int]
 
 
-class Source(Protocol):
+class PageSource(Protocol):
     """Reads one mailbox for `CatchUp`."""
 
-    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
+    async def fetch_first(self, since: str | None) -> tuple[Page, ClaimsEvidence]:
         """Read the claims, then the first page since a receipt. Raises as `Mailboxes.fetch`."""
 
     async def fetch_next(self, after: str | None) -> Page:
-        """Read the page behind a receipt. Raises as `Mailboxes.fetch`."""
+        """Read the page after a receipt. Raises as `Mailboxes.fetch`."""
 
     async def freshness(self) -> Freshness:
-        """Return what the claims say; reads them where that is due."""
+        """Return the freshness that the claims prove. Reads the claims if that is due."""
 
     def due_in_s(self) -> float:
         """Return the seconds until the next read of the claims is due."""
 
 
 class CatchUp:
-    """The pages of one mailbox, until a proof or a time-out. An asynchronous iterator, for one use.
+    """An asynchronous iterator over the pages of one mailbox, until a proof or a time-out. For one
+    use.
 
-    It returns pages that have messages, in order, each message once. It acknowledges nothing.
-    Raises as `Mailboxes.fetch` does; StoreUnavailable only where the store is still away at the
-    time-out. A time-out ends it between two calls of the store, so it may be late by one.
+    It returns pages with messages, in order, each message once, and acknowledges nothing. It raises
+    as `Mailboxes.fetch` does, but StoreUnavailable only if the store is unavailable at the
+    time-out. The time-out ends it between two calls of the store, so it may be late by one call.
     """
 
     def __init__(
         self,
-        source: Source,
-        until: Instant | Offsets,
+        source: PageSource,
+        until: UntilInstant | UntilOffsets,
         *,
         since: str | None,
         timeout_s: float,
@@ -119,12 +119,13 @@ class CatchUp:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that `until` asks for was returned, acknowledged or has expired."""
+        """Return whether everything that `until` covers was returned, was acknowledged, or has
+        expired."""
         return self._complete
 
     @property
     def fresh_as_of(self) -> datetime | None:
-        """As `Page.fresh_as_of`, of the last reading that came to its end."""
+        """Return `Page.fresh_as_of` of the last completed reading."""
         return self._fresh_as_of
 
     def __aiter__(self) -> Self:
@@ -134,7 +135,7 @@ class CatchUp:
         return await anext(self._pages)
 
     async def aclose(self) -> None:
-        """End it early."""
+        """End the iteration early."""
         await self._pages.aclose()
 
     async def _read(self) -> AsyncGenerator[Page, None]:
@@ -163,11 +164,11 @@ class CatchUp:
             await self._wait(min(deadline_s, self._clock() + pause_s), evidence)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def _wait(self, until_s: float, evidence: Evidence | None) -> None:
-        """Return when the claims prove what is asked for, of the partitions of a reading that came
-        to its end, or at a time of the clock."""
+    async def _wait(self, until_s: float, evidence: ClaimsEvidence | None) -> None:
+        """Wait until the claims prove `until` for the evidence's partitions, or until a time of the
+        clock."""
         while (now_s := self._clock()) < until_s:
-            await self._sleep(min(max(self._source.due_in_s(), LOOK_S_MIN), until_s - now_s))
+            await self._sleep(min(max(self._source.due_in_s(), CLAIMS_READ_S_MIN), until_s - now_s))
             freshness = await self._source.freshness()
             if evidence is not None and self._is_proven(freshness, evidence.partitions):
                 return

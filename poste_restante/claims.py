@@ -1,7 +1,7 @@
-"""Claims: up to which instant, and offset, workers have made partitions durable. Pure.
+"""Claims: the instant and the offset up to which workers have made partitions durable. Pure.
 
-A claim (T, N) for a partition says: everything that was appended to it before T is durable, and so
-is every record below offset N. A claim that was true stays true. Each worker keeps one item:
+A claim (T, N) for a partition states that every record appended to it before T, and every record
+below offset N, is durable. A true claim stays true. Each worker keeps one item:
 
     user_id     S  !fresh
     position    S  the lowest partition that it claims, five digits
@@ -12,8 +12,8 @@ is every record below offset N. A claim that was true stays true. Each worker ke
     claims      M  partition -> L of two N: T in epoch milliseconds, and N
     expires_at  N  epoch seconds, for DynamoDB's TTL
 
-An item at the lowest partition is written again by whoever claims that partition next, so there are
-never more items than partitions. Other attributes are ignored; an item with another `v` is too.
+The next worker that claims the lowest partition overwrites the item, so there are never more items
+than partitions. Readers ignore other attributes, and items with another `v`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -27,17 +27,17 @@ from poste_restante.table import TTL_ATTRIBUTE, TableRecord
 
 #: Partition key of all claims.
 CLAIMS_KEY = "!fresh"
-#: Seconds by which the clocks of workers and gateways may differ, unless told otherwise.
+#: Default of the seconds by which the clocks of workers and gateways may differ.
 CLOCK_SKEW_S = 1.0
-#: Partitions added in one epoch above which a partitioner says too little to be asked.
+#: Partitions added in one epoch above which a partitioner narrows too little to be used.
 PARTITIONS_ADDED_MAX = 64
-#: Seconds until TTL removes an item that nobody writes any more.
+#: Seconds until TTL removes an item that no worker writes any more.
 EXPIRES_S = 24 * 3600
 
 
 class Claim(NamedTuple):
-    """as_of_ms: everything appended before this instant (epoch milliseconds) is durable. below:
-    every record below this offset is durable."""
+    """The claim of one partition. as_of_ms: every record appended before this instant (epoch
+    milliseconds) is durable. below: so is every record below this offset."""
 
     as_of_ms: int
     below: int
@@ -45,7 +45,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerClaims:
-    """The claims of one worker. partitions: number of the topic's, as the worker knows it."""
+    """The claims of one worker. partitions: the topic's number, as the worker knows it."""
 
     table_id: str
     epoch: int
@@ -53,7 +53,7 @@ class WorkerClaims:
     claims: Mapping[int, Claim]
 
     def encode(self, expires_at_s: int) -> Item:
-        """The item. There is at least one claim."""
+        """Return the item of at least one claim."""
         return {
             "user_id": {"S": CLAIMS_KEY},
             "position": {"S": f"{min(self.claims):0{PARTITION_DIGITS}}"},
@@ -72,7 +72,7 @@ class WorkerClaims:
 
     @classmethod
     def decode(cls, item: Item) -> Self:
-        """Inverse of `encode`. Raises ValueError, saying why, for an item that cannot be used."""
+        """Return the claims of an item. Raises ValueError with the reason for an unusable item."""
         try:
             version = int(item["v"]["N"])
             if version != FORMAT_VERSION:
@@ -100,11 +100,10 @@ class WorkerClaims:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What the claims of all workers say together.
+    """The combined claims of all workers.
 
-    partitions_at_first, partitions: number of the topic's when the epoch began, and now. epoch: the
-    one that the claims are about. claims: the greatest of each partition; of one that nobody claims
-    there is none.
+    partitions_at_first, partitions: the topic's number when the epoch began, and now. epoch: the
+    claims' epoch. claims: the greatest of each claimed partition.
     """
 
     partitions_at_first: int
@@ -113,7 +112,7 @@ class Freshness:
     claims: Mapping[int, Claim] = field(default_factory=dict)
 
     def as_of_ms(self, partitions: Collection[int]) -> int | None:
-        """Return the instant, in epoch milliseconds, up to which all these partitions are durable.
+        """Return the instant, in epoch milliseconds, up to which these partitions are durable.
         None: one of them has no claim."""
         if not partitions or any(partition not in self.claims for partition in partitions):
             return None
@@ -127,13 +126,13 @@ class Freshness:
         )
 
     def partitions_of(self, user_id: str, partitioner: Partitioner | None) -> Collection[int]:
-        """Return the partitions in which messages of a user may be appended.
+        """Return the partitions to which messages of a user may be appended.
 
-        Without a partitioner: all. With one: the user's own, and where partitions were added since
-        the epoch began, that of every number of partitions since: some producers notice late, and
-        what was appended before may still be on its way.
+        Without a partitioner these are all. With one, they are the user's partition for every
+        number of partitions since the epoch began: some producers notice added partitions late, and
+        what was appended before may not be durable yet.
 
-        Raises ValueError or TypeError for a partitioner that names no partition of the topic.
+        Raises ValueError or TypeError for a partitioner that returns no partition of the topic.
         """
         numbers = range(self.partitions_at_first, self.partitions + 1)
         if partitioner is None or len(numbers) > PARTITIONS_ADDED_MAX:
@@ -159,11 +158,11 @@ def combine(
     skew_ms: float,
     on_unusable: Callable[[str], object] = lambda _: None,
 ) -> Freshness:
-    """Return what the items of all workers say about the table of `record` and its epoch.
+    """Combine the items of all workers, for the table of `record` and its epoch.
 
-    Claims of another table or epoch are none. A claim of the future is none either: the clocks
-    differ by more than `skew_ms`. on_unusable: called with one line for each claim or item that is
-    damaged, or of the future.
+    Claims of another table or epoch are ignored. So are claims of the future, because the clocks
+    then differ by more than `skew_ms`. on_unusable: called with one line for each damaged claim or
+    item, and for each claim of the future.
     """
     partitions = record.partitions
     claims: dict[int, Claim] = {}

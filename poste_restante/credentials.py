@@ -1,9 +1,8 @@
-"""AWS credentials, and why there are none.
+"""AWS credentials, and the reasons for their absence.
 
-Both clients ask for credentials apart from the calls that these sign, so that an error of a source
-of credentials differs from an error of DynamoDB. Sources are variables, files, a process, an agent
-of the host or the container, STS and SSO. Each fails in its own way. Every failure becomes one
-CredentialsError with one of three faults.
+Both clients get credentials apart from the calls that these sign, which separates the errors of a
+source from those of DynamoDB. Sources are variables, files, a process, an agent of the host or the
+container, STS and SSO. Each failure becomes one CredentialsError with one of three faults.
 """
 
 from enum import Enum
@@ -17,9 +16,9 @@ from poste_restante.retryable_errors import MISSING_FILE
 
 
 class CredentialsFault(Enum):
-    """What a failure to get credentials means."""
+    """The kind of a failure to get credentials."""
 
-    #: STS or SSO does not answer. Callers wait for it as for a store that does not answer.
+    #: STS or SSO does not answer. Callers wait as for a store that does not answer.
     UNANSWERED = "unanswered"
     #: A source failed, and may answer the next request.
     FAILED = "failed"
@@ -33,7 +32,7 @@ _UNANSWERED = (
     botocore_exceptions.ConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError,
     ConnectionError,
 )  # fmt: skip
-#: botocore's errors of a source that answered badly or not at all.
+#: botocore's errors of a source with a bad or no answer.
 _FAILED = (
     botocore_exceptions.CredentialRetrievalError, botocore_exceptions.MetadataRetrievalError,
     botocore_exceptions.TokenRetrievalError, NoCredentialsError,
@@ -41,7 +40,7 @@ _FAILED = (
 
 
 class CredentialsError(Exception):
-    """There are no credentials. The text is one line: the cause, and what to do."""
+    """There are no credentials. The text is one line with the cause and the remedy."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(_text(cause))
@@ -78,16 +77,16 @@ def _advice(cause: BaseException) -> str:
 
 
 class Credentials:
-    """The credentials of one session of aioboto3 or aiobotocore, renewed where they expire.
+    """The credentials of one session of aioboto3 or aiobotocore, renewed as they expire.
 
-    A failure is not kept: the next call asks again.
+    A failure is not cached: the next call tries again.
     """
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
     async def get_frozen_credentials(self) -> Any:
-        """Key, secret and token, for one signature. Raises CredentialsError."""
+        """Return key, secret and token for one signature. Raises CredentialsError."""
         try:
             found = await self._session.get_credentials()
             if found is None:

@@ -1,7 +1,7 @@
 """Cursors in the table: of the account and of each device of a mailbox.
 
-A device sees what its own cursor has not passed, whatever other devices do. Until it has one it
-reads from the account's. A cursor appears whole or not at all.
+A device reads what its own cursor has not passed, independently of other devices. Until it has a
+cursor, it reads from the account's. A cursor is created atomically.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from poste_restante.errors import MailboxError, StoreUnavailable
 from poste_restante.item import Item
-from poste_restante.mailbox_store import CursorMissing, MailboxStore, query_pages
+from poste_restante.mailbox_store import CursorMissingError, MailboxStore, query_pages
 from poste_restante.position import (
     CURSOR_KEY,
     CURSORS_END,
@@ -22,10 +22,9 @@ from poste_restante.position import (
 from poste_restante.receipt import Reach
 from poste_restante.table import Cursor, decode_cursor, decode_purged
 
-#: Where a new device begins: at all that is still stored, behind all of it, or where the account
-#: stands.
-Start = Literal["oldest", "newest", "account"]
-STARTS: tuple[Start, ...] = get_args(Start)
+#: Where a new device begins: before all stored messages, after them, or at the account's cursor.
+DeviceStart = Literal["oldest", "newest", "account"]
+STARTS: tuple[DeviceStart, ...] = get_args(DeviceStart)
 
 #: Attempts to raise a device's cursor while others add and remove that device.
 ACK_ATTEMPTS_MAX = 5
@@ -35,7 +34,7 @@ ACK_ATTEMPTS_MAX = 5
 class Device:
     """A device with a cursor of its own.
 
-    acknowledged: per log, the highest offset; None: the cursor cannot be read.
+    acknowledged: per log, the highest offset. None: the cursor cannot be read.
     """
 
     name: str
@@ -43,18 +42,19 @@ class Device:
 
 
 class EffectiveCursor(NamedTuple):
-    """The cursor that a reading begins with. inherited: the account's, for a device without one."""
+    """The cursor that a reading begins with. inherited: it is the account's, because the device has
+    none."""
 
     offsets: Cursor
     inherited: bool = False
 
 
-def cursor_of(item: Item) -> Cursor:
-    """The cursor of an item. Raises MailboxError for a damaged one."""
+def require_cursor(item: Item) -> Cursor:
+    """Return the cursor of an item. Raises MailboxError for a damaged one."""
     try:
         return decode_cursor(item)
     except ValueError as error:
-        # Without it, what was acknowledged would come back: somebody has to look.
+        # Without it, acknowledged messages would come back: the operator must act.
         device = device_of(item["position"]["S"])
         if device is None:
             raise MailboxError(f"the mailbox's cursor cannot be read: {error}") from error
@@ -64,7 +64,7 @@ def cursor_of(item: Item) -> Cursor:
 
 
 class Cursors:
-    """The cursors of a table. A mailbox is named by its partition key, `key`.
+    """The cursors of a table. `key` is the partition key of a mailbox.
 
     Methods raise as `MailboxStore`'s do.
     """
@@ -73,36 +73,36 @@ class Cursors:
         self._store = store
 
     async def read(self, key: str, device: str | None) -> EffectiveCursor:
-        """The cursor that a device reads from: its own, else the account's."""
+        """Return the device's own cursor, else the account's."""
         if device is not None:
             items = (await self._store.query(key, only=cursor_key(device))).items
             if items:
-                return EffectiveCursor(cursor_of(items[0]))
+                return EffectiveCursor(require_cursor(items[0]))
         items = (await self._store.query(key, only=CURSOR_KEY)).items
-        offsets = cursor_of(items[0]) if items else {}
+        offsets = require_cursor(items[0]) if items else {}
         return EffectiveCursor(offsets, inherited=device is not None)
 
-    async def found_among(
+    async def read_from(
         self, items: Sequence[Item], key: str, device: str | None
     ) -> EffectiveCursor:
-        """What `read` returns, where a Query that began at the device's cursor found these items.
+        """Return what `read` does, given the items of a Query that began at the device's cursor.
 
-        A cursor sorts before all else that such a Query brings, so nothing is read again but the
-        account's cursor, for a device without one.
+        A cursor sorts first among them, so only the account's cursor is read again, for a device
+        without one.
         """
         first = items[0] if items else None
         if first is not None and first["position"]["S"] == cursor_key(device):
-            return EffectiveCursor(cursor_of(first))
+            return EffectiveCursor(require_cursor(first))
         if device is None:
             return EffectiveCursor({})
         account = await self.read(key, None)
         return EffectiveCursor(account.offsets, inherited=True)
 
     async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
-        """Acknowledge what a receipt covers. Returns when that is confirmed.
+        """Acknowledge the offsets of a receipt. Returns when the store has confirmed it.
 
-        A cursor that exists is raised to what its device was shown. One that is made begins with
-        what the device inherits as well.
+        An existing cursor is raised to the offsets that its device has read. A new one begins with
+        the inherited offsets as well.
         """
         position = cursor_key(device)
         new = {
@@ -120,8 +120,8 @@ class Cursors:
             try:
                 for log, offset in new.items():
                     await self._store.raise_cursor(key, position, log, offset, existing=True)
-            except CursorMissing:
-                # All at once, with what the account had acknowledged: else that would come back.
+            except CursorMissingError:
+                # Atomic, with the inherited offsets: else acknowledged messages come back.
                 whole = {
                     log: reach.cursor_begins_at
                     for log, reach in logs.items()
@@ -133,17 +133,17 @@ class Cursors:
                 return
         raise StoreUnavailable(f"the device {device!r} is added and removed all the time")
 
-    async def all_of(self, key: str) -> AsyncIterator[Item]:
-        """The items of the account's and of all devices' cursors."""
+    async def cursor_items(self, key: str) -> AsyncIterator[Item]:
+        """Yield the items of the account's and all devices' cursors."""
         pages = query_pages(self._store, key, begin=CURSOR_KEY, up_to=CURSORS_END)
         async for found in pages:
             for item in found.items:
                 yield item
 
     async def devices(self, key: str) -> tuple[Device, ...]:
-        """The devices that have a cursor, by name."""
+        """Return the devices that have a cursor, by name."""
         found = []
-        async for item in self.all_of(key):
+        async for item in self.cursor_items(key):
             name = device_of(item["position"]["S"])
             if name is None:
                 continue
@@ -153,19 +153,19 @@ class Cursors:
                 found.append(Device(name, None))
         return tuple(found)
 
-    async def add(self, key: str, device: str, start: Start) -> bool:
-        """Make a device's cursor. False: it has one, which stays as it is."""
+    async def add(self, key: str, device: str, start: DeviceStart) -> bool:
+        """Create a device's cursor. Returns False, and changes nothing, if it exists."""
         position = cursor_key(device)
         offsets: Cursor = {}
         if start == "account":
             offsets = (await self.read(key, None)).offsets
         elif start == "newest":
-            offsets = await self._newest(key)
+            offsets = await self._newest_offsets(key)
         return await self._create(key, position, offsets)
 
     async def _create(self, key: str, position: str, offsets: Cursor) -> bool:
-        """Make a device's cursor, at or above what was purged: a replay may write that again.
-        False: it exists."""
+        """Create a device's cursor, at or above the purged offsets, which a replay may write again.
+        Returns False if it exists."""
         items = (await self._store.query(key, only=CURSOR_KEY)).items
         purged = decode_purged(items[0]) if items else {}
         whole = {log: max(o, offsets.get(log, -1)) for log, o in purged.items()}
@@ -176,18 +176,18 @@ class Cursors:
         if not await self._store.delete(key, [cursor_key(device)]):
             raise StoreUnavailable("the store throttles: the cursor is left over", throttled=True)
 
-    async def _newest(self, key: str) -> Cursor:
-        """Per log, the last offset that is, or was, visible. No bundle is parsed.
+    async def _newest_offsets(self, key: str) -> Cursor:
+        """Return, per log, the last offset that is or was visible. No bundle is parsed.
 
-        Where the bundles are gone, what a device has acknowledged says how far they went: a replay
-        may write them again.
+        The devices' cursors count too: they show how far deleted bundles went, which a replay may
+        write again.
         """
         newest: Cursor = {}
-        async for item in self.all_of(key):
+        async for item in self.cursor_items(key):
             try:
                 known = decode_cursor(item)
             except ValueError:
-                continue  # of some device: no reason to refuse another one
+                continue  # of another device
             for log, offset in known.items():
                 newest[log] = max(offset, newest.get(log, -1))
         below: str | None = None
@@ -201,7 +201,7 @@ class Cursors:
             try:
                 bundle = BundleKey.decode(top)
             except ValueError:
-                below = top  # of another version: it is not passed
+                below = top  # of another version: never passed
                 continue
             newest[bundle.log] = max(bundle.last, newest.get(bundle.log, -1))
             below = bundle.log.head

@@ -1,24 +1,24 @@
-"""What a reading or an acknowledgement can raise.
+"""Errors of readings and acknowledgements.
 
 MailboxError                 base: catch this one at the edge of a gateway
 ├── StoreUnavailable         the store is away or throttles: try again later, nothing is lost
-├── InvalidReceipt           not a receipt of this mailbox and table, or not an authentic one
-├── UnreadableItem           an item that this version cannot read stands at the head
-└── TableMismatch            not the table that was opened: missing, replaced, another format
+├── InvalidReceipt           not a receipt of this mailbox and table, or not authentic
+├── UnreadableItem           the next item cannot be read by this version
+└── TableMismatch            the table is missing, was replaced, or has another format
 """
 
 
 class MailboxError(Exception):
-    """Base of everything that this package raises on purpose.
+    """Base of the errors that this package raises on purpose.
 
-    Raised itself where the operator must act: access denied, wrong credentials.
+    Raised itself where the operator must act, as for denied access or wrong credentials.
     """
 
 
 class StoreUnavailable(MailboxError):  # noqa: N818 - the contract's name, said as a state
     """The store did not answer in time, answered with a fault of its own, or throttled.
 
-    throttled: whether it refused for the rate of requests alone.
+    throttled: whether the request rate was the only reason.
     """
 
     def __init__(self, reason: str, *, throttled: bool = False) -> None:
@@ -31,12 +31,12 @@ class InvalidReceipt(MailboxError):  # noqa: N818 - the contract's name, said as
 
 
 class UnreadableItem(MailboxError):  # noqa: N818 - the contract's name, said as a state
-    """The next item of the mailbox is of a newer format, or damaged.
+    """The next item of the mailbox is damaged, or of a newer format.
 
     key: the item's sort key.
-    after: a receipt: `fetch(user_id, after=error.after)` goes on behind the item. What is
-        returned from there on is shown, but of the item's partition nothing behind it can be
-        acknowledged until the item can be read: an acknowledgement covers what was returned.
+    after: a receipt with which `fetch(user_id, after=error.after)` continues after the item. Later
+        messages of its partition are returned, but cannot be acknowledged until the item can be
+        read.
     """
 
     def __init__(self, key: str, reason: str, *, after: str) -> None:
@@ -46,4 +46,4 @@ class UnreadableItem(MailboxError):  # noqa: N818 - the contract's name, said as
 
 
 class TableMismatch(MailboxError):  # noqa: N818 - the contract's name, said as a state
-    """The table is not the one that was opened, or none that `poste init` made."""
+    """The table is not the one that was opened, or not one that `poste init` created."""

@@ -1,7 +1,7 @@
 """Reads the workers' claims, once for all callers of a process.
 
-The claims have to be read before the mailbox: then whatever a claim covers was durable when the
-mailbox's Query began. An old claim is a true one, so the read is eventually consistent, and shared.
+The claims are read before the mailbox, so that everything they cover was durable when the mailbox's
+Query began. An old claim stays true, so the read is eventually consistent and shared.
 """
 
 import logging
@@ -16,16 +16,16 @@ from poste_restante.table import TableRecord
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which one read of the claims serves everybody who asks.
+#: Seconds for which one read of the claims serves all callers.
 FRESHNESS_READ_S = 1.0
-#: Queries of one read: 1 MB each. The claims of 10,000 partitions take 250 KB.
+#: Queries of one read, 1 MB each. The claims of 10,000 partitions take 250 KB.
 READ_QUERIES_MAX = 4
-#: Seconds between two log lines about the same claims that cannot be used.
-SAY_S = 60.0
+#: Seconds between two log lines about unusable claims.
+LOG_EVERY_S = 60.0
 
 
 async def claim_items(store: MailboxStore) -> list[Item]:
-    """Return the items of all workers' claims; with more than READ_QUERIES_MAX pages, the first."""
+    """Return the items of all workers' claims, of at most READ_QUERIES_MAX pages."""
     pages = query_pages(store, CLAIMS_KEY, consistent=False, pages_max=READ_QUERIES_MAX)
     return [item async for page in pages for item in page.items]
 
@@ -42,11 +42,11 @@ class FreshnessCheck:
         self._skew_ms = skew_s * 1000
         self._clock = clock
         self._items: list[Item] = []
-        #: What the items say about a table; None: they were read since.
-        self._found: tuple[TableRecord, Freshness] | None = None
+        #: The combined items for a table; None: the items were read since.
+        self._cached: tuple[TableRecord, Freshness] | None = None
         self._read_at_s = -FRESHNESS_READ_S
-        self._read = SharedCall(self._read_items)
-        self._said_at_s = -SAY_S
+        self._shared_read = SharedCall(self._read_items)
+        self._logged_at_s = -LOG_EVERY_S
 
     def due_in_s(self) -> float:
         """Return the seconds until the next caller causes a read."""
@@ -54,34 +54,34 @@ class FreshnessCheck:
         return max(0.0, FRESHNESS_READ_S - age_s) if age_s >= 0 else 0.0
 
     async def freshness(self, record: TableRecord) -> Freshness:
-        """Return what the claims say, at most FRESHNESS_READ_S old. If they cannot be read, that is
+        """Return the combined claims, at most FRESHNESS_READ_S old. If the read fails, it is
         logged, and no partition has a claim."""
         if self.due_in_s() <= 0:
             try:
-                await self._read.result()
+                await self._shared_read.result()
             except MailboxError as error:
-                self._say(f"cannot read the claims of freshness: {error}")
+                self._warn(f"cannot read the claims of freshness: {error}")
                 return combine([], record, now_ms=0, skew_ms=0)
-        if self._found is None or self._found[0] != record:
+        if self._cached is None or self._cached[0] != record:
             found = combine(
                 self._items, record, now_ms=self._clock() * 1000, skew_ms=self._skew_ms,
-                on_unusable=self._say,
+                on_unusable=self._warn,
             )  # fmt: skip
-            self._found = record, found
-        return self._found[1]
+            self._cached = record, found
+        return self._cached[1]
 
     async def _read_items(self) -> None:
         now_s = self._clock()
         self._items, self._read_at_s = await claim_items(self._store), now_s
-        self._found = None
+        self._cached = None
 
-    def _say(self, line: str) -> None:
-        """Log one line, at most once in SAY_S: it may be found at every read."""
+    def _warn(self, line: str) -> None:
+        """Log one line, at most once in LOG_EVERY_S, because every read may cause it."""
         now_s = self._clock()
-        if not 0 <= now_s - self._said_at_s < SAY_S:
-            self._said_at_s = now_s
+        if not 0 <= now_s - self._logged_at_s < LOG_EVERY_S:
+            self._logged_at_s = now_s
             logger.warning("no proof of freshness: %s", line)
 
     async def close(self) -> None:
-        """Wait for a read that was cancelled because its last caller was."""
-        await self._read.close()
+        """Wait for a read that was cancelled with its last caller."""
+        await self._shared_read.close()

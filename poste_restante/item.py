@@ -1,7 +1,7 @@
-"""A bundle as an item of the table: the format, its size, and both directions.
+"""The item of a bundle: its format, its size, encoding and decoding.
 
-Format version 1, in DynamoDB's own notation (docs/format.md is the contract). Attribute names
-inside a message are one letter long, since every stored byte of a name is billed:
+Format version 1, in DynamoDB's notation (docs/format.md is the contract). Attribute names inside a
+message have one letter, because every stored byte of a name is billed:
 
     user_id     S   mailbox key (position.mailbox_key)
     position    S   bundle key  (position.BundleKey)
@@ -18,7 +18,7 @@ inside a message are one letter long, since every stored byte of a name is bille
         h  L  headers, flat: name S, value B or NULL, name, value, ...   absent: none
         e  N  expiry, epoch milliseconds              absent: does not expire
 
-Attributes that are not listed are ignored; any other `v` makes the item unreadable.
+Readers ignore other attributes. Any other `v` makes the item unreadable.
 """
 
 import json
@@ -34,8 +34,8 @@ from poste_restante.position import BundleKey, LogId, Position, mailbox_key, utf
 
 FORMAT_VERSION = 1
 
-#: Largest item we write. DynamoDB's limit is 400 KB = 409,600 bytes (API reference,
-#: "Constraints"); the rest is the margin that lets an upper-bound formula do.
+#: Largest written item. DynamoDB's limit is 400 KB = 409,600 bytes (API reference,
+#: "Constraints"). The rest is a margin for the upper-bound formula.
 ITEM_BYTES_MAX = 400_000
 
 #: DynamoDB's size of values (developer guide, "Item sizes and formats"): a number is at most 21
@@ -69,10 +69,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
-    """The item of a bundle: a pure function of the messages, which are of one mailbox and log.
+    """Return the item of a bundle, a pure function of messages of one mailbox and log.
 
-    Raises ValueError for messages that are not one bundle: none, not in log order, of several
-    mailboxes or logs, or across a window border.
+    Raises ValueError for no messages, messages out of log order, of several mailboxes or logs, or
+    across a window border.
     """
     key = bundle_key(messages)
     maps = [encode_message(message, topic) for message in messages]
@@ -84,10 +84,10 @@ def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
 def bundle_json(
     user_id: str, key: BundleKey, maps: Iterable[str], expiries_ms: Sequence[int | None]
 ) -> str:
-    """The item of a bundle as DynamoDB's JSON. ASCII, without spaces.
+    """Return the item of a bundle as DynamoDB's JSON, ASCII without spaces.
 
-    maps: the messages, as `encode_message` writes them. expiries_ms: when each expires, in epoch
-    milliseconds; None: never.
+    maps: the messages, as `encode_message` returns them. expiries_ms: the expiry of each, in epoch
+    milliseconds, or None.
     """
     expiring_ms = [each for each in expiries_ms if each is not None]
     expiry = ""
@@ -100,7 +100,7 @@ def bundle_json(
 
 
 def bundle_key(messages: Sequence[Message]) -> BundleKey:
-    """The key of a bundle of these messages. Raises ValueError as `encode_bundle` does."""
+    """Return the key of a bundle of these messages. Raises ValueError as `encode_bundle` does."""
     if not messages:
         raise ValueError("a bundle has at least one message")
     first, last = messages[0], messages[-1]
@@ -116,10 +116,10 @@ def bundle_key(messages: Sequence[Message]) -> BundleKey:
 
 
 def encode_message(message: Message, topic: str) -> str:
-    """One message as an element of its bundle's list, in DynamoDB's JSON. ASCII, without spaces.
+    """Return a message as an element of its bundle's list, in DynamoDB's JSON, ASCII without
+    spaces.
 
-    This is the only place that writes the stored form of a message, but for
-    `worker.fast_path`, which writes a plain one of the same text.
+    `worker.fast_path` writes the same text for a plain message.
     """
     position = message.position
     text = f'{{"M":{{"o":{{"N":"{position.offset}"}},"b":{{"B":"{base64(message.body)}"}}'
@@ -151,20 +151,20 @@ def _expiry_ms(message: Message) -> int | None:
 
 
 def base64(content: bytes) -> str:
-    """Bytes as DynamoDB's JSON has them."""
+    """Return bytes as DynamoDB's JSON has them."""
     return b2a_base64(content, newline=False).decode("ascii")
 
 
 def from_json(text: str | bytes) -> Any:
-    """DynamoDB's JSON as the low-level client has it: bytes for base64.
+    """Parse DynamoDB's JSON into the values of the low-level client, with bytes for base64.
 
-    Raises ValueError for text that is not JSON, or not base64 where bytes should be.
+    Raises ValueError for invalid JSON, or invalid base64 of a binary value.
     """
     return json.loads(text, object_hook=_decode_binary)
 
 
 def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
-    """An attribute value of type B or BS with bytes for its base64; any other object as it is.
+    """Decode an attribute value of type B or BS; return any other object unchanged.
 
     An attribute that is itself named "B" holds an attribute value, which is an object.
     """
@@ -177,7 +177,7 @@ def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def message_bytes_max(message: Message) -> int:
-    """An upper bound of what a message adds to its item, in bytes as DynamoDB counts them."""
+    """Return an upper bound of a message's part of its item, in bytes as DynamoDB counts them."""
     size = MESSAGE_OVERHEAD_BYTES + len(message.body) + utf8_bytes(message.id)
     if message.source is not None:
         size += utf8_bytes(message.source)
@@ -194,17 +194,18 @@ def message_bytes_max(message: Message) -> int:
 
 
 def item_bytes_max(user_id: str, messages_bytes: int) -> int:
-    """An upper bound of an item's size, given the sum of its messages' `message_bytes_max`."""
+    """Return an upper bound of an item's size, given the sum of its messages'
+    `message_bytes_max`."""
     return _ITEM_OVERHEAD_BYTES + utf8_bytes(mailbox_key(user_id)) + messages_bytes
 
 
 def write_units(size: int) -> int:
-    """Units that writing an item of so many bytes costs; deleting it costs as many."""
+    """Return the units that writing, or deleting, an item of this many bytes costs."""
     return max(1, -(-size // WRITE_UNIT_BYTES))
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:
-    """An item's size as DynamoDB counts it (developer guide, "Item sizes and formats")."""
+    """Return an item's size as DynamoDB counts it (developer guide, "Item sizes and formats")."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 
@@ -224,10 +225,10 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
 
 
 def decode_bundle(item: Item, user_id: str, topic: str) -> list[Message]:
-    """The messages of a bundle, in log order.
+    """Return the messages of a bundle, in log order.
 
-    Raises ValueError, saying what is wrong, for an item of another format version, one that is
-    damaged, or one that holds something else than its key says.
+    Raises ValueError with the reason for an item of another format version, a damaged one, or one
+    with other messages than its key states.
     """
     key = BundleKey.decode(item["position"]["S"])
     version = item.get("v", {}).get("N")
@@ -244,7 +245,7 @@ def decode_bundle(item: Item, user_id: str, topic: str) -> list[Message]:
 
 
 def decode_message(attributes: Item, user_id: str, log: LogId, topic: str) -> Message:
-    """Inverse of `encode_message`. Raises KeyError, TypeError or ValueError on a damaged map."""
+    """Return the message of a map. Raises KeyError, TypeError or ValueError for a damaged map."""
     position = Position(*log, int(attributes["o"]["N"]))
     own_id = _text(attributes, "i")
     time = attributes.get("t")
@@ -274,10 +275,11 @@ def _decode_headers(flat: Sequence[Attribute]) -> Iterator[Header]:
 
 
 def to_milliseconds(time: datetime) -> int:
-    """Epoch milliseconds of an aware datetime, rounded down."""
+    """Return the epoch milliseconds of an aware datetime, rounded down."""
     return (time - EPOCH) // _MILLISECOND
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """The aware datetime of epoch milliseconds. Raises OverflowError outside years 1 to 9999."""
+    """Return epoch milliseconds as an aware datetime. Raises OverflowError outside years 1 to
+    9999."""
     return EPOCH + milliseconds * _MILLISECOND

@@ -1,8 +1,8 @@
-"""Open, bound to one event loop, closed: the life of an object whose calls use connections.
+"""The lifetime of an object whose calls use connections: open, bound to one event loop, closed.
 
-Connections belong to the event loop in which they were made, and to the client that closes them.
-A call from elsewhere, or later, would fail with whatever its socket says, or open a connection
-that nobody closes.
+Connections belong to the event loop that created them and to the client that closes them. A call
+from another loop, or after closing, would fail with an error of its socket, or leave a connection
+open.
 """
 
 import asyncio
@@ -12,33 +12,32 @@ from contextlib import asynccontextmanager, suppress
 
 from poste_restante.errors import StoreUnavailable
 
-#: Seconds that calls under way at closing get to end: an attempt's, with a gateway's time-outs.
+#: Seconds for calls to end after closing: one attempt, with a gateway's time-outs.
 CLOSE_S_MAX = 5.0
-#: Seconds until a call that is ended then has let go of its connection; it takes a moment.
+#: Seconds until a cancelled call has released its connection.
 ENDING_S_MAX = 1.0
 
 
 class Lifetime:
-    """The life of one object. what: its name in errors, in the plural."""
+    """The lifetime of one object. what: its name in errors, in the plural."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._binding = threading.Lock()  # the first calls may come from two threads
+        self._loop_lock = threading.Lock()  # the first calls may come from two threads
         self._calls: set[asyncio.Timeout] = set()
-        self._closed = False
+        self._is_closed = False
         self._last_call_ended = asyncio.Event()
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
-        """Around each call. The first one binds the object to its event loop.
+        """Enclose a call. The first call binds the object to its event loop.
 
-        Raises RuntimeError, before anything is called: the object is closed, or is used from
-        another event loop. Raises StoreUnavailable where the call has not ended CLOSE_S_MAX after
-        the object was closed.
+        Raises RuntimeError, before anything is called, if the object is closed or bound to another
+        event loop. Raises StoreUnavailable if the call has not ended CLOSE_S_MAX after closing.
         """
         self._require_this_loop()
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError(
                 f"these {self._what} are closed: call them within their `async with` block"
             )
@@ -62,7 +61,7 @@ class Lifetime:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        with self._binding:
+        with self._loop_lock:
             if self._loop is None:
                 self._loop = loop
         if self._loop is not loop:
@@ -74,9 +73,9 @@ class Lifetime:
     async def close(self) -> None:
         """Refuse further calls, wait up to CLOSE_S_MAX for those under way, and end the rest.
 
-        May be cancelled: then the rest is ended at once. May be repeated.
+        A cancellation ends the rest at once. May be repeated.
         """
-        self._closed = True
+        self._is_closed = True
         try:
             await self._wait(CLOSE_S_MAX)
         finally:
@@ -87,7 +86,7 @@ class Lifetime:
             await self._wait(ENDING_S_MAX)
 
     async def _wait(self, seconds: float) -> None:
-        """Until no call is under way, or for so long."""
+        """Wait until no call is under way, at most `seconds`."""
         if self._calls:
             self._last_call_ended.clear()
             with suppress(TimeoutError):

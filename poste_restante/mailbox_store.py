@@ -1,4 +1,4 @@
-"""The port of a reader: the calls that it makes on one table of mailboxes."""
+"""The store port of a reader: its calls on one table of mailboxes."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
@@ -15,24 +15,25 @@ QUERY_ITEMS_MAX = 10_000
 DELETES_PER_CALL_MAX = 25
 
 
-class CursorMissing(MailboxError):  # noqa: N818 - said as a state
+class CursorMissingError(MailboxError):
     """The cursor to raise does not exist. Never leaves this package."""
 
 
-class Items(NamedTuple):
-    """What one Query returned. last: the start key of the next Query; None: there are no more."""
+class QueryResult(NamedTuple):
+    """The items of one Query. last: the start key of the next Query. None: there are no more
+    items."""
 
     items: list[Item]
     last: Item | None
 
 
 class MailboxStore(Protocol):
-    """One table. A mailbox is named by its partition key, `key`.
+    """One table. `key` is the partition key of a mailbox.
 
-    A Query sees every write that was confirmed before it began, unless it is told otherwise. A
-    cursor is created or raised as a whole. Every call may be repeated. It raises StoreUnavailable,
-    TableMismatch or MailboxError as `errors` says. A write that raises StoreUnavailable, or is
-    cancelled, may have been made.
+    A consistent Query sees every write that was confirmed before it began. A cursor is created or
+    raised atomically. Every call may be repeated. Calls raise StoreUnavailable, TableMismatch or
+    MailboxError as `errors` describes. A write that raises StoreUnavailable, or is cancelled, may
+    have been applied.
     """
 
     async def query(
@@ -49,19 +50,22 @@ class MailboxStore(Protocol):
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,
-    ) -> Items:
-        """One Query of a partition key, in key order: about 1 MB of items.
+    ) -> QueryResult:
+        """Query a partition key, in key order: about 1 MB of items.
 
-        It ends with the item that reaches 1 MB, or with the last one of `limit`. `Items.last` is
-        None where no item follows. Behind `limit` items it may be given there as well.
+        The result ends with the item that reaches 1 MB, or with the last one of `limit`. Its `last`
+        is None if no item follows. After `limit` items it may be set in that case too.
 
-        limit: items; more than QUERY_ITEMS_MAX count as so many. Sort keys: `only` one; from
-        `begin` on, or `above` one, and `up_to` one, or `below` one. Others are not combined, and
-        the lower bound is not above the upper one. Where `above` and `up_to` are both given,
-        `above` must be no item's key. start: `Items.last` of the Query that this one continues.
-        keys_only: items have their keys alone; they cost as much. backwards: from the highest key
-        down. consistent: False: a write that was confirmed a moment ago may be missing, and the
-        Query costs half. The caller may change the items that are returned.
+        limit: items, at most QUERY_ITEMS_MAX.
+        only, begin, above, below, up_to: sort keys: only this one; from `begin` on or above
+            `above`, and up to `up_to`; or below `below`. Other combinations are not allowed. The
+            lower bound is not above the upper one. With `up_to`, no item has the key `above`.
+        start: the `last` of the Query that this one continues.
+        keys_only: return keys alone, at the same cost.
+        backwards: from the highest key down.
+        consistent: False halves the cost, and may miss recent writes.
+
+        The caller may change the returned items.
         """
         ...
 
@@ -70,21 +74,20 @@ class MailboxStore(Protocol):
     ) -> None:
         """Raise a mailbox's cursor at the sort key `cursor`. A cursor that is further is success.
 
-        Returns when the store has confirmed it. A cursor that is raised no longer expires, as one
-        that was purged does. existing: raise an existing cursor only, and
-        CursorMissing where there is none.
+        Returns when the store has confirmed it. A raised cursor no longer expires, as a purged one
+        does. existing: raise CursorMissingError instead of creating the cursor.
         """
         ...
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
-        """Create a cursor. False: the cursor exists, and stays as it is."""
+        """Create a cursor. Returns False, and changes nothing, if it exists."""
         ...
 
     async def delete(self, key: str, positions: Sequence[str]) -> int:
-        """Delete items by their sort keys, which differ. Returns how many deletes are confirmed.
+        """Delete items by their sort keys, which differ. Returns the number of confirmed deletes.
 
-        An item that does not exist counts as deleted. Deletes that are left over are not repeated.
-        More than DELETES_PER_CALL_MAX are several calls: an error may leave a part deleted.
+        An item that does not exist counts as deleted. Unprocessed deletes are not repeated. More
+        than DELETES_PER_CALL_MAX take several calls, so an error may leave a part deleted.
         """
         ...
 
@@ -98,7 +101,7 @@ async def query_pages(
     up_to: str | None = None,
     consistent: bool = True,
     pages_max: int | None = None,
-) -> AsyncIterator[Items]:
+) -> AsyncIterator[QueryResult]:
     """Query a partition key to its end, or for `pages_max` pages. Arguments and errors are those of
     `MailboxStore.query`."""
     start: Item | None = None

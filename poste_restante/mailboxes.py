@@ -1,8 +1,9 @@
-"""Mailboxes: fetch what waits for a user, and acknowledge it.
+"""Fetch and acknowledge the messages of mailboxes.
 
-A fetch is one or two strongly consistent Queries: the cursor sorts before every bundle, so it comes
-with the first of them, and what it hides is skipped. An acknowledgement raises the cursor, of the
-account or of a device. Cut off anywhere, nothing comes back and nothing is lost.
+A fetch takes one or two strongly consistent Queries. The first one returns the cursor, which sorts
+before every bundle, and the reading skips what the cursor hides. An acknowledgement raises the
+cursor of the account or of a device. After an interruption nothing acknowledged comes back and
+nothing is lost.
 """
 
 import asyncio
@@ -23,39 +24,39 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from poste_restante import arguments
-from poste_restante.catch_up import CatchUp, Evidence, as_datetime, until_of
+from poste_restante.catch_up import CatchUp, ClaimsEvidence, as_datetime, parse_until
 from poste_restante.claims import CLOCK_SKEW_S, Freshness
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
-from poste_restante.devices import STARTS, Cursors, Device, Start
+from poste_restante.devices import STARTS, Cursors, Device, DeviceStart
 from poste_restante.errors import MailboxError, UnreadableItem
 from poste_restante.freshness import FreshnessCheck
 from poste_restante.lifetime import Lifetime
 from poste_restante.mailbox_store import MailboxStore
-from poste_restante.meter import NOT_MEASURED, Measured, Meter
+from poste_restante.meter import NO_MEASUREMENT, CallMeasurement, Meter
 from poste_restante.metrics import NO_METRICS, Load, Metrics, Operation
 from poste_restante.page import Page
-from poste_restante.partitioners import Partitioner, partitioner_of
-from poste_restante.prefetch import Prefetch, prefetched
+from poste_restante.partitioners import Partitioner, resolve_partitioner
+from poste_restante.prefetch import PrefetchCache, select_prefetched
 from poste_restante.reading import PageLimits, Reading
 from poste_restante.receipt import Receipt, Receipts
 from poste_restante.scan import Scan
-from poste_restante.store import DynamoDBMailboxStore, without_credentials
+from poste_restante.store import DynamoDBMailboxStore, translate_credentials_error
 from poste_restante.table import TableRecord
 from poste_restante.table_check import TableCheck
 from poste_restante.tidying import Tidying
 
-#: Defaults of `open_mailboxes`, for a gateway with a user waiting at the other end.
+#: Defaults of `open_mailboxes`, for a gateway with a waiting user.
 TIMEOUT_S, ATTEMPTS, CONNECTIONS = 2.0, 2, 200
-#: Seconds, at random up to it, before credentials are asked for again on opening.
+#: Maximum of the random seconds before credentials are requested again at opening.
 CREDENTIALS_BACKOFF_S = 1.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The arguments of a fetch, checked. key: the mailbox's partition key. cursor: the sort key of
-    the device's cursor, or of the account's."""
+class _FetchRequest:
+    """The checked arguments of a fetch. key: the mailbox's partition key. cursor: the sort key of
+    the device's or the account's cursor."""
 
     user_id: str
     key: str
@@ -71,30 +72,34 @@ class _Wanted:
 class Mailboxes:
     """The mailboxes of one table.
 
-    client: anything with `query`, `update_item` and `batch_write_item` as aiobotocore's DynamoDB
-    client has them. receipt_keys: the first signs, all verify; with none, receipts are
-    checksummed only. clock: epoch seconds. calls_in_flight_max: no call of the client is begun
-    above it, so that its time-outs are the store's and not those of a queue; the client should have
-    as many connections. A call waits for a slot (`store.SLOT_S_MAX`).
+    client: an object with `query`, `update_item` and `batch_write_item`, as aiobotocore's DynamoDB
+        client has them.
+    receipt_keys: the first one signs, all verify. Without keys, receipts have a checksum only.
+    clock: epoch seconds.
+    calls_in_flight_max: calls of the client at a time, so that none times out in the client's
+        queue. The client should have as many connections. Further calls wait for a slot
+        (`store.SLOT_S_MAX`).
     delete_acknowledged: an acknowledgement also deletes the bundles that every cursor of the
-    mailbox has passed, instead of leaving them to TTL. It costs what writing them cost. A device
-    without a cursor holds up nothing: add it before the account acknowledges what it shall see.
-    metrics: what the mailboxes report to; see `poste_restante.metrics`. What it raises breaks no
-    call, and is logged once. One that lacks a method is refused with TypeError.
-    partitioner: how all producers choose a key's partition, for `freshness`: "murmur2" (Java,
-    Kafka Streams, aiokafka), "crc32" (librdkafka's default), or a callable (key bytes, number of
-    partitions) -> partition. None: unknown, so that a proof needs the claims of all partitions. A
-    wrong one makes wrong proofs. clock_skew_s: seconds by which the clocks of workers and gateways
-    may differ; it is taken off every instant.
+        mailbox has passed, which TTL removes otherwise. A delete costs what the write cost. A
+        device without a cursor keeps nothing: add it before the account acknowledges what it is to
+        see.
+    metrics: the receiver of the mailboxes' metrics (`poste_restante.metrics`). An error of it fails
+        no call and is logged once. An object that lacks a method raises TypeError.
+    partitioner: the function by which all producers choose a key's partition, for `freshness`:
+        "murmur2" (Java, Kafka Streams, aiokafka), "crc32" (librdkafka's default), or a callable
+        (key bytes, number of partitions) -> partition. None: unknown, so that a proof needs the
+        claims of all partitions. A wrong one causes wrong proofs.
+    clock_skew_s: seconds by which the clocks of workers and gateways may differ. Every instant is
+        earlier by it.
 
-    device: the account, which is None, and each device see what their own cursor has not passed.
-    A device without a cursor reads from the account's; its first acknowledgement, or `add_device`,
-    makes it one. A name is 1 to 64 characters of A-Z, a-z, 0-9 and ._:-.
+    device: the account (None) and each device read what their own cursor has not passed. A device
+    without a cursor reads from the account's. Its first acknowledgement, or `add_device`, creates
+    its cursor. A name has 1 to 64 characters of A-Z, a-z, 0-9 and ._:-.
 
-    Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` says; TypeError
-    or ValueError, before anything is called, for an argument that cannot be used; and RuntimeError
-    in another event loop than the first call was made in, or after `open_mailboxes` has closed.
-    Cancelling any of them anywhere is safe.
+    Every method raises StoreUnavailable, TableMismatch or MailboxError as `errors` describes. It
+    raises TypeError or ValueError, before any call, for an unusable argument. It raises
+    RuntimeError in another event loop than that of the first call, and after `open_mailboxes` has
+    closed. Every method may be cancelled.
     """
 
     def __init__(
@@ -143,9 +148,9 @@ class Mailboxes:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Put mailboxes together over any store. table: its name in errors. load: of the store.
-        sleep, monotonic: how `catch_up` waits, in seconds."""
-        self._partitioner = partitioner_of(partitioner)
+        """Initialize the mailboxes over any store. table: its name in errors. load: of the store.
+        sleep, monotonic: for the waits of `catch_up`, in seconds."""
+        self._partitioner = resolve_partitioner(partitioner)
         self._skew_s = arguments.seconds_or_0("clock_skew_s", clock_skew_s)
         self._freshness = FreshnessCheck(store, self._skew_s, clock)
         self._sleep, self._monotonic = sleep, monotonic
@@ -158,7 +163,7 @@ class Mailboxes:
         self._cursors = Cursors(self._store)
         self._tidying = Tidying(self._store, self._cursors)
         self._delete_acknowledged = delete_acknowledged
-        self._prefetch = Prefetch()
+        self._prefetch = PrefetchCache()
         self._clock = clock
         if load is not None:
             meter.metrics.opened(load)  # nothing raises from here on
@@ -174,21 +179,23 @@ class Mailboxes:
         device: str | None = None,
         freshness: bool = False,
     ) -> Page:
-        """What waits for a user, or for one device. Acknowledges nothing.
+        """Return a page of the messages that wait for a user or a device. Acknowledges nothing.
 
-        after: the receipt of a page: what follows that page. The receipt of the page that is
-        returned covers both: acknowledge it when both have arrived.
-        since: the receipt of a page, which counts as if it had been acknowledged, with all that
-        arrived in the meantime. A client that keeps its last receipt needs no acknowledgement.
-        limit: messages. max_bytes: of bodies and headers together; a page has at least one
-        message, if one waits. Without a limit a page is about one Query, 1 MB. What was
-        read beyond a page is kept for the mailbox's next one (`prefetch`).
-        freshness: whether the page says up to which instant it is complete (`Page.fresh_as_of`);
-        the workers' claims are read before it, at most once in `freshness.FRESHNESS_READ_S` for all
-        calls together. Not with `after`: messages may have arrived in front of such a page.
+        after: the receipt of a page that this page follows. The receipt of the returned page covers
+            both: acknowledge it when both have arrived.
+        since: the receipt of a page, which counts as acknowledged. Messages that have arrived
+            meanwhile are returned. A client that keeps its last receipt needs no acknowledgement.
+        limit: messages.
+        max_bytes: of bodies and headers together. A page has at least one message, if one waits.
+            Without a limit a page is about one Query, 1 MB. Items read beyond a page are kept for
+            the mailbox's next page (`prefetch`).
+        freshness: whether the page states the instant up to which it is complete
+            (`Page.fresh_as_of`). The workers' claims are then read first, at most once in
+            `freshness.FRESHNESS_READ_S` for all calls. Not with `after`, since messages may have
+            arrived before such a page.
 
-        Raises InvalidReceipt for `after` and `since`, and UnreadableItem where an item that cannot
-        be read stands at the head.
+        Raises InvalidReceipt for `after` and `since`, and UnreadableItem if the next item cannot be
+        read.
         """
         key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
         arguments.optional_number("limit", limit, 1)
@@ -197,32 +204,33 @@ class Mailboxes:
             raise ValueError("a page is fetched after a receipt or since one, not both")
         if after is not None and freshness:
             raise ValueError("a page behind another one proves nothing: fetch it since a receipt")
-        wanted = _Wanted(user_id, key, device, position, limit, max_bytes, after, since, freshness)
-        page, _ = await self._one_page(wanted)
+        request = _FetchRequest(
+            user_id, key, device, position, limit, max_bytes, after, since, freshness
+        )
+        page, _ = await self._fetch_page(request)
         return page
 
-    async def _one_page(self, wanted: "_Wanted") -> tuple[Page, Evidence | None]:
-        """As `_fetch`, as one call of this object."""
+    async def _fetch_page(self, request: "_FetchRequest") -> tuple[Page, ClaimsEvidence | None]:
+        """Fetch as `_fetch` does, as one measured call."""
         async with self._lifetime.call():
-            with self._meter.call(Operation.FETCH) as measured:
-                return await self._fetch(wanted, measured=measured)
+            with self._meter.call(Operation.FETCH) as measurement:
+                return await self._fetch(request, measurement=measurement)
 
     async def _fetch(
-        self, wanted: "_Wanted", *, measured: Measured, keep: bool = True
-    ) -> tuple[Page, Evidence | None]:
-        """A page, and what the claims said before it if that is wanted. keep: what was read beyond
-        it, for the next one.
+        self, request: "_FetchRequest", *, measurement: CallMeasurement, keep: bool = True
+    ) -> tuple[Page, ClaimsEvidence | None]:
+        """Return a page, and the claims before it if the request asks for freshness. keep: whether
+        items read beyond the page are kept for the next one.
 
-        What an earlier page left, read before the claims, proves as much as a Query: `prefetch`
-        says why nothing is missing in it.
+        Kept items, read before the claims, prove as much as a Query, for the reasons in `prefetch`.
         """
-        user_id, key, device = wanted.user_id, wanted.key, wanted.device
-        limit, max_bytes = wanted.limit, wanted.max_bytes
-        after, since = wanted.after, wanted.since
-        claimed = await self._claimed() if wanted.freshness else None
+        user_id, key, device = request.user_id, request.key, request.device
+        limit, max_bytes = request.limit, request.max_bytes
+        after, since = request.after, request.since
+        claimed = await self._read_claims() if request.freshness else None
         ahead = self._prefetch.take(key, self._clock())
         if limit is None and max_bytes is None:
-            ahead = None  # such a page is what one Query brings
+            ahead = None  # such a page is one Query
         scan = Scan(self._store, key, limit, ahead)
 
         def decoded(receipt: str | None) -> Receipt | None:
@@ -233,10 +241,10 @@ class Mailboxes:
             )
 
         if after is None:
-            begin = scan.begin(None if device is None else wanted.cursor)
+            begin = scan.begin(None if device is None else request.cursor)
             record, found = await self._with_record(begin)
             begun = decoded(since)
-            cursor = await self._cursors.found_among(found.items, key, device)
+            cursor = await self._cursors.read_from(found.items, key, device)
         else:
             record, cursor = await self._with_record(self._cursors.read(key, device))
             begun = decoded(after)
@@ -254,27 +262,26 @@ class Mailboxes:
         )
         await scan.read(reading)
         if keep and reading.unreadable is None:
-            beyond = prefetched(reading.boundary, reading.unread, ahead)
+            beyond = select_prefetched(reading.boundary, reading.unread, ahead)
             if beyond is not None:
                 self._prefetch.keep(key, beyond, self._clock())
         page = self._page(reading, record, device)
         continues = after is not None and not (limit is None and max_bytes is None)
-        measured.page(page.messages, continues=continues, prefetched=scan.used_ahead)
+        measurement.record_page(page.messages, continues=continues, prefetched=scan.has_used_ahead)
         if claimed is None:
             return page, None
-        evidence = Evidence(claimed, self._partitions(user_id, claimed, reading))
+        evidence = ClaimsEvidence(claimed, self._partitions(user_id, claimed, reading))
         as_of_ms = claimed.as_of_ms(evidence.partitions)
         return replace(page, fresh_as_of=as_datetime(as_of_ms, self._skew_s)), evidence
 
-    async def _claimed(self) -> Freshness:
-        """What the workers' claims say."""
+    async def _read_claims(self) -> Freshness:
         return await self._freshness.freshness(await self._table_check.record())
 
-    def _partitions(self, user_id: str, claimed: Freshness, reading: Reading) -> frozenset[int]:
-        """The partitions in which a user's messages may be, and those in which the mailbox has
-        some, whatever the partitioner says."""
-        met = {log.partition for log in reading.extent.logs if log.epoch == claimed.epoch}
-        return frozenset({*met, *claimed.partitions_of(user_id, self._partitioner)})
+    def _partitions(self, user_id: str, freshness: Freshness, reading: Reading) -> frozenset[int]:
+        """Return the partitions to which a user's messages may be appended, and those of the
+        messages that the mailbox has."""
+        met = {log.partition for log in reading.extent.logs if log.epoch == freshness.epoch}
+        return frozenset({*met, *freshness.partitions_of(user_id, self._partitioner)})
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
         def token(receipt: Receipt) -> str:
@@ -284,7 +291,9 @@ class Mailboxes:
 
         if reading.unreadable is not None and not reading.messages:
             item = reading.unreadable
-            raise UnreadableItem(item.key, item.reason, after=token(reading.past_unreadable()))
+            raise UnreadableItem(
+                item.key, item.reason, after=token(reading.receipt_past_unreadable())
+            )
         receipt = reading.receipt()
         return Page(
             tuple(reading.messages), None if receipt is None else token(receipt), reading.more
@@ -299,9 +308,9 @@ class Mailboxes:
         since: str | None = None,
         device: str | None = None,
     ) -> AsyncGenerator[Page, None]:
-        """All that waits for a user or a device, page by page, without acknowledging.
+        """Yield all messages that wait for a user or a device, page by page, without acknowledging.
 
-        The last page's receipt covers all of them. Raises as `fetch` does.
+        The last page's receipt covers all pages. Raises as `fetch` does.
         """
         page = await self.fetch(
             user_id, limit=limit, max_bytes=max_bytes, since=since, device=device
@@ -324,21 +333,28 @@ class Mailboxes:
         limit: int | None = None,
         max_bytes: int | None = None,
     ) -> CatchUp:
-        """All that waits for a user or a device, page by page, until nothing can be on its way.
+        """Return an iterator over waiting messages, page by page, that ends when a proof shows that
+        none is missing.
 
-        until: an instant, all that was appended before which is wanted: the one from which the
-        user gets live messages, so the registration plus the time in which the last sender has
-        seen it. Or offsets by partition, as producers' acknowledgements name them: the records
-        there, and all before them; then no clock is compared. since: as in `fetch`. timeout_s: 0
-        reads once. limit, max_bytes: of a page. The end of the iteration sets `complete`.
+        until: an instant; every message appended before it is read. Use the one from which the user
+            gets live messages: the registration plus the time until the last sender sees it. Or
+            offsets by partition, as producers' acknowledgements name them: those records and all
+            before them. No clock is compared then.
+        since: as in `fetch`.
+        timeout_s: 0 reads once.
+        limit, max_bytes: of a page.
+
+        The end of the iteration sets `complete`.
         """
         key, position = arguments.mailbox(user_id), arguments.optional_device("device", device)
         arguments.optional_number("limit", limit, 1)
         arguments.optional_number("max_bytes", max_bytes, 1)
-        wanted = _Wanted(user_id, key, device, position, limit, max_bytes)
+        request = _FetchRequest(user_id, key, device, position, limit, max_bytes)
         return CatchUp(
-            _CatchUpSource(wanted, self._lifetime, self._freshness, self._claimed, self._one_page),
-            until_of(until),
+            _MailboxPageSource(
+                request, self._lifetime, self._freshness, self._read_claims, self._fetch_page
+            ),
+            parse_until(until),
             since=since,
             timeout_s=arguments.seconds_or_0("timeout_s", timeout_s),
             skew_s=self._skew_s,
@@ -347,7 +363,7 @@ class Mailboxes:
         )
 
     async def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
-        """How many messages wait, counted up to a limit. Their bodies are read, and not kept.
+        """Return the number of waiting messages, up to a limit. Reads their bodies, and keeps none.
 
         Raises as `fetch` does.
         """
@@ -356,21 +372,23 @@ class Mailboxes:
         counted, after = 0, None
         async with self._lifetime.call():
             while True:
-                wanted = _Wanted(user_id, key, device, position, limit - counted, after=after)
-                page, _ = await self._fetch(wanted, measured=NOT_MEASURED, keep=False)
+                request = _FetchRequest(
+                    user_id, key, device, position, limit - counted, after=after
+                )
+                page, _ = await self._fetch(request, measurement=NO_MEASUREMENT, keep=False)
                 counted, after = counted + len(page.messages), page.receipt
                 if counted >= limit or not page.more:
                     return counted
 
     async def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
-        """Acknowledge what a reading has passed: it never comes back.
+        """Acknowledge the messages that a reading has passed, which never come back.
 
-        Idempotent, and never a step back: an older receipt changes nothing. Returns when the
-        cursor is raised. None, the receipt of a page that passed nothing, acknowledges nothing.
-        device: of the fetch. A device without a cursor gets one. Where `delete_acknowledged` is
-        set, a delete that fails is harmless: the cursor hides what is left.
+        Idempotent: an older receipt changes nothing. Returns when the cursor is raised. None, the
+        receipt of a page that passed nothing, acknowledges nothing. device: of the fetch; a cursor
+        is created if it has none. With `delete_acknowledged`, a failed delete is harmless, because
+        the cursor hides the messages.
 
-        Raises InvalidReceipt for a receipt that is not of this mailbox, table and device.
+        Raises InvalidReceipt for a receipt of another mailbox, table or device.
         """
         key, _ = arguments.mailbox(user_id), arguments.optional_device("device", device)
         async with self._lifetime.call():
@@ -389,19 +407,19 @@ class Mailboxes:
     async def tidy(self, user_id: str) -> int:
         """Delete the bundles that the account's and every device's cursor has passed.
 
-        Returns how many: at most `tidying.BUNDLES_MAX`, what is left goes with the next call or
-        with TTL. Nothing is deleted where the account has acknowledged nothing.
+        Returns their number, at most `tidying.BUNDLES_MAX`. The next call, or TTL, deletes the
+        rest. Nothing is deleted if the account has acknowledged nothing.
         """
         key = arguments.mailbox(user_id)
         async with self._lifetime.call():
             await self._table_check.record()
             return await self._tidying.tidy(key)
 
-    async def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
-        """Give a device a cursor of its own. False: it has one, which stays as it is.
+    async def add_device(self, user_id: str, device: str, start: DeviceStart = "account") -> bool:
+        """Create a device's cursor. Returns False, and changes nothing, if it exists.
 
-        start: "oldest", at all that is still stored; "newest", behind all that is; "account",
-        where the account stands.
+        start: "oldest" begins before all stored messages, "newest" after them, "account" at the
+        account's cursor.
         """
         key, _ = arguments.mailbox(user_id), arguments.device("device", device)
         arguments.one_of("start", start, STARTS)
@@ -410,26 +428,26 @@ class Mailboxes:
             return await self._cursors.add(key, device, start)
 
     async def devices(self, user_id: str) -> tuple[Device, ...]:
-        """The devices of a mailbox that have a cursor of their own, by name."""
+        """Return the devices of a mailbox that have a cursor, by name."""
         key = arguments.mailbox(user_id)
         async with self._lifetime.call():
             await self._table_check.record()
             return await self._cursors.devices(key)
 
     async def remove_device(self, user_id: str, device: str) -> None:
-        """Forget a device's cursor. It then reads as one that never had one."""
+        """Delete a device's cursor. The device then reads from the account's."""
         key, _ = arguments.mailbox(user_id), arguments.device("device", device)
         async with self._lifetime.call():
             await self._table_check.record()
             await self._cursors.remove(key, device)
 
     async def _open(self) -> None:
-        """Look at the table record. Raises as `fetch` does."""
+        """Read the table record. Raises as `fetch` does."""
         async with self._lifetime.call():
             await self._table_check.record()
 
     async def _close(self) -> None:
-        """Refuse further calls; the client's connections are free when this returns."""
+        """Refuse further calls. When this returns, the client's connections are free."""
         try:
             await self._lifetime.close()
         finally:
@@ -439,11 +457,11 @@ class Mailboxes:
                 self._meter.metrics.closed(self._load)
 
     async def _with_record(self, query: Coroutine[Any, Any, T]) -> tuple[TableRecord, T]:
-        """A Query, with the table record looked at beside it where that is due."""
-        known = self._table_check.known()
+        """Run a Query and, if that is due, read the table record beside it."""
+        known = self._table_check.cached()
         if known is not None:
             return known, await query
-        # Both are waited for, so that neither's error is left behind.
+        # Wait for both, so that neither's error is lost.
         record, answer = await asyncio.gather(
             self._table_check.record(), query, return_exceptions=True
         )
@@ -455,27 +473,27 @@ class Mailboxes:
 
 
 @dataclass(frozen=True, slots=True)
-class _CatchUpSource:
-    """One mailbox, for `CatchUp`."""
+class _MailboxPageSource:
+    """The `PageSource` of one mailbox."""
 
-    wanted: _Wanted
+    request: _FetchRequest
     lifetime: Lifetime
     check: FreshnessCheck
-    claimed: Callable[[], Awaitable[Freshness]]
-    fetch: Callable[[_Wanted], Awaitable[tuple[Page, Evidence | None]]]
+    read_claims: Callable[[], Awaitable[Freshness]]
+    fetch: Callable[[_FetchRequest], Awaitable[tuple[Page, ClaimsEvidence | None]]]
 
-    async def fetch_first(self, since: str | None) -> tuple[Page, Evidence]:
-        page, evidence = await self.fetch(replace(self.wanted, since=since, freshness=True))
+    async def fetch_first(self, since: str | None) -> tuple[Page, ClaimsEvidence]:
+        page, evidence = await self.fetch(replace(self.request, since=since, freshness=True))
         assert evidence is not None
         return page, evidence
 
     async def fetch_next(self, after: str | None) -> Page:
-        page, _ = await self.fetch(replace(self.wanted, after=after))
+        page, _ = await self.fetch(replace(self.request, after=after))
         return page
 
     async def freshness(self) -> Freshness:
         async with self.lifetime.call():
-            return await self.claimed()
+            return await self.read_claims()
 
     def due_in_s(self) -> float:
         return self.check.due_in_s()
@@ -494,22 +512,24 @@ async def open_mailboxes(
     partitioner: str | Partitioner | None = None,
     clock_skew_s: float = CLOCK_SKEW_S,
 ) -> AsyncIterator[Mailboxes]:
-    """Mailboxes over a client of their own, with a gateway's time-outs and pool.
+    """Open mailboxes over a client of their own, with time-outs and a pool for a gateway.
 
-    Address, region and credentials are the AWS SDK's own variables and files. timeout_s: to
-    connect, and to wait for an answer. attempts: of one call, in all. connections: calls under way
-    at a time; any number may be made at once, the others wait for their turn. delete_acknowledged,
-    metrics, partitioner, clock_skew_s: as `Mailboxes` has them.
+    The AWS SDK's variables and files set address, region and credentials.
 
-    Reads the table record; raises as `Mailboxes.fetch` does. At its end further calls are refused
-    (RuntimeError), those under way get `lifetime.CLOSE_S_MAX` seconds, and what is left is ended
-    (StoreUnavailable); then the connections are closed. Open one in each event loop.
+    timeout_s: to connect, and to wait for an answer.
+    attempts: of one call, in all.
+    connections: calls at a time. Any number may be made at once; the others wait.
+    delete_acknowledged, metrics, partitioner, clock_skew_s: as for `Mailboxes`.
+
+    Reads the table record and raises as `Mailboxes.fetch` does. The end of the block refuses
+    further calls (RuntimeError), gives those under way `lifetime.CLOSE_S_MAX` seconds, ends the
+    rest (StoreUnavailable), and closes the connections. Open one in each event loop.
     """
     arguments.seconds("timeout_s", timeout_s)
     arguments.number("attempts", attempts, 1)
     arguments.number("connections", connections, 1)
     meter = Meter(arguments.metrics("metrics", metrics))
-    partitioner_of(partitioner)
+    resolve_partitioner(partitioner)
     arguments.seconds_or_0("clock_skew_s", clock_skew_s)
     import aioboto3
     from botocore.exceptions import BotoCoreError
@@ -522,16 +542,17 @@ async def open_mailboxes(
         try:
             session = aioboto3.Session()
             credentials = Credentials(session)
-            await _asked(credentials, attempts)  # the client keeps what it finds, also none
+            # Before the client, which caches the result, also none.
+            await _require_credentials(credentials, attempts)
             client = await stack.enter_async_context(session.client("dynamodb", config=config))
             require_endpoint(client)
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no address
+        except (BotoCoreError, ValueError) as error:  # ValueError: an invalid endpoint
             raise MailboxError(
                 f"cannot use the store: {error}; check the AWS SDK's variables and files"
                 " (AWS_PROFILE, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
             ) from error
         mailboxes = Mailboxes(
-            await reader_client(client, credentials, meter.refused),
+            await reader_client(client, credentials, meter.count_throttled),
             table=table,
             receipt_keys=receipt_keys,
             calls_in_flight_max=connections,
@@ -546,7 +567,7 @@ async def open_mailboxes(
 
 
 def reader_config(*, timeout_s: float, attempts: int, connections: int) -> Any:
-    """The configuration of aiobotocore's client. The arguments are those of `open_mailboxes`."""
+    """Return the configuration of aiobotocore's client. Arguments are those of `open_mailboxes`."""
     import botocore
     from aiobotocore.config import AioConfig
 
@@ -559,14 +580,14 @@ def reader_config(*, timeout_s: float, attempts: int, connections: int) -> Any:
     )
 
 
-async def _asked(credentials: Credentials, attempts: int) -> None:
-    """Asks a source that may fail once for credentials. Raises as `store.translated` says."""
+async def _require_credentials(credentials: Credentials, attempts: int) -> None:
+    """Get credentials from a source that may fail once. Raises as `store.translate_errors` does."""
     for attempt in range(1, attempts + 1):
         try:
             await credentials.get_frozen_credentials()
         except CredentialsError as error:
             if attempt == attempts or error.fault is CredentialsFault.CONFIGURATION:
-                raise without_credentials(error) from error
+                raise translate_credentials_error(error) from error
             await asyncio.sleep(random.uniform(0, CREDENTIALS_BACKOFF_S))
         else:
             return

@@ -1,4 +1,4 @@
-"""What a user receives, and its CloudEvents JSON form."""
+"""A message of a mailbox, and its CloudEvents JSON form."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ STRUCTURED_CONTENT_TYPE = "application/cloudevents+json"
 #: Headers of the CloudEvents Kafka binding begin with this (binding, 3.2).
 CE_PREFIX = "ce_"
 
-#: `type` and `source` of a record that brought none: CloudEvents 1.0 requires both.
+#: `type` and `source` of a record without them: CloudEvents 1.0 requires both.
 DEFAULT_TYPE = "poste-restante.message"
 DEFAULT_SOURCE = "poste-restante"
 
@@ -24,18 +24,18 @@ Header = tuple[str, bytes | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message of a mailbox. Everything is as the producer sent it.
+    """One message of a mailbox, as the producer sent it.
 
-    user_id: whose mailbox it waits in.
+    user_id: of the mailbox.
     id: the producer's (`ce_id`), else the position: `topic/epoch/partition/offset`.
-    source, type: the producer's (`ce_source`, `ce_type`), else None. Only a message with a
-        source takes part in deduplication by (source, id, body).
-    time: `ce_time`, else the record's timestamp; aware; None where that cannot be true.
-        Microseconds: what is finer is cut off.
+    source, type: the producer's (`ce_source`, `ce_type`), else None. Only a message with a source
+        is deduplicated, by (source, id, body).
+    time: `ce_time`, else the record's timestamp; aware, cut to microseconds; None where that cannot
+        be true.
     content_type: the header `content-type`, else None.
     body: the record's value, byte for byte. In structured mode that is the whole event.
-    headers: every header that no field above holds, in order, repeated names and null values
-        included; extension attributes (`ce_...`) and `ce_expirytime` are among them.
+    headers: the other headers, in order, with repeated names and null values; extension attributes
+        (`ce_...`) and `ce_expirytime` are among them.
     expires_at: aware; None: it does not expire. Readers do not return it at or after that time.
     position: (epoch, partition, offset).
     """
@@ -52,19 +52,18 @@ class Message:
     position: Position
 
     def to_cloudevent(self) -> dict[str, Any]:
-        """The event in the CloudEvents 1.0 JSON format, as a dict ready for `json.dumps`.
+        """Return the event in the CloudEvents 1.0 JSON format, as a dict for `json.dumps`.
 
-        A structured-mode message is its own body. Else the body stands in `data`: as a JSON
-        value when the content type says JSON and a Python value carries all of it, as text
-        when it is UTF-8; else in `data_base64` (JSON format, 3.1). A record without `ce_source`
-        or `ce_type` gets the defaults of this module, and headers whose names are not
-        CloudEvents' stay out.
+        A structured-mode message is its own body. Otherwise the body is in `data`: as a JSON value
+        if the content type is JSON and a Python value carries all of it, else as text if it is
+        UTF-8; or in `data_base64` (JSON format, 3.1). A record without `ce_source` or `ce_type`
+        gets the defaults of this module. Headers whose names are not CloudEvents' are left out.
 
-        In a structured event, a number that Python cannot write as JSON, such as 1e400, is a text,
-        as it was written; half of a surrogate pair is U+FFFD. `body` has the original.
+        In a structured event, a number that Python cannot write as JSON, such as 1e400, becomes its
+        text, and half of a surrogate pair becomes U+FFFD. `body` has the original.
         """
         if is_structured(self.content_type):
-            with suppress(ValueError):  # stored by a decoder that accepted more: a body as any
+            with suppress(ValueError):  # an older decoder accepted it: treat it as any body
                 event = strict_json.parse_event(self.body)
                 return dict(strict_json.without_surrogates(event))
         event = {
@@ -92,13 +91,13 @@ class Message:
 
 def _data(body: bytes, content_type: str | None) -> Mapping[str, Any]:
     if is_json(content_type):
-        with suppress(ValueError):  # not what it says, or too much for us: text will do
+        with suppress(ValueError):  # invalid, or not exact in Python: return text
             return {"data": strict_json.parse_exact(body)}
     return text_or_base64(body)
 
 
 def text_or_base64(body: bytes) -> Mapping[str, str]:
-    """A body as the `data` or the `data_base64` member of a CloudEvent in JSON."""
+    """Return a body as the `data` or `data_base64` member of a CloudEvent in JSON."""
     try:
         return {"data": body.decode()}
     except UnicodeDecodeError:
@@ -106,13 +105,13 @@ def text_or_base64(body: bytes) -> Mapping[str, str]:
 
 
 def is_json(content_type: str | None) -> bool:
-    """Whether a body of this content type is JSON: subtype `json`, or one that ends in `+json`."""
+    """Return whether this content type is JSON: subtype `json`, or one that ends in `+json`."""
     subtype = (content_type or "").partition(";")[0].strip().lower().partition("/")[2]
     return subtype == "json" or subtype.endswith("+json")
 
 
 def is_structured(content_type: str | None) -> bool:
-    """Whether a body of this content type is a whole CloudEvent in JSON."""
+    """Return whether a body of this content type is a whole CloudEvent in JSON."""
     if content_type is None:
         return False
     return content_type.partition(";")[0].strip().lower() == STRUCTURED_CONTENT_TYPE

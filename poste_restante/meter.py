@@ -1,4 +1,4 @@
-"""Measures the calls of mailboxes and reports them to a `Metrics`, which cannot break them."""
+"""Measures the calls of mailboxes and reports them to a `Metrics`, whose errors fail no call."""
 
 import asyncio
 import logging
@@ -42,11 +42,11 @@ logger = logging.getLogger(__name__)
 
 
 class SafeMetrics:
-    """A `Metrics` that raises nothing. The first error of the one behind it is logged."""
+    """A `Metrics` that raises nothing. It logs the first error of the wrapped one."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._warned = False
+        self._has_warned = False
 
     def opened(self, load: Load) -> None:
         self._report(self._metrics.opened, load)
@@ -70,8 +70,8 @@ class SafeMetrics:
         try:
             return method(*arguments)
         except Exception as error:
-            if not self._warned:
-                self._warned = True
+            if not self._has_warned:
+                self._has_warned = True
                 logger.warning(
                     "metrics are incomplete: %s raised %s: %s; further errors are not logged",
                     getattr(method, "__qualname__", method), type(error).__name__, error,
@@ -80,8 +80,8 @@ class SafeMetrics:
             return None
 
 
-class Measured:
-    """A call that nobody measures; what measures one is derived from it."""
+class CallMeasurement:
+    """Base of measurements, which measures nothing."""
 
     __slots__ = ()
 
@@ -94,48 +94,50 @@ class Measured:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """The call ended, with this error."""
+        """End the call, with its error."""
 
-    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
-        """A fetch returns these messages. continues: it goes on behind a receipt with a limit."""
+    def record_page(
+        self, messages: Sequence[Message], *, continues: bool, prefetched: bool
+    ) -> None:
+        """Record the page of a fetch. continues: it follows a receipt, with a limit."""
 
-    def answered(self, answer: Any) -> None:
-        """DynamoDB gave this answer."""
+    def record_answer(self, answer: Any) -> None:
+        """Record an answer of DynamoDB."""
 
-    def ended_as(self, outcome: StoreOutcome) -> None:
-        """The call to DynamoDB ends so, which neither an error nor its absence says."""
+    def record_outcome(self, outcome: StoreOutcome) -> None:
+        """Record an outcome that no error shows."""
 
 
-NOT_MEASURED = Measured()
+NO_MEASUREMENT = CallMeasurement()
 
 
 class Meter:
-    """What mailboxes measure with. metrics: `arguments.metrics` has checked it. clock: seconds."""
+    """Makes measurements. metrics: checked by `arguments.metrics`. clock: seconds."""
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
         #: Whether anything is measured. NoMetrics costs nothing.
-        self.on = type(metrics) is not NoMetrics
-        safe = not self.on or isinstance(metrics, SafeMetrics)
-        #: What another meter may report to as well: of both, one error is logged.
+        self.is_enabled = type(metrics) is not NoMetrics
+        safe = not self.is_enabled or isinstance(metrics, SafeMetrics)
+        #: Another meter may report to it too: they log one error together.
         self.metrics = metrics if safe else SafeMetrics(metrics)
         self.clock = clock
 
-    def call(self, operation: Operation) -> Measured:
-        """Around a call of a gateway."""
-        return _Call(self, operation) if self.on else NOT_MEASURED
+    def call(self, operation: Operation) -> CallMeasurement:
+        """Measure a call of a gateway."""
+        return _GatewayCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
-    def store_call(self, operation: StoreOperation) -> Measured:
-        """Around a call to DynamoDB, for which a slot is free."""
-        return _StoreCall(self, operation) if self.on else NOT_MEASURED
+    def store_call(self, operation: StoreOperation) -> CallMeasurement:
+        """Measure a call to DynamoDB that has a slot."""
+        return _StoreCallMeasurement(self, operation) if self.is_enabled else NO_MEASUREMENT
 
-    def refused(self, error: BaseException | None) -> None:
-        """DynamoDB refused an attempt. Only a throttled one counts."""
-        if self.on and isinstance(error, ClientError) and is_throttled(error):
+    def count_throttled(self, error: BaseException | None) -> None:
+        """Count a refused attempt if it was throttled."""
+        if self.is_enabled and isinstance(error, ClientError) and is_throttled(error):
             self.metrics.throttled([counted_reason(each) for each in throttling_reasons(error)])
 
 
-class _Call(Measured):
-    __slots__ = ("_begun", "_meter", "_operation", "_page", "_started")
+class _GatewayCallMeasurement(CallMeasurement):
+    __slots__ = ("_meter", "_operation", "_page", "_started", "_started_s")
 
     def __init__(self, meter: Meter, operation: Operation) -> None:
         self._meter = meter
@@ -144,12 +146,14 @@ class _Call(Measured):
 
     def __enter__(self) -> Self:
         self._started = self._meter.metrics.call_started(self._operation)
-        self._begun = self._meter.clock()
+        self._started_s = self._meter.clock()
         return self
 
-    def page(self, messages: Sequence[Message], *, continues: bool, prefetched: bool) -> None:
+    def record_page(
+        self, messages: Sequence[Message], *, continues: bool, prefetched: bool
+    ) -> None:
         known = True if prefetched else False if continues else None
-        # The only thing that is counted per message.
+        # The only count per message.
         self._page = PageRead(len(messages), sum([len(each.body) for each in messages]), known)
 
     def __exit__(
@@ -158,13 +162,13 @@ class _Call(Measured):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        seconds = self._meter.clock() - self._begun
+        seconds = self._meter.clock() - self._started_s
         ended = CallEnded(self._operation, outcome_of(error), seconds, self._page)
         self._meter.metrics.call_ended(self._started, ended)
 
 
-class _StoreCall(Measured):
-    __slots__ = ("_begun", "_meter", "_operation", "_outcome", "_units")
+class _StoreCallMeasurement(CallMeasurement):
+    __slots__ = ("_meter", "_operation", "_outcome", "_started_s", "_units")
 
     def __init__(self, meter: Meter, operation: StoreOperation) -> None:
         self._meter = meter
@@ -173,13 +177,13 @@ class _StoreCall(Measured):
         self._units = 0.0
 
     def __enter__(self) -> Self:
-        self._begun = self._meter.clock()
+        self._started_s = self._meter.clock()
         return self
 
-    def answered(self, answer: Any) -> None:
+    def record_answer(self, answer: Any) -> None:
         self._units = _units(answer)
 
-    def ended_as(self, outcome: StoreOutcome) -> None:
+    def record_outcome(self, outcome: StoreOutcome) -> None:
         self._outcome = outcome
 
     def __exit__(
@@ -188,7 +192,7 @@ class _StoreCall(Measured):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        seconds = self._meter.clock() - self._begun
+        seconds = self._meter.clock() - self._started_s
         outcome = store_outcome_of(error) if self._outcome is None else self._outcome
         reads = self._operation is StoreOperation.QUERY
         units = (self._units, 0.0) if reads else (0.0, self._units)
@@ -198,11 +202,11 @@ class _StoreCall(Measured):
         if outcome is StoreOutcome.PARTIAL:
             self._meter.metrics.throttled([UNPROCESSED_ITEMS])
         elif error is not None:
-            self._meter.refused(error.__cause__)
+            self._meter.count_throttled(error.__cause__)
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """How a call of a gateway ended, by what it raises. None: nothing."""
+    """Return the outcome of a gateway's call by its error, or None."""
     match error:
         case None:
             return Outcome.OK
@@ -222,12 +226,12 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 def store_outcome_of(error: BaseException | None) -> StoreOutcome:
-    """How a call to DynamoDB ended. Its errors are a part of a gateway's, under the same names."""
+    """Return the outcome of a call to DynamoDB, which has the same name as a gateway's."""
     return StoreOutcome(outcome_of(error))
 
 
 def _units(answer: Any) -> float:
-    """The capacity units of an answer; 0 where it states none, or nonsense."""
+    """Return the capacity units of an answer, or 0 if it states no valid number."""
     try:
         consumed = answer["ConsumedCapacity"]
         tables = consumed if isinstance(consumed, list) else [consumed]

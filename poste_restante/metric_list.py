@@ -1,8 +1,8 @@
-"""The reader's metrics: the closed list, and what of `Metrics` counts into which of them.
+"""The reader's metrics: the closed list, and their counting from `Metrics`.
 
-Names follow Prometheus' conventions, as the worker's do, with the prefix `poste_reader_`. Both
-adapters have the same names, so that one dashboard fits. `python -m worker.metrics_reference`
-writes the table of docs/metrics.md from this list.
+Names follow Prometheus' conventions, with the prefix `poste_reader_`. Both adapters use the same
+names, so that one dashboard fits. `python -m worker.metrics_reference` writes the table of
+docs/metrics.md from this list.
 """
 
 import threading
@@ -94,10 +94,10 @@ METRICS = tuple(value for value in list(globals().values()) if isinstance(value,
 
 
 class ListedMetrics(ABC):
-    """`Metrics` that counts into the list, for a library of metrics. May be used by any thread."""
+    """`Metrics` that counts into the list, for a library of metrics. Thread-safe."""
 
     def __init__(self) -> None:
-        #: Weak: mailboxes over a client of their owner's do not say when they end.
+        #: Weak: mailboxes over a client of their owner report no end.
         self._loads: weakref.WeakSet[Load] = weakref.WeakSet()
         self._loads_lock = threading.Lock()
 
@@ -107,10 +107,10 @@ class ListedMetrics(ABC):
 
     @abstractmethod
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
-        """Put a value into a histogram."""
+        """Observe a value of a histogram."""
 
     def load(self) -> dict[Metric, int]:
-        """The gauges: the sums of all mailboxes that are open."""
+        """Return the gauges, summed over all open mailboxes."""
         with self._loads_lock:
             loads = list(self._loads)
         return {

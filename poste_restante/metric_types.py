@@ -1,4 +1,4 @@
-"""How a metric is described, for the closed lists of the worker and of the read module. Pure."""
+"""Descriptions of metrics, for the lists of the worker and the read module. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """Type of a metric, by the names of the exposition format."""
+    """Type of a metric, as the exposition format names it."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -16,8 +16,8 @@ class Kind(StrEnum):
 
 
 class Label(NamedTuple):
-    """A label. values: all that it can have; empty: the partition numbers of the worker, or what
-    `meaning` says."""
+    """A label. values: all possible ones. Empty: the worker's partition numbers, or as `meaning`
+    says."""
 
     name: str
     values: tuple[str, ...] = ()
@@ -26,12 +26,10 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric, equal to itself alone: to hash all of it would cost more than to count.
+    """One metric, equal to itself alone, because hashing all fields costs more than counting.
 
-    name: without `_total`, which counters get, and `_info`.
-
-    unit: base unit; empty: a plain count. help: one sentence. buckets: upper bounds of a histogram,
-    in its unit.
+    name: without the suffixes `_total` of counters and `_info`. unit: base unit; empty: a plain
+    count. help: one sentence. buckets: upper bounds of a histogram, in its unit.
     """
 
     kind: Kind
@@ -43,7 +41,8 @@ class Metric:
 
     @property
     def exposed(self) -> str:
-        """The name of its samples; of a histogram, without `_bucket`, `_sum` and `_count`."""
+        """Return the name of its samples; for a histogram, without `_bucket`, `_sum` and
+        `_count`."""
         return self.name + {Kind.COUNTER: "_total", Kind.INFO: "_info"}.get(self.kind, "")
 
 

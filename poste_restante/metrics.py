@@ -1,16 +1,16 @@
-"""What mailboxes report: the protocol `Metrics`, its default, and the closed lists it counts by.
+"""The metrics of mailboxes: the protocol `Metrics`, its default, and the closed lists of outcomes.
 
     async with open_mailboxes(metrics=PrometheusMetrics()) as mailboxes: ...
 
-`poste_restante.prometheus_metrics` and `poste_restante.opentelemetry_metrics` have ready ones, each
-an extra. For another library, derive from `NoMetrics` and override what you count:
+`poste_restante.prometheus_metrics` and `poste_restante.opentelemetry_metrics`, each an extra, have
+implementations. For another library, derive from `NoMetrics` and override some methods:
 
     class Slow(NoMetrics):
         def call_ended(self, started: object, call: CallEnded) -> None:
             if call.seconds > 1:
                 print(call.operation, call.outcome, call.seconds)
 
-Everything is reported once per call or page, never per message, and nothing names a user.
+Mailboxes report once per call or page, never per message, and never name a user.
 """
 
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ class Operation(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a call ended. TypeError and ValueError for its arguments come before it begins."""
+    """The result of a call. TypeError and ValueError for its arguments come before it begins."""
 
     OK = "ok"
-    #: StoreUnavailable, for the rate of requests.
+    #: StoreUnavailable, for the request rate.
     THROTTLED = "throttled"
-    #: StoreUnavailable, for any other reason; also where no call slot became free in time.
+    #: StoreUnavailable, for any other reason, such as no call slot in time.
     UNAVAILABLE = "unavailable"
     INVALID_RECEIPT = "invalid_receipt"
     UNREADABLE_ITEM = "unreadable_item"
     TABLE_MISMATCH = "table_mismatch"
     #: MailboxError itself: access, credentials, configuration, a damaged cursor.
     REFUSED = "refused"
-    #: Its caller cancelled it, or closing ended it.
+    #: The caller, or closing, cancelled it.
     CANCELLED = "cancelled"
-    #: Any other error: a fault of ours, or of the client.
+    #: Any other error: a bug, also of the client.
     FAILED = "failed"
 
 
@@ -53,10 +53,10 @@ class StoreOperation(StrEnum):
 
 
 class StoreOutcome(StrEnum):
-    """How a call to DynamoDB ended, after the attempts that its client repeated."""
+    """The result of a call to DynamoDB, after the client's retries."""
 
     OK = "ok"
-    #: DynamoDB left deletes of a BatchWriteItem over.
+    #: DynamoDB left deletes of a BatchWriteItem unprocessed.
     PARTIAL = "partial"
     THROTTLED = "throttled"
     #: A fault of the service or of a proxy, no connection, no answer, or a malformed one.
@@ -64,7 +64,7 @@ class StoreOutcome(StrEnum):
     TABLE_MISMATCH = "table_mismatch"
     #: Access, credentials, configuration.
     REFUSED = "refused"
-    #: A cursor that is already as far, or exists: ordinary.
+    #: A cursor is already as far, or exists, which is normal.
     CONDITION_FAILED = "condition_failed"
     CANCELLED = "cancelled"
     FAILED = "failed"
@@ -73,8 +73,8 @@ class StoreOutcome(StrEnum):
 class PageRead(NamedTuple):
     """One page. bytes: of the messages' bodies.
 
-    prefetched: True, the page used items that an earlier page's Query had read; False, it continues
-    behind a receipt with a limit, and no such items were kept; None, neither.
+    prefetched: True, the page used items that an earlier page's Query had read. False, it follows a
+    receipt, with a limit, and no such items were kept. None: neither.
     """
 
     messages: int
@@ -83,7 +83,7 @@ class PageRead(NamedTuple):
 
 
 class CallEnded(NamedTuple):
-    """A call that ended. page: of a fetch that returned one."""
+    """A completed call. page: of a fetch that returned one."""
 
     operation: Operation
     outcome: Outcome
@@ -92,9 +92,9 @@ class CallEnded(NamedTuple):
 
 
 class StoreCallEnded(NamedTuple):
-    """A call to DynamoDB that ended. seconds: without the wait for a slot, with every attempt.
+    """A completed call to DynamoDB. seconds: of every attempt, without the wait for a slot.
 
-    read_units, write_units: as DynamoDB states them; 0 where it does not, as for an error.
+    read_units, write_units: as DynamoDB states them; else 0, as for an error.
     """
 
     operation: StoreOperation
@@ -105,70 +105,71 @@ class StoreCallEnded(NamedTuple):
 
 
 class Load(Protocol):
-    """Calls to DynamoDB at this moment. May be read from any thread."""
+    """The present calls to DynamoDB. Thread-safe."""
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Return the number of calls under way."""
         ...
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for one of those to end."""
+        """Return the number of calls that wait for a slot."""
         ...
 
     @property
     def limit(self) -> int:
-        """Calls that may be under way."""
+        """Return the limit of calls under way."""
         ...
 
 
 class Metrics(Protocol):
-    """What mailboxes report to. One object may serve several mailboxes, of several event loops.
+    """The receiver of mailboxes' metrics. One object may serve several mailboxes, of several event
+    loops.
 
-    Mailboxes call it in their event loop, so it must answer at once. What it raises (Exception) is
-    logged once as a warning, and nothing else: the call goes on and its answer is returned.
+    Mailboxes call it in their event loop, so it must not block. Its first error (Exception) is
+    logged as a warning, and the call continues.
     """
 
     def opened(self, load: Load) -> None:
-        """Mailboxes are made. load: how busy they are, to be read when a scrape asks.
+        """Receive the load of new mailboxes, to be read at a scrape.
 
-        Mailboxes over a client of their owner's report no end: hold `load` weakly.
+        Mailboxes over a client of their owner report no end: hold `load` weakly.
         """
         ...
 
     def closed(self, load: Load) -> None:
-        """The mailboxes of an `open_mailboxes` are closed."""
+        """Receive the load of a closed `open_mailboxes`."""
         ...
 
     def call_started(self, operation: Operation) -> object:
-        """A call begins. What this returns is handed to `call_ended`."""
+        """Receive the begin of a call. `call_ended` gets the returned value."""
         ...
 
     def call_ended(self, started: object, call: CallEnded) -> None:
-        """The call ended, in the task it began in. started: None where `call_started` raised."""
+        """Receive a completed call, in its task. started: None if `call_started` raised."""
         ...
 
     def store_call_ended(self, call: StoreCallEnded) -> None:
-        """A call to DynamoDB ended. Those of all methods are reported, and of the table check."""
+        """Receive a completed call to DynamoDB, of any method or of the table check."""
         ...
 
     def throttled(self, reasons: Sequence[str]) -> None:
-        """DynamoDB throttled an attempt, or left deletes over. reasons: of
+        """Receive the reasons of a throttled attempt or of unprocessed deletes, of
         `retryable_errors.COUNTED_REASONS`.
 
-        Attempts that `open_mailboxes` repeats are reported too. What a client of the owner's, or
-        the public calls of `reader_client`, repeat themselves cannot be seen.
+        This includes the retries of `open_mailboxes`. It excludes those of an owner's client, and
+        of the public calls of `reader_client`.
         """
         ...
 
 
-#: The names of its methods.
+#: The methods of `Metrics`.
 METHODS = tuple(name for name in vars(Metrics) if not name.startswith("_"))
 
 
 class NoMetrics:
-    """The default: counts nothing. With it mailboxes measure nothing either."""
+    """The default, which counts nothing. With it mailboxes measure nothing."""
 
     def opened(self, load: Load) -> None:
         """Ignore the load."""

@@ -4,7 +4,7 @@
     async with open_mailboxes(metrics=metrics) as mailboxes: ...
 
 The names are those of docs/metrics.md, without the `_total` that an exporter for Prometheus adds.
-Only the API is needed: what exports is the gateway's, such as `opentelemetry-instrument`.
+It needs only the API. The gateway chooses the exporter, such as `opentelemetry-instrument`.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ from poste_restante.metric_list import METRICS, ListedMetrics
 from poste_restante.metric_types import Kind, Metric
 from poste_restante.metrics import CallEnded, Operation, Outcome
 
-#: The name of this library among those that instrument a program.
+#: The instrumentation scope of this library.
 SCOPE = "poste-restante"
 #: OpenTelemetry's names of the units.
 _UNITS = {"seconds": "s", "bytes": "By", "": ""}
@@ -34,12 +34,12 @@ _SPANS = {
     Operation.FETCH: ("fetch mailbox", "receive"),
     Operation.ACK: ("ack mailbox", "settle"),
 }
-#: Outcomes that make no span an error.
+#: Outcomes whose spans are no errors.
 _NO_ERRORS = frozenset({Outcome.OK, Outcome.CANCELLED})
 
 
-class _Started(NamedTuple):
-    """A span, and what makes the one before it current again."""
+class _OpenSpan(NamedTuple):
+    """A span, and the token that makes the previous one current again."""
 
     span: Span
     token: Token[Context]
@@ -48,8 +48,8 @@ class _Started(NamedTuple):
 class OpenTelemetryMetrics(ListedMetrics):
     """`Metrics` as instruments of a meter. One object serves all mailboxes of a process.
 
-    tracing: a fetch and an acknowledgement are spans as well, current while they last, so that an
-    instrumented HTTP client's spans are their children. Off by default: no span is made then.
+    tracing: whether a fetch and an acknowledgement are spans, current while they last, so that an
+        instrumented HTTP client's spans are their children.
     meter_provider, tracer_provider: by default the global ones, which may be set later.
     """
 
@@ -79,7 +79,7 @@ class OpenTelemetryMetrics(ListedMetrics):
         }
         for m in METRICS:
             if m.kind is Kind.GAUGE:
-                meter.create_observable_gauge(m.name, [self._reading(m)], _UNITS[m.unit], m.help)
+                meter.create_observable_gauge(m.name, [self._observer(m)], _UNITS[m.unit], m.help)
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider) if tracing else None
 
     def add(self, metric: Metric, amount: float, labels: tuple[str, ...] = ()) -> None:
@@ -88,7 +88,7 @@ class OpenTelemetryMetrics(ListedMetrics):
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
         self._histograms[metric].record(value, _attributes(metric, labels))
 
-    def _reading(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _observer(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [Observation(self.load()[metric])]
 
     def call_started(self, operation: Operation) -> object:
@@ -104,10 +104,10 @@ class OpenTelemetryMetrics(ListedMetrics):
                 "messaging.operation.type": kind,
             },
         )
-        return _Started(span, context.attach(trace.set_span_in_context(span)))
+        return _OpenSpan(span, context.attach(trace.set_span_in_context(span)))
 
     def call_ended(self, started: object, call: CallEnded) -> None:
-        if isinstance(started, _Started):
+        if isinstance(started, _OpenSpan):
             span, token = started
             context.detach(token)
             if call.page is not None:

@@ -8,14 +8,15 @@ from poste_restante.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one fetch returned.
+    """The result of one fetch.
 
-    messages: in log order per partition. receipt: for `ack`, or for `fetch(after=...)` and
-    `fetch(since=...)`; None where nothing was passed, and neither of them was given. It covers
-    everything up to the end of the page, so the pages that it was fetched behind as well.
-    more: a further message waits behind this page. fresh_as_of: everything that was appended to
-    the topic for this user before this instant is in this page or waits behind it, or was
-    acknowledged, or had expired. A lower bound; None: it was not asked for, or nothing is known.
+    messages: in log order per partition.
+    receipt: for `ack`, `fetch(after=...)` and `fetch(since=...)`. It covers this page and the pages
+        before it. None: nothing was passed, and the fetch had no receipt.
+    more: whether a further message waits after this page.
+    fresh_as_of: an instant. Every message that was appended for this user before it is in this
+        page, waits after it, was acknowledged, or had expired. None: it was not requested, or is
+        not known.
     """
 
     messages: tuple[Message, ...]

@@ -1,4 +1,4 @@
-"""How producers choose a key's partition, for `open_mailboxes(partitioner=...)`. Pure.
+"""Partitioners of producers, for `open_mailboxes(partitioner=...)`. Pure.
 
     murmur2   Java's producer, Kafka Streams, aiokafka, librdkafka with `murmur2_random`
     crc32     librdkafka's default for keyed records, `consistent_random`
@@ -20,12 +20,12 @@ _SEED = 0x9747B28C
 
 
 def murmur2(key: bytes, partitions: int) -> int:
-    """The partition that Java's producer chooses."""
+    """Return the partition that Java's producer chooses."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def _murmur2(data: bytes) -> int:
-    """The hash, as an unsigned number of 32 bits."""
+    """Return the hash as an unsigned 32-bit number."""
     h = (_SEED ^ len(data)) & _MASK
     whole = len(data) & ~3
     for at in range(0, whole, 4):
@@ -39,7 +39,7 @@ def _murmur2(data: bytes) -> int:
 
 
 def crc32(key: bytes, partitions: int) -> int:
-    """The partition that librdkafka's producers choose by default."""
+    """Return the partition that librdkafka chooses by default."""
     return zlib.crc32(key) % partitions
 
 
@@ -47,8 +47,8 @@ def crc32(key: bytes, partitions: int) -> int:
 PARTITIONERS: Mapping[str, Partitioner] = {"murmur2": murmur2, "crc32": crc32}
 
 
-def partitioner_of(value: Any) -> Partitioner | None:
-    """The partitioner of a name or a callable; None: none is given. Raises ValueError."""
+def resolve_partitioner(value: Any) -> Partitioner | None:
+    """Return the partitioner of a name or a callable, or None. Raises ValueError."""
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
     if value in PARTITIONERS:

@@ -1,7 +1,7 @@
-"""Positions, windows and the two keys of the table: one encoder and one parser for each.
+"""Positions, windows, and the encoding and parsing of the table's two keys.
 
-A *position* says where in the log a message stands: (epoch, partition, offset). A *window* is a
-run of 10,000 consecutive offsets of one partition. A bundle never crosses a window border.
+A *position* is the place of a message in the log: (epoch, partition, offset). A *window* is a run
+of 10,000 consecutive offsets of one partition. A bundle never crosses a window border.
 
 Keys of the table `mailboxes` (docs/format.md is the contract for readers in other languages):
 
@@ -13,8 +13,8 @@ Keys of the table `mailboxes` (docs/format.md is the contract for readers in oth
     !table      !                                                     table record
     !progress/undelivered-messages/3   !                              progress of partition 3
 
-A bundle's key carries the offset of its last message before that of its first, so bundles sort
-by what they end with: a new message sorts after every visible one.
+A bundle's key has its last offset before its first one, so a new message sorts after every visible
+one.
 """
 
 import re
@@ -37,13 +37,13 @@ CURSOR_KEY = "!"
 #: Characters of a device's name. All of them sort below "~".
 DEVICE_NAME_MAX = 64
 
-#: A partition key that begins with this belongs to the system; a user's gets one more in front.
+#: Prefix of the system's partition keys. A user's key that has it gets one more.
 SYSTEM_PREFIX = "!"
 #: Partition key of the table record.
 TABLE_RECORD_KEY = "!table"
 
 #: Bytes of a user id in UTF-8. DynamoDB allows 2,048 bytes of partition key (API reference,
-#: "Constraints"); half of it leaves room for escapes and keeps the key a small part of an item.
+#: "Constraints"). Half of it leaves room for escapes and keeps the key a small part of an item.
 USER_ID_BYTES_MAX = 1024
 
 #: Sorts after every digit and dot: `<prefix>~` is above every key that begins with the prefix.
@@ -62,18 +62,19 @@ _LOG_NAME = re.compile(rf"(\d{{{EPOCH_DIGITS}}})\.(\d{{{PARTITION_DIGITS}}})", r
 
 
 class LogId(NamedTuple):
-    """One life of one partition: offsets grow and are never used again within it."""
+    """One incarnation of a partition. Its offsets grow and are never reused."""
 
     epoch: int
     partition: int
 
     def encode(self) -> str:
-        """Name of the cursor's attribute for this log, and the head of its bundles' keys."""
+        """Return the name of the cursor's attribute for this log, which begins its bundles'
+        keys."""
         return f"{self.epoch:0{EPOCH_DIGITS}}.{self.partition:0{PARTITION_DIGITS}}"
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Inverse of `encode`. Raises ValueError on anything else."""
+        """Parse an encoded log. Raises ValueError."""
         match = _LOG_NAME.fullmatch(text)
         if match is None:
             raise ValueError(f"not an <epoch>.<partition> name: {text!r}")
@@ -81,16 +82,18 @@ class LogId(NamedTuple):
 
     @property
     def head(self) -> str:
-        """A sort key below every bundle of this log, and above those of the logs before it."""
+        """Return a sort key below every bundle of this log, and above those of the logs before
+        it."""
         return f"{self.encode()}."
 
     def after(self, offset: int) -> str:
-        """A sort key below every bundle with `last` > offset and above all other bundles so far."""
+        """Return a sort key below every bundle with `last` > offset, and above all bundles before
+        those."""
         return f"{self.encode()}.{offset:0{OFFSET_DIGITS}}.{_AFTER}"
 
 
 class Position(NamedTuple):
-    """Where in the log a message stands. Compares in reading order."""
+    """The place of a message in the log. Compares in reading order."""
 
     epoch: int
     partition: int
@@ -101,15 +104,15 @@ class Position(NamedTuple):
         return LogId(self.epoch, self.partition)
 
     def id(self, topic: str) -> str:
-        """The id of a record that brought none: `topic/epoch/partition/offset`."""
+        """Return the id of a record without one: `topic/epoch/partition/offset`."""
         return f"{topic}/{self.epoch}/{self.partition}/{self.offset}"
 
 
 class BundleKey(NamedTuple):
-    """The sort key of a bundle; compares as the encoded keys do.
+    """The sort key of a bundle. Compares as the encoded keys do.
 
-    It says what the bundle holds: all of this mailbox's messages from `first` to `last`, both
-    included, so two writers of one key write the same content.
+    The bundle holds all of the mailbox's messages from `first` to `last`, both included, so two
+    writers of one key write the same content.
     """
 
     epoch: int
@@ -126,7 +129,7 @@ class BundleKey(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Inverse of `encode`. Raises ValueError on anything that `encode` cannot have made."""
+        """Parse an encoded key. Raises ValueError for a text that `encode` cannot return."""
         match = _BUNDLE_KEY.fullmatch(text)
         if match is None:
             raise ValueError(f"not a bundle key: {text!r}")
@@ -136,7 +139,8 @@ class BundleKey(NamedTuple):
         return key
 
     def is_possible(self) -> bool:
-        """First is not behind last, both are in one window, and all numbers are in range."""
+        """Return whether first is at most last, both are in one window, and all numbers are in
+        range."""
         return (
             0 <= self.epoch <= EPOCH_MAX
             and 0 <= self.partition <= PARTITION_MAX
@@ -146,25 +150,27 @@ class BundleKey(NamedTuple):
 
 
 def window_start(offset: int) -> int:
-    """The window border at or below an offset."""
+    """Return the window border at or below an offset."""
     return offset - offset % WINDOW_SIZE
 
 
 def window_end(offset: int) -> int:
-    """The window border at or above an offset."""
+    """Return the window border at or above an offset."""
     return -(-offset // WINDOW_SIZE) * WINDOW_SIZE
 
 
 def utf8_bytes(text: str) -> int:
-    """The size of a text in UTF-8. Raises UnicodeEncodeError, a ValueError: a lone surrogate."""
+    """Return the size of a text in UTF-8. Raises UnicodeEncodeError, a ValueError, for a lone
+    surrogate."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def mailbox_key(user_id: str) -> str:
-    """Partition key of a user's mailbox. Injective; never a key of the system's own items.
+    """Return the partition key of a user's mailbox. Injective; never a key of the system's own
+    items.
 
-    Raises ValueError, saying why, for an id that has no mailbox: empty, longer than
-    `USER_ID_BYTES_MAX` bytes, or not encodable as UTF-8 (a lone surrogate).
+    Raises ValueError with the reason for an id that is empty, longer than `USER_ID_BYTES_MAX`
+    bytes, or not encodable as UTF-8.
     """
     size = utf8_bytes(user_id)
     if size == 0:
@@ -175,9 +181,9 @@ def mailbox_key(user_id: str) -> str:
 
 
 def cursor_key(device: str | None) -> str:
-    """Sort key of a device's cursor. None: the account's.
+    """Return the sort key of a device's cursor. None: the account's.
 
-    Raises ValueError for a name that no device can have.
+    Raises ValueError for an invalid name.
     """
     if device is None:
         return CURSOR_KEY
@@ -190,7 +196,7 @@ def cursor_key(device: str | None) -> str:
 
 
 def device_of(sort_key: str) -> str | None:
-    """The device whose cursor stands at a sort key. None: it is no device's cursor."""
+    """Return the device of a cursor's sort key, or None."""
     name = sort_key.removeprefix(CURSOR_KEY)
     if name == sort_key or _DEVICE_NAME.fullmatch(name) is None:
         return None
@@ -198,5 +204,5 @@ def device_of(sort_key: str) -> str | None:
 
 
 def progress_key(topic: str, partition: int) -> str:
-    """Partition key of a partition's progress: one each, so that none of them is hot."""
+    """Return the partition key of a partition's progress. Each has its own, so that none is hot."""
     return f"{SYSTEM_PREFIX}progress/{topic}/{partition}"

@@ -1,14 +1,13 @@
-"""What Queries brought beyond the end of a page, kept for the next page of the same mailbox. Pure.
+"""A cache of the items that Queries returned beyond a page, for the next page of the mailbox. Pure.
 
-A Query is asked for items and a page is limited in messages: of 1 MB that was read and paid for a
-page may return a hundredth. The next page of the mailbox, a moment later in the same process, takes
-the rest from here instead of reading it again.
+A Query is limited in items and a page in messages, so a page may use a hundredth of the 1 MB that
+was read and paid for. The next page of the mailbox, soon after in the same process, takes the rest
+from this cache.
 
-Why what is kept is never too little: it is a run of keys of one log, read after the page's end with
-nothing in between. A message that became visible since sorts behind every one that was visible
-in its log, so behind the run; a bundle that a replay wrote into the run holds messages that the
-run has as well. Why it is never too much: whoever takes it reads the cursor anew, and all that
-sorts up to where the run begins.
+A kept run is never too short: it holds consecutive keys of one log, read after the page's end. A
+message that became visible since sorts after every message of its log that was visible before, so
+after the run. A bundle that a replay wrote into the run holds messages that the run has too. A run
+is never too long: the next page reads the cursor, and everything before the run, again.
 """
 
 from collections import OrderedDict
@@ -18,21 +17,21 @@ from dataclasses import dataclass, field, replace
 from poste_restante.item import Attribute, Item
 from poste_restante.position import LogId
 
-#: Bytes of memory that the kept items take in all: of some thirty users who read a deep mailbox of
-#: messages of 1 KB at the same time.
+#: Bytes of memory of all kept items: of some thirty users who read a deep mailbox of messages of
+#: 1 KB at the same time.
 PREFETCH_BYTES_MAX = 64 * 1024 * 1024
-#: Seconds that they are kept: a client asks for the next page at once, or does not.
+#: Seconds that they are kept: a client fetches the next page at once, or not at all.
 PREFETCH_S_MAX = 30.0
-#: Bytes that a value takes in memory beside its content, in a dict and as an object: 1 MB of short
-#: messages, as DynamoDB counts them, takes 40 MB.
+#: Bytes of memory of a value besides its content: 1 MB of short messages, as DynamoDB counts it,
+#: takes 40 MB.
 _VALUE_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetched:
-    """A run of items of one mailbox. boundary: the sort key behind which it begins.
+class PrefetchedItems:
+    """A run of items of one mailbox. boundary: the sort key after which it begins.
 
-    sizes: bytes of memory by sort key, of items for which they were counted already.
+    sizes: bytes of memory by sort key, of the items counted so far.
     """
 
     boundary: str
@@ -41,16 +40,16 @@ class Prefetched:
 
     @property
     def last(self) -> Item:
-        """The key behind which the reading goes on, for a Query to start with."""
+        """Return the start key of the Query after the run."""
         return {name: self.items[-1][name] for name in ("user_id", "position")}
 
 
-def prefetched(
-    boundary: str, unread: Iterable[Item], before: Prefetched | None = None
-) -> Prefetched | None:
-    """What may be kept of the items behind a page that ends at `boundary`: those of its log.
+def select_prefetched(
+    boundary: str, unread: Iterable[Item], before: PrefetchedItems | None = None
+) -> PrefetchedItems | None:
+    """Return the items after `boundary`, the end of a page, that belong to its log, or None.
 
-    before: the run that the page began with. Its sizes hold: each item is counted once.
+    before: the run that the page began with. Its sizes are reused.
     """
     try:
         head = LogId.decode(".".join(boundary.split(".")[:2])).encode() + "."
@@ -59,13 +58,13 @@ def prefetched(
     items = []
     for item in unread:
         if not item["position"]["S"].startswith(head):
-            break  # of another log: messages of the log before it may still come in between
+            break  # of another log: messages of the first log may still arrive before it
         items.append(item)
-    return Prefetched(boundary, items, before.sizes if before else {}) if items else None
+    return PrefetchedItems(boundary, items, before.sizes if before else {}) if items else None
 
 
 def memory_bytes(item: Item) -> int:
-    """About what an item takes in memory."""
+    """Return about the memory that an item takes."""
     return sum(map(_value_memory, item.values()))
 
 
@@ -78,23 +77,23 @@ def _value_memory(value: Attribute) -> int:
     return _VALUE_BYTES + (len(content) if kind in {"S", "B", "N"} else 0)
 
 
-class Prefetch:
-    """The runs of many mailboxes, each taken once. What is oldest goes first.
+class PrefetchCache:
+    """The runs of many mailboxes. Each is taken once, and the oldest is evicted first.
 
-    A mailbox is named by its partition key. Times are epoch seconds.
+    `key` is the partition key of a mailbox. Times are epoch seconds.
     """
 
     def __init__(self, bytes_max: int = PREFETCH_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._runs: OrderedDict[str, tuple[Prefetched, int, float]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[PrefetchedItems, int, float]] = OrderedDict()
         self.bytes = 0
 
-    def take(self, key: str, now_s: float) -> Prefetched | None:
-        """The run of a mailbox, which is then no longer kept. None: there is none."""
+    def take(self, key: str, now_s: float) -> PrefetchedItems | None:
+        """Remove and return the run of a mailbox, or None."""
         self._drop_old(now_s)
         return self._remove(key)
 
-    def keep(self, key: str, ahead: Prefetched, now_s: float) -> None:
+    def keep(self, key: str, ahead: PrefetchedItems, now_s: float) -> None:
         self._remove(key)
         sizes = {}
         for item in ahead.items:
@@ -114,7 +113,7 @@ class Prefetch:
                 return
             self._remove(key)
 
-    def _remove(self, key: str) -> Prefetched | None:
+    def _remove(self, key: str) -> PrefetchedItems | None:
         if key not in self._runs:
             return None
         ahead, size, _ = self._runs.pop(key)

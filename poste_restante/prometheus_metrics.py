@@ -3,8 +3,8 @@
     metrics = PrometheusMetrics()  # once per process
     async with open_mailboxes(metrics=metrics) as mailboxes: ...
 
-They are served by what serves the registry: `prometheus_client.start_http_server`, `make_asgi_app`
-or a gateway's own endpoint. docs/metrics.md lists them.
+`prometheus_client.start_http_server`, `make_asgi_app` or a gateway's own endpoint serves them.
+docs/metrics.md lists them.
 """
 
 from collections.abc import Iterable
@@ -20,17 +20,17 @@ from poste_restante.metric_types import Kind, Metric, label_combinations
 
 
 class PrometheusMetrics(ListedMetrics):
-    """`Metrics` in a registry: prometheus-client's own by default.
+    """`Metrics` in a registry, by default prometheus-client's.
 
-    One object serves all mailboxes of a process. Every series begins at 0. Raises ValueError where
-    the registry has these metrics already. In prometheus-client's multiprocess mode the gauges are
-    missing, since that mode has no collectors of one's own.
+    One object serves all mailboxes of a process. Every series begins at 0. Raises ValueError if the
+    registry has these metrics already. prometheus-client's multiprocess mode has no custom
+    collectors, so it lacks the gauges.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__()
         registry = prometheus_client.REGISTRY if registry is None else registry
-        # The gauges first: a registry that has them stays as it was.
+        # The gauges first: a registry that has them is left unchanged.
         try:
             registry.register(_Gauges(self))
         except ValueError as error:
@@ -48,10 +48,10 @@ class PrometheusMetrics(ListedMetrics):
 
 
 class Series:
-    """The counters and histograms of a list of metrics, made in a registry.
+    """The counters and histograms of a list of metrics, created in a registry.
 
-    Every series begins at 0, so that its first step is seen. They are held by label values: to look
-    one up in the library costs more than to add to it.
+    Every series begins at 0, so that its first step is visible. They are kept by label values,
+    because a look-up in the library costs more than an addition.
     """
 
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
@@ -77,12 +77,12 @@ class Series:
         self._counters[metric, labels].inc(amount)
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...] = ()) -> None:
-        """Put a value into a histogram."""
+        """Observe a value of a histogram."""
         self._histograms[metric, labels].observe(value)
 
 
 class _Gauges(Collector):
-    """Reads the gauges when a scrape asks."""
+    """Reads the gauges at a scrape."""
 
     def __init__(self, metrics: ListedMetrics) -> None:
         self._metrics = metrics

@@ -1,8 +1,8 @@
-"""The reader's client: the signed client, or the public calls where that cannot work.
+"""The reader's client: the signed client, or aiobotocore's public calls where that cannot work.
 
-The signed client uses names of aiobotocore that are not public. A gateway may have another version
-than the tests: where a name is missing or looks different, its calls go through the public client.
-Mailboxes are the same either way. A call then takes more processor time.
+The signed client uses names of aiobotocore that are not public. If a gateway's version lacks or
+changes one of them, its calls go through the public client. Mailboxes behave the same, but a call
+takes more processor time.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from poste_restante.wire import attempt_s_max, attempts_max, backoff_s_max, requ
 if TYPE_CHECKING:
     from poste_restante.signed_client import SignedClient
 
-#: Seconds, random up to it, before another request to a source of credentials that failed.
+#: Maximum of the random seconds before another request to a source of credentials that failed.
 BACKOFF_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class ReaderClient(Protocol):
-    """The calls that a reader makes, with the arguments, answers and errors of aiobotocore's
-    client, and CredentialsError."""
+    """The calls of a reader. They have the arguments, answers and errors of aiobotocore's client,
+    and CredentialsError."""
 
     async def query(self, **arguments: Any) -> Any: ...
     async def update_item(self, **arguments: Any) -> Any: ...
@@ -36,15 +36,16 @@ class ReaderClient(Protocol):
 
 
 async def reader_client(
-    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None = None
+    client: Any, credentials: Credentials, on_retry: Callable[[ClientError], None] | None = None
 ) -> ReaderClient:
-    """The signed client over the connections of `client`, or `PublicClient`. Connects to nothing.
+    """Return the signed client over the connections of `client`, or a `PublicClient`. Does not
+    connect.
 
-    client: aiobotocore's. credentials: of its session. repeats: as `SignedClient` has it; the
-    public calls do not say what they repeat.
+    client: aiobotocore's. credentials: of its session. on_retry: as for `SignedClient`; the public
+    calls do not report retries.
     """
     try:
-        return await _signed(client, credentials, repeats)
+        return await _try_signed_client(client, credentials, on_retry)
     except Exception as error:  # noqa: BLE001 - whatever another version raises
         logger.info(
             "aiobotocore %s is not as the signed client expects it (%s: %s): mailboxes are read"
@@ -54,17 +55,17 @@ async def reader_client(
         return PublicClient(client, credentials)
 
 
-async def _signed(
-    client: Any, credentials: Credentials, repeats: Callable[[ClientError], None] | None
+async def _try_signed_client(
+    client: Any, credentials: Credentials, on_retry: Callable[[ClientError], None] | None
 ) -> "SignedClient":
-    """Raises an error of any kind where a name is missing or looks different."""
+    """Return the signed client. Raises any error if a name is missing or differs."""
     from poste_restante import signed_client
 
-    signed = signed_client.SignedClient(client, credentials, repeats)
+    signed = signed_client.SignedClient(client, credentials, on_retry)
     signed_client.require_names(client)
     try:
         url, region = await signed.resolve()
-    except BotoCoreError:  # of the configuration: the first call says so, by either client
+    except BotoCoreError:  # of the configuration: the first call of either client raises it
         return signed
     if not (url.startswith("http") and isinstance(region, str)):
         raise TypeError("_resolve_endpoint_ruleset returns something else")
@@ -72,11 +73,11 @@ async def _signed(
 
 
 class PublicClient:
-    """A reader's calls through aiobotocore's own methods, which also repeat them.
+    """A reader's calls through aiobotocore's own methods, which also retry.
 
-    client, credentials: as `reader_client` has them. A call has the limits of the signed client's:
-    it asks for credentials first, so that their errors are told apart; it ends even where an answer
-    drips; and a damaged answer is an error, where botocore ignores its last one.
+    client, credentials: as for `reader_client`. Calls have the limits of the signed client's. They
+    get credentials first, which separates the errors. They end even if an answer drips, and a
+    damaged answer is an error, which botocore ignores in the last attempt.
     """
 
     def __init__(self, client: Any, credentials: Credentials) -> None:
@@ -117,5 +118,5 @@ class PublicClient:
 
 
 async def _require_intact(http_response: Any, **_: object) -> None:
-    """Of botocore's event: raises ChecksumError for a damaged answer."""
+    """Handle botocore's event. Raises ChecksumError for a damaged answer."""
     require_intact(await http_response.content, http_response.headers)

@@ -1,12 +1,12 @@
 """A reading of a mailbox: items of Queries, in key order, folded into one page. Pure.
 
-The whole rule for readers: read in key order, and drop what was passed (an offset at or below
-the last one seen in that log, or at or below the cursor). Bundles may overlap after a replay;
-the rule makes that invisible, across pages, restarts and writers at work.
+A reader reads in key order and drops what was passed: an offset at or below the last one read in
+that log, or at or below the cursor. Bundles may overlap after a replay. This rule hides the
+overlap, across pages, restarts and concurrent writers.
 
-What was acknowledged stays stored until TTL removes it, and is skipped instead of read (a loose
-index scan): where the items that a Query brought end with a bundle that the cursor hides, the
-reading goes on above all that it hides of that log.
+Acknowledged bundles stay stored until TTL removes them, and are skipped (a loose index scan): if
+the items of a Query end with a bundle that the cursor hides, the reading continues above everything
+that it hides of that log.
 """
 
 import re
@@ -23,7 +23,7 @@ from poste_restante.table import Cursor
 
 @dataclass(frozen=True, slots=True)
 class PageLimits:
-    """What one page holds at most: messages, and bytes of bodies and headers. None: no limit."""
+    """Limits of a page: messages, and bytes of bodies and headers. None: no limit."""
 
     messages_max: int | None = None
     bytes_max: int | None = None
@@ -31,14 +31,14 @@ class PageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An item that ends a page. reason: what is wrong with it."""
+    """An item that ends a page, with the reason."""
 
     key: str
     reason: str
 
 
 class Extent:
-    """How far a reading has come, per log and in key order, and what an acknowledgement covers.
+    """The extent of a reading, per log and in key order, and of its acknowledgement.
 
     cursor, inherited, start, since: as in `Reading`.
     """
@@ -46,26 +46,25 @@ class Extent:
     def __init__(
         self, cursor: Cursor, *, inherited: bool, start: Receipt | None, since: Receipt | None
     ) -> None:
-        #: The sort key behind which the next page begins; empty: nothing was passed.
+        #: The sort key after which the next page begins; empty: nothing was passed.
         self.boundary = "" if start is None else start.boundary
-        #: Per log, up to where everything was acknowledged, or counts as if it were.
+        #: Per log, the offset up to which everything counts as acknowledged.
         self.floors: Cursor = {}
         self._logs = {} if start is None else dict(start.logs)
-        #: There is a receipt to carry on, or something was passed.
-        self._says_anything = start is not None or since is not None
-        #: Per log, what an acknowledgement of this reading covers before it has read anything.
-        ackable, told = ({}, cursor) if inherited else (dict(cursor), {})
-        #: Per log, what the reading's own cursor covers now, or covered when an earlier page read
-        #: it.
+        #: Whether there is a receipt to continue, or something was passed.
+        self._has_content = start is not None or since is not None
+        #: Per log, the offset that an acknowledgement covers before anything is read.
+        ackable, inherited_cursor = ({}, cursor) if inherited else (dict(cursor), {})
+        #: Per log, the offset that the reading's own cursor covers, or covered at an earlier page.
         self._carried = dict(ackable)
         for receipt in (since, start):
             for log, reach in () if receipt is None else receipt.logs.items():
                 ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
                 if reach.carried:
                     self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
-        for log in sorted({*ackable, *told}):
+        for log in sorted({*ackable, *inherited_cursor}):
             reach = self._reach(log)
-            covered, inherited_to = ackable.get(log, -1), told.get(log, -1)
+            covered, inherited_to = ackable.get(log, -1), inherited_cursor.get(log, -1)
             self.floors[log] = max(covered, inherited_to)
             self._logs[log] = replace(
                 reach,
@@ -76,40 +75,41 @@ class Extent:
 
     @property
     def logs(self) -> Iterable[LogId]:
-        """The logs of which something was read, or acknowledged before."""
+        """Return the logs with read or acknowledged offsets."""
         return self._logs.keys()
 
     def has_passed(self, key: BundleKey) -> bool:
-        """Whether all of a bundle was passed, by its key alone."""
+        """Return whether all of a bundle was passed, by its key alone."""
         return key.last <= self._reach(key.log).read_to
 
     def read_to(self, log: LogId) -> int:
-        """The offset at or below which a log's messages are dropped: they were passed. -1: none."""
+        """Return the last passed offset of a log; -1: none."""
         return self._reach(log).read_to
 
     def pass_messages(self, log: LogId, offset: int) -> None:
-        """Everything of a log up to `offset` was passed."""
+        """Pass all messages of a log up to `offset`."""
         before = self._reach(log)
         if offset <= before.read_to:
             return
         ackable_to = before.ackable_to if before.blocked else offset
         self._logs[log] = replace(before, read_to=offset, ackable_to=ackable_to)
-        self._says_anything = True
+        self._has_content = True
 
     def pass_bundle(self, key: BundleKey) -> None:
-        """All of a bundle was passed."""
+        """Pass all of a bundle."""
         self.pass_messages(key.log, key.last)
-        # The key itself: an item that begins with it, of a later version say, is still to be read.
+        # The key itself: a longer key that begins with it, of a later version, is still to be read.
         self.boundary = key.encode()
 
     def stop_within(self, key: BundleKey) -> None:
-        """The page ends in the middle of a bundle, or at its begin."""
+        """End the page before or within a bundle."""
         read_to = self._reach(key.log).read_to
         if read_to >= 0:
             self.boundary = max(self.boundary, key.log.after(read_to))
 
     def skip_hidden(self, key: BundleKey) -> str | None:
-        """Go on above all of its log that the cursor hides. None: the bundle is not hidden."""
+        """Skip all bundles of the log that the cursor hides; return the boundary. None: this one is
+        visible."""
         floor = self.floors.get(key.log, -1)
         if key.last > floor:
             return None
@@ -118,19 +118,17 @@ class Extent:
         return boundary
 
     def receipt(self) -> Receipt | None:
-        """What was passed. None: nothing, so there is nothing to acknowledge.
-
-        Behind a receipt, or since one, there is always one: it carries that one's content on.
-        """
-        if not self._says_anything:
+        """Return the receipt of the passed messages. None: there are none, and no receipt to
+        continue."""
+        if not self._has_content:
             return None
         return self._receipt(self.boundary or CURSORS_END, self._logs)
 
-    def past_unreadable(self, key: str) -> Receipt:
-        """Where a reader who goes on behind an unreadable item stands.
+    def receipt_past_unreadable(self, key: str) -> Receipt:
+        """Return the receipt with which a reader continues after an unreadable item.
 
-        Its log is blocked: what is acknowledged is what was returned, so from here on nothing of
-        it is covered. A key that names no log is none of a worker's.
+        It blocks the item's log: an acknowledgement covers what was returned, so it covers nothing
+        of the log from here on. A key that names no log was not written by a worker.
         """
         logs = dict(self._logs)
         log = _log_of(key)
@@ -142,7 +140,8 @@ class Extent:
         return self._logs.get(log, Reach())
 
     def _receipt(self, boundary: str, logs: Mapping[LogId, Reach]) -> Receipt:
-        """In the order of the logs. What a cursor covers already is carried along."""
+        """Return a receipt in the order of the logs, with the offsets that a cursor covers
+        already."""
         found = {}
         for log, reach in sorted(logs.items()):
             carried = reach.ackable_to <= self._carried.get(log, -1)
@@ -153,12 +152,12 @@ class Extent:
 
 @dataclass(slots=True)
 class Reading:
-    """One page in the making.
+    """One page that is being read.
 
-    user_id, topic: what messages are made with. now: messages that expire at or before it are
-    passed, not returned. cursor: what was acknowledged before. inherited: the cursor is the
-    account's, for want of one of the device's own. start: the receipt behind which the reading goes
-    on; None: from the beginning. since: a receipt that counts as if it had been acknowledged.
+    user_id, topic: of the messages. now: messages that expire at or before it are passed, not
+    returned. cursor: the acknowledged offsets. inherited: the cursor is the account's, because the
+    device has none. start: the receipt after which the reading continues; None: from the beginning.
+    since: a receipt that counts as acknowledged.
     """
 
     user_id: str
@@ -170,12 +169,12 @@ class Reading:
     start: Receipt | None = None
     since: Receipt | None = None
     messages: list[Message] = field(default_factory=list)
-    #: A visible message, or an unreadable item, stands behind the page.
+    #: Whether a visible message, or an unreadable item, follows the page.
     more: bool = False
     unreadable: Unreadable | None = None
-    #: No further message is returned; what is added only tells whether there is more.
-    closed: bool = False
-    #: Items that were read, and stand behind the page: for the next one.
+    #: Whether further items only show if there is more.
+    is_closed: bool = False
+    #: Items read beyond the page, for the next one.
     unread: Sequence[Item] = ()
     extent: Extent = field(init=False)
     _identities: set[tuple[str, str, bytes]] = field(default_factory=set)
@@ -187,15 +186,15 @@ class Reading:
         )
 
     @property
-    def ended(self) -> bool:
-        """Nothing that is read from here on belongs to this page."""
+    def is_ended(self) -> bool:
+        """Return whether further items belong to the next page."""
         return self.more
 
     def skip(self, last: str) -> str | None:
-        """Where to go on when a Query ended with the sort key `last`: above this key.
+        """Return the key above which to continue after a Query that ended with the sort key `last`.
 
-        None: right behind `last`. Nothing stands between the two but cursors, or bundles that the
-        cursor hides.
+        None: continue after `last`. Only cursors, and bundles that the cursor hides, are between
+        the two.
         """
         if last.startswith(CURSOR_KEY):
             return CURSORS_END
@@ -205,19 +204,19 @@ class Reading:
             return None
         return self.extent.skip_hidden(key)
 
-    def leftovers_ahead(self, last: str) -> bool:
-        """Whether a log behind the sort key `last` may hold bundles that the cursor hides."""
+    def may_have_leftovers(self, last: str) -> bool:
+        """Return whether a log after the sort key `last` may hold bundles that the cursor hides."""
         return any(log.head > last for log in self.extent.floors)
 
     def add(self, items: Iterable[Item]) -> None:
-        """Fold items, in key order, until the page ends. Cursors are passed over."""
+        """Fold items, in key order, until the page ends. Cursors are ignored."""
         items = list(items)
         for index, item in enumerate(items):
             key = item["position"]["S"]
             if key.startswith(CURSOR_KEY):
                 continue
             self._add(key, item)
-            if self.ended:
+            if self.is_ended:
                 self.unread = items[index:]
                 return
 
@@ -241,9 +240,9 @@ class Reading:
             self.extent.stop_within(key)
 
     def take(self, messages: Sequence[Message], log: LogId) -> bool:
-        """Pass messages of one log, in order, returning those that are to be seen. False: the
-        first that was not passed is for the next page."""
-        # Looked up once for all of them: a fetched message costs some microseconds in all.
+        """Pass messages of one log, in order, and return the visible ones on the page. Returns
+        False if a message is left for the next page."""
+        # Looked up once, because a fetched message costs only some microseconds.
         floor, now, is_resend = self.extent.read_to(log), self.now, self.is_resend
         read_to = -1
         for message in messages:
@@ -253,7 +252,7 @@ class Reading:
                 and (message.expires_at is None or message.expires_at > now)
                 and not is_resend(message)
             ):
-                if not self._fits(message):
+                if not self._admit(message):
                     self.more = True
                     self.extent.pass_messages(log, read_to)
                     return False
@@ -263,9 +262,9 @@ class Reading:
         return True
 
     def is_resend(self, message: Message) -> bool:
-        """Whether the page has met this source, id and body before. From now on it has."""
+        """Return whether the page has this source, id and body already, and remember them."""
         if message.source is None:
-            return False  # a plain record says nothing of other ones
+            return False  # a plain record
         identity = message.source, message.id, message.body
         if identity in self._identities:
             return True
@@ -273,15 +272,15 @@ class Reading:
         return False
 
     def close(self) -> None:
-        """Return no further message; what is added now only tells whether there is more."""
-        self.closed = True
+        """Return no further message. Items added from here on only show whether there is more."""
+        self.is_closed = True
 
-    def _fits(self, message: Message) -> bool:
-        """Whether a message is for this page; if so, it is counted."""
+    def _admit(self, message: Message) -> bool:
+        """Return whether a message fits the page, and count it if so."""
         most, bytes_max = self.limits.messages_max, self.limits.bytes_max
         size = 0 if bytes_max is None else _size(message)
-        if self.messages and (  # at least one, however large
-            self.closed
+        if self.messages and (  # at least one, of any size
+            self.is_closed
             or (most is not None and len(self.messages) >= most)
             or (bytes_max is not None and self._bytes + size > bytes_max)
         ):
@@ -295,21 +294,21 @@ class Reading:
 
     @property
     def boundary(self) -> str:
-        """The sort key behind which the next page begins; empty: nothing was passed."""
+        """Return the sort key after which the next page begins; empty: nothing was passed."""
         return self.extent.boundary
 
     def receipt(self) -> Receipt | None:
-        """What this reading has passed; see `Extent.receipt`."""
+        """Return `Extent.receipt`."""
         return self.extent.receipt()
 
-    def past_unreadable(self) -> Receipt:
-        """Where a reader who goes on behind the unreadable item stands."""
+    def receipt_past_unreadable(self) -> Receipt:
+        """Return `Extent.receipt_past_unreadable` of the unreadable item."""
         assert self.unreadable is not None
-        return self.extent.past_unreadable(self.unreadable.key)
+        return self.extent.receipt_past_unreadable(self.unreadable.key)
 
 
 def _log_of(key: str) -> LogId | None:
-    """The log that a sort key begins with, whatever follows it in another version's keys."""
+    """Return the log that a sort key begins with, of any version's keys, or None."""
     match = re.match(r"\d+\.\d+", key, re.ASCII)
     try:
         return None if match is None else LogId.decode(match[0])

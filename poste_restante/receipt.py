@@ -1,7 +1,7 @@
-"""The receipt: what a reading has passed, as an opaque token. Pure.
+"""The receipt: an opaque token of the messages that a reading has passed. Pure.
 
-A fetch returns it and an ack takes it; `fetch(after=...)` goes on behind it, and
-`fetch(since=...)` reads as if it had been acknowledged. Its bytes are base64url without padding of:
+A fetch returns it and an ack takes it. `fetch(after=...)` continues after it, and
+`fetch(since=...)` reads as if it had been acknowledged. It is base64url without padding of:
 
     1 byte   version: 3 unsigned, 4 signed
     12       BLAKE2b of table id and mailbox: a receipt is bound to both
@@ -9,18 +9,18 @@ A fetch returns it and an ack takes it; `fetch(after=...)` goes on behind it, an
     ...      varints: boundary, logs (below)
     4        CRC-32 of all before it, or, signed, 16 bytes of HMAC-SHA-256 of it
 
-    boundary   what it is, then:
+    boundary   its kind, then:
                0   length, bytes: any sort key
                1   epoch, partition, last, last - first: a bundle's key
                2   epoch, partition, offset: above every bundle of the log that ends there
     logs       count, then of each: epoch, partition, read_to + 1, read_to - ackable_to, flags
                (1 blocked, 2 carried, 4 inherited), and with flag 4: read_to - inherited_to
 
-A reader that does not know flag 4 refuses the receipt: it would make a device's cursor without what
-the device inherits.
+A reader that does not know flag 4 refuses the receipt, because it would create a device's cursor
+without the inherited offsets.
 
-That is some 60 characters for a mailbox of one log, and 75 where it is signed. Versions 1 and 2
-listed the keys of bundles as well, for deletion.
+A token of one log has some 60 characters, or 75 if signed. Versions 1 and 2 also listed the keys of
+bundles, for deletion.
 """
 
 import base64
@@ -37,14 +37,13 @@ from poste_restante import arguments
 from poste_restante.errors import InvalidReceipt
 from poste_restante.position import EPOCH_MAX, OFFSET_MAX, PARTITION_MAX, BundleKey, LogId
 
-#: Bytes that the logs (epoch, partition) of one receipt take: 26 of them with every number at its
-#: longest (19 where a device inherits), some 80 with ordinary ones. Those for which there is no
-#: room are forgotten: they are not acknowledged, and come again. First to go are those that were
-#: acknowledged before, then the oldest.
+#: Bytes of the logs (epoch, partition) of one receipt: 26 logs with every number at its longest
+#: (19 if a device inherits), some 80 with usual ones. Logs beyond it are left out: they are not
+#: acknowledged and come back. Logs acknowledged before are left out first, then the oldest.
 LOGS_BYTES_MAX = 690
-#: Bytes of a boundary that is no key of ours: a sort key (API reference, "Constraints").
+#: Bytes of any sort key as a boundary (API reference, "Constraints").
 BOUNDARY_BYTES_MAX = 1024
-#: Characters of a token: 1 KB, but behind an unreadable item whose sort key is a long one.
+#: Characters of a token: above 1 KB only after an unreadable item with a long sort key.
 TOKEN_CHARS_MAX = 1024 + -(-BOUNDARY_BYTES_MAX * 4 // 3)
 #: Characters of a token of an earlier version, with the keys that it listed.
 EARLIER_CHARS_MAX = 64 * 1024
@@ -61,16 +60,17 @@ _ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far a reading has come in one log; -1: nothing yet.
+    """The extent of a reading in one log; -1: nothing yet.
 
-    read_to: the last offset that was read, shown or not.
-    ackable_to: an acknowledgement covers offsets up to here. Everything read up to here was
-    returned, had expired, was a duplicate, or was acknowledged before.
-    blocked: the reader passed an unreadable item, and ackable_to stays below that item.
-    carried: the reading's own cursor already covered ackable_to: there is nothing to acknowledge.
-    inherited_to: the account's cursor, where a device without a cursor read from it and it is above
-    ackable_to; else -1. If the acknowledgement makes the device's cursor, the cursor begins here.
-    If the device has a cursor by then, this does not raise it: the device never saw these messages.
+    read_to: the last offset that was read, returned or not.
+    ackable_to: an acknowledgement covers offsets up to here. Each was returned, had expired, was a
+        duplicate, or was acknowledged before.
+    blocked: the reader passed an unreadable item, and ackable_to stays below it.
+    carried: the reading's own cursor already covered ackable_to, so there is nothing to
+        acknowledge.
+    inherited_to: the account's cursor, if a device without a cursor read from it and it is above
+        ackable_to; else -1. A cursor that the acknowledgement creates begins here. An existing one
+        is not raised by it, because the device never read these messages.
     """
 
     read_to: int = -1
@@ -81,16 +81,16 @@ class Reach:
 
     @property
     def cursor_begins_at(self) -> int:
-        """Return where an acknowledgement makes a new device's cursor begin; -1: at no offset."""
+        """Return where a new device's cursor begins; -1: at no offset."""
         return max(self.ackable_to, self.inherited_to)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a token says.
+    """The content of a token.
 
-    boundary: the reading goes on with sort keys above it.
-    logs: how far it has come in each, those of the cursor that it began with among them.
+    boundary: the sort key above which the reading continues.
+    logs: the extent of the reading in each log, including those of its first cursor.
     """
 
     boundary: str
@@ -98,9 +98,9 @@ class Receipt:
 
 
 class Receipts:
-    """Encodes and checks the receipts of one table.
+    """Encodes and decodes the receipts of one table.
 
-    keys: the first signs, all verify; with keys set, an unsigned receipt is refused.
+    keys: the first signs, all verify. With keys, unsigned receipts are refused.
     """
 
     def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
@@ -109,25 +109,25 @@ class Receipts:
     def encode(
         self, receipt: Receipt, *, table_id: str, user_id: str, device: str | None = None
     ) -> str:
-        """The token."""
+        """Return the token of a receipt."""
         body = b"".join((
             bytes([_SIGNED if self._keys else _UNSIGNED]),
-            _mailbox(table_id, user_id), _device(device),
+            _mailbox_digest(table_id, user_id), _device_digest(device),
             _encode_boundary(receipt.boundary),
             _encode_logs(receipt),
         ))  # fmt: skip
         seal = _mac(self._keys[0], body) if self._keys else _crc(body)
-        return _text(body + seal)
+        return _encode_token(body + seal)
 
     def decode(
         self, token: str, *, table_id: str, user_id: str, device: str | None = None
     ) -> Receipt:
-        """Inverse of `encode`. Raises InvalidReceipt for anything else."""
+        """Return the receipt of a token. Raises InvalidReceipt."""
         body = self._unseal(token)
         mailbox, of_device = body[1:][:_MAILBOX_BYTES], body[1 + _MAILBOX_BYTES :][:_DEVICE_BYTES]
-        if not hmac.compare_digest(mailbox, _mailbox(table_id, user_id)):
+        if not hmac.compare_digest(mailbox, _mailbox_digest(table_id, user_id)):
             raise InvalidReceipt("the receipt belongs to another mailbox or table")
-        if not hmac.compare_digest(of_device, _device(device)):
+        if not hmac.compare_digest(of_device, _device_digest(device)):
             mine = "the account" if device is None else f"the device {device!r}"
             raise InvalidReceipt(f"the receipt belongs to another device, not to {mine}")
         try:
@@ -136,10 +136,10 @@ class Receipts:
             raise InvalidReceipt(f"the receipt is damaged: {error}") from None
 
     def _unseal(self, token: str) -> bytes:
-        """The sealed bytes, version first."""
-        raw = _bytes(token)
+        """Return the verified bytes, version first."""
+        raw = _decode_token(token)
         if raw[0] == _SIGNED:
-            return self._verified(raw)
+            return self._verify(raw)
         if raw[0] != _UNSIGNED:
             raise InvalidReceipt(f"a receipt of version {raw[0]}, which this reader does not know")
         if self._keys:
@@ -149,7 +149,7 @@ class Receipts:
             raise InvalidReceipt("the receipt is damaged")
         return body
 
-    def _verified(self, raw: bytes) -> bytes:
+    def _verify(self, raw: bytes) -> bytes:
         body, seal = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if not self._keys:
             raise InvalidReceipt("the receipt is signed, and no receipt keys are set here")
@@ -158,9 +158,10 @@ class Receipts:
         return body
 
 
-def _bytes(token: str) -> bytes:
-    """Inverse of `_text`. Raises InvalidReceipt for what is no token of this version."""
-    if not isinstance(token, str):  # from a client, most often: no fault of the caller's
+def _decode_token(token: str) -> bytes:
+    """Return the bytes of a token. Raises InvalidReceipt for a token of another version, or
+    none."""
+    if not isinstance(token, str):  # usually from a client, so it is no TypeError of the caller
         raise InvalidReceipt(f"a receipt must be a str, not {type(token).__name__}")
     if len(token) > EARLIER_CHARS_MAX:
         raise InvalidReceipt("not a receipt")
@@ -174,22 +175,22 @@ def _bytes(token: str) -> bytes:
         raise InvalidReceipt(
             f"a receipt of version {raw[0]}, of an earlier poste-restante: fetch again"
         )
-    if len(token) > TOKEN_CHARS_MAX or _text(raw) != token:  # one receipt, one spelling
+    if len(token) > TOKEN_CHARS_MAX or _encode_token(raw) != token:  # one receipt, one spelling
         raise InvalidReceipt("not a receipt")
     if len(raw) < 1 + _BINDING_BYTES + _CRC_BYTES:
         raise InvalidReceipt("not a receipt: too short")
     return raw
 
 
-def _text(raw: bytes) -> str:
+def _encode_token(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _mailbox(table_id: str, user_id: str) -> bytes:
+def _mailbox_digest(table_id: str, user_id: str) -> bytes:
     return _digest(_MAILBOX_BYTES, table_id, user_id)
 
 
-def _device(device: str | None) -> bytes:
+def _device_digest(device: str | None) -> bytes:
     return _digest(_DEVICE_BYTES, device or "")
 
 
@@ -208,7 +209,7 @@ def _mac(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, "sha256")[:_MAC_BYTES]
 
 
-def _varints(*numbers: int) -> bytes:
+def _encode_varints(*numbers: int) -> bytes:
     encoded = bytearray()
     for number in numbers:
         rest = number
@@ -225,40 +226,42 @@ def _encode_boundary(boundary: str) -> bytes:
         if above is not None:
             log, offset = LogId.decode(above[1]), int(above[2])
             if log.after(offset) == boundary and offset <= OFFSET_MAX:
-                return _varints(_ABOVE, *log, offset)
+                return _encode_varints(_ABOVE, *log, offset)
         key = BundleKey.decode(boundary)
     except ValueError:
         raw = boundary.encode()
-        return _varints(_TEXT, len(raw)) + raw
-    return _varints(_BUNDLE, *key.log, key.last, key.last - key.first)
+        return _encode_varints(_TEXT, len(raw)) + raw
+    return _encode_varints(_BUNDLE, *key.log, key.last, key.last - key.first)
 
 
 def _encode_logs(receipt: Receipt) -> bytes:
-    """As many as there is room for, in their order."""
+    """Encode the logs for which there is room, in their order."""
     here = receipt.boundary.split(".")[:2]
     encoded: dict[LogId, bytes] = {}
     room = LOGS_BYTES_MAX
 
     def rank(one: tuple[LogId, Reach]) -> tuple[bool, bool]:
-        """Kept first: those of which nothing else says how far the reading has come."""
+        """Rank the logs: first those whose extent nothing else states."""
         log, reach = one
         return reach.blocked or log.encode().split(".") == here, not reach.carried
 
     for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
         inherits = reach.inherited_to > reach.ackable_to
         flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried | _INHERITED * inherits
-        one = _varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
+        one = _encode_varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
         if inherits:
-            one += _varints(reach.read_to - reach.inherited_to)
+            one += _encode_varints(reach.read_to - reach.inherited_to)
         if len(one) > room:
             break
         encoded[log] = one
         room -= len(one)
-    return _varints(len(encoded)) + b"".join(encoded[log] for log in receipt.logs if log in encoded)
+    return _encode_varints(len(encoded)) + b"".join(
+        encoded[log] for log in receipt.logs if log in encoded
+    )
 
 
-def _numbers(raw: Iterator[int]) -> Iterator[int]:
-    """The varints of a byte stream. Raises ValueError on one that is cut off or too long."""
+def _decode_varints(raw: Iterator[int]) -> Iterator[int]:
+    """Yield the varints of a byte stream. Raises ValueError for one that is cut off or too long."""
     for byte in raw:
         number, shift = byte & 0x7F, 7
         while byte & 0x80:
@@ -271,9 +274,9 @@ def _numbers(raw: Iterator[int]) -> Iterator[int]:
 
 
 def _decode_body(raw: bytes) -> Receipt:
-    """Raises ValueError for what no reading makes: nobody else is to be believed."""
+    """Return the receipt. Raises ValueError for one that no reading creates."""
     stream = iter(raw)
-    numbers = _numbers(stream)
+    numbers = _decode_varints(stream)
 
     def take(most: int = OFFSET_MAX + 1) -> int:
         number = next(numbers, None)

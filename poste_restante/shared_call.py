@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """Concurrent callers share one call. Cancelling one caller leaves the call to the others;
-    cancelling the last one cancels it. call: makes it."""
+    """Concurrent callers share one call, which `call` makes. Cancelling the last caller cancels
+    it."""
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._call = call
         self._task: asyncio.Task[T] | None = None
-        self._waiting = 0
-        #: Calls that are cancelled, until they have let go of their connections.
-        self._ending: set[asyncio.Task[T]] = set()
+        self._callers = 0
+        #: Cancelled calls, until they have released their connections.
+        self._cancelled_tasks: set[asyncio.Task[T]] = set()
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the call has been made and a caller waits for it."""
+        """Return whether a caller waits for the call."""
         return self._task is not None
 
     async def result(self) -> T:
@@ -31,26 +31,26 @@ class SharedCall(Generic[T]):
             self._task = asyncio.create_task(self._call())
             self._task.add_done_callback(self._end)
         task = self._task
-        self._waiting += 1
+        self._callers += 1
         try:
             await asyncio.wait({task})
         finally:
-            self._waiting -= 1
-            if self._waiting == 0:
+            self._callers -= 1
+            if self._callers == 0:
                 self._task = None
                 task.cancel()
                 if not task.done():
-                    self._ending.add(task)
+                    self._cancelled_tasks.add(task)
         return task.result()
 
     def _end(self, task: asyncio.Task[T]) -> None:
-        self._ending.discard(task)
+        self._cancelled_tasks.discard(task)
         if self._task is task:
             self._task = None
         if not task.cancelled():
-            task.exception()  # those who wait raise it
+            task.exception()  # the callers raise it
 
     async def close(self) -> None:
         """Wait for a cancelled call to end, at most ENDING_S_MAX."""
-        if self._ending:
-            await asyncio.wait(self._ending, timeout=ENDING_S_MAX)
+        if self._cancelled_tasks:
+            await asyncio.wait(self._cancelled_tasks, timeout=ENDING_S_MAX)

@@ -1,14 +1,13 @@
 """A DynamoDB client that signs and sends JSON itself, over the connections of aiobotocore's client.
 
-The worker and the reader share it. botocore checks and serializes the arguments of a call, and
-reads its answer, with the model of the service beside them. Its events and endpoint rules come on
-top, and cost more processor time than the call. Our calls are JSON as they stand, and an answer is
-JSON but for its binary values. The signed client keeps botocore's signature, the client's own
-connections, time-outs and errors, botocore's parser for refusals, and retries as the client is
-configured. benchmarks/README.md has the savings.
+The worker and the reader share it. botocore validates and serializes the arguments of a call, and
+parses its answer, by the service's model. Its events and endpoint rules add more processor time
+than the call itself. Our calls are JSON already, and an answer is JSON but for its binary values.
+The signed client keeps botocore's signature, its parser for refusals, and the client's connections,
+time-outs, errors and retry configuration. benchmarks/README.md has the savings.
 
-It uses names of aiobotocore that are not public. `poste_restante.reader_client` checks them in an
-environment that is not ours.
+It uses names of aiobotocore that are not public. `poste_restante.reader_client` checks them in a
+gateway's environment.
 """
 
 import asyncio
@@ -43,28 +42,29 @@ _ERROR_STATUS_MIN = 300
 class SignedClient:
     """`query`, `update_item` and `batch_write_item`, signed and sent directly.
 
-    client: aiobotocore's. credentials: of its session. repeats: told of a refused attempt that is
-    made again.
-    Each of the three is attempted as often as the client is configured (`total_max_attempts`), or
-    once where it is not. They are safe to repeat: they read, raise a cursor, or delete.
-    An attempt takes at most the client's time-out to connect, and twice the one to read: until the
-    answer begins, and until it is whole.
+    client: aiobotocore's. credentials: of its session. on_retry: called with the error of each
+    refused attempt that is repeated.
+
+    A call has as many attempts as the client is configured for (`total_max_attempts`), by default
+    one. All three calls may be repeated: they read, raise a cursor, or delete. An attempt takes at
+    most the client's time-out to connect and twice its time-out to read: until the answer begins,
+    and until it is whole.
     """
 
     def __init__(
         self,
         client: Any,
         credentials: Credentials,
-        repeats: Callable[[ClientError], None] | None = None,
+        on_retry: Callable[[ClientError], None] | None = None,
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self._repeats = repeats
-        self._where: tuple[str, str] | None = None
+        self._on_retry = on_retry
+        self._endpoint_region: tuple[str, str] | None = None
         meta = client.meta
         self.attempt_s_max = attempt_s_max(client)
         self._attempts = attempts_max(client)
-        # Not public: its connections, time-outs, proxies, certificates.
+        # Not public: connections, time-outs, proxies, certificates.
         self._session = client._endpoint.http_session  # noqa: SLF001
         self._model = meta.service_model
         self._target = self._model.metadata["targetPrefix"]
@@ -84,7 +84,7 @@ class SignedClient:
         return await self._call("BatchWriteItem", arguments)
 
     async def _call(self, operation: str, arguments: dict[str, Any]) -> Any:
-        """The answer, as the client's. Raises what the client raises."""
+        """Return the answer. Raises as the client does."""
         body = json.dumps(arguments, default=base64).encode("ascii")
         for attempt in range(1, self._attempts):
             try:
@@ -95,21 +95,21 @@ class SignedClient:
             except ClientError as error:
                 if not (is_throttled(error) or is_failing(error) or is_unsigned(error)):
                     raise
-                if self._repeats is not None:
-                    self._repeats(error)
+                if self._on_retry is not None:
+                    self._on_retry(error)
             except UNREACHABLE:
                 pass
             await asyncio.sleep(random.uniform(0, backoff_s_max(attempt)))
         return await self.send(operation, body)
 
     async def send(self, operation: str, body: bytes) -> Any:
-        """The answer to one attempt of a call. body: its arguments, as DynamoDB's JSON.
+        """Return the answer to one attempt. body: the arguments, as DynamoDB's JSON.
 
-        Raises what the client raises: ClientError for a refusal, ChecksumError for a damaged
-        answer. Raises TimeoutError for an attempt that takes too long in all, ValueError for an
-        answer that is not JSON, and CredentialsError.
+        Raises as the client does: ClientError for a refusal, ChecksumError for a damaged answer.
+        Raises TimeoutError for an attempt that takes too long, ValueError for an answer that is not
+        JSON, and CredentialsError.
         """
-        request = await self._signed(operation, body)
+        request = await self._sign(operation, body)
         async with asyncio.timeout(self.attempt_s_max):
             answer = await self._session.send(request)
             content: bytes = await answer.content
@@ -121,11 +121,11 @@ class SignedClient:
             self._model.operation_model(operation).output_shape,
         )
         # botocore's endpoint, and not its parser, adds the members of a refusal.
-        parsed |= _members(content)
+        parsed |= _refusal_members(content)
         kind = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
         raise kind(parsed, operation)
 
-    async def _signed(self, operation: str, body: bytes) -> AWSPreparedRequest:
+    async def _sign(self, operation: str, body: bytes) -> AWSPreparedRequest:
         frozen = await self._credentials.get_frozen_credentials()  # renewed where they expire
         url, region = await self.resolve()
         headers = {"X-Amz-Target": f"{self._target}.{operation}", **self._headers}
@@ -134,24 +134,26 @@ class SignedClient:
         return AWSPreparedRequest("POST", url, request.headers, body, stream_output=False)
 
     async def resolve(self) -> tuple[str, str]:
-        """The URL that the client calls, and the region that it signs for. Connects to nothing.
+        """Return the URL of the client's calls, and the region of their signature. Does not
+        connect.
 
         They come from the service's rules, which are not public either. `meta.endpoint_url` does
         not follow them, and they have exceptions (FIPS in us-gov-west-1, the region "local").
         """
-        if self._where is None:
+        if self._endpoint_region is None:
             meta = self._client.meta
             context = {"client_region": meta.region_name, "client_config": meta.config}
             url, _, _ = await self._client._resolve_endpoint_ruleset(  # noqa: SLF001
                 self._model.operation_model("Query"), {}, context
             )
             region = context.get("signing", {}).get("region", meta.region_name)
-            self._where = url.rstrip("/") + "/", region
-        return self._where
+            self._endpoint_region = url.rstrip("/") + "/", region
+        return self._endpoint_region
 
 
-def _members(content: bytes) -> dict[str, Any]:
-    """The members of a refusal: the item of a failed condition, the reasons of a throttled call."""
+def _refusal_members(content: bytes) -> dict[str, Any]:
+    """Return the members of a refusal: the item of a failed condition, the reasons of a throttled
+    call."""
     try:
         answer = from_json(content)
         return {name: answer[name] for name in _REFUSAL_MEMBERS if answer.get(name)}
@@ -160,8 +162,8 @@ def _members(content: bytes) -> dict[str, Any]:
 
 
 def require_names(client: Any) -> None:
-    """Raises AttributeError, ImportError or TypeError where a name that is used here, and that is
-    not public, is missing or has another signature. client: aiobotocore's."""
+    """Raise AttributeError, ImportError or TypeError if a private name that is used here is missing
+    or has another signature. client: aiobotocore's."""
     from aiobotocore.awsrequest import AioAWSResponse
 
     _require_call(client._endpoint.http_session.send, ["request"])  # noqa: SLF001
@@ -173,8 +175,7 @@ def require_names(client: Any) -> None:
 
 
 def _require_call(function: Any, names: list[str]) -> None:
-    """Raises TypeError for anything but a coroutine function with these parameters, and others
-    that have defaults."""
+    """Raise TypeError unless this is a coroutine function whose required parameters are these."""
     parameters = inspect.signature(function).parameters.values()
     required = [each.name for each in parameters if each.default is each.empty]
     if required != names or not inspect.iscoroutinefunction(function):

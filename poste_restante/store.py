@@ -1,4 +1,4 @@
-"""The mailbox store in DynamoDB: three calls on one table, and what their errors mean."""
+"""The mailbox store in DynamoDB: three calls on one table, and the translation of their errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from poste_restante.item import Item
 from poste_restante.mailbox_store import (
     DELETES_PER_CALL_MAX,
     QUERY_ITEMS_MAX,
-    CursorMissing,
-    Items,
+    CursorMissingError,
+    QueryResult,
 )
-from poste_restante.meter import Measured, Meter
+from poste_restante.meter import CallMeasurement, Meter
 from poste_restante.metrics import NO_METRICS, StoreOperation, StoreOutcome
 from poste_restante.position import LogId
 from poste_restante.retryable_errors import (
@@ -37,13 +37,13 @@ from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
 #: SLOT_S_MAX.
 CALLS_WAITING_MAX = 100_000
 #: Seconds that a call waits for a slot. One core serves ten thousand users who reconnect at once in
-#: 15 to 30 s. A user who has waited for a minute has gone.
+#: 15 to 30 s. After a minute a user has left.
 SLOT_S_MAX = 60.0
 
 T = TypeVar("T")
 
 
-class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
+class ConditionFailedError(MailboxError):
     """The condition of an update does not hold. Never leaves this package.
 
     item: the stored item; empty: there is none, or the update did not ask for it.
@@ -57,8 +57,8 @@ class ConditionFailed(MailboxError):  # noqa: N818 - said as a state
 class ConcurrencyLimiter:
     """Limits the calls at a time. The others wait in order of arrival, within the limits above.
 
-    A client with ten thousand calls at once signs them all before it looks at the first answer.
-    Meanwhile the time-outs of the calls that it has sent run out.
+    Without it, a client with ten thousand calls signs them all before it reads the first answer,
+    while the time-outs of the sent calls run out.
     """
 
     def __init__(self, at_a_time: int) -> None:
@@ -68,7 +68,7 @@ class ConcurrencyLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Raises StoreUnavailable where no slot is free in time, or too many calls wait."""
+        """Hold a slot. Raises StoreUnavailable if none is free in time, or too many calls wait."""
         if self._free.locked():
             await self._wait()
         else:
@@ -97,10 +97,10 @@ _RAISE = f"SET #log = :offset REMOVE {TTL_ATTRIBUTE}, {PURGED_AT_ATTRIBUTE}"
 
 
 class DynamoDBMailboxStore:
-    """`MailboxStore` over a low-level client. Every call raises as `translated` does, and
-    StoreUnavailable where it gets no slot.
+    """`MailboxStore` over a low-level client. Every call raises as `translate_errors` does, and
+    StoreUnavailable if it gets no slot.
 
-    meter: where it is on, each call asks for the units that it takes.
+    meter: if enabled, each call requests its consumed capacity.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class DynamoDBMailboxStore:
         self._client = client
         self._table = table
         self._meter = Meter(NO_METRICS) if meter is None else meter
-        #: `metrics.Load`: how busy the store is.
+        #: The `metrics.Load` of the store.
         self.limiter = ConcurrencyLimiter(calls_in_flight_max)
 
     async def _call(
@@ -117,23 +117,23 @@ class DynamoDBMailboxStore:
         operation: StoreOperation,
         call: Callable[..., Awaitable[Any]],
         arguments: dict[str, Any],
-        read: Callable[[Any, Measured], T],
+        read: Callable[[Any, CallMeasurement], T],
     ) -> T:
-        """What `read` makes of the answer to a call, which is made when a slot is free.
+        """Make a call when a slot is free, and return what `read` returns for its answer.
 
         operation: its name in the metrics. call: the client's.
         """
-        if self._meter.on:
+        if self._meter.is_enabled:
             arguments["ReturnConsumedCapacity"] = "TOTAL"
         async with self.limiter.slot():
-            with self._meter.store_call(operation) as measured:
+            with self._meter.store_call(operation) as measurement:
                 try:
-                    answer = await translated(call(**arguments), self._table)
-                except ConditionFailed:
-                    measured.ended_as(StoreOutcome.CONDITION_FAILED)
+                    answer = await translate_errors(call(**arguments), self._table)
+                except ConditionFailedError:
+                    measurement.record_outcome(StoreOutcome.CONDITION_FAILED)
                     raise
-                measured.answered(answer)
-                return read(answer, measured)
+                measurement.record_answer(answer)
+                return read(answer, measurement)
 
     async def query(
         self,
@@ -149,7 +149,7 @@ class DynamoDBMailboxStore:
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,
-    ) -> Items:
+    ) -> QueryResult:
         condition, values = "user_id = :user", {":user": {"S": key}}
         arguments: dict[str, Any] = {"TableName": self._table, "ConsistentRead": consistent}
         names = {"#position": "position"}  # a reserved word
@@ -178,7 +178,7 @@ class DynamoDBMailboxStore:
             StoreOperation.QUERY,
             self._client.query,
             arguments,
-            lambda answer, _: _items(answer, behind, backwards=backwards),
+            lambda answer, _: _parse_items(answer, behind, backwards=backwards),
         )
 
     async def raise_cursor(
@@ -196,7 +196,7 @@ class DynamoDBMailboxStore:
                 key,
                 cursor,
                 confirmed_by=log.encode(),
-                # A cursor that is used again does not expire, as a purged one does.
+                # A cursor in use does not expire, as a purged one does.
                 UpdateExpression=_RAISE,
                 ConditionExpression=condition,
                 ExpressionAttributeNames=names,
@@ -204,10 +204,10 @@ class DynamoDBMailboxStore:
                 ReturnValues="UPDATED_NEW",
                 **more,
             )
-        except ConditionFailed as error:
+        except ConditionFailedError as error:
             if existing and not error.item:
-                raise CursorMissing(cursor) from None
-            # It is further already, by another device or an attempt of our own.
+                raise CursorMissingError(cursor) from None
+            # It is further already, by another device or an earlier attempt.
 
     async def create_cursor(self, key: str, cursor: str, offsets: Mapping[LogId, int]) -> bool:
         logs = list(offsets)
@@ -230,14 +230,14 @@ class DynamoDBMailboxStore:
                 ReturnValues="ALL_NEW",
                 **more,
             )
-        except ConditionFailed:
+        except ConditionFailedError:
             return False
         return True
 
     async def _update(
         self, key: str, position: str, *, confirmed_by: str, **arguments: Any
     ) -> None:
-        def require_confirmed(answer: Any, _: Measured) -> None:
+        def require_confirmed(answer: Any, _: CallMeasurement) -> None:
             # An answer that was cut off has no members, and confirms nothing.
             if not isinstance(answer, dict) or confirmed_by not in (answer.get("Attributes") or {}):
                 raise StoreUnavailable("malformed response from the store to an update")
@@ -260,26 +260,29 @@ class DynamoDBMailboxStore:
             ]
             arguments = {"RequestItems": {self._table: requests}}
             done += len(some) - await self._call(
-                StoreOperation.BATCH_WRITE_ITEM, self._client.batch_write_item, arguments, _left
+                StoreOperation.BATCH_WRITE_ITEM,
+                self._client.batch_write_item,
+                arguments,
+                _count_unprocessed,
             )
         return done
 
 
-def _left(answer: Any, measured: Measured) -> int:
-    """The number of left-over requests. Raises StoreUnavailable for a malformed answer."""
+def _count_unprocessed(answer: Any, measurement: CallMeasurement) -> int:
+    """Return the number of unprocessed requests. Raises StoreUnavailable for a malformed answer."""
     try:
         left = sum(map(len, answer["UnprocessedItems"].values()))
     except NO_ANSWER as error:
         raise StoreUnavailable("malformed response from the store to a delete") from error
     if left:
-        measured.ended_as(StoreOutcome.PARTIAL)
+        measurement.record_outcome(StoreOutcome.PARTIAL)
     return left
 
 
-def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
-    """The items of a Query's answer. Raises StoreUnavailable for a malformed answer.
+def _parse_items(answer: Any, behind: str | None, *, backwards: bool) -> QueryResult:
+    """Return the items of a Query's answer. Raises StoreUnavailable for a malformed answer.
 
-    Reading relies on ascending items (descending, where `backwards`) behind the sort key `behind`.
+    Reading relies on ascending items (descending, if `backwards`) after the sort key `behind`.
     """
     try:
         items, last = answer["Items"], answer.get("LastEvaluatedKey")
@@ -287,8 +290,8 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
         keys += [item["position"]["S"] for item in items]
         ascend = all(b < a if backwards else a < b for a, b in pairwise(keys))
         if last is not None:
-            # No Query filters, so a page has items. A page without any could hide a cursor, or make
-            # reading go round for ever.
+            # No Query filters, so a page has items. An empty one could hide a cursor, or repeat for
+            # ever.
             end = last["position"]["S"]
             ascend = ascend and bool(items) and (end <= keys[-1] if backwards else end >= keys[-1])
     except NO_ANSWER as error:
@@ -297,17 +300,17 @@ def _items(answer: Any, behind: str | None, *, backwards: bool) -> Items:
         raise StoreUnavailable(
             "malformed response from the store: a query's items are out of order"
         )
-    return Items(items, last)
+    return QueryResult(items, last)
 
 
-async def translated(call: Awaitable[T], table: str) -> T:
-    """The result of a call. Its errors become those of `errors`, or ConditionFailed."""
+async def translate_errors(call: Awaitable[T], table: str) -> T:
+    """Return the result of a call. Raises an error of `errors`, or ConditionFailedError."""
     try:
         return await call
     except CredentialsError as error:
-        raise without_credentials(error) from error
+        raise translate_credentials_error(error) from error
     except ClientError as error:
-        raise _meaning(error, table) from error
+        raise _translate(error, table) from error
     except UNREACHABLE as error:
         if is_misconfigured(error):
             raise MailboxError(f"cannot call the store: {error}: check AWS_CA_BUNDLE") from error
@@ -322,8 +325,8 @@ async def translated(call: Awaitable[T], table: str) -> T:
         ) from error
 
 
-def without_credentials(error: CredentialsError) -> MailboxError:
-    """StoreUnavailable where the next call may get credentials, MailboxError elsewhere."""
+def translate_credentials_error(error: CredentialsError) -> MailboxError:
+    """Return StoreUnavailable if the next call may get credentials, else MailboxError."""
     text = f"cannot call the store: {error}"
     nowhere = isinstance(error.__cause__, NoCredentialsError)
     if nowhere or error.fault is CredentialsFault.CONFIGURATION:
@@ -331,10 +334,10 @@ def without_credentials(error: CredentialsError) -> MailboxError:
     return StoreUnavailable(text)
 
 
-def _meaning(error: ClientError, table: str) -> MailboxError:
+def _translate(error: ClientError, table: str) -> MailboxError:
     code, text = code_of(error), text_of(error)
     if code == "ConditionalCheckFailedException":
-        return ConditionFailed(error.response.get("Item") or {})
+        return ConditionFailedError(error.response.get("Item") or {})
     if is_throttled(error):
         return StoreUnavailable(f"the store throttles: {code}", throttled=True)
     if is_failing(error):

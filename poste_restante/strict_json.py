@@ -1,8 +1,8 @@
-"""JSON of producers: one parser with one limit, for the worker's decoder and for the reader. Pure.
+"""Parsing of producers' JSON, with one limit for the worker's decoder and the reader. Pure.
 
-Python's own parser accepts more than JSON (NaN, UTF-16), gives up where its caller's stack ends,
-and makes of some numbers what `json.dumps` cannot write. What this module accepts depends on the
-text alone: what the worker has accepted a reader can hand over, in any process.
+Python's own parser accepts more than JSON (NaN, UTF-16), fails at the end of its caller's stack,
+and parses some numbers into values that `json.dumps` cannot write. The result of this module
+depends on the text alone, so a reader in any process can return what the worker has accepted.
 """
 
 import json
@@ -10,16 +10,15 @@ import math
 import re
 from typing import Any, NoReturn, TypeVar
 
-#: Arrays and objects within each other. Far below Python's limit of recursion (1,000 frames, which
-#: the caller's stack shares), and above what other parsers take (64 by default in .NET).
+#: Levels of arrays and objects. Far below Python's recursion limit (1,000 frames, shared with the
+#: caller's stack), and above the limits of other parsers (64 by default in .NET).
 NESTING_MAX = 128
 #: Digits of the largest integer that a double holds, 1.8e308. Longer ones are beyond it.
 _INT_DIGITS_MAX = 309
 
-#: A string, also one that does not end, or a bracket. It matches at every quote that it meets, so a
-#: scan is linear.
+#: A string, also an unterminated one, or a bracket. It matches at every quote, so a scan is linear.
 _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-#: How JSON spells one half of a character above U+FFFF.
+#: JSON's escape of half of a character above U+FFFF.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -33,16 +32,16 @@ class NumberText(str):
     __slots__ = ()
 
 
-class _Repeated(dict[str, Any]):
-    """An object that has a name more than once; it holds the last value of each."""
+class _RepeatedNames(dict[str, Any]):
+    """An object that repeats a name. It holds the last value of each name."""
 
 
 def parse_exact(body: bytes) -> Any:
-    """The value of a JSON text, where a Python value can carry all of it.
+    """Return the value of a JSON text that a Python value can carry entirely.
 
-    Raises ValueError for what is no JSON in UTF-8 (RFC 8259), is nested deeper than NESTING_MAX, or
-    would be changed: a number beyond the range of a double, an object that repeats a name, half
-    of a surrogate pair. Digits that a double has not are rounded, as JSON parsers do.
+    Raises ValueError for invalid JSON in UTF-8 (RFC 8259), for nesting deeper than NESTING_MAX, and
+    for values that would change: a number beyond the range of a double, a repeated name, half of a
+    surrogate pair. Digits beyond a double's precision are rounded, as JSON parsers do.
     """
     text = _text(body)
     value = json.loads(
@@ -58,11 +57,11 @@ def parse_exact(body: bytes) -> Any:
 
 
 def parse_event(body: bytes) -> dict[str, Any]:
-    """The object of a JSON text. A number beyond the range of a double is a NumberText, and of
-    a repeated name the last value counts.
+    """Return the object of a JSON text. A number beyond the range of a double is a NumberText. The
+    last value of a repeated name counts.
 
-    Raises ValueError for what is no JSON object in UTF-8, is nested deeper than NESTING_MAX, or
-    repeats a name at its top.
+    Raises ValueError for anything but a JSON object in UTF-8, for nesting deeper than NESTING_MAX,
+    and for a repeated name at its top.
     """
     event = json.loads(
         _text(body),
@@ -72,7 +71,7 @@ def parse_event(body: bytes) -> dict[str, Any]:
         object_pairs_hook=_object,
     )
     match event:
-        case _Repeated():
+        case _RepeatedNames():
             raise ValueError("a name is given twice")
         case dict():
             return event
@@ -80,7 +79,7 @@ def parse_event(body: bytes) -> dict[str, Any]:
 
 
 def _text(body: bytes) -> str:
-    """The text. Raises ValueError where it is not UTF-8, or nested too deep."""
+    """Decode the text. Raises ValueError if it is not UTF-8, or nested too deep."""
     text = body.decode()
     if text.count("[") + text.count("{") > NESTING_MAX:
         depth = 0
@@ -126,7 +125,7 @@ def _exact(number: T | NumberText) -> T:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    return made if len(made) == len(pairs) else _Repeated(pairs)
+    return made if len(made) == len(pairs) else _RepeatedNames(pairs)
 
 
 def _exact_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,8 +136,8 @@ def _exact_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def has_surrogate(value: Any) -> bool:
-    """Whether a JSON value holds half of a surrogate pair, which JSON can spell and UTF-8 and the
-    store cannot hold."""
+    """Return whether a JSON value holds half of a surrogate pair, which JSON can spell, but UTF-8
+    and the store cannot hold."""
     if isinstance(value, str):
         return not value.isascii() and _SURROGATE.search(value) is not None
     if isinstance(value, dict):
@@ -147,7 +146,7 @@ def has_surrogate(value: Any) -> bool:
 
 
 def without_surrogates(value: Any) -> Any:
-    """The JSON value with U+FFFD for every half of a surrogate pair."""
+    """Replace every half of a surrogate pair in a JSON value by U+FFFD."""
     if isinstance(value, str):
         return _SURROGATE.sub(_REPLACEMENT, value) if has_surrogate(value) else value
     if isinstance(value, dict):

@@ -5,8 +5,8 @@
     with open_mailboxes(table="mailboxes", receipt_keys=[key]) as mailboxes:
         page = mailboxes.fetch("bob", limit=100)
 
-An event loop in a thread of its own runs the asynchronous module; a call hands its work over and
-waits. Every rule is therefore written once. Any number of threads may use one `Mailboxes`.
+A thread runs an event loop with the asynchronous module. A call hands its work to it and waits, so
+every rule is written once. Any number of threads may use one `Mailboxes`.
 
 Needs `anyio`: `pip install 'poste-restante[sync]'`.
 """
@@ -23,7 +23,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from poste_restante import catch_up as asynchronous_catch_up
 from poste_restante import mailboxes as asynchronous
 from poste_restante.claims import CLOCK_SKEW_S
-from poste_restante.devices import Device, Start
+from poste_restante.devices import Device, DeviceStart
 from poste_restante.mailboxes import ATTEMPTS, CONNECTIONS, TIMEOUT_S
 from poste_restante.metrics import NO_METRICS, Metrics
 from poste_restante.page import Page
@@ -33,18 +33,18 @@ T = TypeVar("T")
 
 
 class Mailboxes:
-    """The mailboxes of one table, as `poste_restante.Mailboxes` has them; made by `open_mailboxes`.
+    """The mailboxes of one table, created by `open_mailboxes`.
 
-    Methods take, return and raise what those of `poste_restante.Mailboxes` do. Besides they raise
-    RuntimeError behind the end of the `with` block, and in a process that was forked from the one
-    that opened them: its thread is not copied.
+    Methods take, return and raise what those of `poste_restante.Mailboxes` do. They also raise
+    RuntimeError after the end of the `with` block, and in a forked process, which has no copy of
+    the thread.
     """
 
     def __init__(self, portal: BlockingPortal, mailboxes: asynchronous.Mailboxes) -> None:
         self._portal = portal
         self._mailboxes = mailboxes
         self._process = os.getpid()
-        self._closed = False
+        self._is_closed = False
 
     def fetch(
         self,
@@ -57,7 +57,7 @@ class Mailboxes:
         device: str | None = None,
         freshness: bool = False,
     ) -> Page:
-        """What waits for a user, or for one device. Acknowledges nothing."""
+        """Return a page of the messages that wait for a user or a device. Acknowledges nothing."""
         return self._call(partial(
             self._mailboxes.fetch, user_id,
             limit=limit, max_bytes=max_bytes, after=after, since=since, device=device,
@@ -73,7 +73,8 @@ class Mailboxes:
         since: str | None = None,
         device: str | None = None,
     ) -> Iterator[Page]:
-        """All that waits for a user or a device, page by page, without acknowledging."""
+        """Yield all messages that wait for a user or a device, page by page, without
+        acknowledging."""
         found = self._mailboxes.pages(
             user_id, limit=limit, max_bytes=max_bytes, since=since, device=device
         )
@@ -94,7 +95,8 @@ class Mailboxes:
         limit: int | None = None,
         max_bytes: int | None = None,
     ) -> "CatchUp":
-        """All that waits for a user or a device, until nothing can be on its way."""
+        """Return an iterator over waiting messages that ends when a proof shows that none is
+        missing."""
         return CatchUp(
             self._mailboxes.catch_up(
                 user_id, until=until, device=device, since=since, timeout_s=timeout_s,
@@ -104,27 +106,27 @@ class Mailboxes:
         )  # fmt: skip
 
     def count(self, user_id: str, *, device: str | None = None, limit: int = 1000) -> int:
-        """How many messages wait, counted up to a limit."""
+        """Return the number of waiting messages, up to a limit."""
         return self._call(partial(self._mailboxes.count, user_id, device=device, limit=limit))
 
     def ack(self, user_id: str, receipt: str | None, *, device: str | None = None) -> None:
-        """Acknowledge what a reading has passed: it never comes back."""
+        """Acknowledge the messages that a reading has passed."""
         self._call(partial(self._mailboxes.ack, user_id, receipt, device=device))
 
     def tidy(self, user_id: str) -> int:
         """Delete the bundles that the account's and every device's cursor has passed."""
         return self._call(partial(self._mailboxes.tidy, user_id))
 
-    def add_device(self, user_id: str, device: str, start: Start = "account") -> bool:
-        """Give a device a cursor of its own. False: it has one, which stays as it is."""
+    def add_device(self, user_id: str, device: str, start: DeviceStart = "account") -> bool:
+        """Create a device's cursor. Returns False, and changes nothing, if it exists."""
         return self._call(partial(self._mailboxes.add_device, user_id, device, start))
 
     def devices(self, user_id: str) -> tuple[Device, ...]:
-        """The devices of a mailbox that have a cursor of their own, by name."""
+        """Return the devices of a mailbox that have a cursor, by name."""
         return self._call(partial(self._mailboxes.devices, user_id))
 
     def remove_device(self, user_id: str, device: str) -> None:
-        """Forget a device's cursor. It then reads as one that never had one."""
+        """Delete a device's cursor. The device then reads from the account's."""
         self._call(partial(self._mailboxes.remove_device, user_id, device))
 
     def _call(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -133,13 +135,13 @@ class Mailboxes:
                 "these mailboxes were opened in another process: open them after the fork, for"
                 " example in gunicorn's post_fork"
             )
-        if self._closed:
+        if self._is_closed:
             raise RuntimeError("these mailboxes are closed: call them within their `with` block")
         return self._portal.call(work)
 
 
 class CatchUp:
-    """The pages of one mailbox, until a proof or a time-out, as `poste_restante.CatchUp`."""
+    """An iterator over the pages of one mailbox, until a proof or a time-out."""
 
     def __init__(
         self,
@@ -151,12 +153,13 @@ class CatchUp:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that `until` asks for was returned, acknowledged or has expired."""
+        """Return whether everything that `until` covers was returned, was acknowledged, or has
+        expired."""
         return self._found.complete
 
     @property
     def fresh_as_of(self) -> datetime | None:
-        """As `Page.fresh_as_of`, of the last reading that came to its end."""
+        """Return `Page.fresh_as_of` of the last completed reading."""
         return self._found.fresh_as_of
 
     def __iter__(self) -> Self:
@@ -182,7 +185,8 @@ def open_mailboxes(
     partitioner: str | Partitioner | None = None,
     clock_skew_s: float = CLOCK_SKEW_S,
 ) -> Iterator[Mailboxes]:
-    """Mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`.
+    """Open mailboxes over a client and a thread of their own, as `poste_restante.open_mailboxes`
+    does.
 
     metrics: called in that thread.
     """
@@ -199,4 +203,4 @@ def open_mailboxes(
         try:
             yield mailboxes
         finally:
-            mailboxes._closed = True  # noqa: SLF001 - our own
+            mailboxes._is_closed = True  # noqa: SLF001 - our own

@@ -1,4 +1,4 @@
-"""The table's schema, and the two items that both sides know: the table record and the cursor."""
+"""The table's schema, and the items of both sides: the table record and the cursor."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,11 +12,11 @@ TTL_ATTRIBUTE = "expires_at"
 #: Epoch milliseconds at which a cursor was purged. An acknowledgement removes it, and the expiry.
 PURGED_AT_ATTRIBUTE = "purged_at"
 
-#: In front of a log's name, in the account's cursor: up to where the mailbox was purged.
+#: Prefix of a log's name, in the account's cursor, for the offset up to which it was purged.
 PURGED_PREFIX = "purged."
 
-#: What makes the table, as arguments of `create_table`, without its name. No local index: it
-#: would cap a mailbox at 10 GB (API reference, "Constraints").
+#: Arguments of `create_table`, without the name. A local index would limit a mailbox to 10 GB (API
+#: reference, "Constraints").
 TABLE_SCHEMA: dict[str, Any] = {
     "KeySchema": [
         {"AttributeName": "user_id", "KeyType": "HASH"},
@@ -32,12 +32,12 @@ TABLE_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecord:
-    """What a table is for. Made by `poste init`, epoch moved by `poste epoch`.
+    """The identity of a table. `poste init` creates it, and `poste epoch` raises its epoch.
 
-    table_id: random; another one means that the table was replaced.
-    topic: the one topic whose messages it holds.
+    table_id: random; another id is another table.
+    topic: the only topic of the table's messages.
     partitions: of the topic, when the record was written.
-    epoch: the topic's life that is written now, from 1.
+    epoch: the topic's present incarnation, from 1.
     """
 
     table_id: str
@@ -59,7 +59,7 @@ class TableRecord:
 
     @classmethod
     def decode(cls, item: Item) -> Self:
-        """Inverse of `encode`. Raises ValueError, saying why, for a table we cannot use."""
+        """Return the record of an item. Raises ValueError with the reason for an unusable table."""
         try:
             version, window = int(item["v"]["N"]), int(item["window_size"]["N"])
             if version != FORMAT_VERSION:
@@ -81,15 +81,15 @@ Cursor = dict[LogId, int]
 
 
 def decode_cursor(item: Item) -> Cursor:
-    """The cursor of an item at `CURSOR_KEY`; attributes of other names are ignored.
+    """Return the cursor of an item. Attributes of other names are ignored.
 
-    Raises ValueError for a log's attribute that is no offset.
+    Raises ValueError if a log's attribute is no offset.
     """
     return _offsets(item, "")
 
 
 def decode_purged(item: Item) -> Cursor:
-    """Up to where a mailbox was purged, by the item of its account's cursor. Raises as above."""
+    """Return the purged offsets in the item of an account's cursor. Raises as `decode_cursor`."""
     return _offsets(item, PURGED_PREFIX)
 
 

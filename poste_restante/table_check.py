@@ -1,4 +1,4 @@
-"""The table record, looked at on opening and every minute: is it still the table we opened?"""
+"""Checks at opening, and every minute, that the table is still the one that was opened."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,16 @@ from poste_restante.position import TABLE_RECORD_KEY
 from poste_restante.shared_call import SharedCall
 from poste_restante.table import TableRecord
 
-#: Seconds until the table record is looked at again: a table is replaced with gateways stopped.
+#: Seconds between reads of the table record: a table is replaced with gateways stopped.
 TABLE_CHECK_S = 60.0
 
 
 class TableCheck:
     """The record of one table. clock: epoch seconds.
 
-    However many ask at a time, one look at the record is under way: it is one item of one
-    partition, which all gateways share. Those who know the record from before do not wait for
-    it, unless the last look ended badly.
+    Concurrent callers share one read of the record, which is one item of one partition that all
+    gateways read. Callers that have a cached record do not wait for it, unless the last read
+    failed.
     """
 
     def __init__(self, store: MailboxStore, table: str, clock: Callable[[], float]) -> None:
@@ -25,35 +25,38 @@ class TableCheck:
         self._table = table
         self._clock = clock
         self._record: TableRecord | None = None
-        self._looked_at_s = 0.0
-        self._look = SharedCall(self._looked)
-        self._doubted = False
+        self._read_at_s = 0.0
+        self._shared_read = SharedCall(self._refresh)
+        self._last_read_failed = False
 
-    def known(self) -> TableRecord | None:
-        """The record, where it was looked at within the last TABLE_CHECK_S, or is just now."""
-        if 0 <= self._clock() - self._looked_at_s < TABLE_CHECK_S:
+    def cached(self) -> TableRecord | None:
+        """Return the record if it was read within the last TABLE_CHECK_S, or a read is under
+        way."""
+        if 0 <= self._clock() - self._read_at_s < TABLE_CHECK_S:
             return self._record
-        return self._record if self._look.is_under_way and not self._doubted else None
+        return (
+            self._record if self._shared_read.is_under_way and not self._last_read_failed else None
+        )
 
     async def record(self) -> TableRecord:
-        """The record, looked at where that is due.
+        """Return the record, and read it if that is due.
 
-        Raises TableMismatch for no table of ours or another one than before, and as a Query does.
+        Raises TableMismatch for a missing, foreign or replaced table, and as a Query does.
         """
-        known = self.known()
-        return await self._look.result() if known is None else known
+        record = self.cached()
+        return await self._shared_read.result() if record is None else record
 
     async def close(self) -> None:
-        """End a look that nobody waits for any more."""
-        await self._look.close()
+        """Wait for a read that was cancelled with its last caller."""
+        await self._shared_read.close()
 
-    async def _looked(self) -> TableRecord:
+    async def _refresh(self) -> TableRecord:
         try:
             record = await self._read()
         except Exception:
-            self._doubted = True
+            self._last_read_failed = True
             raise
-        self._doubted = False
+        self._last_read_failed = False
         return record
 
     async def _read(self) -> TableRecord:
@@ -69,5 +72,5 @@ class TableCheck:
             raise TableMismatch(
                 f"the table {self._table!r} was replaced while it was open: open it again"
             )
-        self._record, self._looked_at_s = record, now_s
+        self._record, self._read_at_s = record, now_s
         return record

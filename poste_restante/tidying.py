@@ -1,7 +1,7 @@
-"""Deleting what was acknowledged, for those who must not keep it until TTL removes it.
+"""Deletes acknowledged bundles, for gateways that must not keep them until TTL removes them.
 
-It costs what writing it cost. A bundle is deleted where the account's cursor and every device's has
-passed it: nobody can see it, and what a replay writes again the cursors hide.
+A delete costs what the write cost. A bundle is deleted when the account's and every device's cursor
+has passed it. Nobody can read it then, and the cursors hide what a replay writes again.
 """
 
 import logging
@@ -16,16 +16,15 @@ from poste_restante.table import Cursor, decode_cursor
 
 logger = logging.getLogger(__name__)
 
-#: Bundles that are looked up and deleted for one acknowledgement: 40 calls. What is left goes with
-#: the next one.
+#: Bundles that one acknowledgement deletes, in 40 calls. The next one deletes the rest.
 BUNDLES_MAX = 40 * DELETES_PER_CALL_MAX
 
 
-def passed_by_all(cursors: Iterable[Item]) -> Cursor:
-    """Per log, up to where every one of these cursors has come. Pure.
+def common_cursor(cursors: Iterable[Item]) -> Cursor:
+    """Return, per log, the offset that every one of these cursors has passed. Pure.
 
-    A log that one of them does not name is not passed; nothing is where the account has no cursor,
-    since a device without one of its own reads from there, or where a cursor cannot be read.
+    A log that one of them lacks is left out. The result is empty if the account has no cursor,
+    because a device without one reads from there, or if a cursor cannot be read.
     """
     found: list[Cursor] = []
     of_account = False
@@ -41,10 +40,10 @@ def passed_by_all(cursors: Iterable[Item]) -> Cursor:
     return {log: min(cursor[log] for cursor in found) for log in sorted(logs)}
 
 
-async def passed_bundles(
+async def bundle_keys_up_to(
     store: MailboxStore, key: str, log: LogId, offset: int, *, limit: int
 ) -> list[str]:
-    """Sort keys of a log's bundles that end at or below an offset, the first ones."""
+    """Return the sort keys of a log's first bundles that end at or below an offset."""
     found = await store.query(
         key, begin=log.head, up_to=log.after(offset), limit=limit, keys_only=True
     )
@@ -52,20 +51,21 @@ async def passed_bundles(
 
 
 class Tidying:
-    """Deletes what was acknowledged, of one table."""
+    """Deletes the acknowledged bundles of one table."""
 
     def __init__(self, store: MailboxStore, cursors: Cursors) -> None:
         self._store = store
         self._cursors = cursors
-        self._warned: set[str] = set()
+        self._warned_kinds: set[str] = set()
 
     async def after_ack(self, key: str, acknowledged: Cursor) -> None:
-        """Delete as far as that goes, behind a confirmed cursor: what is left is harmless.
+        """Delete bundles after a confirmed acknowledgement, as far as possible: the rest is
+        harmless.
 
-        acknowledged: per log, up to where somebody has acknowledged just now.
+        acknowledged: the new offset per log.
         """
         try:
-            passed = await self._passed(key)
+            passed = await self._common_cursor(key)
             if any(passed.get(log, -1) < offset for log, offset in acknowledged.items()):
                 self._warn(
                     "devices",
@@ -73,33 +73,35 @@ class Tidying:
                 )
             await self.delete(key, {log: o for log, o in passed.items() if log in acknowledged})
         except StoreUnavailable:
-            pass  # the next acknowledgement finds them again
+            pass  # the next acknowledgement repeats it
         except MailboxError as error:
-            # Permissions, say: nobody else would notice, and mailboxes would only grow.
+            # Such as missing permissions: without a warning, mailboxes would only grow.
             self._warn("refused", f"cannot delete what was acknowledged: {error}")
 
     async def tidy(self, key: str) -> int:
-        """Delete what all cursors have passed, at most `BUNDLES_MAX`. Returns how many."""
-        return await self.delete(key, await self._passed(key))
+        """Delete the bundles that all cursors have passed, at most `BUNDLES_MAX`; return their
+        number."""
+        return await self.delete(key, await self._common_cursor(key))
 
     async def delete(self, key: str, passed: Cursor) -> int:
-        """Delete the bundles at or below these offsets, at most `BUNDLES_MAX`; return how many."""
+        """Delete the bundles at or below these offsets, at most `BUNDLES_MAX`; return their
+        number."""
         done, left = 0, BUNDLES_MAX
         for log, offset in passed.items():
-            found = await passed_bundles(self._store, key, log, offset, limit=left)
+            found = await bundle_keys_up_to(self._store, key, log, offset, limit=left)
             done += await self._store.delete(key, found)
             left -= len(found)
             if left == 0:
                 break
         return done
 
-    async def _passed(self, key: str) -> Cursor:
-        return passed_by_all([item async for item in self._cursors.all_of(key)])
+    async def _common_cursor(self, key: str) -> Cursor:
+        return common_cursor([item async for item in self._cursors.cursor_items(key)])
 
     def _warn(self, kind: str, text: str) -> None:
-        """Once in the life of the process: it is the same for every mailbox."""
-        if kind not in self._warned:
-            self._warned.add(kind)
+        """Warn once per process, because the reason is the same for every mailbox."""
+        if kind not in self._warned_kinds:
+            self._warned_kinds.add(kind)
             logger.warning("%s", text)
 
 
@@ -107,5 +109,5 @@ def _is_bundle(key: str) -> bool:
     try:
         BundleKey.decode(key)
     except ValueError:
-        return False  # of another version: it is not known what it holds
+        return False  # of another version, with unknown content
     return True

@@ -16,7 +16,7 @@ from local import (
     DYNAMODB_ADDRESS,
     KAFKA_ADDRESS,
     Services,
-    ServicesMissing,
+    ServicesMissingError,
     start_services,
 )
 from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS, PYPI
@@ -105,7 +105,7 @@ def _started() -> Iterator[Services]:
     """What is handed out cannot be killed: others use it."""
     try:
         started = start_services({**GIVEN, FORCED: os.environ.get(FORCED, "")})
-    except ServicesMissing as error:
+    except ServicesMissingError as error:
         pytest.exit(str(error), returncode=1)
     with started:
         yield replace(started, kafka=None, dynamodb=None)

@@ -83,7 +83,7 @@ class Forked:
 class PreloadedChild(Child):
     """As `Child`, for a command of this interpreter."""
 
-    def _started(self, output: int) -> Process:
+    def _start_process(self, output: int) -> Process:
         return Forked(self.command[1:], os.environ if self.env is None else self.env, [output] * 2)
 
 

@@ -93,7 +93,7 @@ class Resources(mode.Service):
         kafka, options = settings.kafka, client_options(settings.kafka)
         self.settings = settings
         self.metrics = metrics = WorkerMetrics()
-        self.status = status = WorkerStatus(on_joined=metrics.rebalanced)
+        self.status = status = WorkerStatus(on_joined=metrics.observe_rebalance)
         self.health = Health(status)
         self.dead_letter_report = DeadLetterReport()
         self.waits = {service: WaitTracker() for service in WaitedFor}
@@ -121,7 +121,7 @@ class Resources(mode.Service):
             ),
             DynamoDBClaims(self._store, settings.dynamodb.table).put,
             every_s=settings.freshness_s,
-            on_written=metrics.claims_written,
+            on_written=metrics.count_claim_write,
         )
         gauges = Gauges(
             health=self.health, lag=self._lag, held_back_s=self._transactions.held_back_s,
@@ -137,7 +137,7 @@ class Resources(mode.Service):
             consumer_options=consumer_options(settings, memory),
             opener=PartitionOpener(
                 topic=kafka.topic, start=kafka.beginning, progress=self._progress, log=self._log,
-                group=kafka.group, on_gap=metrics.retention_gap,
+                group=kafka.group, on_gap=metrics.count_retention_gap,
             ),
             log=self._log,
             progress=self._progress,
@@ -150,7 +150,7 @@ class Resources(mode.Service):
             partitions_max=kafka.partitions_max,
             drain_s=settings.drain_s,
             leave_s=settings.leave_s,
-            on_commit=metrics.committed,
+            on_commit=metrics.count_commit,
             on_fetched=gauges.note_fetched,
         )  # fmt: skip
         self.flusher = Flusher(
@@ -252,12 +252,12 @@ class Resources(mode.Service):
 
     async def on_stop(self) -> None:
         await self._open.aclose()
-        self.dead_letter_report.say_rest()
+        self.dead_letter_report.log_rest()
         logger.info("stopped", extra=event("worker_stopped"))
 
     def _note_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         self.dead_letter_report.add(letters)
-        self.metrics.dead_letters(Counter(letter.reason for letter in letters))
+        self.metrics.count_dead_letters(Counter(letter.reason for letter in letters))
 
     async def flush(self, batch: RecordBatch) -> None:
         """Make one batch durable. `batch` reports the outcome to its partition task."""
@@ -269,7 +269,7 @@ class Resources(mode.Service):
                 on_wave=batch.count_wave,
             )  # fmt: skip
             batch.consecutive_dead_letters = flushed.consecutive_dead_letters
-        self.metrics.flushed(
+        self.metrics.count_flush(
             records=len(batch.records), size=batch.size, messages=flushed.messages,
             expired=flushed.expired, bundles=flushed.bundles,
             seconds=time.perf_counter() - begin_s,

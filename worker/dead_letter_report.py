@@ -1,6 +1,6 @@
-"""Counts and logs dead letters: how many, for which reasons, at which offsets.
+"""Counts and logs dead letters with their reasons and offsets.
 
-It logs neither keys nor bodies; those are in the dead-letter topic.
+It logs neither keys nor bodies, which are in the dead-letter topic.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from worker.logging_config import event
 logger = logging.getLogger(__name__)
 
 #: Seconds between two log lines about one partition's dead letters. Those in between are summed and
-#: logged at the end, so that a bad producer does not fill a disk and nothing is omitted.
+#: logged later, so that a bad producer does not fill a disk and none is omitted.
 LOG_EVERY_S = 10.0
 
 
 class _Tally:
-    """Dead letters of one partition that are not logged yet."""
+    """The unlogged dead letters of one partition."""
 
     def __init__(self) -> None:
         self.reasons: Counter[Reason] = Counter()
@@ -37,61 +37,61 @@ class _Tally:
         self.offsets = min(offsets), max(offsets)
 
 
-def _later(delay_s: float, call: Callable[[], None]) -> object:
+def _call_later(delay_s: float, call: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_later(delay_s, call)
 
 
 class DeadLetterReport:
-    """Counts the dead letters of this process and logs them: one WARNING per flush that had some,
-    at most one per partition in LOG_EVERY_S, with later ones summed.
+    """Counts the dead letters of this process and logs them: one WARNING per flush with dead
+    letters, at most one per partition in LOG_EVERY_S, with later ones summed.
 
-    counts: dead letters that the broker has acknowledged, by partition and reason, since the start
-    of the process. A replay sends and counts them again. clock: seconds, as `time.monotonic`.
-    later: as `loop.call_later`; the default is the running loop's.
+    counts: acknowledged dead letters, by partition and reason, since the start of the process. A
+    replay counts them again. clock: seconds, as `time.monotonic`. later: as `loop.call_later`; by
+    default the running loop's.
     """
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
-        later: Callable[[float, Callable[[], None]], object] = _later,
+        later: Callable[[float, Callable[[], None]], object] = _call_later,
     ) -> None:
         self.counts: Counter[tuple[int, Reason]] = Counter()
         self._clock = clock
-        self._later = later
-        self._said_at_s: dict[int, float] = {}
-        self._unsaid: dict[int, _Tally] = {}
+        self._call_later = later
+        self._logged_at_s: dict[int, float] = {}
+        self._unlogged: dict[int, _Tally] = {}
 
     def add(self, letters: Sequence[DeadLetter]) -> None:
-        """Add the dead letters of one flush: of one partition, at least one, all acknowledged."""
+        """Add the dead letters of one flush: at least one, of one partition, all acknowledged."""
         partition = letters[0].record.partition
         self.counts.update((partition, letter.reason) for letter in letters)
-        is_waiting = partition in self._unsaid
-        self._unsaid.setdefault(partition, _Tally()).add(letters)
+        is_waiting = partition in self._unlogged
+        self._unlogged.setdefault(partition, _Tally()).add(letters)
         if is_waiting:
             return
-        said_at_s = self._said_at_s.get(partition)
-        left_s = 0.0 if said_at_s is None else said_at_s + LOG_EVERY_S - self._clock()
+        logged_at_s = self._logged_at_s.get(partition)
+        left_s = 0.0 if logged_at_s is None else logged_at_s + LOG_EVERY_S - self._clock()
         if left_s > 0:
-            self._later(left_s, partial(self._say, partition))
+            self._call_later(left_s, partial(self._log, partition))
         else:
-            self._say(partition)
+            self._log(partition)
 
-    def say_rest(self) -> None:
-        """Log what is still unlogged, because the process ends."""
-        for partition in sorted(self._unsaid):
-            self._say(partition)
+    def log_rest(self) -> None:
+        """Log the unlogged ones at the end of the process."""
+        for partition in sorted(self._unlogged):
+            self._log(partition)
 
-    def _say(self, partition: int) -> None:
-        tally = self._unsaid.pop(partition, None)
+    def _log(self, partition: int) -> None:
+        tally = self._unlogged.pop(partition, None)
         if tally is None or tally.offsets is None:
             return
-        self._said_at_s[partition] = self._clock()
+        self._logged_at_s[partition] = self._clock()
         reasons = {str(reason): count for reason, count in tally.reasons.most_common()}
         first, last = tally.offsets
         logger.warning(
             "partition %d: dead letters: %d (%s), offsets %d to %d",
-            partition, tally.reasons.total(), _in_words(reasons), first, last,
+            partition, tally.reasons.total(), _format_reasons(reasons), first, last,
             extra=event(
                 "dead_letters_sent", partition=partition, count=tally.reasons.total(),
                 reasons=reasons, offset=first, last_offset=last, flushes=tally.flushes,
@@ -99,5 +99,5 @@ class DeadLetterReport:
         )  # fmt: skip
 
 
-def _in_words(reasons: dict[str, int]) -> str:
+def _format_reasons(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.items())

@@ -1,7 +1,6 @@
 """Dead letters: records that could not become messages, and the port to their topic.
 
-A dead letter is the record unchanged (key, value, headers, timestamp), with five headers behind its
-own:
+A dead letter is the unchanged record (key, value, headers, timestamp) with five more headers:
 
     dead-letter-reason      one of `errors.Reason`
     dead-letter-detail      the error, at most 1 KiB, never the body
@@ -35,21 +34,21 @@ class DeadLetter:
 def dead_letter_headers(letter: DeadLetter) -> list[RecordHeader]:
     """Return the record's own headers, unchanged, then those of the dead letter.
 
-    A record that was a dead letter before keeps the older ones: the last of a name counts.
+    A record that was a dead letter before keeps the older ones. The last of a name counts.
     """
     record = letter.record
     return [
         *record.headers,
         ("dead-letter-reason", letter.reason.encode()),
-        ("dead-letter-detail", _cut(letter.detail)),
+        ("dead-letter-detail", _truncate(letter.detail)),
         ("dead-letter-topic", record.topic.encode()),
         ("dead-letter-partition", str(record.partition).encode()),
         ("dead-letter-offset", str(record.offset).encode()),
     ]
 
 
-def _cut(detail: str) -> bytes:
-    """Return at most DETAIL_BYTES_MAX bytes of UTF-8, whole characters."""
+def _truncate(detail: str) -> bytes:
+    """Return at most DETAIL_BYTES_MAX bytes of UTF-8, of whole characters."""
     encoded = detail.encode(errors="replace")[:DETAIL_BYTES_MAX]
     return encoded.decode(errors="ignore").encode()
 
@@ -60,7 +59,7 @@ class DeadLetters(Protocol):
     async def send(self, letters: Sequence[DeadLetter]) -> None:
         """Return when all in-sync replicas have acknowledged every letter.
 
-        Waits without end for an unavailable broker. Sending again makes a second copy. Raises
+        Waits without end for an unavailable broker. A repetition makes a second copy. Raises
         OperatorError for a permanent refusal.
         """
         ...

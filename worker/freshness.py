@@ -1,13 +1,13 @@
 """Claims how far each open partition is durable, so that a reader can prove a mailbox complete.
 
-Once in `freshness_s`, a *round*: note the instant, ask the leaders of the open partitions for the
-ends of their logs, and claim that instant for each partition as soon as everything below its end
-is durable (`FreshnessTracker`, pure). Then store all claims in one item (`FreshnessClaims`).
-poste_restante/claims.py has the item, and what readers make of it.
+A *round* runs every `freshness_s`. It notes the instant, gets the log ends of the open partitions
+from their leaders, and claims that instant for each partition once everything below its end is
+durable (`FreshnessTracker`, pure). It then stores all claims in one item (`FreshnessClaims`).
+poste_restante/claims.py describes the item and its readers.
 
-The ends are those of readers of uncommitted records. An open transaction therefore holds its
-partition's claims back: its records are appended, and not readable. A follower's end may be below
-its leader's, so the end in a fetch's answer is not used.
+The ends are those for readers of uncommitted records. An open transaction therefore delays its
+partition's claims: its records are appended, but not readable. A follower's end may be below its
+leader's, so the end in a fetch's answer is not used.
 """
 
 import asyncio
@@ -22,53 +22,53 @@ from aiokafka.errors import KafkaError
 
 from poste_restante.claims import Claim, WorkerClaims
 from worker.assignment import Assignment, PartitionTask
-from worker.logging_config import Seldom, event
+from worker.logging_config import LogLimiter, event
 
 logger = logging.getLogger(__name__)
 
-#: Ends of one partition that are not reached yet. While so many wait no further one is kept, so
-#: that a worker that is behind still claims the oldest when it has reached it.
+#: Unreached ends of one partition. Further ones are dropped, so that a worker that is behind still
+#: claims the oldest when it has reached it.
 ENDS_WAITING_MAX = 64
-#: Seconds between two looks whether the ends are reached, while a flush is under way.
-LOOK_S = 0.05
-#: Seconds that the leaders get to answer, and the store.
+#: Seconds between two checks for reached ends, during a flush.
+POLL_S = 0.05
+#: Seconds for an answer of the leaders.
 ANSWER_S_MAX = 5.0
 
 
-class _End(NamedTuple):
+class _LogEnd(NamedTuple):
     as_of_ms: int
     offset: int
 
 
 class FreshnessTracker:
-    """Tracks which ends of the partitions are reached, and what can be claimed. Pure."""
+    """Tracks the reached ends of the partitions, and their claims. Pure."""
 
     def __init__(self) -> None:
         self._assignment: Assignment | None = None
-        self._waiting: dict[int, deque[_End]] = {}
+        self._pending_ends: dict[int, deque[_LogEnd]] = {}
         self._claims: dict[int, Claim] = {}
 
     def add_ends(self, assignment: Assignment, ends: Mapping[int, int], as_of_ms: int) -> None:
-        """Note the ends that the leaders answered. as_of_ms: an instant before they were asked."""
+        """Add ends from the leaders. as_of_ms: an instant before the request."""
         if assignment is not self._assignment:
-            self._assignment, self._waiting, self._claims = assignment, {}, {}
+            self._assignment, self._pending_ends, self._claims = assignment, {}, {}
         for partition, offset in ends.items():
-            waiting = self._waiting.setdefault(partition, deque())
+            waiting = self._pending_ends.setdefault(partition, deque())
             if len(waiting) < ENDS_WAITING_MAX:
-                waiting.append(_End(as_of_ms, offset))
+                waiting.append(_LogEnd(as_of_ms, offset))
 
     def claim_reached(
         self, assignment: Assignment, positions: Mapping[int, int] | None = None
     ) -> set[int]:
-        """Claim what is reached; return the partitions with an end that is not.
+        """Claim reached ends; return the partitions with other ends.
 
-        positions: where the client reads on, of an instant at which every record that it had
-        returned was in its partition task (`FetchLoop.positions`).
+        positions: the client's next offsets, at an instant at which every returned record was in
+        its partition task (`FetchLoop.positions`).
         """
         if assignment is not self._assignment or assignment.ended or assignment.broken is not None:
             return set()
         behind = set()
-        for partition, waiting in self._waiting.items():
+        for partition, waiting in self._pending_ends.items():
             task = assignment.tasks.get(partition)
             if task is None:
                 continue
@@ -86,20 +86,20 @@ class FreshnessTracker:
         return {p: claim for p, claim in self._claims.items() if p in assignment.tasks}
 
 
-class LeadersEnds(Protocol):
-    """Asks the leaders of partitions."""
+class LeaderEndOffsets(Protocol):
+    """Gets log ends from the leaders of partitions."""
 
     async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the end of each partition's log, including what no transaction has committed.
-        Raises KafkaError or TimeoutError if one of them gets no answer."""
+        """Return the end of each partition's log, including uncommitted records. Raises KafkaError
+        or TimeoutError if a leader does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerView:
-    """What the claims need to know of the consumer.
+    """The consumer's state that claims need.
 
-    assignment: the current one. positions: as `FetchLoop.positions`. partitions: the topic's
-    number of partitions; 0: not known.
+    assignment: the current one. positions: as `FetchLoop.positions`. partitions: the topic's number
+    of partitions; 0: not known.
     """
 
     assignment: Callable[[], Assignment]
@@ -108,17 +108,17 @@ class ConsumerView:
 
 
 class FreshnessClaims:
-    """Makes and stores this worker's claims, round by round. It only observes flushes, so it delays
+    """Makes and stores this worker's claims, round by round. It only observes flushes and delays
     none.
 
-    put: stores the claims, in one attempt; returns why it could not, empty: it could. every_s:
-    seconds between two rounds. on_written: called with each attempt's success. now_ms: the wall
-    clock, which readers compare with theirs. clock, sleep: monotonic seconds.
+    put: stores the claims, in one attempt; returns the reason of a failure, or "". every_s: seconds
+    between two rounds. on_written: called with the success of each attempt. now_ms: the wall clock,
+    which readers compare with theirs. clock, sleep: monotonic seconds.
     """
 
     def __init__(
         self,
-        ends: LeadersEnds,
+        ends: LeaderEndOffsets,
         consumer: ConsumerView,
         put: Callable[[WorkerClaims], Awaitable[str]],
         *,
@@ -138,41 +138,43 @@ class FreshnessClaims:
         self._sleep = sleep
         self._tracker = FreshnessTracker()
         self._stored: Mapping[int, Claim] = {}
-        self._line = Seldom(clock)
+        self._log_limiter = LogLimiter(clock)
 
     async def run(self) -> NoReturn:
-        """Make one round every `every_s`, until the worker ends."""
+        """Run a round every `every_s`, until the worker ends."""
         while True:
             begin_s = self._clock()
             await self.round()
             await self._sleep(max(0.0, begin_s + self._every_s - self._clock()))
 
     async def round(self) -> None:
-        """Ask for the ends, wait until they are reached, at most `every_s`, and store the claims
-        that are new. What is not reached by then is claimed in a later round."""
+        """Get the ends, wait at most `every_s` until they are reached, and store the new claims. A
+        later round claims the rest."""
         begin_s = self._clock()
         assignment = self._consumer.assignment()
         if not assignment.tasks:
             return
         as_of_ms = self._now_ms()
-        self._tracker.add_ends(assignment, await self._ask(sorted(assignment.tasks)), as_of_ms)
-        await self._settle(assignment, begin_s + self._every_s)
+        self._tracker.add_ends(
+            assignment, await self._read_ends(sorted(assignment.tasks)), as_of_ms
+        )
+        await self._wait_until_reached(assignment, begin_s + self._every_s)
         await self._store(assignment)
 
     def ages_s(self) -> dict[int, float]:
-        """Return the seconds since the instant that is claimed for each open partition."""
+        """Return the seconds since the claimed instant of each open partition."""
         now_ms = self._now_ms()
         claims = self._tracker.claims(self._consumer.assignment())
         return {p: max(0.0, (now_ms - c.as_of_ms) / 1000) for p, c in sorted(claims.items())}
 
-    async def _ask(self, partitions: list[int]) -> dict[int, int]:
+    async def _read_ends(self, partitions: list[int]) -> dict[int, int]:
         """Return the ends of the partitions whose leaders answer."""
         try:
-            return await self._ask_once(partitions)
+            return await self._read_ends_once(partitions)
         except (KafkaError, TimeoutError):
             if len(partitions) == 1:
                 return {}
-        alone = (self._ask_once([partition]) for partition in partitions)
+        alone = (self._read_ends_once([partition]) for partition in partitions)
         answers = await asyncio.gather(*alone, return_exceptions=True)
         found: dict[int, int] = {}
         for answer in answers:
@@ -182,18 +184,18 @@ class FreshnessClaims:
                 raise answer
         return found
 
-    async def _ask_once(self, partitions: list[int]) -> dict[int, int]:
+    async def _read_ends_once(self, partitions: list[int]) -> dict[int, int]:
         async with asyncio.timeout(ANSWER_S_MAX):
             return await self._ends.ends(partitions)
 
-    async def _settle(self, assignment: Assignment, deadline_s: float) -> None:
+    async def _wait_until_reached(self, assignment: Assignment, deadline_s: float) -> None:
         while behind := self._tracker.claim_reached(assignment):
             left_s = deadline_s - self._clock()
             if left_s <= 0:
                 return
             if all(_is_idle(assignment.tasks.get(partition)) for partition in behind):
-                # All that was fetched is durable: markers of transactions may be left, which only
-                # the client's position shows, or records that it has not fetched yet.
+                # Every fetched record is durable. What is left are markers of transactions, which
+                # only the client's position shows, or records that are not fetched yet.
                 try:
                     async with asyncio.timeout(left_s):
                         positions = await self._consumer.positions()
@@ -201,7 +203,7 @@ class FreshnessClaims:
                     return
                 if not self._tracker.claim_reached(assignment, positions):
                     return
-            await self._sleep(min(LOOK_S, left_s))
+            await self._sleep(min(POLL_S, left_s))
 
     async def _store(self, assignment: Assignment) -> None:
         claims = self._tracker.claims(assignment)
@@ -217,7 +219,7 @@ class FreshnessClaims:
         self._on_written(not failure)
         if not failure:
             self._stored = claims
-        elif self._line.is_due():
+        elif self._log_limiter.is_due():
             logger.warning(
                 "the claims of freshness cannot be stored: %s; readers get no proof meanwhile, and"
                 " nothing else is affected", failure,

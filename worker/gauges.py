@@ -1,4 +1,4 @@
-"""The worker's gauges, read from its state when a scrape asks. Asks no service."""
+"""The worker's gauges, read from its state at a scrape, without a call to a service."""
 
 import time
 from collections import Counter
@@ -37,9 +37,8 @@ from worker.status import Phase
 class Gauges:
     """Reads the gauges.
 
-    held_back_s: seconds for which a transaction has held back each of the partitions that it does.
-    freshness_s: seconds since the instant of each partition's last claim.
-    clock: as `time.monotonic`, in seconds.
+    held_back_s: seconds for which a transaction has held back each partition. freshness_s: seconds
+    since the instant of each partition's last claim. clock: as `time.monotonic`, in seconds.
     """
 
     def __init__(
@@ -63,21 +62,21 @@ class Gauges:
         self._fetched_bytes = 0
 
     def note_fetched(self, size: int) -> None:
-        """Note the bytes of the responses that the Kafka client keeps."""
+        """Note the bytes of responses in the Kafka client."""
         self._fetched_bytes = size
 
     def read(self) -> Iterator[Sample]:
         """Yield every sample, as of now."""
         assignment = self._health.assignment()
-        yield from self._state()
-        yield from self._lags(assignment)
+        yield from self._read_state()
+        yield from self._read_lags(assignment)
         yield Sample(COMMIT_PENDING_SECONDS, assignment.commit_pending_s(self._clock()))
         for service, waits in self._waits.items():
             yield Sample(WAITING_CALLERS, waits.count, (str(service),))
             yield Sample(WAITING_SECONDS, waits.longest_s, (str(service),))
-        yield from self._memory(assignment)
+        yield from self._read_memory(assignment)
 
-    def _state(self) -> Iterator[Sample]:
+    def _read_state(self) -> Iterator[Sample]:
         found = self._health.readiness()
         yield Sample(READY, float(found.ready))
         yield Sample(JOINED, float(found.phase is Phase.JOINED))
@@ -90,7 +89,7 @@ class Gauges:
         for partition, each in found.partitions.items():
             yield Sample(PARTITION_STATE, 1, (str(partition), str(each.state)))
 
-    def _lags(self, assignment: Assignment) -> Iterator[Sample]:
+    def _read_lags(self, assignment: Assignment) -> Iterator[Sample]:
         held_back_s = self._held_back_s()
         for partition, lag in self._lag.lags(assignment).items():
             labels = (str(partition),)
@@ -104,7 +103,7 @@ class Gauges:
         if self._lag.retention_s is not None:
             yield Sample(RETENTION_SECONDS, self._lag.retention_s)
 
-    def _memory(self, assignment: Assignment) -> Iterator[Sample]:
+    def _read_memory(self, assignment: Assignment) -> Iterator[Sample]:
         tasks = assignment.tasks.values()
         held = {
             Stage.FETCHED: self._fetched_bytes,

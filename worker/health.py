@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from worker.assignment import Assignment
 from worker.errors import OperatorError
-from worker.readiness import Note, Readiness, readiness
+from worker.readiness import Readiness, ReadinessNote, readiness
 from worker.status import Phase, WorkerStatus
 
 #: Seconds at most between two checks of a service, and until an unanswered check is abandoned and
@@ -100,14 +100,14 @@ class Health:
         self.status = status
         self._assignment: Callable[[], Assignment] = Assignment
         self._checks: Sequence[Check] = ()
-        self._notes: Callable[[], Sequence[Note]] = tuple
+        self._notes: Callable[[], Sequence[ReadinessNote]] = tuple
 
     def include(
         self,
         *,
         assignment: Callable[[], Assignment],
         checks: Sequence[Check],
-        notes: Callable[[], Sequence[Note]],
+        notes: Callable[[], Sequence[ReadinessNote]],
     ) -> None:
         """From here on, judge the current assignment, the checks and the notes too."""
         self._assignment, self._checks, self._notes = assignment, checks, notes

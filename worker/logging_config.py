@@ -77,7 +77,7 @@ def _is_passing(record: logging.LogRecord) -> bool:
     return any(kind.__name__ in PASSING_ERRORS for kind in kinds)
 
 
-class Seldom:
+class LogLimiter:
     """Limits lines about a lasting condition to two a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,10 +1,10 @@
-"""The worker's metrics: the closed list, the counters, and the text that `/metrics` serves.
+"""The worker's metrics: the closed list, the counters, and the text of `/metrics`.
 
 Names follow Prometheus' conventions (prometheus.io/docs/practices/naming): prefix `poste_`, base
-units, `_total` for counters. Counters and histograms count per flush, per call and per commit,
-never per record. `worker.gauges` reads the gauges when a scrape asks. No label has a user, a key or
-an offset, so the number of series is bounded by the partitions and by the values below.
-`python -m worker.metrics_reference` writes the table of docs/metrics.md from this list.
+units, `_total` for counters. Counters and histograms count per flush, call or commit, never per
+record. `worker.gauges` reads the gauges at a scrape. No label has a user, a key or an offset, so
+the partitions and the values below limit the number of series. `python -m worker.metrics_reference`
+writes the table of docs/metrics.md from this list.
 """
 
 import platform
@@ -38,7 +38,7 @@ from worker.outcomes import (
 from worker.readiness import PartitionState
 from worker.status import Phase
 
-#: Operations of DynamoDB, by their AWS names, that a worker calls.
+#: A worker's calls to DynamoDB, by their AWS names.
 STORE_OPERATIONS = ("BatchWriteItem", "GetItem", "PutItem", "UpdateItem")
 
 _PARTITION = Label("partition", meaning="partition number")
@@ -223,7 +223,7 @@ class Sample(NamedTuple):
 
 
 class WorkerMetrics:
-    """The metrics of one worker. gauges: called at every scrape; it must answer at once."""
+    """The metrics of one worker. gauges: called at every scrape; must not block."""
 
     def __init__(self, gauges: Callable[[], Iterable[Sample]] = tuple) -> None:
         self._registry = CollectorRegistry()
@@ -242,10 +242,10 @@ class WorkerMetrics:
         self._series = Series(METRICS, self._registry)
 
     def read_gauges(self, gauges: Callable[[], Iterable[Sample]]) -> None:
-        """Read the gauges there from now on."""
+        """Read the gauges with this function from now on."""
         self._gauges.read = gauges
 
-    def flushed(
+    def count_flush(
         self, *, records: int, size: int, messages: int, expired: int, bundles: int, seconds: float
     ) -> None:
         """Count one durable batch. size: bytes of its records."""
@@ -257,46 +257,46 @@ class WorkerMetrics:
         self._series.observe(FLUSH_SECONDS, seconds)
         self._series.observe(FLUSH_RECORDS, records)
 
-    def dead_letters(self, reasons: Mapping[Reason, int]) -> None:
+    def count_dead_letters(self, reasons: Mapping[Reason, int]) -> None:
         """Count the acknowledged dead letters of one flush."""
         for reason, count in reasons.items():
             self._add(DEAD_LETTERS, count, str(reason))
 
-    def store_call(self, operation: str, outcome: StoreOutcome, seconds: float) -> None:
-        """Count one attempt of a call. operation: one of STORE_OPERATIONS; others do not count."""
+    def count_store_call(self, operation: str, outcome: StoreOutcome, seconds: float) -> None:
+        """Count one attempt of a call. operation: others than STORE_OPERATIONS are ignored."""
         if operation in STORE_OPERATIONS:
             self._add(STORE_CALLS, 1, operation, str(outcome))
             self._series.observe(STORE_CALL_SECONDS, seconds, (operation,))
 
-    def stored(self, *, left_over: int, write_units: float) -> None:
-        """Count the result of one BatchWriteItem that DynamoDB took, if only in part."""
+    def count_batch_write(self, *, left_over: int, write_units: float) -> None:
+        """Count one BatchWriteItem that DynamoDB accepted, at least in part."""
         self._add(WRITE_UNITS, write_units)
         if left_over:
             self._add(UNPROCESSED, left_over)
             self._add(THROTTLES, 1, UNPROCESSED_ITEMS)
 
-    def throttled(self, reasons: Sequence[str]) -> None:
+    def count_throttled(self, reasons: Sequence[str]) -> None:
         """Count one throttled attempt, once for each of its reasons."""
         for reason in reasons:
             self._add(THROTTLES, 1, counted_reason(reason))
 
-    def committed(self, outcome: CommitOutcome) -> None:
+    def count_commit(self, outcome: CommitOutcome) -> None:
         self._add(COMMITS, 1, str(outcome))
 
-    def claims_written(self, stored: bool) -> None:  # noqa: FBT001 - an observer's one argument
+    def count_claim_write(self, stored: bool) -> None:  # noqa: FBT001 - an observer's one argument
         self._add(CLAIM_WRITES, 1, str(ClaimOutcome.STORED if stored else ClaimOutcome.FAILED))
 
-    def rebalanced(self, seconds: float) -> None:
+    def observe_rebalance(self, seconds: float) -> None:
         self._series.observe(REBALANCE_SECONDS, seconds)
 
-    def retention_gap(self, records: int) -> None:
+    def count_retention_gap(self, records: int) -> None:
         """Count one gap. records: offsets that were removed unread."""
         self._add(RETENTION_GAPS, 1)
         self._add(RETENTION_GAP_RECORDS, records)
 
     def scrape(self, accept: str | None) -> tuple[bytes, str]:
-        """Return the exposition and its content type, for the Accept header of a request:
-        OpenMetrics where it asks for it, else Prometheus' text format."""
+        """Return the exposition and its content type for an Accept header: OpenMetrics if
+        requested, else Prometheus' text format."""
         encode, content_type = choose_encoder(accept or "")
         return encode(self._registry), content_type
 
@@ -305,13 +305,13 @@ class WorkerMetrics:
 
 
 class _Gauges(Collector):
-    """Makes the gauges' families of the samples that a scrape reads."""
+    """Makes the gauges' families from the samples of a scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Sample]]) -> None:
         self.read = read
 
     def describe(self) -> list[Family]:
-        """Return the names without reading: nothing is wired at a registration."""
+        """Return the names without reading, because nothing is wired at registration."""
         return [GaugeMetricFamily(m.name, m.help) for m in METRICS if m.kind is Kind.GAUGE]
 
     def collect(self) -> Iterable[Family]:

@@ -1,4 +1,4 @@
-"""The metrics as docs/metrics.md shows them, generated from the lists so that they cannot drift.
+"""Generates the tables of docs/metrics.md from the lists of metrics.
 
 python -m worker.metrics_reference            # of the worker
 python -m worker.metrics_reference --reader   # of the read module
@@ -13,7 +13,7 @@ from worker.metrics import METRICS
 
 
 def markdown_table(metrics: Sequence[Metric] = METRICS) -> str:
-    """Return a table of metrics in docs/metrics.md."""
+    """Return a table of docs/metrics.md."""
     lines = ["| metric | type | unit | labels | |", "|---|---|---|---|---|", *map(_row, metrics)]
     return "\n".join(lines)
 

@@ -23,9 +23,9 @@ from worker.record import Fingerprint
 from worker.resume import (
     Closed,
     LogState,
-    NoteKind,
+    OpeningNoteKind,
     ResumePlan,
-    Start,
+    StartSetting,
     first_progress,
     plan_resume,
 )
@@ -90,7 +90,7 @@ class PartitionOpener:
         self,
         *,
         topic: str,
-        start: Start,
+        start: StartSetting,
         progress: ProgressStore,
         log: Log,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -266,7 +266,7 @@ class PartitionOpener:
                     " now; it is asked again"
                 )
             for note in plan.notes:
-                if note.kind is NoteKind.GAP:
+                if note.kind is OpeningNoteKind.GAP:
                     self._on_gap(note.records)
         # A lower start is a replay: the group's offset stays with it until it has passed.
         replays = plan.position < plan.progress.next

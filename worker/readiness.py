@@ -37,9 +37,9 @@ class PartitionReadiness:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What an operator should know about a ready worker. kind: for programs, lower case with
-    underscores. partition: if it concerns one."""
+class ReadinessNote:
+    """A note for the operator of a ready worker. kind: for programs, lower case with underscores.
+    partition: if it concerns one."""
 
     kind: str
     text: str
@@ -58,7 +58,7 @@ class Readiness:
     phase_since_s: float
     reasons: tuple[str, ...] = ()
     partitions: Mapping[int, PartitionReadiness] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
+    notes: tuple[ReadinessNote, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -88,7 +88,7 @@ def readiness(
     assignment: Assignment,
     *,
     problems: Sequence[str] = (),
-    notes: Sequence[Note] = (),
+    notes: Sequence[ReadinessNote] = (),
 ) -> Readiness:
     """Return whether a worker is ready. assignment: its current one, empty while it has none.
 

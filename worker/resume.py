@@ -37,7 +37,7 @@ class LogState:
         return max(0, self.end - self.stable_end)
 
 
-class NoteKind(StrEnum):
+class OpeningNoteKind(StrEnum):
     """Kinds of notes of an opening; the values are names of events in the log."""
 
     GAP = "retention_gap"
@@ -46,13 +46,13 @@ class NoteKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class OpeningNote:
     """One line for the operator, logged at `level` (of `logging`).
 
     records: number of offsets it concerns.
     """
 
-    kind: NoteKind
+    kind: OpeningNoteKind
     level: int
     text: str
     records: int
@@ -65,7 +65,7 @@ class ResumePlan:
 
     position: int
     progress: Progress
-    notes: tuple[Note, ...] = ()
+    notes: tuple[OpeningNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Beginning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartSetting:
     """The setting `kafka.start`. time_ms: epoch milliseconds; set only for TIME."""
 
     beginning: Beginning = Beginning.EARLIEST
@@ -107,7 +107,7 @@ def first_progress(
     *,
     table: TableRecord,
     partition: int,
-    start: Start,
+    start: StartSetting,
     log: LogState,
     group: int | None,
     at_time: int | None,
@@ -190,8 +190,8 @@ def plan_resume(
     position = rounded_down(group, progress, log)
     if position == progress.next:
         return ResumePlan(position, progress)
-    note = Note(
-        NoteKind.REWOUND,
+    note = OpeningNote(
+        OpeningNoteKind.REWOUND,
         logging.WARNING,
         f"{name}: the group's offset {group} is below progress {progress.next}: replaying from"
         f" {position}; what was acknowledged does not come back",
@@ -234,8 +234,8 @@ def _doubt(
 
 
 def _after_gap(name: str, progress: Progress, log: LogState) -> ResumePlan:
-    note = Note(
-        NoteKind.GAP,
+    note = OpeningNote(
+        OpeningNoteKind.GAP,
         logging.ERROR,
         f"{name}: offsets {progress.next} to {log.start - 1} were removed by retention before"
         f" they were read; going on at the log's start {log.start}",
@@ -245,9 +245,9 @@ def _after_gap(name: str, progress: Progress, log: LogState) -> ResumePlan:
     return ResumePlan(log.start, moved, (note,))
 
 
-def _group_ahead(name: str, progress: Progress, group: int) -> Note:
-    return Note(
-        NoteKind.GROUP_AHEAD,
+def _group_ahead(name: str, progress: Progress, group: int) -> OpeningNote:
+    return OpeningNote(
+        OpeningNoteKind.GROUP_AHEAD,
         logging.WARNING,
         f"{name}: the group's offset {group} is above progress {progress.next} and is not"
         f" followed: records between are not in the mailboxes; to leave them out, stop the workers"

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from poste_restante.item import ITEM_BYTES_MAX
-from worker.resume import Beginning, Start
+from worker.resume import Beginning, StartSetting
 
 #: The environment variable of a setting: `kafka.topic` is POSTE_KAFKA__TOPIC.
 ENV_PREFIX, ENV_DELIMITER = "POSTE_", "__"
@@ -146,7 +146,7 @@ class KafkaSettings(Section):
     )
 
     @property
-    def beginning(self) -> Start:
+    def beginning(self) -> StartSetting:
         return parse_start(self.start)
 
     @model_validator(mode="before")
@@ -450,12 +450,12 @@ def setting_fields() -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
-def parse_start(text: str) -> Start:
+def parse_start(text: str) -> StartSetting:
     """Parse `kafka.start`. Raises ValueError, saying what is allowed."""
     if text in {Beginning.EARLIEST, Beginning.LATEST, Beginning.GROUP}:
-        return Start(Beginning(text))
+        return StartSetting(Beginning(text))
     try:
-        return Start.at(parse_time_ms(text))
+        return StartSetting.at(parse_time_ms(text))
     except ValueError as error:
         raise ValueError(f"must be earliest, latest, group or a time: {error}") from None
 

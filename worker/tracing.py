@@ -1,7 +1,7 @@
 """Spans for OpenTelemetry, off by default: one per flush, linked to the traces of its records.
 
 Names and attributes follow OpenTelemetry's semantic conventions for messaging. Needs the extra
-`opentelemetry` and an SDK that the environment sets up, such as `opentelemetry-instrument`.
+`opentelemetry` and an SDK from the environment, such as `opentelemetry-instrument`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +11,9 @@ from typing import Any
 from worker.errors import ConfigurationError
 from worker.record import Record
 
-#: The header of W3C Trace Context, in which producers hand on their trace.
+#: The header of W3C Trace Context, with a producer's trace.
 TRACEPARENT = "traceparent"
-#: Links of a span at most, and records of a flush that are searched for them: more make spans that
-#: no back end shows.
+#: Links of a span, and records of a flush that are searched for them. No back end shows more.
 LINKS_MAX, RECORDS_SEARCHED_MAX = 32, 1_000
 
 #: Makes the context of one flush of these records.
@@ -27,7 +26,8 @@ def no_span(_: Sequence[Record]) -> AbstractContextManager[None]:
 
 
 def flush_spans(*, tracing: bool) -> FlushSpan:
-    """Return what traces flushes. Raises ConfigurationError where the extra is missing."""
+    """Return the function that traces flushes. Raises ConfigurationError if the extra is
+    missing."""
     if not tracing:
         return no_span
     try:

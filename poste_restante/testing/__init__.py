@@ -1,4 +1,4 @@
-"""Mailboxes without a network, for the tests of those who use them.
+"""Mailboxes without a network, for the tests of gateways.
 
     pytest_plugins = ["poste_restante.testing"]         # in conftest.py: brings the fixture
 
@@ -6,11 +6,11 @@
         mailboxes.deliver("bob", b"hello")
         page = await mailboxes.fetch("bob")
 
-It is the real `Mailboxes` over a store in memory. A contract suite compares that store with
-DynamoDB's, call by call. It is an asynchronous context manager too, in place of `open_mailboxes`.
+They are the real `Mailboxes` over a store in memory, which a contract suite compares with
+DynamoDB's, call by call. They are an asynchronous context manager too, as `open_mailboxes` is.
 
-Time is simulated: it passes where a test says so (`advance`), and while `catch_up` waits, which
-takes no real time. A message can be in flight, as between Kafka and the mailbox:
+Time is simulated. It passes when a test calls `advance`, and while `catch_up` waits, which takes no
+real time. A message can be in flight, as between Kafka and the mailbox:
 
     async def test_a_reconnect_waits_for_what_is_on_its_way(mailboxes):
         mailboxes.deliver("bob", b"hello", after_s=3)
@@ -43,7 +43,7 @@ from poste_restante.meter import Meter
 from poste_restante.metrics import NO_METRICS, Metrics
 from poste_restante.partitioners import Partitioner
 from poste_restante.position import EPOCH_MAX, PARTITION_MAX, TABLE_RECORD_KEY, LogId, Position
-from poste_restante.store import translated
+from poste_restante.store import translate_errors
 from poste_restante.table import TableRecord
 from poste_restante.testing.memory_store import PAGE_BYTES, MemoryStore
 
@@ -51,14 +51,14 @@ __all__ = ["InMemoryMailboxes"]
 
 #: The name of the table in errors.
 TABLE = "mailboxes"
-#: What a reader calls, by its AWS name.
+#: A reader's calls, by their AWS names.
 OPERATIONS = ("Query", "UpdateItem", "BatchWriteItem")
-#: Where the clock of a new `InMemoryMailboxes` stands.
+#: The first time of the clock.
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class _InFlight(NamedTuple):
-    """A message on its way. at_s, appended_s: epoch seconds."""
+class _InFlightMessage(NamedTuple):
+    """A message in flight. at_s, appended_s: epoch seconds."""
 
     at_s: float
     appended_s: float
@@ -67,12 +67,15 @@ class _InFlight(NamedTuple):
 
 
 class InMemoryMailboxes(Mailboxes):
-    """`Mailboxes`, with a hand on the other side: deliveries, the clock, and failures.
+    """`Mailboxes` with control of deliveries, the clock and failures.
 
-    topic: what the ids of plain messages begin with. page_bytes: what one Query takes at most.
-    partitions: number of the topic's. receipt_keys, delete_acknowledged, metrics, partitioner,
-    clock_skew_s: as `Mailboxes` has them; there are no calls to DynamoDB to report.
-    A method that raises leaves mailboxes, clock and ordered failures as they were.
+    topic: of the ids of plain messages.
+    page_bytes: limit of one Query.
+    partitions: number of the topic's.
+    receipt_keys, delete_acknowledged, metrics, partitioner, clock_skew_s: as for `Mailboxes`; there
+        are no calls to DynamoDB to report.
+
+    A method that raises changes nothing.
     """
 
     def __init__(
@@ -90,13 +93,13 @@ class InMemoryMailboxes(Mailboxes):
         arguments.text("topic", topic)
         arguments.number("partitions", partitions, 1, PARTITION_MAX + 1)
         arguments.number("page_bytes", page_bytes, 1)
-        self.memory = MemoryStore(page_bytes=page_bytes, before=self._before)
+        self.memory = MemoryStore(page_bytes=page_bytes, before=self._before_call)
         self._now = BEGINNING
         self._topic = topic
-        self._next: dict[LogId, int] = {}
+        self._next_offsets: dict[LogId, int] = {}
         self._failures: list[tuple[str | None, Exception]] = []
-        #: Per log, what is in flight, in log order.
-        self._in_flight: dict[LogId, deque[_InFlight]] = {}
+        #: Messages in flight per log, in log order.
+        self._in_flight: dict[LogId, deque[_InFlightMessage]] = {}
         self._freshness_lag_s: float | None = 0.0
         self._record = TableRecord(
             table_id=uuid.uuid4().hex, topic=topic, partitions=partitions, epoch=1
@@ -138,22 +141,23 @@ class InMemoryMailboxes(Mailboxes):
         epoch: int = 1,
         after_s: float = 0.0,
     ) -> Message:
-        """A message, as the worker would put it into the mailbox: at the log's next offset.
+        """Put a message into the mailbox as the worker would, at the log's next offset.
 
-        after_s: seconds of the clock until it is in the mailbox. It has been appended to the topic
-        by now, so a proof of freshness waits for it, and so do the messages behind it in the log.
+        after_s: seconds of the clock until the message is in the mailbox. It is appended to the
+            topic at once, so a proof of freshness, and later messages of the log, wait for it.
+        time: by default the clock's.
 
-        Returns it as it is stored: `expires_at` in whole milliseconds, `time` in microseconds.
-        time: by default the clock's. Raises TypeError or ValueError for an argument that no message
-        has, ValueError for a message that does not fit an item: the worker makes dead letters of
-        such records.
+        Returns the message as stored, with `expires_at` in whole milliseconds and `time` in
+        microseconds. Raises TypeError or ValueError for an argument that no message has, and
+        ValueError for a message that does not fit an item. The worker makes dead letters of such
+        records.
         """
         arguments.mailbox(user_id)
         log = LogId(
             arguments.number("epoch", epoch, 1, EPOCH_MAX),
             arguments.number("partition", partition, 0, PARTITION_MAX),
         )
-        offset = self._next.get(log, 0)
+        offset = self._next_offsets.get(log, 0)
         position = Position(*log, offset)
         own_id = arguments.optional_text("id", id)
         message = Message(
@@ -177,13 +181,13 @@ class InMemoryMailboxes(Mailboxes):
         (stored,) = decode_bundle(item, user_id, self._topic)
         seconds = arguments.seconds_or_0("after_s", after_s)
         # Nothing raises from here on.
-        self._arrive()
-        self._next[log] = offset + 1
+        self._store_arrived()
+        self._next_offsets[log] = offset + 1
         waiting = self._in_flight.get(log)
         if seconds or waiting:
             at_s = max(self._seconds() + seconds, waiting[-1].at_s if waiting else 0.0)
             self._in_flight.setdefault(log, deque()).append(
-                _InFlight(at_s, self._seconds(), offset, item)
+                _InFlightMessage(at_s, self._seconds(), offset, item)
             )
         else:
             self.memory.put(item)
@@ -191,8 +195,8 @@ class InMemoryMailboxes(Mailboxes):
 
     @property
     def freshness_lag_s(self) -> float | None:
-        """Seconds by which the workers' claims are behind the clock, 0 at first; None: there are no
-        claims, as without a worker. Set it to either."""
+        """Return the seconds by which the workers' claims are behind the clock, at first 0. None:
+        there are no claims, as without a worker. May be set to either."""
         return self._freshness_lag_s
 
     @freshness_lag_s.setter
@@ -201,23 +205,25 @@ class InMemoryMailboxes(Mailboxes):
             None if seconds is None else arguments.seconds_or_0("freshness_lag_s", seconds)
         )
 
-    def _arrive(self) -> None:
-        """Store what is no longer in flight."""
+    def _store_arrived(self) -> None:
+        """Store the messages that are no longer in flight."""
         for waiting in self._in_flight.values():
             while waiting and waiting[0].at_s <= self._seconds():
                 self.memory.put(waiting.popleft().item)
 
-    def _claim(self) -> None:
-        """Store what a worker would claim now."""
+    def _store_claims(self) -> None:
+        """Store the claims of a worker, as of now."""
         self.memory.items.pop(CLAIMS_KEY, None)
         if self._freshness_lag_s is None:
             return
         epoch = self._record.epoch
-        highest = max((log.partition for log in self._next if log.epoch == epoch), default=0)
+        highest = max(
+            (log.partition for log in self._next_offsets if log.epoch == epoch), default=0
+        )
         claims = {}
         for partition in range(max(self._record.partitions, highest + 1)):
             log = LogId(epoch, partition)
-            as_of_s, below = self._seconds() - self._freshness_lag_s, self._next.get(log, 0)
+            as_of_s, below = self._seconds() - self._freshness_lag_s, self._next_offsets.get(log, 0)
             if waiting := self._in_flight.get(log):
                 as_of_s, below = min(as_of_s, waiting[0].appended_s), waiting[0].offset
             claims[partition] = Claim(int(as_of_s * 1000), below)
@@ -228,7 +234,7 @@ class InMemoryMailboxes(Mailboxes):
 
     @property
     def now(self) -> datetime:
-        """The clock, by which messages expire. Set it to any aware datetime."""
+        """Return the clock, by which messages expire. May be set to any aware datetime."""
         return self._now
 
     @now.setter
@@ -239,7 +245,7 @@ class InMemoryMailboxes(Mailboxes):
         return self.now.timestamp()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock, by which messages expire. A negative number moves it back."""
+        """Move the clock, by which messages expire; back, if `seconds` is negative."""
         if not isinstance(seconds, int | float):
             raise TypeError(f"seconds must be a number, not {type(seconds).__name__}")
         self.now += timedelta(seconds=seconds)
@@ -249,12 +255,13 @@ class InMemoryMailboxes(Mailboxes):
         await asyncio.sleep(0)
 
     def fail_next(self, error: Exception, *, operation: str | None = None, calls: int = 1) -> None:
-        """The next calls of the store raise: of any operation, or of one, by its AWS name.
+        """Let the next calls of the store raise, for example `fail_next(StoreUnavailable("away"),
+        operation="Query", calls=2)`.
 
-        A look at the table record, which comes beside a fetch now and then, is none of them, and
-        neither is a read of the claims.
-        For example `fail_next(StoreUnavailable("away"), operation="Query", calls=2)`. operation:
-        Query (a fetch), UpdateItem (an acknowledgement) or BatchWriteItem (its deletes).
+        operation: Query (a fetch), UpdateItem (an acknowledgement) or BatchWriteItem (its deletes).
+        None: any.
+
+        Reads of the table record and of the claims are not counted.
         """
         if not isinstance(error, Exception):
             raise TypeError(f"error must be an exception that was made, not {error!r}")
@@ -263,14 +270,14 @@ class InMemoryMailboxes(Mailboxes):
         arguments.number("calls", calls, 1)
         self._failures += [(operation, error)] * calls
 
-    async def _before(self, operation: str, key: str) -> None:
-        """An ordered failure has the meaning that it has when DynamoDB's client raises it."""
-        self._arrive()
+    async def _before_call(self, operation: str, key: str) -> None:
+        """Prepare a call. An ordered failure is translated as DynamoDB's errors are."""
+        self._store_arrived()
         if key == CLAIMS_KEY:
-            self._claim()
-        await translated(self._fail(operation, key), TABLE)
+            self._store_claims()
+        await translate_errors(self._raise_ordered_failure(operation, key), TABLE)
 
-    async def _fail(self, operation: str, key: str) -> None:
+    async def _raise_ordered_failure(self, operation: str, key: str) -> None:
         if key in {TABLE_RECORD_KEY, CLAIMS_KEY}:
             return
         for index, (wanted, error) in enumerate(self._failures):
@@ -287,5 +294,5 @@ else:
 
     @pytest.fixture
     def mailboxes() -> InMemoryMailboxes:
-        """Empty mailboxes, for one test."""
+        """Return empty mailboxes, for one test."""
         return InMemoryMailboxes()

@@ -8,8 +8,8 @@ from poste_restante.item import Item, item_bytes
 from poste_restante.mailbox_store import (
     DELETES_PER_CALL_MAX,
     QUERY_ITEMS_MAX,
-    CursorMissing,
-    Items,
+    CursorMissingError,
+    QueryResult,
 )
 from poste_restante.position import LogId
 from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE
@@ -25,9 +25,9 @@ async def _pass(_operation: str, _key: str) -> None:
 class MemoryStore:
     """`MailboxStore` in memory.
 
-    page_bytes: of one Query's items; small in tests, to see several pages.
-    before: awaited before each call, with its operation by the AWS name (Query, UpdateItem or
-    BatchWriteItem) and its partition key. What it raises, the call raises.
+    page_bytes: of one Query's items; small in tests, for several pages.
+    before: awaited before each call, with its AWS name (Query, UpdateItem or BatchWriteItem) and
+        its partition key. Its errors are the call's.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MemoryStore:
         self._before = before
 
     def put(self, item: Item) -> None:
-        """Store an item, in place of one with the same keys. It is the store's from then on."""
+        """Store an item, in place of one with the same keys. The store owns it."""
         self.items.setdefault(item["user_id"]["S"], {})[item["position"]["S"]] = item
 
     async def query(
@@ -59,7 +59,7 @@ class MemoryStore:
         keys_only: bool = False,
         backwards: bool = False,
         consistent: bool = True,  # noqa: ARG002 - what is written here is seen at once
-    ) -> Items:
+    ) -> QueryResult:
         await self._before("Query", key)
         behind = None if start is None else start["position"]["S"]
         bounds = (
@@ -67,7 +67,7 @@ class MemoryStore:
             (lt if backwards else gt, behind),
         )  # fmt: skip
         mailbox = self.items.get(key, {})
-        # Python sorts by code points: the order of UTF-8, which is DynamoDB's.
+        # Python sorts by code points, which is the order of UTF-8 and of DynamoDB.
         within = [
             position
             for position in sorted(mailbox, reverse=backwards)
@@ -81,12 +81,12 @@ class MemoryStore:
                 break
             found.append(copy.deepcopy(mailbox[position]))
             size += item_bytes(found[-1])
-        # Behind `limit` items DynamoDB does not look whether there are more.
+        # After `limit` items DynamoDB does not check whether there are more.
         more = len(found) < len(within) or len(found) == items_max
         last = _keys(key, found[-1]["position"]["S"]) if more else None
         if keys_only:
             found = [_keys(key, item["position"]["S"]) for item in found]
-        return Items(found, last)
+        return QueryResult(found, last)
 
     async def raise_cursor(
         self, key: str, cursor: str, log: LogId, offset: int, *, existing: bool = False
@@ -95,7 +95,7 @@ class MemoryStore:
         item = self.items.get(key, {}).get(cursor)
         if item is None:
             if existing:
-                raise CursorMissing(cursor)
+                raise CursorMissingError(cursor)
             item = _keys(key, cursor)
         raised = item.get(log.encode())
         # A damaged offset is not compared, and stays.

@@ -19,7 +19,7 @@ from poste_restante import (
     StoreUnavailable,
     UnreadableItem,
 )
-from poste_restante.devices import Start
+from poste_restante.devices import DeviceStart
 from tests.audit.journal import Fetch, Journal, Outcome
 from tests.audit.keys import Log
 from tests.audit.observer import dynamodb_client
@@ -158,7 +158,7 @@ class AuditedMailboxes:
         self._journal.fetch_ends(fetch, (), more=False, receipt=receipt, fresh_us=fresh_us)
         return pages
 
-    async def add_device(self, user: str, device: str, start: Start = "oldest") -> None:
+    async def add_device(self, user: str, device: str, start: DeviceStart = "oldest") -> None:
         addition = self._journal.addition_begins(user, device, start)
         try:
             await self._mailboxes.add_device(user, device, start)

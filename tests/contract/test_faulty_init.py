@@ -4,7 +4,7 @@ import pytest
 
 from tests.contract.faulty import PASSING, Faulty, ids, timeout_s
 from tests.fault_proxy import Fault
-from worker.cli.provisioning import _table
+from worker.cli.provisioning import _ensure_table
 from worker.kafka.admin import TopicState
 from worker.settings import Settings
 
@@ -22,12 +22,12 @@ async def test_init_is_done_whatever_passes(faulty: Faulty, fault: Fault) -> Non
             settings = Settings.model_validate({"dynamodb": {"table": table}})
             source = TopicState(partitions=2, replicas=1, config={})
             faulty.apply_fault(fault, operation)
-            findings = [f async for f in _table(settings, store, source, check=False)]
+            findings = [f async for f in _ensure_table(settings, store, source, check=False)]
             assert len(findings) == 3
             assert faulty.endpoint.injected[fault, operation] == 1
             faulty.endpoint.flush()
             made.append(table)
-            again = [f async for f in _table(settings, store, source, check=True)]
-            assert [(f.made, f.missing) for f in again] == [(False, False)] * 3
+            again = [f async for f in _ensure_table(settings, store, source, check=True)]
+            assert [(f.is_created, f.is_missing) for f in again] == [(False, False)] * 3
     for table in made:
         await faulty.mailbox_table.store.delete_table(TableName=table)

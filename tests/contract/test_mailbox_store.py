@@ -12,7 +12,7 @@ from poste_restante.item import Item, item_bytes
 from poste_restante.mailbox_store import (
     DELETES_PER_CALL_MAX,
     QUERY_ITEMS_MAX,
-    CursorMissing,
+    CursorMissingError,
     MailboxStore,
 )
 from poste_restante.position import LogId
@@ -94,7 +94,7 @@ class Stores(NamedTuple):
 async def answer(store: MailboxStore, name: str, key: str, arguments: dict[str, Any]) -> Any:
     try:
         return await getattr(store, name)(key, **arguments)
-    except CursorMissing as error:
+    except CursorMissingError as error:
         return type(error)
 
 

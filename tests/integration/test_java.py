@@ -15,7 +15,7 @@ from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from local.choose import FORCED
 from local.fetch import MIRROR, read_lock
 from local.java import Java, java_from_pypi, java_with_maven, lock
-from local.lock_jars import resolved
+from local.lock_jars import resolve_jars
 from tests.checkout import without_cache
 
 #: Seconds of a start with an empty cache, downloads of 150 MB included; 45 measured.
@@ -67,7 +67,7 @@ def test_the_lock_holds_what_maven_resolves(service: str) -> None:
     """Every jar, with its hash: both Javas run the same program."""
     if not java_with_maven():
         pytest.skip("needs Maven")
-    assert {*resolved(service)} == {*read_lock(lock(service))}
+    assert {*resolve_jars(service)} == {*read_lock(lock(service))}
 
 
 # ---- a repository that gives nothing, or something else

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from poste_restante.catch_up import Evidence, as_datetime
+from poste_restante.catch_up import ClaimsEvidence, as_datetime
 from poste_restante.claims import WorkerClaims
 from poste_restante.item import encode_bundle
 from poste_restante.mailboxes import Mailboxes
@@ -406,11 +406,11 @@ class PlayedMailboxes(Mailboxes):
             monotonic=clock, meter=Meter(NO_METRICS),
         )  # fmt: skip
 
-    async def _fetch(self, wanted: Any, **options: Any) -> Any:
-        if self._rules.claims_first or not wanted.freshness:
-            return await super()._fetch(wanted, **options)
-        page, _ = await super()._fetch(replace(wanted, freshness=False), **options)
-        claimed = await super()._claimed()
+    async def _fetch(self, request: Any, **options: Any) -> Any:
+        if self._rules.claims_first or not request.freshness:
+            return await super()._fetch(request, **options)
+        page, _ = await super()._fetch(replace(request, freshness=False), **options)
+        claimed = await super()._read_claims()
         partitions = frozenset(range(claimed.partitions))
         as_of = as_datetime(claimed.as_of_ms(partitions), self._rules.clock_skew_s)
-        return replace(page, fresh_as_of=as_of), Evidence(claimed, partitions)
+        return replace(page, fresh_as_of=as_of), ClaimsEvidence(claimed, partitions)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from poste_restante.devices import Start
+from poste_restante.devices import DeviceStart
 from poste_restante.table import Cursor
 from tests.model.ledger import DEVICES, Chain
 from tests.model.playing import RECORD, Playing
@@ -11,7 +11,7 @@ from tests.model.truth import Asked
 
 #: Requests under way at a time, and receipts that a device remembers.
 READERS_MAX, CHAINS_MAX = 3, 6
-STARTS: tuple[Start, ...] = ("oldest", "newest", "account")
+STARTS: tuple[DeviceStart, ...] = ("oldest", "newest", "account")
 
 
 class Readers(Playing):
@@ -108,7 +108,7 @@ class Readers(Playing):
             removal = self.reader.remove_device(user, device)
             self._begin(f"{user} {device} is removed", removal, self.reader)
         else:
-            start: Start = "oldest"
+            start: DeviceStart = "oldest"
             if device == DEVICES[1]:
                 start = self.random.choice(STARTS)
             self.truth.adds(user, device, start)

@@ -9,7 +9,7 @@ from tests.model.scheduler import GatedClient
 from tests.model.topic import EXPIRY_S, USERS
 from tests.model.worker import TABLE, patient_store
 from tests.records import NEW_YEAR_MS, TOPIC
-from worker.cli.admin_client import AdminClient, Plan
+from worker.cli.admin_client import AdminClient, MovePlan
 from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.settings import Settings
@@ -102,7 +102,7 @@ class Surroundings(Playing):
         plan = await admin.rewind_to([partition], str(to), 0)
         self._say(plan)
         self.truth.reached_again[log.id] = 0
-        await admin.make(plan)
+        await admin.apply(plan)
 
     async def _skip(self, partition: int) -> None:
         admin = await self._office()
@@ -113,15 +113,15 @@ class Surroundings(Playing):
         plan = await admin.skip(partition, str(to), 0)
         self._say(plan)
         self.truth.skipping[log.id] = to
-        await admin.make(plan)
+        await admin.apply(plan)
 
     async def _epoch(self, partition: int) -> None:
         admin = await self._office()
         plan = await admin.epoch(0)
         self._say(plan)
-        await admin.make(plan)
+        await admin.apply(plan)
         self.epoch_is_due = False
 
-    def _say(self, plan: Plan) -> None:
+    def _say(self, plan: MovePlan) -> None:
         for line in plan.lines():
             self._note(f"    {line}")

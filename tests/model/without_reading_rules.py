@@ -111,10 +111,10 @@ class _AlteredCursors(Cursors):
     async def read(self, key: str, device: str | None) -> EffectiveCursor:
         return await self.altered(key, await super().read(key, device))
 
-    async def found_among(
+    async def read_from(
         self, items: Sequence[Item], key: str, device: str | None
     ) -> EffectiveCursor:
-        return await self.altered(key, await super().found_among(items, key, device))
+        return await self.altered(key, await super().read_from(items, key, device))
 
 
 @variant(profiles.DEVICES, 0, "PAGE", "PAGE-SKIPS")
@@ -310,18 +310,18 @@ def bundles_that_are_half_acknowledged_are_deleted() -> Iterator[None]:
         keys = [BundleKey.decode(item["position"]["S"]) for item in found.items]
         return [bundle.encode() for bundle in keys if bundle.first <= offset]
 
-    with patch.object(tidying, "passed_bundles", half):
+    with patch.object(tidying, "bundle_keys_up_to", half):
         yield
 
 
 @variant(profiles.DELETING, 0, "DELETED")
 def what_a_device_has_not_passed_is_deleted() -> Iterator[None]:
-    passed_by_all = tidying.passed_by_all
+    common_cursor = tidying.common_cursor
 
     def by_the_account(cursors: Sequence[Item]) -> Cursor:
-        return passed_by_all([i for i in cursors if i["position"]["S"] == CURSOR_KEY])
+        return common_cursor([i for i in cursors if i["position"]["S"] == CURSOR_KEY])
 
-    with patch.object(tidying, "passed_by_all", by_the_account):
+    with patch.object(tidying, "common_cursor", by_the_account):
         yield
 
 
@@ -332,7 +332,7 @@ def a_log_that_a_cursor_does_not_name_counts_as_passed() -> Iterator[None]:
         logs = set().union(*found)
         return {log: min(c[log] for c in found if log in c) for log in logs}
 
-    with patch.object(tidying, "passed_by_all", lenient):
+    with patch.object(tidying, "common_cursor", lenient):
         yield
 
 
@@ -346,7 +346,7 @@ class _DeletingCursors(Cursors):
     async def delete(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
         """Delete what all cursors would have passed if the one of this device had been raised."""
         own = position.cursor_key(device)
-        cursors = {item["position"]["S"]: item async for item in self.all_of(key)}
+        cursors = {item["position"]["S"]: item async for item in self.cursor_items(key)}
         raised = cursors.setdefault(own, {"user_id": {"S": key}, "position": {"S": own}})
         offsets = decode_cursor(raised)
         raised |= {
@@ -354,7 +354,7 @@ class _DeletingCursors(Cursors):
             for log, reach in logs.items()
             if reach.ackable_to > offsets.get(log, -1)
         }
-        await self.tidying.delete(key, tidying.passed_by_all(cursors.values()))
+        await self.tidying.delete(key, tidying.common_cursor(cursors.values()))
 
 
 @variant(profiles.DELETING, 0, "DELETED")

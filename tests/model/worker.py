@@ -26,7 +26,7 @@ from worker.errors import BadRecord, Reason
 from worker.flush import Flusher
 from worker.opening import OpenedPartition, PartitionOpener
 from worker.record import Record
-from worker.resume import Start
+from worker.resume import StartSetting
 
 TABLE = "mailboxes"
 
@@ -43,7 +43,7 @@ def patient_store(client: Any) -> RetryingStore:
 class Traits:
     """In what one worker differs from another: its settings, its version, its start."""
 
-    start: Start
+    start: StartSetting
     bundles: BundleLimits
     batch_records: int
     consecutive_dead_letters_max: int
@@ -52,7 +52,7 @@ class Traits:
 
     @classmethod
     def draw(
-        cls, random: randomness.Random, start: Start, bundle_messages: Sequence[int]
+        cls, random: randomness.Random, start: StartSetting, bundle_messages: Sequence[int]
     ) -> "Traits":
         return cls(
             start=start,

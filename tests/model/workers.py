@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.model.playing import Playing
 from tests.model.worker import Traits, Worker
-from worker.resume import Beginning, Start
+from worker.resume import Beginning, StartSetting
 
 
 class Workers(Playing):
@@ -23,7 +23,7 @@ class Workers(Playing):
         beginning = self.random.choice(self.profile.beginnings)
         if self.topic.groups[partition] is None and beginning is Beginning.GROUP:
             beginning = Beginning.EARLIEST
-        start = Start(beginning)
+        start = StartSetting(beginning)
 
         def wrote(arguments: Mapping[str, Any]) -> None:
             self._wrote(arguments, worker)

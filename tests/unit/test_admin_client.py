@@ -9,7 +9,7 @@ from poste_restante.table import TableRecord
 from tests.fake_table import InMemoryTable
 from tests.records import stable_log
 from tests.store_client import store_on
-from worker.cli.admin_client import AdminClient, Plan, require_lag
+from worker.cli.admin_client import AdminClient, MovePlan, require_lag
 from worker.dynamodb.claim_store import DynamoDBClaims
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.errors import OperatorError
@@ -149,7 +149,7 @@ async def test_a_skip_moves_progress_origin_and_group(to: str, wanted: int) -> N
     admin = await made.admin()
     plan = await admin.skip(0, to, NOW + 5)
     assert await made.stored() == [at(40_000), at(20_000)]
-    await admin.make(plan)
+    await admin.apply(plan)
 
     first, second = await made.stored()
     assert first == at(
@@ -172,7 +172,7 @@ async def test_a_rewind_goes_to_a_window_border_and_forgets_the_groups_offset() 
     made = await world(at(40_000), at(22_000, origin=12_000))
     admin = await made.admin()
     plan = await admin.rewind_to(None, "17777", NOW)
-    await admin.make(plan)
+    await admin.apply(plan)
 
     first, second = await made.stored()
     assert first == at(10_000, last=None, group=None, consecutive_dead_letters=0)
@@ -238,7 +238,7 @@ async def test_a_move_to_where_it_stands_is_none() -> None:
     admin = await made.admin()
     plan = await admin.skip(0, "40000", NOW)
 
-    assert plan == Plan(())
+    assert plan == MovePlan(())
     assert plan.lines() == []
 
 
@@ -249,7 +249,7 @@ async def test_a_move_is_refused_when_progress_changed_meanwhile() -> None:
     plan = await admin.skip(0, "end", NOW)
     await made.progress.advance(0, at(40_000), at(41_000))
     with pytest.raises(OperatorError, match="progress changed meanwhile, it is 41000"):
-        await admin.make(plan)
+        await admin.apply(plan)
 
     assert (await made.stored())[0] == at(41_000)
 
@@ -278,7 +278,7 @@ async def test_an_epoch_begins_every_partition_at_its_logs_start() -> None:
     made.broker.log[0] = stable_log(7, 9)
     admin = await made.admin()
     plan = await admin.epoch(NOW)
-    await admin.make(plan)
+    await admin.apply(plan)
 
     first, second = await made.stored()
     assert first is not None
@@ -291,7 +291,7 @@ async def test_an_epoch_begins_every_partition_at_its_logs_start() -> None:
     assert plan.lines()[-1] == "the table to epoch 2"
 
 
-async def planned(admin: AdminClient, name: str) -> Plan:
+async def planned(admin: AdminClient, name: str) -> MovePlan:
     if name == "skip":
         return await admin.skip(0, "42000", NOW)
     if name == "rewind":
@@ -313,7 +313,7 @@ async def test_a_move_that_the_group_refuses_changes_nothing(name: str) -> None:
     before = (await made.stored(), dict(made.broker.offsets), await made.progress.table())
     made.broker.running, made.broker.seen = 1, False
     with pytest.raises(OperatorError, match="consumers of the group 'poste-restante' are running"):
-        await admin.make(plan)
+        await admin.apply(plan)
 
     assert (await made.stored(), made.broker.offsets, await made.progress.table()) == before
 
@@ -324,13 +324,13 @@ async def test_what_is_committed_to_try_changes_no_start() -> None:
     made = await world(at(40_000), None)
     made.broker.offsets = {0: 33_333}
     admin = await made.admin()
-    await admin.make(await admin.epoch(NOW))
+    await admin.apply(await admin.epoch(NOW))
     assert made.broker.commits[0] == {0: 33_333, 1: 15_000}
 
     made = await world(at(40_000), at(20_000))
     made.broker.offsets = {}
     admin = await made.admin()
-    await admin.make(await admin.epoch(NOW))
+    await admin.apply(await admin.epoch(NOW))
     assert made.broker.commits[0] == {0: 40_000, 1: 20_000}
     assert made.broker.commits[1] == {0: 0, 1: 15_000}
 
@@ -356,7 +356,7 @@ async def test_an_interrupted_skip_or_rewind_is_safe_and_gone_on_with(
     made.table.before = dies
     if writes < len(plan.moves):
         with pytest.raises(Died):
-            await admin.make(plan)
+            await admin.apply(plan)
     made.table.before = lambda _operation, _key: None
     table = await made.progress.table()
     for partition, progress in enumerate(await made.stored()):
@@ -369,7 +369,7 @@ async def test_an_interrupted_skip_or_rewind_is_safe_and_gone_on_with(
         assert opening.position <= progress.next
 
     again = await made.admin()
-    await again.make(await planned(again, name))
+    await again.apply(await planned(again, name))
     wanted = {"skip": [42_000, 30_000], "rewind": [10_000, 20_000]}[name]
     assert [progress and progress.next for progress in await made.stored()] == wanted
     assert [made.broker.offsets[partition] for partition in (0, 1)] == wanted
@@ -394,7 +394,7 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
     if writes == 2:  # after both partitions, before the table record
         made.broker.dies = 1  # the first commit is the trial
     with pytest.raises(Died):
-        await admin.make(plan) if writes < 3 else await _made_then_died(admin, plan)
+        await admin.apply(plan) if writes < 3 else await _made_then_died(admin, plan)
     made.table.before, made.broker.dies = (lambda _operation, _key: None), None
     table = await made.progress.table()
     for partition, progress in enumerate(await made.stored()):
@@ -408,15 +408,15 @@ async def test_an_interrupted_opening_of_an_epoch_is_gone_on_with(writes: int) -
         again = await made.admin()
         rest = await again.epoch(NOW + 1)
         assert len(rest.moves) == max(0, 2 - writes)
-        await again.make(rest)
+        await again.apply(rest)
 
     assert (await made.progress.table()).epoch == 2
     assert [p and (p.epoch, p.next) for p in await made.stored()] == [(2, 0), (2, 15_000)]
     assert made.broker.offsets == {0: 0, 1: 15_000}
 
 
-async def _made_then_died(admin: AdminClient, plan: Plan) -> None:
-    await admin.make(plan)
+async def _made_then_died(admin: AdminClient, plan: MovePlan) -> None:
+    await admin.apply(plan)
     raise Died
 
 
@@ -434,7 +434,7 @@ async def test_all_partitions_are_skipped_but_those_that_are_further() -> None:
         await (await (await world(at(15_000))).admin()).skip_all("end", NOW)
 
 
-def moved(plan: Plan) -> dict[int, int]:
+def moved(plan: MovePlan) -> dict[int, int]:
     return {move.partition: move.new.next for move in plan.moves}
 
 
@@ -448,7 +448,7 @@ async def test_an_epoch_begins_where_the_group_stands_in_a_mirrored_topic() -> N
 
     assert moved(plan) == {0: 123, 1: 15_000}
     assert [move.new.origin for move in plan.moves] == [123, 15_000]
-    await admin.make(plan)
+    await admin.apply(plan)
     assert made.broker.offsets == {0: 123, 1: 15_000}
     assert moved(await admin.epoch(NOW, "group")) == {}
 
@@ -469,10 +469,10 @@ async def test_an_epoch_that_is_killed_on_its_way_to_the_groups_offsets_goes_on(
         made.broker.dies = dies
         admin = await made.admin()
         with pytest.raises(Died):
-            await admin.make(await admin.epoch(NOW, "group"))
+            await admin.apply(await admin.epoch(NOW, "group"))
         made.broker.dies = None
         admin = await made.admin()
-        await admin.make(await admin.epoch(NOW, "group"))
+        await admin.apply(await admin.epoch(NOW, "group"))
         assert [p and (p.epoch, p.next) for p in await made.stored()] == [(2, 123), (2, 16_000)]
 
 

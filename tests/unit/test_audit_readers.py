@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from poste_restante import Mailboxes, Page, StoreUnavailable
-from poste_restante.devices import Cursors, Start
+from poste_restante.devices import Cursors, DeviceStart
 from poste_restante.item import Item
 from poste_restante.position import CURSOR_KEY
 from poste_restante.reading import Reading
 from poste_restante.testing import InMemoryMailboxes
-from poste_restante.tidying import passed_by_all
+from poste_restante.tidying import common_cursor
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
 from tests.audit.auditor import kept_pages
 from tests.audit.journal import Fetch, Outcome, Outgoing
@@ -199,7 +199,7 @@ def acks_for_every_device(patch: pytest.MonkeyPatch) -> None:
 def adds_behind_everything(patch: pytest.MonkeyPatch) -> None:
     add = Cursors.add
 
-    async def wrong(self: Cursors, key: str, device: str, start: Start) -> bool:
+    async def wrong(self: Cursors, key: str, device: str, start: DeviceStart) -> bool:
         return await add(self, key, device, "newest")
 
     patch.setattr(Cursors, "add", wrong)
@@ -234,9 +234,9 @@ def takes_what_the_account_has_for_its_own(patch: pytest.MonkeyPatch) -> None:
 
 def deletes_what_a_device_has_not_passed(patch: pytest.MonkeyPatch) -> None:
     def wrong(cursors: Iterable[Item]) -> Any:
-        return passed_by_all(c for c in cursors if c["position"]["S"] == CURSOR_KEY)
+        return common_cursor(c for c in cursors if c["position"]["S"] == CURSOR_KEY)
 
-    patch.setattr("poste_restante.tidying.passed_by_all", wrong)
+    patch.setattr("poste_restante.tidying.common_cursor", wrong)
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,8 @@ def test_devices_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -
         {"epoch": 1, "partition": 3, "offset": 42}, {"epoch": 2, "partition": 0, "offset": 7},
     ]  # fmt: skip
     assert made["devices"][2]["acknowledged"] is None
-    rendering.devices("bob", found)
-    rendering.devices("ann", ())
+    rendering.print_devices("bob", found)
+    rendering.print_devices("ann", ())
     said = capsys.readouterr().out
     assert "1/3/42, 2/0/7" in said
     assert "cannot be read" in said
@@ -297,7 +297,7 @@ def test_a_page_for_people_is_plain_when_it_is_piped(capsys: pytest.CaptureFixtu
     characters not at all."""
     long, steering = message(7, b"[red]x[/red] " + b"y" * 100), message(8, b"\x1b[31m\x07z")
     page = Page((long, steering), "abc", more=False)
-    rendering.page("[b]bob", page)
+    rendering.print_page("[b]bob", page)
     printed = capsys.readouterr().out
 
     assert "\x1b" not in printed
@@ -323,7 +323,7 @@ def test_a_terminal_of_another_encoding_is_no_error(encoding: str) -> None:
 
 def test_an_empty_mailbox_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     """With the user's name as it is."""
-    rendering.page("[b]bob", Page((), None, more=False))
+    rendering.print_page("[b]bob", Page((), None, more=False))
 
     assert capsys.readouterr().out == "nothing waits for [b]bob\n"
 

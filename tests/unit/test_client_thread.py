@@ -18,7 +18,7 @@ from worker.config_file import load_settings
 from worker.kafka import client_thread
 from worker.kafka.client_thread import BatchConsumerThread
 from worker.kafka.consumer import COMMIT_S_MAX
-from worker.kafka.group_monitor import Look
+from worker.kafka.group_monitor import GroupCheckResult
 
 
 class Started:
@@ -46,7 +46,7 @@ class Served:
         self.flow_active = self.hands_over = True
         self.client: Client | None = None
         self.options: dict[str, Any] = {}
-        self.looks: list[tuple[Look, str]] = []
+        self.looks: list[tuple[GroupCheckResult, str]] = []
         self.fetched_bytes: list[int] = []
 
     def make(self, **options: Any) -> Client:
@@ -55,7 +55,7 @@ class Served:
         self.client = Client({0: 40, 1: 50}, {0: 2}, coordinator=Coordinator("poste-1"))
         return self.client
 
-    def note_group(self, look: Look) -> None:
+    def note_group(self, look: GroupCheckResult) -> None:
         self.looks.append((look, threading.current_thread().name))
 
     def note_fetched(self, size: int) -> None:

@@ -22,10 +22,10 @@ from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
 from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, ConsumerWiring
-from worker.kafka.group_monitor import Look
+from worker.kafka.group_monitor import GroupCheckResult
 from worker.opening import PartitionOpener
 from worker.progress import Progress
-from worker.resume import Start
+from worker.resume import StartSetting
 
 
 class Saved(Store):
@@ -104,7 +104,7 @@ class Stage:
         self.log = FakeLog(*([None] * len(stored)))
         self.thread = Thread(self.order, len(stored))
         opener: Any = PartitionOpener(
-            topic="undelivered", start=Start(), progress=self.store, log=self.log
+            topic="undelivered", start=StartSetting(), progress=self.store, log=self.log
         )
         wanted: dict[str, Any] = {
             "member": Member("undelivered", "group"), "topic": "undelivered",
@@ -236,7 +236,7 @@ async def test_positions_are_those_of_the_open_partitions(stage: Stage) -> None:
 
 async def test_a_group_error_that_passes_is_tried_again(stage: Stage) -> None:
     """The client has stopped at it (G8)."""
-    stage.consumer.note_group(Look(error=GroupCoordinatorNotAvailableError()))
+    stage.consumer.note_group(GroupCheckResult(error=GroupCoordinatorNotAvailableError()))
 
     assert stage.thread.retries == 1
 

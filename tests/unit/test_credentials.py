@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, SSL
 from poste_restante import MailboxError, StoreUnavailable, open_mailboxes
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.retryable_errors import UNSIGNED
-from poste_restante.store import translated
+from poste_restante.store import translate_errors
 from tests.faults import refusal
 from tests.store_client import kind_on, store_on
 from worker.cli.deadline_store import DeadlineStore
@@ -100,7 +100,7 @@ async def _translated(error: Exception) -> None:
     async def fails() -> None:
         raise error
 
-    await translated(fails(), "mailboxes")
+    await translate_errors(fails(), "mailboxes")
 
 
 async def test_every_error_of_the_sdk_has_a_meaning() -> None:

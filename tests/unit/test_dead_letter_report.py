@@ -118,7 +118,7 @@ def test_what_waits_for_its_time_is_said_at_the_end(caplog: pytest.LogCaptureFix
     report, clock = made()
     report.add(letters(3, Reason.NO_BODY))
     report.add(letters(3, Reason.NO_BODY, Reason.NO_BODY, start=1))
-    report.say_rest()
+    report.log_rest()
     clock.passes(2 * LOG_EVERY_S)
 
     assert [vars(record)["fields"]["count"] for record in caplog.records] == [1, 2]
@@ -144,7 +144,7 @@ def test_nothing_is_uncounted_and_no_partition_floods(
             sent += [(partition, reason) for reason in reasons]
             clock.passes(pause_s)
         apart = [b - a for times in lines.at_s.values() for a, b in pairwise(times)]
-        report.say_rest()
+        report.log_rest()
 
     assert all(seconds >= LOG_EVERY_S - 1e-6 for seconds in apart)
     assert report.counts == Counter(sent)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante.devices import Start
+from poste_restante.devices import DeviceStart
 from poste_restante.item import encode_bundle
 from poste_restante.message import Message
 from poste_restante.position import TABLE_RECORD_KEY, LogId, Position, cursor_key, device_of
@@ -201,7 +201,7 @@ class World:
         await self.read(None, 100, 1)
         await self.ack(None, len(self.held[None]) - 1)
 
-    async def add(self, device: str, start: Start) -> None:
+    async def add(self, device: str, start: DeviceStart) -> None:
         made = await self.mailboxes.add_device("bob", device, start)
         assert made == (device not in self.cursors)
         if made and start == "oldest":

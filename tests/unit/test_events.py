@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.pages import ROOT, code, page, table
-from worker.resume import NoteKind
+from worker.resume import OpeningNoteKind
 
 #: What a line has of its own.
 _RESERVED = frozenset({"event", "exception", "level", "logger", "message", "time"})
@@ -60,10 +60,10 @@ def _note_levels() -> dict[str, str]:
     """The level of each kind of note that `worker.resume` makes."""
     levels = {}
     for node in ast.walk(ast.parse((ROOT / "worker" / "resume.py").read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Note":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "OpeningNote":
             kind, level = (ast.unparse(each).rpartition(".")[2] for each in node.args[:2])
-            levels[str(NoteKind[kind])] = level
-    assert len(levels) == len(NoteKind)
+            levels[str(OpeningNoteKind[kind])] = level
+    assert len(levels) == len(OpeningNoteKind)
     return levels
 
 

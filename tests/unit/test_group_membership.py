@@ -17,7 +17,7 @@ from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from tests.unit.fake_client import TOPIC, Client, Coordinator, tp
 from worker.kafka import group_membership
 from worker.kafka.group_membership import FencedError, GroupMembership
-from worker.kafka.group_monitor import Look, TopicSeen
+from worker.kafka.group_monitor import GroupCheckResult, TopicSeen
 
 
 class Member:
@@ -43,8 +43,8 @@ async def test_a_look_sees_what_the_coordination_stands_at(member: Member) -> No
     member.coordinator.stop_at(error)
     stands = member.membership.look()
 
-    assert well == Look(partitions=1)
-    assert stands == Look(error=error, code=23, partitions=1)
+    assert well == GroupCheckResult(partitions=1)
+    assert stands == GroupCheckResult(error=error, code=23, partitions=1)
     assert member.membership.error() is error
     assert member.coordinator.stopped_at is error
 
@@ -54,7 +54,7 @@ async def test_a_look_sees_a_coordination_that_has_died(member: Member) -> None:
     error = KafkaError("Unexpected error during coordination")
     member.coordinator.die_of(error)
 
-    assert member.membership.look() == Look(error=error, died=True, partitions=1)
+    assert member.membership.look() == GroupCheckResult(error=error, died=True, partitions=1)
 
 
 async def test_a_look_sees_the_topic_and_the_coordinator(member: Member) -> None:
@@ -65,7 +65,7 @@ async def test_a_look_sees_the_topic_and_the_coordinator(member: Member) -> None
     member.client.cluster.unauthorized_topics.add(TOPIC)
     denied = member.membership.look()
 
-    assert missing == Look(coordinator=False, topic=TopicSeen.MISSING)
+    assert missing == GroupCheckResult(coordinator=False, topic=TopicSeen.MISSING)
     assert denied.topic is TopicSeen.DENIED
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 import poste_restante
-from local.documents import documents, without_links_to
+from local.documents import documents, remove_links
 from tests.pages import PAGES, ROOT
 
 WORKFLOW_FILE = ROOT / ".github" / "workflows" / "check.yml"
@@ -108,7 +108,7 @@ def test_a_link_to_what_is_no_page_becomes_text() -> None:
         " ![picture](picture.svg) [here](#part)"
     )
 
-    assert without_links_to(page, text, pages) == (
+    assert remove_links(page, text, pages) == (
         "[two](two.md#part) test folder [site](https://a.test) ![picture](picture.svg)"
         " [here](#part)"
     )

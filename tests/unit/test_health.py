@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 from worker.assignment import Assignment
 from worker.errors import OperatorError
 from worker.health import Health, LastWait, ServiceCheck
-from worker.readiness import Note
+from worker.readiness import ReadinessNote
 from worker.status import Phase, WorkerStatus
 
 LIMIT_S = 15.0
@@ -92,7 +92,7 @@ async def test_health_is_made_of_assignment_checks_and_notes() -> None:
     status.enter(Phase.JOINED)
     health = Health(status)
     assignment = Assignment([3])
-    note = Note("open_transaction", "held back", 3)
+    note = ReadinessNote("open_transaction", "held back", 3)
     health.include(assignment=lambda: assignment, checks=[service.check], notes=lambda: [note])
     service.now_s = LIMIT_S
 

@@ -22,7 +22,7 @@ from poste_restante.mailbox_store import QUERY_ITEMS_MAX
 from poste_restante.mailboxes import Mailboxes, open_mailboxes
 from poste_restante.position import TABLE_RECORD_KEY, BundleKey, LogId
 from poste_restante.scan import FIRST_ITEMS
-from poste_restante.store import translated
+from poste_restante.store import translate_errors
 from poste_restante.table import TableRecord
 from poste_restante.table_check import TABLE_CHECK_S
 from tests.fake_table import InMemoryTable
@@ -426,7 +426,7 @@ async def test_an_error_of_ours_is_not_the_stores(mailbox_table: MailboxTable) -
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await translated(bug(), "mailboxes")
+        await translate_errors(bug(), "mailboxes")
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_the_page_has_the_table_of_metrics() -> None:
 def test_a_flush_counts_once_for_all_its_records() -> None:
     metrics = WorkerMetrics()
     before = values(metrics)
-    metrics.flushed(records=500, size=9_000, messages=498, expired=3, bundles=40, seconds=0.02)
+    metrics.count_flush(records=500, size=9_000, messages=498, expired=3, bundles=40, seconds=0.02)
     assert changes(metrics, before) == {
         "poste_records_total": 500, "poste_record_bytes_total": 9_000, "poste_messages_total": 498,
         "poste_expired_messages_total": 3, "poste_bundles_total": 40,
@@ -91,11 +91,11 @@ def test_a_flush_counts_once_for_all_its_records() -> None:
 def test_commits_rebalances_gaps_and_dead_letters_are_counted() -> None:
     metrics = WorkerMetrics()
     before = values(metrics)
-    metrics.committed(CommitOutcome.COMMITTED)
-    metrics.committed(CommitOutcome.NOT_COMMITTED)
-    metrics.rebalanced(3.5)
-    metrics.retention_gap(120)
-    metrics.dead_letters({Reason.NO_BODY: 2, Reason.TOO_LARGE: 1})
+    metrics.count_commit(CommitOutcome.COMMITTED)
+    metrics.count_commit(CommitOutcome.NOT_COMMITTED)
+    metrics.observe_rebalance(3.5)
+    metrics.count_retention_gap(120)
+    metrics.count_dead_letters({Reason.NO_BODY: 2, Reason.TOO_LARGE: 1})
     assert changes(metrics, before) == {
         'poste_commits_total{outcome="committed"}': 1,
         'poste_commits_total{outcome="not_committed"}': 1,

@@ -16,7 +16,7 @@ from worker.errors import OperatorError, ProgressChanged, TableReplaced
 from worker.opening import OpenedPartition, PartitionOpener
 from worker.progress import Progress
 from worker.record import Fingerprint
-from worker.resume import Closed, LogState, Start
+from worker.resume import Closed, LogState, StartSetting
 
 TABLE = TableRecord(table_id="t1", topic="undelivered", partitions=2, epoch=1)
 PRINT = Fingerprint(1, 2)
@@ -81,9 +81,13 @@ class FakeLog:
         return dict.fromkeys(offsets, self.last)
 
 
-def opener(store: Store, log: FakeLog, start: Start | None = None) -> PartitionOpener:
+def opener(store: Store, log: FakeLog, start: StartSetting | None = None) -> PartitionOpener:
     return PartitionOpener(
-        topic="undelivered", start=start or Start(), progress=store, log=log, now_ms=lambda: 77
+        topic="undelivered",
+        start=start or StartSetting(),
+        progress=store,
+        log=log,
+        now_ms=lambda: 77,
     )
 
 
@@ -194,7 +198,7 @@ async def test_a_gap_is_stored_before_the_first_record(caplog: pytest.LogCapture
     store = Store(progress(40))
     gaps: list[int] = []
     gapped = PartitionOpener(
-        topic="undelivered", start=Start(), progress=store, log=FakeLog(40, start=60),
+        topic="undelivered", start=StartSetting(), progress=store, log=FakeLog(40, start=60),
         on_gap=gaps.append,
     )  # fmt: skip
     (answer,) = (await gapped.open([0])).values()
@@ -247,9 +251,11 @@ async def test_a_broker_that_is_away_closes_all_for_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "position"), [(Start(), 0), (Start.at(550), 55)], ids=["earliest", "time"]
+    ("start", "position"),
+    [(StartSetting(), 0), (StartSetting.at(550), 55)],
+    ids=["earliest", "time"],
 )
-async def test_a_first_start_is_written_down(start: Start, position: int) -> None:
+async def test_a_first_start_is_written_down(start: StartSetting, position: int) -> None:
     """What `kafka.start` resolves to becomes progress and origin before the first record (G1)."""
     store = Store(None)
     answers = await opener(store, FakeLog(None), start).open([0])

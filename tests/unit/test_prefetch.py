@@ -8,7 +8,13 @@ import pytest
 
 from poste_restante.item import Item, encode_bundle, from_json
 from poste_restante.position import LogId
-from poste_restante.prefetch import PREFETCH_S_MAX, Prefetch, Prefetched, memory_bytes, prefetched
+from poste_restante.prefetch import (
+    PREFETCH_S_MAX,
+    PrefetchCache,
+    PrefetchedItems,
+    memory_bytes,
+    select_prefetched,
+)
 from tests.records import TOPIC, message
 from tests.unit.test_signed_client import page
 
@@ -19,26 +25,26 @@ def item(offset: int, partition: int = 3) -> Item:
     return encode_bundle([message(offset, partition=partition)], TOPIC)
 
 
-def run(*offsets: int) -> Prefetched:
-    return Prefetched(LOG.after(0), [item(offset) for offset in offsets])
+def run(*offsets: int) -> PrefetchedItems:
+    return PrefetchedItems(LOG.after(0), [item(offset) for offset in offsets])
 
 
 def test_a_run_is_of_the_log_in_which_the_page_ends() -> None:
     """In front of another log's items messages of this one may still come (G2)."""
     items = [item(5), item(9), item(1, partition=4)]
 
-    assert prefetched(LOG.after(3), items) == Prefetched(LOG.after(3), items[:2])
-    assert prefetched(LOG.after(9), items[2:]) is None
-    assert prefetched(item(3)["position"]["S"], items[:1]) == Prefetched(
+    assert select_prefetched(LOG.after(3), items) == PrefetchedItems(LOG.after(3), items[:2])
+    assert select_prefetched(LOG.after(9), items[2:]) is None
+    assert select_prefetched(item(3)["position"]["S"], items[:1]) == PrefetchedItems(
         item(3)["position"]["S"], items[:1]
     )
-    assert prefetched("", items) is None
-    assert prefetched("9", items) is None
+    assert select_prefetched("", items) is None
+    assert select_prefetched("9", items) is None
 
 
 def test_a_run_is_taken_once() -> None:
     """By one reader of its mailbox; a newer one takes its place (G5)."""
-    ahead = Prefetch()
+    ahead = PrefetchCache()
     ahead.keep("bob", run(1), 0.0)
     ahead.keep("bob", run(2), 0.0)
 
@@ -50,7 +56,7 @@ def test_a_run_is_taken_once() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     """In bytes, the oldest goes first; and in time, by a clock that may be set back (G8)."""
-    ahead = Prefetch(bytes_max=2 * memory_bytes(item(1)))
+    ahead = PrefetchCache(bytes_max=2 * memory_bytes(item(1)))
     for user in ("ann", "bob", "cid"):
         ahead.keep(user, run(1), 0.0)
 
@@ -74,11 +80,11 @@ def test_each_item_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return memory_bytes(item)
 
     monkeypatch.setattr("poste_restante.prefetch.memory_bytes", count)
-    kept, items = Prefetch(), [item(offset) for offset in range(1, 50)]
+    kept, items = PrefetchCache(), [item(offset) for offset in range(1, 50)]
     before = None
     for page_end in range(50):
         left = items[page_end:]
-        if (ahead := prefetched(LOG.after(page_end), left, before)) is not None:
+        if (ahead := select_prefetched(LOG.after(page_end), left, before)) is not None:
             kept.keep("bob", ahead, 0.0)
         assert kept.bytes == sum(map(memory_bytes, left))
         before = kept.take("bob", 0.0)

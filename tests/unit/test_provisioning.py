@@ -13,7 +13,7 @@ from tests.fake_table import InMemoryTable
 from tests.faults import refusal
 from tests.store_client import store_on
 from worker.cli import poste, provisioning, rendering
-from worker.cli.provisioning import Finding, init
+from worker.cli.provisioning import InitFinding, init
 from worker.errors import OperatorError
 from worker.kafka.admin import TopicState
 from worker.settings import Settings
@@ -92,7 +92,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provisioning, "POLL_S", 0.001)
 
 
-async def findings(topics: Topics, account: Account, *, check: bool = False) -> list[Finding]:
+async def findings(topics: Topics, account: Account, *, check: bool = False) -> list[InitFinding]:
     return [
         finding
         async for finding in init(
@@ -114,8 +114,8 @@ async def test_everything_that_is_missing_is_made_once() -> None:
     made = await findings(topics, account)
     found = await findings(topics, account)
 
-    assert [f.made for f in made] == [True] * 5
-    assert [(f.made, f.missing) for f in found] == [(False, False)] * 5
+    assert [f.is_created for f in made] == [True] * 5
+    assert [(f.is_created, f.is_missing) for f in found] == [(False, False)] * 5
     assert [f.what for f in found] == [f.what for f in made]
     assert account.expires_by == "expires_at"
     assert topics.states[TOPIC].config == {"cleanup.policy": "delete"}
@@ -139,7 +139,11 @@ async def test_a_check_makes_nothing() -> None:
     topics, account = Topics(), Account()
     found = await findings(topics, account, check=True)
 
-    assert [f.what.split(" ")[0] for f in found if f.missing] == ["topic", "dead-letter", "table"]
+    assert [f.what.split(" ")[0] for f in found if f.is_missing] == [
+        "topic",
+        "dead-letter",
+        "table",
+    ]
     assert (topics.states, account.description) == ({}, None)
 
 
@@ -148,7 +152,7 @@ async def test_a_check_sees_what_the_table_lacks() -> None:
     account = Account(there=True)
     found = await findings(Topics(), account, check=True)
 
-    missing = [f.what for f in found if f.missing]
+    missing = [f.what for f in found if f.is_missing]
     assert missing[-2:] == ["time to live on expires_at", "table record"]
     assert (account.expires_by, account.items.items) == (None, {})
 
@@ -168,7 +172,7 @@ async def test_two_at_a_time_agree_on_one_table_record() -> None:
     account.items.before = other_init_is_faster
     found = await findings(Topics(), account)
 
-    assert found[-1] == Finding("table record: id theirs, epoch 3", made=False)
+    assert found[-1] == InitFinding("table record: id theirs, epoch 3", is_created=False)
 
 
 async def test_a_table_that_is_being_made_is_waited_for() -> None:
@@ -262,12 +266,12 @@ async def test_a_configuration_that_cannot_be_read_is_said() -> None:
     topics = Topics({TOPIC: unread, DEAD: unread})
     found = await findings(topics, Account())
 
-    said = [finding.what for finding in found if finding.unverified]
+    said = [finding.what for finding in found if finding.is_unverified]
     assert len(said) == 2
     assert "cleanup.policy must be delete" in said[0]
     assert "retention.ms" in said[1]
     assert all("TopicAuthorizationFailedError" in line for line in said)
-    assert [rendering.state_of(finding) for finding in found[:4]] == ["ok", "unknown"] * 2
+    assert [rendering.state_word(finding) for finding in found[:4]] == ["ok", "unknown"] * 2
 
 
 @pytest.mark.parametrize(("check", "status"), [(True, 1), (False, 0)])
@@ -280,9 +284,9 @@ def test_what_could_not_be_verified_is_a_failure_of_a_check(
     async def opened(_: Any) -> AsyncIterator[None]:
         yield
 
-    async def found(*_: Any, **__: Any) -> AsyncIterator[Finding]:
-        yield Finding("topic t")
-        yield Finding("configuration of t (denied)", unverified=True)
+    async def found(*_: Any, **__: Any) -> AsyncIterator[InitFinding]:
+        yield InitFinding("topic t")
+        yield InitFinding("configuration of t (denied)", is_unverified=True)
 
     monkeypatch.setattr("worker.kafka.admin.open_kafka_admin", opened)
     monkeypatch.setattr("worker.cli.deadline_store.open_deadline_store", opened)

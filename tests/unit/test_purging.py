@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from poste_restante import Mailboxes
-from poste_restante.devices import Start
+from poste_restante.devices import DeviceStart
 from poste_restante.item import Item, encode_bundle, from_milliseconds
 from poste_restante.message import Message
 from poste_restante.position import LogId, Position, mailbox_key
@@ -21,14 +21,14 @@ from tests.store_client import store_on
 from tests.unit.test_cli import schema
 from worker.cli import audit_rendering, purging
 from worker.cli.admin_client import PartitionStatus
-from worker.cli.purging import SPARE_MS, Ends, Purge, Purged, Retention
+from worker.cli.purging import SPARE_MS, LogEnds, MailboxPurge, PurgeResult, Retention
 from worker.errors import OperatorError
 from worker.progress import Progress
 
 NOW_MS = 1_767_225_600_000
 DAY_MS = 24 * 3600 * 1000
 #: Partition 3 holds offsets 0 to 99, partition 4 none.
-ENDS = Ends({LogId(2, 3): 99}, {})
+ENDS = LogEnds({LogId(2, 3): 99}, {})
 RETENTION = Retention(topic=14 * DAY_MS, table=30 * DAY_MS)
 #: When the cursors of a purge at NOW_MS expire, in seconds.
 EXPIRY_S = (NOW_MS + 30 * DAY_MS + SPARE_MS) // 1000
@@ -78,13 +78,13 @@ class World:
         await self.mailboxes.ack(self.user, page.receipt, device=device)
 
     def purge_(
-        self, *, ends: Ends = ENDS, retention: Retention = RETENTION, at: int = NOW_MS
-    ) -> Purge:
-        return Purge(
+        self, *, ends: LogEnds = ENDS, retention: Retention = RETENTION, at: int = NOW_MS
+    ) -> MailboxPurge:
+        return MailboxPurge(
             store_on(self.table), "mailboxes", self.user, ends=ends, retention=retention, now_ms=at
         )
 
-    async def purge(self, **arguments: Any) -> Purged:
+    async def purge(self, **arguments: Any) -> PurgeResult:
         return await self.purge_(**arguments).purge()
 
 
@@ -145,7 +145,7 @@ async def test_a_dry_run_changes_nothing() -> None:
     """And says what would be done."""
     world = await a_mailbox()
     before = dict(world.table.items)
-    seen = await world.purge_().look()
+    seen = await world.purge_().preview()
 
     assert world.table.items == before
     assert (seen.cursors, seen.bundles, seen.expires_at_ms) == (3, 3, EXPIRY_S * 1000)
@@ -206,7 +206,7 @@ async def test_a_cursor_that_is_used_again_does_not_expire(device: str | None) -
 
 
 @pytest.mark.parametrize("start", ["oldest", "newest", "account"])
-async def test_a_device_that_is_added_later_begins_at_the_purge(start: Start) -> None:
+async def test_a_device_that_is_added_later_begins_at_the_purge(start: DeviceStart) -> None:
     """Also when the account has moved on: a replay shows it nothing (G4, G12)."""
     world = await a_mailbox()
     await world.purge()
@@ -364,7 +364,7 @@ async def test_more_partitions_than_one_update_names_are_raised() -> None:
     world.table.items["bob", "!"] = {
         "user_id": {"S": "bob"}, "position": {"S": "!"}, "0002.00007": {"N": "1000"},
     }  # fmt: skip
-    purged = await world.purge(ends=Ends(logs, {}))
+    purged = await world.purge(ends=LogEnds(logs, {}))
 
     assert purged.partitions == 120
     cursor = world.cursor()
@@ -420,7 +420,7 @@ def test_the_ends_are_the_logs_own_or_progress_where_that_is_further() -> None:
     """What a transaction holds back is below the end; an empty partition has none; the lag is said
     (G4)."""
     progress = Progress(table_id="t1", epoch=2, next=7, origin=0, written_at_ms=0)
-    found = Ends.of(
+    found = LogEnds.of(
         2,
         [
             PartitionStatus(0, stable_log(0, 10), progress, None),
@@ -436,11 +436,11 @@ def test_the_ends_are_the_logs_own_or_progress_where_that_is_further() -> None:
 @pytest.mark.parametrize("yes", [True, False])
 def test_purge_json_is_what_was_promised(*, yes: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """For a program and a person, whatever there is to say."""
-    plain = Purged(2, cursors=1, expires_at_ms=NOW_MS)
-    full = Purged(2, 1, 5, 2, 1, None, "for ever", {3: 7})
+    plain = PurgeResult(2, cursors=1, expires_at_ms=NOW_MS)
+    full = PurgeResult(2, 1, 5, 2, 1, None, "for ever", {3: 7})
     for each in (plain, full):
         jsonschema.validate(audit_rendering.purge_object("bob", each, yes=yes), schema("purge"))
-        audit_rendering.purged("b\x1bob", each, yes=yes)
+        audit_rendering.print_purge("b\x1bob", each, yes=yes)
     said = capsys.readouterr().out
 
     assert "\x1b" not in said
@@ -454,7 +454,7 @@ async def test_a_purge_makes_the_calls_that_its_permissions_allow() -> None:
     (row,) = [r for r in table(page("dynamodb"), "program", "actions") if "`poste purge`" in r[0]]
     said = re.findall(r"dynamodb:(\w+)", row[1])
     reads = ["GetItem", "Query"]  # the first of the table record, by the command
-    for work, expected in ((Purge.look, reads), (Purge.purge, said)):
+    for work, expected in ((MailboxPurge.preview, reads), (MailboxPurge.purge, said)):
         world, made = await a_mailbox(), {"GetItem"}
 
         def before(operation: str, _key: str, made: set[str] = made) -> None:

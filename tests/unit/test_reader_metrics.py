@@ -325,9 +325,9 @@ async def test_without_metrics_no_call_asks_for_its_units() -> None:
         raise AssertionError("the clock is read")
 
     meter = Meter(NoMetrics(), clock=stopped)
-    with meter.call(FETCH), meter.store_call(QUERY) as measured:
-        measured.answered({})
-    assert meter.on is False
+    with meter.call(FETCH), meter.store_call(QUERY) as measurement:
+        measurement.record_answer({})
+    assert meter.is_enabled is False
 
 
 def test_seconds_are_the_clocks(metrics: RecordedMetrics) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.test_opening import progress
 from worker.assignment import Assignment
-from worker.readiness import Note, PartitionState, partition_states, readiness
+from worker.readiness import PartitionState, ReadinessNote, partition_states, readiness
 from worker.status import Phase, WorkerStatus
 
 
@@ -75,7 +75,7 @@ def test_readiness_a_problem_of_a_service_is_unready() -> None:
 
 
 def test_readiness_a_note_leaves_the_worker_ready() -> None:
-    note = Note("open_transaction", "a transaction is open", partition=0)
+    note = ReadinessNote("open_transaction", "a transaction is open", partition=0)
     found = readiness(status(Phase.JOINED), all_read(0), notes=[note])
     assert found.ready
     assert found.to_json()["notes"] == [

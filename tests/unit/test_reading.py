@@ -193,7 +193,7 @@ def test_a_scan_that_skips_returns_what_one_that_reads_all_does(
         found, rest = rest[:items_max], rest[items_max:]
         brought += len(found)
         reading.add(found)
-        if reading.ended:
+        if reading.is_ended:
             break
         above = reading.skip(found[-1]["position"]["S"])
         if above is not None:
@@ -355,9 +355,9 @@ def test_a_log_ahead_may_begin_with_leftovers() -> None:
     """Where the cursor names one behind this key (G7)."""
     page = read([], cursor={LOG: 9})
 
-    assert page.leftovers_ahead("!")
-    assert page.leftovers_ahead(LogId(1, 2).after(4))
-    assert not page.leftovers_ahead(LOG.after(4))
+    assert page.may_have_leftovers("!")
+    assert page.may_have_leftovers(LogId(1, 2).after(4))
+    assert not page.may_have_leftovers(LOG.after(4))
 
 
 def test_a_bundle_that_was_passed_is_judged_by_its_key() -> None:
@@ -407,7 +407,7 @@ def test_a_blocked_log_keeps_what_a_device_inherits_apart() -> None:
     """Three offsets differ: what was read, what was returned, what the account has (G2, G12)."""
     items = [*items_of(bundle(1)), garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(6))]
     start = read(items, start=read(items, inherited=True).receipt(), inherited=True)
-    page = read(items, start=start.past_unreadable(), cursor={LOG: 4}, inherited=True)
+    page = read(items, start=start.receipt_past_unreadable(), cursor={LOG: 4}, inherited=True)
     receipt = page.receipt()
 
     assert offsets(page) == [6]
@@ -435,7 +435,7 @@ def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
         *items_of(bundle(1)), garbage(BundleKey(*LOG, 3, 2)),
         *items_of(bundle(4), bundle(5), bundle(7, partition=4)),
     ]  # fmt: skip
-    start = read(items, start=read(items).receipt()).past_unreadable()
+    start = read(items, start=read(items).receipt()).receipt_past_unreadable()
     page = read(items, start=start, limits=PageLimits(messages_max=1))
     last = read(items, start=page.receipt())
     receipt = last.receipt()
@@ -460,7 +460,7 @@ def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
 def test_a_key_of_another_version_blocks_the_log_that_it_names(key: str, blocked: bool) -> None:
     """Whatever follows the log in it (G2)."""
     page = read([{"user_id": {"S": "bob"}, "position": {"S": key}}])
-    start = page.past_unreadable()
+    start = page.receipt_past_unreadable()
 
     assert page.more
     assert start.boundary == key
@@ -479,7 +479,7 @@ def test_an_item_between_two_pages_is_not_gone_past() -> None:
     assert (offsets(behind), behind.more) == ([], True)
     assert behind.unreadable is not None
     assert behind.unreadable.key == key
-    assert offsets(read(items, start=behind.past_unreadable())) == [3]
+    assert offsets(read(items, start=behind.receipt_past_unreadable())) == [3]
 
 
 def test_cursors_of_devices_are_no_messages() -> None:
@@ -555,7 +555,7 @@ def test_only_a_cursor_at_offset_0_hides_it() -> None:
 def test_a_log_that_is_blocked_from_its_begin_has_nothing_to_acknowledge() -> None:
     """No cursor covers anything of it, and neither does the page (G2, G6)."""
     items = [garbage(BundleKey(*LOG, 3, 2)), *items_of(bundle(4))]
-    page = read(items, start=read(items).past_unreadable())
+    page = read(items, start=read(items).receipt_past_unreadable())
     receipt = page.receipt()
 
     assert offsets(page) == [4]

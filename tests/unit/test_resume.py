@@ -17,9 +17,9 @@ from worker.resume import (
     Beginning,
     Closed,
     LogState,
-    NoteKind,
+    OpeningNoteKind,
     ResumePlan,
-    Start,
+    StartSetting,
     first_progress,
     plan_epoch,
     plan_resume,
@@ -76,7 +76,11 @@ def test_a_group_moved_forward_is_not_followed() -> None:
 
     assert (opening.position, opening.progress) == (PROGRESS.next, PROGRESS)
     (note,) = opening.notes
-    assert (note.kind, note.level, note.records) == (NoteKind.GROUP_AHEAD, logging.WARNING, 10)
+    assert (note.kind, note.level, note.records) == (
+        OpeningNoteKind.GROUP_AHEAD,
+        logging.WARNING,
+        10,
+    )
     assert "poste skip" in note.text
 
 
@@ -87,7 +91,7 @@ def test_a_lower_group_lowers_the_start_to_a_window_border() -> None:
     assert opening.position == W
     assert opening.progress == replace(PROGRESS, group=None)
     (note,) = opening.notes
-    assert (note.kind, note.level) == (NoteKind.REWOUND, logging.WARNING)
+    assert (note.kind, note.level) == (OpeningNoteKind.REWOUND, logging.WARNING)
     assert note.records == PROGRESS.next - W
     assert f"replaying from {W};" in note.text
 
@@ -123,7 +127,7 @@ def test_a_gap_that_retention_made_is_reported_with_its_range() -> None:
     moved = replace(PROGRESS, next=4 * W + 5, origin=4 * W + 5, last=None)
     assert opening.progress == moved
     (note,) = opening.notes
-    assert (note.kind, note.level, note.records) == (NoteKind.GAP, logging.ERROR, W - 495)
+    assert (note.kind, note.level, note.records) == (OpeningNoteKind.GAP, logging.ERROR, W - 495)
     assert f"{PROGRESS.next} to {4 * W + 4}" in note.text
 
 
@@ -237,7 +241,7 @@ def test_the_start_is_the_models(
 
 
 def first(
-    start: Start,
+    start: StartSetting,
     *,
     partition: int = 0,
     group: int | None = None,
@@ -258,18 +262,18 @@ def first(
 @pytest.mark.parametrize(
     ("start", "group", "at_time", "offset"),
     [
-        (Start(), 50, 60, 10),
-        (Start(Beginning.LATEST), 50, 60, 90),
-        (Start(Beginning.GROUP), 50, 60, 50),
-        (Start(Beginning.GROUP), 90, 60, 90),
-        (Start(Beginning.GROUP), 5, 60, 5),  # `plan_resume` reports the gap
-        (Start.at(1), 50, 60, 60),
-        (Start.at(1), 50, None, 90),
-        (Start.at(1), 50, 5, 10),
+        (StartSetting(), 50, 60, 10),
+        (StartSetting(Beginning.LATEST), 50, 60, 90),
+        (StartSetting(Beginning.GROUP), 50, 60, 50),
+        (StartSetting(Beginning.GROUP), 90, 60, 90),
+        (StartSetting(Beginning.GROUP), 5, 60, 5),  # `plan_resume` reports the gap
+        (StartSetting.at(1), 50, 60, 60),
+        (StartSetting.at(1), 50, None, 90),
+        (StartSetting.at(1), 50, 5, 10),
     ],
 )
 def test_a_partition_without_progress_begins_as_set(
-    start: Start, group: int | None, at_time: int | None, offset: int
+    start: StartSetting, group: int | None, at_time: int | None, offset: int
 ) -> None:
     """What it resolves to is progress and origin (G1, G2)."""
     assert first(start, group=group, at_time=at_time) == Progress(
@@ -283,14 +287,14 @@ HELD_BACK_LOG = LogState(10, 90, stable_end=70)
 @pytest.mark.parametrize(
     ("start", "group", "at_time", "offset"),
     [
-        (Start(Beginning.LATEST), None, None, 70),
-        (Start.at(1), None, None, 70),
-        (Start.at(1), None, 80, 70),
-        (Start(Beginning.GROUP), 85, None, 85),
+        (StartSetting(Beginning.LATEST), None, None, 70),
+        (StartSetting.at(1), None, None, 70),
+        (StartSetting.at(1), None, 80, 70),
+        (StartSetting(Beginning.GROUP), 85, None, 85),
     ],
 )
 def test_a_first_start_takes_what_a_transaction_holds_back_unless_the_group_has_it(
-    start: Start, group: int | None, at_time: int | None, offset: int
+    start: StartSetting, group: int | None, at_time: int | None, offset: int
 ) -> None:
     """What is committed after the start was not there before it (G1, G10)."""
     begun = first(start, group=group, at_time=at_time, log=HELD_BACK_LOG)
@@ -311,8 +315,10 @@ def test_a_skip_may_leave_out_what_a_transaction_holds_back() -> None:
         skipped(91)
 
 
-@pytest.mark.parametrize("start", [Start(Beginning.LATEST), Start(Beginning.GROUP), Start.at(1)])
-def test_a_partition_added_later_begins_at_the_logs_start(start: Start) -> None:
+@pytest.mark.parametrize(
+    "start", [StartSetting(Beginning.LATEST), StartSetting(Beginning.GROUP), StartSetting.at(1)]
+)
+def test_a_partition_added_later_begins_at_the_logs_start(start: StartSetting) -> None:
     """Whatever the setting: nobody has read it before (G1)."""
     assert first(start, partition=TABLE.partitions).next == 10
 
@@ -321,21 +327,22 @@ def test_a_partition_added_later_begins_at_the_logs_start(start: Start) -> None:
 def test_a_start_at_the_group_needs_an_offset_of_this_log(group: int | None, word: str) -> None:
     """Taking over from nobody is a mistake (G1)."""
     with pytest.raises(OperatorError, match=word):
-        first(Start(Beginning.GROUP), group=group)
+        first(StartSetting(Beginning.GROUP), group=group)
 
 
 def test_a_time_belongs_to_a_start_at_a_time() -> None:
     """Half a setting is none (G8)."""
     with pytest.raises(ValueError, match="time_ms"):
-        Start(Beginning.TIME)
+        StartSetting(Beginning.TIME)
     with pytest.raises(ValueError, match="time_ms"):
-        Start(Beginning.LATEST, 5)
+        StartSetting(Beginning.LATEST, 5)
 
 
 @pytest.mark.parametrize(
-    ("start", "text"), [(Start(Beginning.LATEST), "latest"), (Start.at(5), "time 5 ms")]
+    ("start", "text"),
+    [(StartSetting(Beginning.LATEST), "latest"), (StartSetting.at(5), "time 5 ms")],
 )
-def test_a_start_is_shown_as_it_is_set(start: Start, text: str) -> None:
+def test_a_start_is_shown_as_it_is_set(start: StartSetting, text: str) -> None:
     """In the line that says where a partition begins (G8)."""
     assert str(start) == text
 

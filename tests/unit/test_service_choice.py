@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from testcontainers.core.config import testcontainers_config
 
-from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissing
+from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS, ServicesMissingError
 from local.choose import FORCED, choose_way, given_addresses
 from local.docker import DYNAMODB_IMAGE, KAFKA_IMAGE, why_no_images
 from tests.checkout import NO_PACKAGES, without_cache
@@ -124,7 +124,7 @@ def test_a_way_that_cannot_be_had_is_one_line(
     forced: str, has: dict[str, Any], words: list[str]
 ) -> None:
     """Nothing is skipped, and a way that is forced is not replaced: what is missing is said."""
-    with pytest.raises(ServicesMissing) as caught:
+    with pytest.raises(ServicesMissingError) as caught:
         choice(forced, **has)
 
     assert "\n" not in str(caught.value)
@@ -165,7 +165,7 @@ def test_given_addresses_are_used_unless_another_way_is_forced(
     ],
 )
 def test_a_choice_that_cannot_be_made_is_one_line(environ: dict[str, str], line: str) -> None:
-    with pytest.raises(ServicesMissing) as caught:
+    with pytest.raises(ServicesMissingError) as caught:
         given_addresses(environ)
     assert str(caught.value) == line
 

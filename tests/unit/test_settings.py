@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.operations_page import PAGE
 from worker.config_file import load_settings, variable_name
 from worker.errors import ConfigurationError
-from worker.resume import Beginning, Start
+from worker.resume import Beginning, StartSetting
 from worker.settings import Settings, parse_time_ms, setting_fields
 from worker.settings_reference import markdown_table, sample_toml, shown
 
@@ -242,8 +242,10 @@ def test_a_start_is_understood() -> None:
     starts = ["earliest", "latest", "group", "1970-01-01T01:00:01+01:00"]
     found = [load_settings(None, {"POSTE_KAFKA__START": start}).kafka.beginning for start in starts]
 
-    assert found[:3] == [Start(b) for b in (Beginning.EARLIEST, Beginning.LATEST, Beginning.GROUP)]
-    assert found[3] == Start.at(1_000)
+    assert found[:3] == [
+        StartSetting(b) for b in (Beginning.EARLIEST, Beginning.LATEST, Beginning.GROUP)
+    ]
+    assert found[3] == StartSetting.at(1_000)
 
 
 @pytest.mark.parametrize("text", ["", "12", "1969-12-31T00:00:00Z", "2026-13-01T00:00:00Z", "now",

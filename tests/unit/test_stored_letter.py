@@ -8,7 +8,12 @@ import pytest
 from tests.records import TOPIC, MadeRecord
 from tests.unit.test_cli import schema
 from worker.cli import dead_letter_rendering as rendering
-from worker.cli.stored_letter import Place, Selection, StoredLetter, letter_of
+from worker.cli.stored_letter import (
+    DeadLetterSelection,
+    RecordPlace,
+    StoredDeadLetter,
+    parse_dead_letter,
+)
 from worker.dead_letters import DeadLetter, dead_letter_headers
 from worker.errors import Reason
 from worker.record import RecordHeader
@@ -23,8 +28,10 @@ def headers(**changed: bytes | None) -> list[RecordHeader]:
     return [(n, named.get(n, v)) for n, v in made if named.get(n, b"") is not None]
 
 
-def letter(**changed: Any) -> StoredLetter:
-    return letter_of(MadeRecord(partition=1, offset=7, **{"headers": headers(), **changed}), TOPIC)
+def letter(**changed: Any) -> StoredDeadLetter:
+    return parse_dead_letter(
+        MadeRecord(partition=1, offset=7, **{"headers": headers(), **changed}), TOPIC
+    )
 
 
 def test_a_dead_letter_gives_its_record_back() -> None:
@@ -32,7 +39,7 @@ def test_a_dead_letter_gives_its_record_back() -> None:
     found = letter()
 
     assert (found.foreign, found.reason, found.detail) == ("", Reason.NO_BODY, "null")
-    assert (found.place, found.source) == (Place(1, 7), Place(3, 0))
+    assert (found.place, found.source) == (RecordPlace(1, 7), RecordPlace(3, 0))
     assert found.original_headers() == list(OWN)
 
 
@@ -41,7 +48,7 @@ def test_the_last_header_of_a_name_counts() -> None:
     older = [("dead-letter-reason", b"too_large"), ("dead-letter-offset", b"99")]
     found = letter(headers=[*older, *headers()])
 
-    assert (found.reason, found.source) == (Reason.NO_BODY, Place(3, 0))
+    assert (found.reason, found.source) == (Reason.NO_BODY, RecordPlace(3, 0))
     assert found.original_headers() == list(OWN)
 
 
@@ -66,7 +73,7 @@ def test_another_record_is_foreign(changed: dict[str, bytes | None], why: str) -
 
 def test_a_replays_second_copy_is_known_and_another_record_is_not() -> None:
     """Two dead letters of one record differ in their place alone (G9)."""
-    first, again = letter(), letter_of(MadeRecord(headers=headers(), offset=99), TOPIC)
+    first, again = letter(), parse_dead_letter(MadeRecord(headers=headers(), offset=99), TOPIC)
 
     assert first.identity() == again.identity()
     assert first.identity() != letter(value=b"another").identity()
@@ -79,37 +86,37 @@ def test_a_selection_is_by_reason_and_by_the_records_own_time() -> None:
     """Each alone, and both (G9)."""
     found = letter(timestamp=1000)
 
-    assert Selection().has(found)
-    assert Selection(reasons=frozenset({Reason.NO_BODY})).has(found)
-    assert not Selection(reasons=frozenset({Reason.TOO_LARGE})).has(found)
-    assert Selection(since_ms=1000).has(found)
-    assert not Selection(since_ms=1001).has(found)
-    assert not Selection(since_ms=0).has(letter(timestamp=None))
-    assert not Selection(reasons=frozenset(Reason)).has(letter(headers=()))
+    assert DeadLetterSelection().matches(found)
+    assert DeadLetterSelection(reasons=frozenset({Reason.NO_BODY})).matches(found)
+    assert not DeadLetterSelection(reasons=frozenset({Reason.TOO_LARGE})).matches(found)
+    assert DeadLetterSelection(since_ms=1000).matches(found)
+    assert not DeadLetterSelection(since_ms=1001).matches(found)
+    assert not DeadLetterSelection(since_ms=0).matches(letter(timestamp=None))
+    assert not DeadLetterSelection(reasons=frozenset(Reason)).matches(letter(headers=()))
 
 
 LETTERS = (
     letter(),
     letter(key=None, value=None, timestamp=-1),
     letter(key=b"\xff", value=b"\xff", headers=()),
-    StoredLetter(Place(0, 1), None, foreign="the client cannot decode it"),
+    StoredDeadLetter(RecordPlace(0, 1), None, foreign="the client cannot decode it"),
 )
 
 
 def test_dead_letters_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
     """For every kind of record; and for a person."""
     jsonschema.validate(
-        rendering.list_object("t", LETTERS, Place(1, 8)), schema("dead-letters-list")
+        rendering.list_object("t", LETTERS, RecordPlace(1, 8)), schema("dead-letters-list")
     )
     jsonschema.validate(rendering.list_object("t", (), None), schema("dead-letters-list"))
     for each in LETTERS:
         made = rendering.letter_object(each, whole=True)
         jsonschema.validate(made, schema("dead-letters-show"))
-        for to in (None, Place(3, 4)):
+        for to in (None, RecordPlace(3, 4)):
             jsonschema.validate(rendering.replay_object(each, to), schema("dead-letters-replay"))
-        rendering.letter(made)
-        rendering.replayed(each, "t", None)
-    rendering.letters("t", LETTERS, Place(1, 8))
+        rendering.print_letter(made)
+        rendering.print_replayed(each, "t", None)
+    rendering.print_letters("t", LETTERS, RecordPlace(1, 8))
     said = capsys.readouterr().out
 
     assert "header trace: none" in said

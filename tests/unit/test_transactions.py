@@ -6,7 +6,7 @@ import pytest
 
 from tests.records import stable_log
 from worker.kafka.transactions import REPEAT_S, OpenTransactions
-from worker.readiness import Note
+from worker.readiness import ReadinessNote
 from worker.resume import LogState
 
 WARN_S = 60.0
@@ -34,7 +34,7 @@ class Watched:
     def said(self) -> str:
         return self._caplog.text
 
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[ReadinessNote, ...]:
         return self.transactions.notes()
 
 

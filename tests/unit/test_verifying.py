@@ -18,9 +18,16 @@ from tests.unit.test_cli import schema
 from tests.unit.test_imports import imports_of_names
 from worker.cli import audit_rendering, verifying
 from worker.cli.admin_client import PartitionStatus
-from worker.cli.bar import Bar
-from worker.cli.stored_letter import Selection, StoredLetter, letter_of
-from worker.cli.verifying import MailboxLookup, Outcome, Report, Verification, expected_of, range_of
+from worker.cli.bar import ProgressBar
+from worker.cli.stored_letter import DeadLetterSelection, StoredDeadLetter, parse_dead_letter
+from worker.cli.verifying import (
+    MailboxLookup,
+    Outcome,
+    Verification,
+    VerifyReport,
+    build_expected,
+    verifiable_range,
+)
 from worker.dead_letters import DeadLetter, dead_letter_headers
 from worker.errors import OperatorError, Reason
 from worker.kafka.log_reader import LogRange, LogSlice
@@ -51,7 +58,7 @@ class DeadLetterTopic:
 
     partitions = 1
 
-    def __init__(self, letters: Sequence[StoredLetter], begins: int = 0) -> None:
+    def __init__(self, letters: Sequence[StoredDeadLetter], begins: int = 0) -> None:
         self._letters = letters
         self._begins = begins
 
@@ -62,14 +69,16 @@ class DeadLetterTopic:
     async def ranges(self, partitions: Iterable[int]) -> dict[int, LogRange]:
         return {p: LogRange(self._begins, self._begins + len(self._letters)) for p in partitions}
 
-    async def letters(self, selection: Selection, bar: Bar) -> AsyncIterator[StoredLetter]:
+    async def letters(
+        self, selection: DeadLetterSelection, bar: ProgressBar
+    ) -> AsyncIterator[StoredDeadLetter]:
         for letter in self._letters:
             yield letter
 
 
-def dead(record: MadeRecord) -> StoredLetter:
+def dead(record: MadeRecord) -> StoredDeadLetter:
     headers = dead_letter_headers(DeadLetter(record, Reason.NO_BODY, ""))
-    return letter_of(replace(record, headers=headers, partition=0, offset=0), TOPIC)
+    return parse_dead_letter(replace(record, headers=headers, partition=0, offset=0), TOPIC)
 
 
 class World:
@@ -84,7 +93,7 @@ class World:
             self.put(first, first + 2)
         self.put(8)
         self.put(9)
-        self.dead: list[StoredLetter] = []
+        self.dead: list[StoredDeadLetter] = []
         self.removed_to = 0
         self.share = 1.0
         self.after_reading: Callable[[], None] = lambda: None
@@ -110,7 +119,7 @@ class World:
             **{name: {"N": value} for name, value in more.items()},
         }  # fmt: skip
 
-    async def verified(self, now_ms: int = NEW_YEAR_MS) -> Report:
+    async def verified(self, now_ms: int = NEW_YEAR_MS) -> VerifyReport:
         store = DynamoDBMailboxStore(store_on(self.table), "mailboxes", calls_in_flight_max=16)
         work = Verification(
             Reader(self.records, self.after_reading),
@@ -118,10 +127,10 @@ class World:
             DeadLetterTopic(self.dead, self.removed_to),
             share=self.share, retention_ms=30 * DAY_MS, chance=iter(range(99)).__next__,
         )  # fmt: skip
-        return await work.run({3: (LogRange(0, len(self.records)), None)}, Bar())
+        return await work.run({3: (LogRange(0, len(self.records)), None)}, ProgressBar())
 
 
-def outcomes(report: Report) -> dict[str, int]:
+def outcomes(report: VerifyReport) -> dict[str, int]:
     return {str(name): count for name, count in report.partitions[3].outcomes.items()}
 
 
@@ -295,23 +304,28 @@ def test_a_range_is_what_the_table_holds_and_the_log_still_has(
     """What retention has removed is said (G1)."""
     status = PartitionStatus(3, stable_log(start, 100), progress(), None)
 
-    assert range_of(status, 1, first) == (wanted, gone)
+    assert verifiable_range(status, 1, first) == (wanted, gone)
 
 
 def test_a_partition_that_has_not_begun_or_is_of_another_epoch() -> None:
     """There is nothing to verify; or it is refused."""
-    assert range_of(PartitionStatus(3, stable_log(5, 9), None, None), 1, None) == ((5, 5), None)
+    assert verifiable_range(PartitionStatus(3, stable_log(5, 9), None, None), 1, None) == (
+        (5, 5),
+        None,
+    )
     with pytest.raises(OperatorError, match="its progress is of epoch 2"):
-        range_of(PartitionStatus(3, stable_log(0, 9), progress(epoch=2), None), 1, None)
+        verifiable_range(PartitionStatus(3, stable_log(0, 9), progress(epoch=2), None), 1, None)
 
 
 def test_a_record_is_known_by_what_it_is() -> None:
     """Its user, where it can have one (G1)."""
-    assert expected_of(MadeRecord(), 0).user_id == "bob"
+    assert build_expected(MadeRecord(), 0).user_id == "bob"
     for bad in (MadeRecord(key=None), MadeRecord(key=b""), MadeRecord(key=b"x" * 1025),
                 MadeRecord(key=b"\xff"), MadeRecord(value=None)):  # fmt: skip
-        assert expected_of(bad, 0).user_id is None
-    assert expected_of(MadeRecord(value=b"a"), 0).digest != expected_of(MadeRecord(), 0).digest
+        assert build_expected(bad, 0).user_id is None
+    assert (
+        build_expected(MadeRecord(value=b"a"), 0).digest != build_expected(MadeRecord(), 0).digest
+    )
 
 
 async def test_verify_json_is_what_was_promised(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,12 +333,12 @@ async def test_verify_json_is_what_was_promised(capsys: pytest.CaptureFixture[st
     world = World()
     world.delete("b", 5, 7)
     report = await world.verified()
-    report.partitions[3].gone = LogRange(0, 5)
+    report.partitions[3].removed = LogRange(0, 5)
     for sample in (None, 2.5):
         jsonschema.validate(
             audit_rendering.verify_object(Settings(), report, sample), schema("verify")
         )
-    audit_rendering.verified(report)
+    audit_rendering.print_report(report)
     said = capsys.readouterr().out
 
     assert "retention has removed offsets 0 to 4" in said

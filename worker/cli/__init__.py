@@ -22,21 +22,21 @@ from worker.errors import OperatorError
 
 __all__ = ["main", "poste"]
 
-#: Each adds its commands to `poste` where it is imported.
+#: Importing them adds their commands to `poste`.
 _FAMILIES = (
     setup_commands, mailbox_commands, partition_commands, dead_letter_commands, audit_commands,
 )  # fmt: skip
 
-#: Errors of standard output, a full disk most often. One that nobody reads is click's to notice.
+#: Errors of standard output, usually a full disk. click handles a closed pipe.
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-#: Exit status of a command that Ctrl-C ended, as shells have it: 128 + SIGINT.
+#: Exit status after Ctrl-C, as in shells: 128 + SIGINT.
 INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Run the command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # whatever the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):  # for what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
         poste(prog_name="poste", standalone_mode=False)
@@ -52,5 +52,5 @@ def main() -> None:
         if error.errno not in _CANNOT_WRITE:
             raise
         click.echo(f"poste: cannot write the output: {error.strerror}", err=True)
-        sys.stdout = None  # else Python flushes it again, and complains
+        sys.stdout = None  # else Python flushes it again, and fails
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""Show the partitions to an operator, and make the deliberate moves: skip, rewind, epoch.
+"""Show the partitions, and plan and apply moves of positions: skip, rewind, epoch.
 
-A move is planned from what is there, shown, and made only when it is wanted; every write has the
-condition that nothing changed meanwhile. Workers are stopped for a move.
+A move is planned from the present state and applied on request. Every write is conditional on an
+unchanged state. Workers are stopped for a move.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _MS_PER_MINUTE = 60_000
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition as it stands. progress, group: None where there is none yet."""
+    """The state of one partition. progress, group: None if there is none yet."""
 
     partition: int
     log: LogState
@@ -48,8 +48,8 @@ class PartitionStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """What a deliberate move changes of one partition. old is None where it had no progress."""
+class PartitionMove:
+    """The move of one partition. old: None if it had no progress."""
 
     partition: int
     old: Progress | None
@@ -67,39 +67,39 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MovePlan:
     """The moves of one command.
 
-    epoch: the table record's new epoch, which is written last. None: it stays as it is.
+    epoch: the table record's new epoch, which is written last. None: unchanged.
     """
 
-    moves: tuple[Move, ...]
+    moves: tuple[PartitionMove, ...]
     epoch: int | None = None
 
     def lines(self) -> list[str]:
-        """Return what would be done, one line for each move; empty where nothing would be."""
+        """Return one line for each move."""
         lines = [str(move) for move in self.moves]
         return lines if self.epoch is None else [*lines, f"the table to epoch {self.epoch}"]
 
 
 class Groups(Protocol):
-    """The calls of a move to the group's coordinator.
+    """The calls of a move to the group coordinator.
 
-    Both may be repeated. They raise KafkaError where the broker refuses.
+    Both may be repeated. They raise KafkaError for a refusal of the broker.
     """
 
     async def require_no_members(self, group: str) -> None:
-        """Raise OperatorError while the group has members, of either protocol of groups."""
+        """Raise OperatorError while the group has members, of either group protocol."""
         ...
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Set offsets, up or down. Raises OperatorError, and sets none, where it has members."""
+        """Commit offsets, up or down. Raises OperatorError, and commits none, if it has members."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminClient:
-    """Everything that a move reads and writes. `open_admin_client` opens it."""
+    """The client for reading and moving positions. `open_admin_client` opens it."""
 
     settings: Settings
     groups: Groups
@@ -110,7 +110,7 @@ class AdminClient:
     partitions: tuple[int, ...]
 
     async def partition_statuses(self, only: Iterable[int] | None = None) -> list[PartitionStatus]:
-        """Return the present state of all partitions, or of those named. Raises OperatorError."""
+        """Return the state of these or all partitions. Raises OperatorError."""
         wanted = self.partitions if only is None else tuple(only)
         for partition in wanted:
             if partition not in self.partitions:
@@ -129,57 +129,57 @@ class AdminClient:
         ]
 
     async def freshness(self) -> Freshness:
-        """What the workers' claims say. Raises OperatorError."""
+        """Return the freshness that the workers' claims prove. Raises OperatorError."""
         return await self.claims.read(self.table)
 
-    async def skip(self, partition: int, to: str, now_ms: int) -> Plan:
-        """Plan the move of one partition forward, to an offset, a time, or the log's end.
+    async def skip(self, partition: int, to: str, now_ms: int) -> MovePlan:
+        """Plan to skip in one partition, to an offset, a time, or the log's end.
 
-        The end is the stable one, and a time leads no further: what an open transaction holds back
-        was not there to be left out, and is delivered when it is committed. An offset above it
-        leaves that out too.
+        The end is the stable one, which limits a time too. An open transaction's records are
+        therefore delivered when it commits. An offset above it skips them too.
         """
         (partition_status,) = await self.partition_statuses([partition])
-        old = _progress_of(partition_status)
-        target = await self._target(partition_status, to)
+        old = _require_progress(partition_status)
+        target = await self._target_offset(partition_status, to)
         new = plan_skip(
             topic=self.table.topic, partition=partition, progress=old,
             to=target, log=partition_status.log, now_ms=now_ms,
         )  # fmt: skip
-        return Plan((Move(partition, old, new),) if new != old else ())
+        return MovePlan((PartitionMove(partition, old, new),) if new != old else ())
 
-    async def skip_each(self, partitions: Iterable[int], to: str, now_ms: int) -> Plan:
-        """Plan the moves of these partitions forward, each as `skip` does."""
+    async def skip_each(self, partitions: Iterable[int], to: str, now_ms: int) -> MovePlan:
+        """Plan to skip in these partitions, each as `skip` does."""
         plans = [await self.skip(partition, to, now_ms) for partition in sorted(set(partitions))]
-        return Plan(tuple(move for plan in plans for move in plan.moves))
+        return MovePlan(tuple(move for plan in plans for move in plan.moves))
 
-    async def skip_all(self, to: str, now_ms: int) -> Plan:
-        """Plan the moves of all partitions forward that are below their target."""
+    async def skip_all(self, to: str, now_ms: int) -> MovePlan:
+        """Plan to skip in all partitions that are below their target."""
         behind = [
             status.partition
             for status in await self.partition_statuses()
-            if await self._target(status, to) > _progress_of(status).next
+            if await self._target_offset(status, to) > _require_progress(status).next
         ]
         return await self.skip_each(behind, to, now_ms)
 
-    async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> Plan:
-        """Plan the moves back to an offset or a time."""
+    async def rewind_to(self, partitions: Iterable[int] | None, to: str, now_ms: int) -> MovePlan:
+        """Plan to rewind to an offset or a time."""
         partition_statuses = await self.partition_statuses(partitions)
         targets = [
-            (s, await self._target(s, to)) for s in partition_statuses if s.progress is not None
+            (s, await self._target_offset(s, to))
+            for s in partition_statuses
+            if s.progress is not None
         ]
         return self._rewind(targets, now_ms)
 
     async def rewind_minutes(
         self, partitions: Iterable[int] | None, minutes: float, now_ms: int
-    ) -> Plan:
-        """Plan the moves back by minutes before each progress was written.
+    ) -> MovePlan:
+        """Plan to rewind by minutes before each progress was written.
 
-        A table restored to a point in time holds progress of about that time, but is not
-        consistent across items: bundles of the minutes before may be missing. What was written
-        in those minutes was published before them where the worker was behind: the replay
-        begins no later than where the log ended when the partition was last caught up, and at
-        the origin where it never was.
+        A table restored to a point in time has progress of about that time, but items are not
+        consistent: bundles of the minutes before may be missing. If the worker was behind, their
+        records were published earlier. The replay therefore begins no later than the log's end when
+        the partition was last caught up, or at the origin if it never was.
         """
         targets = []
         for partition_status in await self.partition_statuses(partitions):
@@ -198,30 +198,30 @@ class AdminClient:
         found = await self.log.offsets_at([partition], time_ms)
         return min(found[partition], progress.next)
 
-    def _rewind(self, targets: Iterable[tuple[PartitionStatus, int]], now_ms: int) -> Plan:
+    def _rewind(self, targets: Iterable[tuple[PartitionStatus, int]], now_ms: int) -> MovePlan:
         moves = []
         for partition_status, to in targets:
-            old = _progress_of(partition_status)
+            old = _require_progress(partition_status)
             new = plan_rewind(
                 topic=self.table.topic, partition=partition_status.partition, progress=old,
                 to=to, log=partition_status.log, now_ms=now_ms,
             )  # fmt: skip
             if new != old:
-                moves.append(Move(partition_status.partition, old, new))
-        return Plan(tuple(moves))
+                moves.append(PartitionMove(partition_status.partition, old, new))
+        return MovePlan(tuple(moves))
 
-    async def epoch(self, now_ms: int, to: str | None = None) -> Plan:
-        """Plan the opening of the next epoch, or the rest of one that was interrupted.
+    async def epoch(self, now_ms: int, to: str | None = None) -> MovePlan:
+        """Plan to open the next epoch, or to complete an interrupted opening.
 
         to: where each partition begins; None: at its log's start. A mirrored topic has other
-        offsets than its original: what the group has read there is below the group's offset, which
-        the mirror translates.
+        offsets than its original. The mirror translates the group's offset, and the group has read
+        what is below it.
         """
         moves = []
         for status in await self.partition_statuses():
             begin = status.log.start
             if to is not None:
-                begin = max(begin, await self._target(status, to))
+                begin = max(begin, await self._target_offset(status, to))
             if begin > status.log.end:
                 raise OperatorError(
                     f"{self.table.topic}-{status.partition}: cannot skip to {begin}: the log ends"
@@ -229,10 +229,10 @@ class AdminClient:
                 )
             new = plan_epoch(table=self.table, begin=begin, now_ms=now_ms)
             if status.progress is None or status.progress.epoch != new.epoch:
-                moves.append(Move(status.partition, status.progress, new))
-        return Plan(tuple(moves), epoch=self.table.epoch + 1)
+                moves.append(PartitionMove(status.partition, status.progress, new))
+        return MovePlan(tuple(moves), epoch=self.table.epoch + 1)
 
-    async def _target(self, partition_status: PartitionStatus, to: str) -> int:
+    async def _target_offset(self, partition_status: PartitionStatus, to: str) -> int:
         if to == "end":
             return partition_status.log.stable_end
         if to == "group":
@@ -259,33 +259,33 @@ class AdminClient:
         """Raise OperatorError while the group has members."""
         await self.groups.require_no_members(self.settings.kafka.group)
 
-    async def make(self, plan: Plan) -> None:
-        """The moves. Where a step is refused nothing is changed that a worker goes by; after an
-        interruption between two steps the same command goes on.
+    async def apply(self, plan: MovePlan) -> None:
+        """Apply the moves. A refused step changes nothing that a worker uses. After an interruption
+        between two steps, the same command continues.
 
-        A skip and a rewind commit the group's offsets first: the broker refuses that while the
-        group has members, whatever their protocol, and where our user may not. Then progress. A
-        worker that starts between the two does not follow a group that is ahead of progress, and
-        replays from one that is behind it: it leaves a skip undone and makes a rewind.
+        A skip and a rewind commit the group's offsets first, because the broker refuses that while
+        the group has members, of any protocol, and if our user may not. They write progress second.
+        A worker that starts between the two does not follow a group ahead of progress, and replays
+        from a group behind it. So a skip is undone and a rewind is made.
 
-        An epoch cannot begin with the group: a worker that starts after that would read the new
-        log from its start as the old epoch, under keys that the old log has used. So the commit
-        is tried with the offsets that are there. Then progress, which closes each partition until
-        the last step; the group's offsets; and the table record.
+        An epoch cannot begin with the group: a worker that started after that would read the new
+        log from its start as the old epoch, under keys of the old log. So it first tries to commit
+        the present offsets. Then it writes progress, which closes each partition until the last
+        step. Then it writes the group's offsets and the table record.
         """
         if plan.epoch is None:
             await self._commit({move.partition: move.new.next for move in plan.moves})
-            await self._move(plan)
+            await self._move_progress(plan)
             return
         await self._try_commit(plan)
-        await self._move(plan)
-        # Of all partitions: those that an interrupted opening has moved, too.
+        await self._move_progress(plan)
+        # Of all partitions, including those that an interrupted opening has moved.
         await self._commit(
             {s.partition: s.progress.next for s in await self.partition_statuses() if s.progress}
         )
         await self.progress.open_epoch(self.table, partitions=len(self.partitions))
 
-    async def _move(self, plan: Plan) -> None:
+    async def _move_progress(self, plan: MovePlan) -> None:
         for move in plan.moves:
             if move.old is None:
                 await self.progress.create(move.partition, move.new)
@@ -296,9 +296,9 @@ class AdminClient:
         if offsets:
             await self.groups.commit(self.settings.kafka.group, self.table.topic, offsets)
 
-    async def _try_commit(self, plan: Plan) -> None:
-        """Commit what changes nothing: the group's offset as it is; where it has none, progress,
-        at which a worker begins without one as well; where there is neither, the planned start."""
+    async def _try_commit(self, plan: MovePlan) -> None:
+        """Commit offsets that change nothing: the group's; else progress, at which a worker begins
+        anyway; else the planned start."""
         planned = {move.partition: move.new.next for move in plan.moves}
         offsets = {}
         for partition_status in await self.partition_statuses():
@@ -322,7 +322,7 @@ def require_lag(statuses: Iterable[PartitionStatus], most: int) -> None:
         )
 
 
-def _progress_of(partition_status: PartitionStatus) -> Progress:
+def _require_progress(partition_status: PartitionStatus) -> Progress:
     if partition_status.progress is None:
         raise OperatorError(
             f"partition {partition_status.partition} has no progress yet: start a worker once, with"
@@ -333,7 +333,7 @@ def _progress_of(partition_status: PartitionStatus) -> Progress:
 
 @asynccontextmanager
 async def open_admin_client(settings: Settings) -> AsyncIterator[AdminClient]:
-    """Connect to both services. Raises OperatorError, in one line, for whatever is missing."""
+    """Connect to both services. Raises OperatorError, in one line, if something is missing."""
     async with (
         open_kafka_admin(settings.kafka) as kafka,
         open_deadline_store(settings.dynamodb) as store,
@@ -346,7 +346,7 @@ async def open_admin_client(settings: Settings) -> AsyncIterator[AdminClient]:
 async def admin_client_of(
     settings: Settings, kafka: Kafka, store: RetryingStore
 ) -> AsyncIterator[AdminClient]:
-    """Return what `open_admin_client` does, over connections that the caller has."""
+    """Open the client over the caller's connections."""
     kafka_settings = settings.kafka
     progress = DynamoDBProgress(store, settings.dynamodb.table, kafka_settings.topic)
     table = await progress.table()

@@ -1,10 +1,10 @@
-"""Arguments and options that several commands share, checked before any service is asked."""
+"""Arguments and options of several commands, checked before any call to a service."""
 
 import click
 
 from poste_restante.position import cursor_key, mailbox_key
 
-#: The longest time that an option takes; more is a slip of the finger.
+#: The longest duration of an option. A longer one is a typing error.
 TEN_YEARS_S = 3650 * 24 * 3600
 
 
@@ -36,7 +36,7 @@ DEVICE = click.option(
 def text_argument(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """Check what can be sent: UTF-8, and not empty for an attribute of an event."""
+    """Check a text: UTF-8, and not empty for an attribute of an event."""
     if value is None:
         return None
     if value == "" and isinstance(parameter, click.Option):
@@ -84,8 +84,6 @@ TIME = _TimeType()
 
 
 class _HeaderType(click.ParamType):
-    """A header of a record."""
-
     name = "NAME=VALUE"
 
     def convert(

@@ -1,4 +1,4 @@
-"""The commands on what is held: `purge` and `export` of a user, `verify` of the log."""
+"""The commands on stored data: `purge` and `export` of a user, `verify` of the log."""
 
 import json
 import time
@@ -8,7 +8,7 @@ import click
 from worker.cli import audit_rendering as rendering
 from worker.cli.arguments import JSON, TIME, USER, YES
 from worker.cli.bar import progress_bar
-from worker.cli.program import poste, run, settings_of
+from worker.cli.program import poste, read_settings, run
 from worker.errors import OperatorError
 
 
@@ -22,7 +22,7 @@ def purge(context: click.Context, user: str, *, as_json: bool, yes: bool) -> Non
 
     Kafka keeps its records until their retention. May be repeated, and run beside workers.
     """
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli import purging
@@ -32,7 +32,7 @@ def purge(context: click.Context, user: str, *, as_json: bool, yes: bool) -> Non
         if as_json:
             click.echo(json.dumps(rendering.purge_object(user, purged, yes=yes)))
         else:
-            rendering.purged(user, purged, yes=yes)
+            rendering.print_purge(user, purged, yes=yes)
 
     run(work)
 
@@ -48,7 +48,7 @@ def export(context: click.Context, user: str, *, records: bool) -> None:
 
     Cursors, messages with their bodies, dead letters. The last line says that it is complete.
     """
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli.exporting import open_export
@@ -81,20 +81,20 @@ def verify(
     """
     if offset is not None and (len(partitions) != 1 or since_ms is not None):
         raise click.UsageError("--offset needs one --partition, and no --since")
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli import verifying
 
         share = 1.0 if sample is None else sample / 100
-        wanted = verifying.Wanted(partitions, offset, since_ms, share)
+        wanted = verifying.VerifySelection(partitions, offset, since_ms, share)
         with progress_bar("verifying") as bar:
             now_ms = time.time_ns() // 1_000_000
             report = await verifying.verify(settings, wanted, now_ms=now_ms, bar=bar)
         if as_json:
             click.echo(json.dumps(rendering.verify_object(settings, report, sample)))
         else:
-            rendering.verified(report)
+            rendering.print_report(report)
         if report.problem_count:
             raise OperatorError(
                 f"{report.problem_count} of {report.checked} records are not where they have to be:"

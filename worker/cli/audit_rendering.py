@@ -1,16 +1,16 @@
-"""What the commands on users' data print: JSON for programs, lines for people."""
+"""Output of the commands on users' data: JSON for programs, lines for people."""
 
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.rendering import console, printable, shortened, time_text
 
 if TYPE_CHECKING:
-    from worker.cli.purging import Purged
-    from worker.cli.verifying import Report
+    from worker.cli.purging import PurgeResult
+    from worker.cli.verifying import VerifyReport
     from worker.settings import Settings
 
 
-def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]:
+def purge_object(user_id: str, purged: "PurgeResult", *, yes: bool) -> dict[str, Any]:
     """Return the object of `poste purge --json`: worker/cli/schemas/purge.json."""
     return {
         "user_id": user_id,
@@ -28,8 +28,8 @@ def purge_object(user_id: str, purged: "Purged", *, yes: bool) -> dict[str, Any]
     }
 
 
-def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
-    """Print what was done, or would be, and what is left."""
+def print_purge(user_id: str, purged: "PurgeResult", *, yes: bool) -> None:
+    """Print the result, or the preview, of a purge."""
     user = printable(user_id)
     print(
         f"{'raised' if yes else 'would raise'} {purged.cursors} cursors of {user} to the log's end"
@@ -59,7 +59,9 @@ def purged(user_id: str, purged: "Purged", *, yes: bool) -> None:
         print("nothing was changed: add --yes to do it")
 
 
-def verify_object(settings: "Settings", report: "Report", sample: float | None) -> dict[str, Any]:
+def verify_object(
+    settings: "Settings", report: "VerifyReport", sample: float | None
+) -> dict[str, Any]:
     """Return the object of `poste verify --json`: worker/cli/schemas/verify.json."""
     from worker.cli.verifying import Outcome
 
@@ -74,7 +76,7 @@ def verify_object(settings: "Settings", report: "Report", sample: float | None) 
                 "partition": each.partition,
                 "first": each.range.first,
                 "end": each.range.end,
-                "gone": None if each.gone is None else each.gone._asdict(),
+                "gone": None if each.removed is None else each.removed._asdict(),
                 "checked": each.checked,
                 **{outcome.value: each.outcomes[outcome] for outcome in Outcome},
             }
@@ -92,7 +94,7 @@ def verify_object(settings: "Settings", report: "Report", sample: float | None) 
     }
 
 
-def verified(report: "Report") -> None:
+def print_report(report: "VerifyReport") -> None:
     """Print one line per partition and per problem."""
     from rich.table import Table
 
@@ -107,10 +109,10 @@ def verified(report: "Report") -> None:
         )  # fmt: skip
     console().print(table)
     for each in report.partitions.values():
-        if each.gone is not None:
+        if each.removed is not None:
             print(
-                f"partition {each.partition}: retention has removed offsets {each.gone.first} to"
-                f" {each.gone.end - 1}, which are not verified"
+                f"partition {each.partition}: retention has removed offsets {each.removed.first} to"
+                f" {each.removed.end - 1}, which are not verified"
             )
     for problem in report.problems:
         user = "" if problem.user_id is None else f" of {shortened(problem.user_id)}"

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Bar:
-    """Shows how far a command is. Without a display it does nothing."""
+class ProgressBar:
+    """Shows the progress of a command. Without a display it does nothing."""
 
     def __init__(self, display: "Progress | None" = None, label: str = "") -> None:
         self._display = display
@@ -18,21 +18,20 @@ class Bar:
         self._task: TaskID | None = None
 
     def begin(self, total: int) -> None:
-        """Show the bar. total: of what `advance` counts."""
+        """Show the bar. total: in the units of `advance`."""
         if self._display is not None:
             self._task = self._display.add_task(self._label, total=total)
 
     def advance(self, count: int) -> None:
-        """Count what is done."""
         if self._display is not None and self._task is not None:
             self._display.advance(self._task, count)
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Bar]:
-    """A bar for the block, on a terminal only: standard output stays for results."""
+def progress_bar(label: str) -> Iterator[ProgressBar]:
+    """Show a bar for the block, on a terminal only. Standard output is for results."""
     if not sys.stderr.isatty():
-        yield Bar()
+        yield ProgressBar()
         return
     from rich.console import Console
     from rich.progress import (
@@ -46,4 +45,4 @@ def progress_bar(label: str) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        yield Bar(display, label)
+        yield ProgressBar(display, label)

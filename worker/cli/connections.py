@@ -1,4 +1,4 @@
-"""Options of every command that Kafka's and AWS's own tools have: where the services are.
+"""Options of every command for its connections, named as in Kafka's and AWS's own tools.
 
 They take precedence over the environment, which takes precedence over the file.
 """
@@ -13,7 +13,7 @@ from worker.config_file import variable_name
 _META = "worker.cli.connections"
 
 
-def _note(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def _store_option(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         if not value:
             raise click.BadParameter("must not be empty")
@@ -21,7 +21,9 @@ def _note(context: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def _option(name: str, metavar: str, help_: str) -> click.Option:
-    return click.Option([name], metavar=metavar, help=help_, callback=_note, expose_value=False)
+    return click.Option(
+        [name], metavar=metavar, help=help_, callback=_store_option, expose_value=False
+    )
 
 
 #: Options that are settings.
@@ -29,7 +31,7 @@ _SETTINGS = {
     "--bootstrap-server": variable_name("kafka.bootstrap_servers"),
     "--table": variable_name("dynamodb.table"),
 }
-#: Variables of the AWS SDK that an option sets, and those that would take precedence.
+#: Variables of the AWS SDK that an option sets, and those that it removes, as they take precedence.
 _AWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "--region": (("AWS_DEFAULT_REGION", "AWS_REGION"), ()),
     "--endpoint-url": (("AWS_ENDPOINT_URL_DYNAMODB",), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",)),
@@ -52,7 +54,7 @@ def connection_options() -> list[click.Option]:
 
 
 def setting_options(context: click.Context) -> dict[str, tuple[str, str]]:
-    """Return the settings that options give: variable -> (option, value)."""
+    """Return the settings from options: variable -> (option, value)."""
     given = context.find_root().meta.get(_META, {})
     return {
         variable: (option, given[option])
@@ -62,7 +64,7 @@ def setting_options(context: click.Context) -> dict[str, tuple[str, str]]:
 
 
 def apply_aws_options(context: click.Context, environ: MutableMapping[str, str]) -> None:
-    """Set what the options name where the AWS SDK looks for it."""
+    """Set the AWS SDK's variables from the options."""
     given = context.find_root().meta.get(_META, {})
     for option, (variables, others) in _AWS.items():
         if option in given:
@@ -72,7 +74,7 @@ def apply_aws_options(context: click.Context, environ: MutableMapping[str, str])
 
 
 class ConnectedCommand(click.Command):
-    """A command with the options for connections, which its help lists apart."""
+    """A command with the options for connections, which its help lists separately."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -92,7 +94,7 @@ class ConnectedCommand(click.Command):
 
 
 class ConnectedGroup(click.Group):
-    """A group whose commands, and those of its groups, have the options for connections."""
+    """A group whose commands and groups have the options for connections."""
 
     command_class = ConnectedCommand
     group_class = type

@@ -8,8 +8,8 @@ import click
 from worker.cli import dead_letter_rendering as rendering
 from worker.cli.arguments import JSON, TIME, YES
 from worker.cli.bar import progress_bar
-from worker.cli.program import poste, run, settings_of
-from worker.cli.stored_letter import Place, Selection, StoredLetter
+from worker.cli.program import poste, read_settings, run
+from worker.cli.stored_letter import DeadLetterSelection, RecordPlace, StoredDeadLetter
 from worker.errors import Reason
 
 
@@ -18,11 +18,11 @@ class _PlaceType(click.ParamType):
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Place:
+    ) -> RecordPlace:
         match = re.fullmatch(r"(\d{1,9})/(\d{1,18})", str(value), re.ASCII)
         if match is None:
             self.fail(f"{value!r} is not a place such as 3/4711", param, ctx)
-        return Place(int(match[1]), int(match[2]))
+        return RecordPlace(int(match[1]), int(match[2]))
 
 
 PLACE = _PlaceType()
@@ -45,11 +45,13 @@ SINCE = click.option(
 
 def _selection(
     reasons: tuple[str, ...], partitions: tuple[int, ...], offset: int | None,
-    since_ms: int | None, places: tuple[Place, ...] = (),
-) -> Selection:  # fmt: skip
+    since_ms: int | None, places: tuple[RecordPlace, ...] = (),
+) -> DeadLetterSelection:  # fmt: skip
     if offset is not None and len(partitions) != 1:
         raise click.UsageError("--offset needs one --partition")
-    return Selection(frozenset(map(Reason, reasons)), partitions, offset, since_ms, places)
+    return DeadLetterSelection(
+        frozenset(map(Reason, reasons)), partitions, offset, since_ms, places
+    )
 
 
 @poste.group("dead-letters")
@@ -72,13 +74,13 @@ def list_(
 ) -> None:  # fmt: skip
     """List dead letters, partition by partition, without their bodies."""
     selection = _selection(reasons, partitions, offset, since_ms)
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli.dead_letter_topic import open_dead_letter_topic
 
-        found: list[StoredLetter] = []
-        following: Place | None = None
+        found: list[StoredDeadLetter] = []
+        following: RecordPlace | None = None
         with progress_bar("reading") as bar:
             async with open_dead_letter_topic(settings.kafka) as topic:
                 async for letter in topic.letters(selection, bar):
@@ -90,7 +92,7 @@ def list_(
             made = rendering.list_object(settings.kafka.dead_letters_topic, found, following)
             click.echo(json.dumps(made))
         else:
-            rendering.letters(settings.kafka.dead_letters_topic, found, following)
+            rendering.print_letters(settings.kafka.dead_letters_topic, found, following)
 
     run(work)
 
@@ -99,9 +101,9 @@ def list_(
 @click.argument("place", type=PLACE)
 @JSON
 @click.pass_context
-def show(context: click.Context, *, place: Place, as_json: bool) -> None:
+def show(context: click.Context, *, place: RecordPlace, as_json: bool) -> None:
     """Show one record of the dead-letter topic whole, with its headers and body."""
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli.dead_letter_topic import open_dead_letter_topic
@@ -109,13 +111,14 @@ def show(context: click.Context, *, place: Place, as_json: bool) -> None:
         async with open_dead_letter_topic(settings.kafka) as topic:
             with progress_bar("reading") as bar:
                 (letter,) = [
-                    letter async for letter in topic.letters(Selection(places=(place,)), bar)
+                    letter
+                    async for letter in topic.letters(DeadLetterSelection(places=(place,)), bar)
                 ]
         made = rendering.letter_object(letter, whole=True)
         if as_json:
             click.echo(json.dumps(made))
         else:
-            rendering.letter(made)
+            rendering.print_letter(made)
 
     run(work)
 
@@ -132,7 +135,7 @@ def show(context: click.Context, *, place: Place, as_json: bool) -> None:
 @YES
 @click.pass_context
 def replay(
-    context: click.Context, *, places: tuple[Place, ...], reasons: tuple[str, ...],
+    context: click.Context, *, places: tuple[RecordPlace, ...], reasons: tuple[str, ...],
     partitions: tuple[int, ...], offset: int | None, since_ms: int | None, every: bool,
     as_json: bool, yes: bool,
 ) -> None:  # fmt: skip
@@ -141,10 +144,10 @@ def replay(
     It remembers nothing: what is replayed twice is sent twice.
     """
     selection = _selection(reasons, partitions, offset, since_ms, places)
-    filtered = selection != Selection(places=places)
+    filtered = selection != DeadLetterSelection(places=places)
     if sum((bool(places), filtered, every)) != 1:
         raise click.UsageError("name places, or filters, or --all")
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         from worker.cli.replaying import replay
@@ -156,8 +159,8 @@ def replay(
             if as_json:
                 click.echo(json.dumps(rendering.replay_object(letter, to)))
             else:
-                rendering.replayed(letter, settings.kafka.topic, to)
+                rendering.print_replayed(letter, settings.kafka.topic, to)
         if not as_json:
-            rendering.replay_done(done, left_out, yes=yes)
+            rendering.print_replay_summary(done, left_out, yes=yes)
 
     run(work)

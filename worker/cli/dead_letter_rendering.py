@@ -1,15 +1,15 @@
-"""What the commands on dead letters print: JSON for programs, lines for people."""
+"""Output of the commands on dead letters: JSON for programs, lines for people."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from poste_restante.message import text_or_base64
 from worker.cli.rendering import console, printable, shortened, text_fields, time_text
-from worker.cli.stored_letter import Place, StoredLetter
+from worker.cli.stored_letter import RecordPlace, StoredDeadLetter
 from worker.record import Record
 
 
-def letter_object(letter: StoredLetter, *, whole: bool = False) -> dict[str, Any]:
+def letter_object(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, Any]:
     """Return the object of one dead letter. whole: with headers and body."""
     record = letter.record
     made: dict[str, Any] = {
@@ -26,7 +26,7 @@ def letter_object(letter: StoredLetter, *, whole: bool = False) -> dict[str, Any
 
 
 def record_object(record: Record) -> dict[str, Any]:
-    """Return the object of a record of the topic, whole."""
+    """Return the object of a record of the topic."""
     return {
         "partition": record.partition,
         "offset": record.offset,
@@ -47,7 +47,7 @@ def _contents(record: Record) -> dict[str, Any]:
 
 
 def list_object(
-    topic: str, letters: Sequence[StoredLetter], following: Place | None
+    topic: str, letters: Sequence[StoredDeadLetter], following: RecordPlace | None
 ) -> dict[str, Any]:
     """Return the object of `poste dead-letters list --json`: schemas/dead-letters-list.json."""
     return {
@@ -57,17 +57,19 @@ def list_object(
     }
 
 
-def replay_object(letter: StoredLetter, to: Place | None) -> dict[str, Any]:
+def replay_object(letter: StoredDeadLetter, to: RecordPlace | None) -> dict[str, Any]:
     """Return the object of `poste dead-letters replay --json`: schemas/dead-letters-replay.json."""
     return {**letter_object(letter), "sent_to": None if to is None else to._asdict()}
 
 
-def _key(letter: StoredLetter) -> str:
+def _key(letter: StoredDeadLetter) -> str:
     key = None if letter.record is None else letter.record.key
     return "" if key is None else printable(key.decode(errors="replace"))
 
 
-def letters(topic: str, found: Sequence[StoredLetter], following: Place | None) -> None:
+def print_letters(
+    topic: str, found: Sequence[StoredDeadLetter], following: RecordPlace | None
+) -> None:
     """Print one line per dead letter."""
     from rich.table import Table
 
@@ -91,7 +93,7 @@ def letters(topic: str, found: Sequence[StoredLetter], following: Place | None) 
         )
 
 
-def letter(made: dict[str, Any]) -> None:
+def print_letter(made: dict[str, Any]) -> None:
     """Print one field per line. made: of `letter_object`."""
     for name, value in made.items():
         if name == "headers":
@@ -110,8 +112,8 @@ def _text(value: object) -> str:
     return printable(str(value))
 
 
-def replayed(letter: StoredLetter, topic: str, to: Place | None) -> None:
-    """Print what was done, or would be."""
+def print_replayed(letter: StoredDeadLetter, topic: str, to: RecordPlace | None) -> None:
+    """Print the result, or the preview, of one replay."""
     if letter.foreign:
         print(f"left out {letter.place}: {letter.foreign}")
         return
@@ -120,8 +122,7 @@ def replayed(letter: StoredLetter, topic: str, to: Place | None) -> None:
     print(f"{what} {letter.place} ({letter.reason}, of {letter.source}) {_key(letter)}{where}")
 
 
-def replay_done(count: int, left_out: int, *, yes: bool) -> None:
-    """Print the last line."""
+def print_replay_summary(count: int, left_out: int, *, yes: bool) -> None:
     if count == 0:
         print("there is nothing to replay")
     elif yes:

@@ -1,14 +1,19 @@
-"""The dead-letter topic as an operator sees it.
+"""The dead-letter topic for an operator.
 
-A record is foreign where it is no dead letter of this topic: it is shown, and never sent again.
+A record is foreign if it is no dead letter of this topic. It is shown, and never sent again.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from worker.cli.bar import Bar
-from worker.cli.stored_letter import Place, Selection, StoredLetter, letter_of
+from worker.cli.bar import ProgressBar
+from worker.cli.stored_letter import (
+    DeadLetterSelection,
+    RecordPlace,
+    StoredDeadLetter,
+    parse_dead_letter,
+)
 from worker.errors import OperatorError
 from worker.kafka.admin import missing_topic, open_kafka_admin
 from worker.kafka.log_reader import LogRange, LogReader, open_log_reader
@@ -18,7 +23,7 @@ from worker.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterTopic:
-    """The dead-letter topic. Opened with `open_dead_letter_topic`. source: the source topic."""
+    """The dead-letter topic. `open_dead_letter_topic` opens it. source: the source topic."""
 
     reader: LogReader
     partitions: int
@@ -26,12 +31,11 @@ class DeadLetterTopic:
 
     @property
     def name(self) -> str:
-        """The dead-letter topic's own name."""
         return self.reader.topic
 
-    async def ranges(self, selection: Selection) -> dict[int, LogRange]:
-        """Return the ranges that hold the selection. Raises OperatorError for a partition or a
-        place that the topic does not have."""
+    async def ranges(self, selection: DeadLetterSelection) -> dict[int, LogRange]:
+        """Return the ranges of the selection. Raises OperatorError for a partition or a place that
+        the topic does not have."""
         if selection.places:
             return await self._places(selection.places)
         wanted = selection.partitions or range(self.partitions)
@@ -47,7 +51,7 @@ class DeadLetterTopic:
                 found[partition] = LogRange(max(first, selection.offset), end)
         return found
 
-    async def _places(self, places: Sequence[Place]) -> dict[int, LogRange]:
+    async def _places(self, places: Sequence[RecordPlace]) -> dict[int, LogRange]:
         self._require(place.partition for place in places)
         there = await self.reader.ranges({place.partition for place in places})
         found: dict[int, LogRange] = {}
@@ -69,7 +73,9 @@ class DeadLetterTopic:
                     f" {self.partitions - 1}"
                 )
 
-    async def letters(self, selection: Selection, bar: Bar) -> AsyncIterator[StoredLetter]:
+    async def letters(
+        self, selection: DeadLetterSelection, bar: ProgressBar
+    ) -> AsyncIterator[StoredDeadLetter]:
         """Read the selection, partition by partition. bar: advances by offsets.
 
         Raises OperatorError as `ranges`, and for a place without a record.
@@ -80,22 +86,22 @@ class DeadLetterTopic:
         for partition, wanted in ranges.items():
             async for part in self.reader.read(partition, wanted):
                 bar.advance(part.next - part.first)
-                letters = [letter_of(record, self.source) for record in part.records]
+                letters = [parse_dead_letter(record, self.source) for record in part.records]
                 if part.unreadable:
-                    place = Place(partition, part.first)
-                    letters = [StoredLetter(place, None, foreign="the client cannot decode it")]
+                    place = RecordPlace(partition, part.first)
+                    letters = [StoredDeadLetter(place, None, foreign="the client cannot decode it")]
                 for letter in letters:
                     if selection.places and letter.place not in left:
                         continue
                     left.discard(letter.place)
-                    if selection.has(letter):
+                    if selection.matches(letter):
                         yield letter
         if left:
             place = min(left)
             raise _no_record(self.name, place, ranges[place.partition])
 
 
-def _no_record(topic: str, place: Place, held: LogRange) -> OperatorError:
+def _no_record(topic: str, place: RecordPlace, held: LogRange) -> OperatorError:
     return OperatorError(
         f"the topic {topic!r} has no record at {place}: partition {place.partition} holds"
         f" {held.first} to {held.end - 1}"
@@ -106,7 +112,7 @@ def _no_record(topic: str, place: Place, held: LogRange) -> OperatorError:
 
 @asynccontextmanager
 async def open_dead_letter_topic(kafka: KafkaSettings) -> AsyncIterator[DeadLetterTopic]:
-    """Open the dead-letter topic. Raises OperatorError, in one line, for what is missing."""
+    """Open the dead-letter topic. Raises OperatorError, in one line, if it is missing."""
     async with open_kafka_admin(kafka) as admin:
         topic = await admin.topic(kafka.dead_letters_topic)
         if topic is None:

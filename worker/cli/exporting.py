@@ -1,4 +1,4 @@
-"""Everything that is held about one user, as JSON objects."""
+"""Export of all data about one user, as JSON objects."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from poste_restante.message import Message, text_or_base64
 from poste_restante.position import CURSOR_KEY, device_of, mailbox_key
 from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import PURGED_AT_ATTRIBUTE, TTL_ATTRIBUTE, decode_cursor
-from worker.cli.bar import Bar
+from worker.cli.bar import ProgressBar
 from worker.cli.dead_letter_rendering import letter_object, record_object
 from worker.cli.dead_letter_topic import DeadLetterTopic, open_dead_letter_topic
 from worker.cli.deadline_store import open_deadline_store
 from worker.cli.rendering import text_fields, time_text
-from worker.cli.stored_letter import Selection
+from worker.cli.stored_letter import DeadLetterSelection
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.retrying_store import mailbox_store
 from worker.errors import OperatorError
@@ -28,12 +28,12 @@ from worker.kafka.log_reader import LogReader, open_log_reader
 from worker.kafka.options import client_options
 from worker.settings import Settings
 
-Line = dict[str, Any]
+ExportLine = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Reads what is held about a user. Opened with `open_export`. partitions: of the topic."""
+    """Reads the data about a user. `open_export` opens it. partitions: of the topic."""
 
     user_id: str
     topic: str
@@ -42,18 +42,18 @@ class Export:
     reader: LogReader
     partitions: int
 
-    async def lines(self, bar: Bar, *, records: bool) -> AsyncIterator[Line]:
-        """Yield an object per cursor, message, dead letter, and record where these are wanted;
-        last an object that says that nothing is missing. Raises OperatorError."""
+    async def lines(self, bar: ProgressBar, *, records: bool) -> AsyncIterator[ExportLine]:
+        """Yield an object per cursor, message and dead letter, and per record if `records` is set.
+        The last object states that nothing is missing. Raises OperatorError."""
         count = 0
         try:
-            async for line in self._items():
+            async for line in self._mailbox_lines():
                 count += 1
                 yield line
         except MailboxError as error:
             raise OperatorError(str(error)) from error
         key = self.user_id.encode()
-        async for letter in self.dead_letters.letters(Selection(), bar):
+        async for letter in self.dead_letters.letters(DeadLetterSelection(), bar):
             if letter.record is not None and letter.record.key == key:
                 count += 1
                 yield {"kind": "dead_letter", **letter_object(letter, whole=True)}
@@ -69,14 +69,14 @@ class Export:
                             yield {"kind": "record", **record_object(record)}
         yield {"kind": "end", "user_id": self.user_id, "lines": count, "records": records}
 
-    async def _items(self) -> AsyncIterator[Line]:
+    async def _mailbox_lines(self) -> AsyncIterator[ExportLine]:
         async for found in query_pages(self.mailboxes, mailbox_key(self.user_id)):
             for item in found.items:
-                for line in self._of_item(item):
+                for line in self._item_lines(item):
                     yield line
 
-    def _of_item(self, item: Item) -> list[Line]:
-        """The lines of an item; one that cannot be read is given as it is."""
+    def _item_lines(self, item: Item) -> list[ExportLine]:
+        """Return the lines of an item. An unreadable one is unchanged."""
         position = item["position"]["S"]
         try:
             if position == CURSOR_KEY or device_of(position) is not None:
@@ -86,7 +86,7 @@ class Export:
             return [{"kind": "item", "error": str(error), "item": _json(item)}]
 
 
-def _cursor(item: Item) -> Line:
+def _cursor(item: Item) -> ExportLine:
     return {
         "kind": "cursor",
         "device": device_of(item["position"]["S"]),
@@ -103,7 +103,7 @@ def _number(item: Item, name: str, factor: int) -> str | None:
     return time_text(int(item[name]["N"]) * factor) if name in item else None
 
 
-def _message(message: Message) -> Line:
+def _message(message: Message) -> ExportLine:
     return {
         "kind": "message",
         **message.position._asdict(),
@@ -125,7 +125,7 @@ def _time(time: datetime | None) -> str | None:
 
 
 def _json(value: Any) -> Any:
-    """DynamoDB's item with base64 for bytes."""
+    """Return DynamoDB's item with base64 for bytes."""
     if isinstance(value, dict):
         return {name: _json(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -135,7 +135,7 @@ def _json(value: Any) -> Any:
 
 @asynccontextmanager
 async def open_export(settings: Settings, user_id: str) -> AsyncIterator[Export]:
-    """Open everything that is read, before the first line. Raises OperatorError."""
+    """Open all sources before the first line. Raises OperatorError."""
     kafka = settings.kafka
     async with open_deadline_store(settings.dynamodb) as store:
         table = settings.dynamodb.table

@@ -1,11 +1,11 @@
-"""`poste fetch`: one page, all of them, or what arrives from now on as well."""
+"""The pages of `poste fetch`: one, all, or new ones as well."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from poste_restante import Mailboxes, Page
 
-#: Seconds between two looks of `poste fetch --follow`.
+#: Seconds between two fetches of `poste fetch --follow`.
 FOLLOW_S = 1.0
 
 
@@ -21,10 +21,10 @@ async def pages(
     follow: bool,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Page]:
-    """Yield a page, or where `every` is set all of them. Acknowledges nothing.
+    """Yield one page, or all if `every` is set. Acknowledges nothing.
 
-    follow: go on, with pages that have messages, as if all before had been acknowledged. So new
-    mail is found in every partition, and what another client acknowledges meanwhile is not shown.
+    follow: then yield new pages with messages, since the last receipt. This finds new messages in
+    every partition, and none that another client has acknowledged.
     """
     page = await mailboxes.fetch(
         user, limit=limit, after=after, since=since, device=device, freshness=after is None

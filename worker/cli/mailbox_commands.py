@@ -10,13 +10,13 @@ import click
 
 from worker.cli import rendering
 from worker.cli.arguments import DEVICE, HEADER, JSON, TEN_YEARS_S, USER, text_argument
-from worker.cli.program import poste, run, settings_of
+from worker.cli.program import poste, read_settings, run
 from worker.errors import OperatorError
 
 if TYPE_CHECKING:
     from poste_restante import Page
 
-#: Headers that `send` makes by itself.
+#: Headers that `send` sets.
 _OWN_HEADERS = frozenset({"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_expirytime"})
 
 
@@ -46,7 +46,7 @@ def send(
         raise click.UsageError("a plain record has no --id, --source, --type and --expires-in")
     if not plain and any(name.startswith("ce_") and name in _OWN_HEADERS for name in names):
         raise click.UsageError("use --id, --source, --type and --expires-in, or --plain")
-    settings = settings_of(context)
+    settings = read_settings(context)
     body = sending.standard_input(sys.stdin.buffer) if text == "-" else text.encode()
     made: list[tuple[str, bytes | None]] = []
     if not plain:
@@ -67,7 +67,7 @@ def send(
 
 
 def _is_given(context: click.Context, *parameters: str) -> bool:
-    """Whether one of the parameters was typed."""
+    """Return whether one of the parameters was typed."""
     typed = click.core.ParameterSource.COMMANDLINE
     return any(context.get_parameter_source(name) is typed for name in parameters)
 
@@ -102,7 +102,7 @@ def fetch(
     With --all or --follow: page by page, each with the receipt of all up to it.
     """
     from worker.cli.following import pages
-    from worker.cli.mailboxes import caught_up, open_command_mailboxes
+    from worker.cli.mailboxes import fetch_caught_up, open_command_mailboxes
 
     if after is not None and since is not None:
         raise click.UsageError("name one of --after and --since")
@@ -110,19 +110,19 @@ def fetch(
         raise click.UsageError(
             "--fresh shows all that waits: leave out --limit, --after, --all and --follow"
         )
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     def show(page: "Page", *, complete: bool | None = None) -> None:
         if as_json:
             found = rendering.page_object(user, page, complete=complete)
             click.echo(json.dumps(found, allow_nan=False))
         else:
-            rendering.page(user, page, complete=complete)
+            rendering.print_page(user, page, complete=complete)
 
     async def work() -> None:
         async with open_command_mailboxes(settings) as mailboxes:
             if fresh_s is not None:
-                page, complete = await caught_up(
+                page, complete = await fetch_caught_up(
                     mailboxes, user, since=since, device=device, timeout_s=fresh_s
                 )
                 show(page, complete=complete)
@@ -150,7 +150,7 @@ def ack(context: click.Context, user: str, receipt: str, *, device: str | None) 
     """Acknowledge the fetch that returned RECEIPT."""
     from worker.cli.mailboxes import open_command_mailboxes
 
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         async with open_command_mailboxes(settings) as mailboxes:
@@ -168,7 +168,7 @@ def devices(context: click.Context, user: str, *, as_json: bool) -> None:
     """Show the cursor of each device of USER."""
     from worker.cli.mailboxes import open_command_mailboxes
 
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         async with open_command_mailboxes(settings) as mailboxes:
@@ -176,6 +176,6 @@ def devices(context: click.Context, user: str, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(rendering.devices_object(user, found)))
         else:
-            rendering.devices(user, found)
+            rendering.print_devices(user, found)
 
     run(work)

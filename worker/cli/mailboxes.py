@@ -1,4 +1,4 @@
-"""The mailboxes for a person at a terminal: an error says what to do."""
+"""Mailboxes for commands: each error says what to do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,10 +31,10 @@ async def open_command_mailboxes(settings: Settings) -> AsyncIterator[Mailboxes]
         raise OperatorError(f"{error}{_advice(error)}") from error
 
 
-async def caught_up(
+async def fetch_caught_up(
     mailboxes: Mailboxes, user: str, *, since: str | None, device: str | None, timeout_s: float
 ) -> tuple[Page, bool]:
-    """All that waits as one page, and whether nothing that was sent before now is missing. Raises
+    """Return all waiting messages as one page, and whether none sent before now is missing. Raises
     as `Mailboxes.fetch`."""
     found = mailboxes.catch_up(
         user, until=datetime.now(UTC), since=since, device=device, timeout_s=timeout_s
@@ -54,10 +54,10 @@ def _receipt_keys(settings: Settings) -> list[str]:
 
 
 def _advice(error: MailboxError) -> str:
-    """Return what to do about an error of the read module; a gateway would go by its type."""
+    """Return the remedy of an error of the read module. A gateway would use the error's type."""
     match error:
         case StoreUnavailable() if isinstance(error.__cause__, CredentialsError):
-            return ""  # it says so itself
+            return ""  # its text has the remedy
         case StoreUnavailable():
             return (
                 ": is DynamoDB running, and are AWS_ENDPOINT_URL_DYNAMODB and"

@@ -1,4 +1,4 @@
-"""The commands on partitions: `progress`, and the deliberate moves `skip`, `rewind`, `epoch`."""
+"""The commands on partitions: `progress`, and the moves `skip`, `rewind`, `epoch`."""
 
 import asyncio
 import json
@@ -10,10 +10,10 @@ import click
 
 from worker.cli import rendering
 from worker.cli.arguments import JSON, PARTITION, TEN_YEARS_S, YES
-from worker.cli.program import poste, run, settings_of
+from worker.cli.program import poste, read_settings, run
 
 if TYPE_CHECKING:
-    from worker.cli.admin_client import AdminClient, Plan
+    from worker.cli.admin_client import AdminClient, MovePlan
 
 
 @poste.command()
@@ -32,7 +32,7 @@ def progress(
 
     if watch and max_lag is not None:
         raise click.UsageError("name one of --watch and --max-lag")
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         async with open_admin_client(settings) as admin:
@@ -44,7 +44,7 @@ def progress(
                 else:
                     if watch:
                         click.clear()  # on a terminal
-                    rendering.progress(admin, statuses, freshness)
+                    rendering.print_progress(admin, statuses, freshness)
                 if not watch:
                     break
                 await asyncio.sleep(interval)
@@ -55,12 +55,15 @@ def progress(
 
 
 def _moves(
-    context: click.Context, *, yes: bool, planned: Callable[["AdminClient", int], Awaitable["Plan"]]
+    context: click.Context,
+    *,
+    yes: bool,
+    planned: Callable[["AdminClient", int], Awaitable["MovePlan"]],
 ) -> None:
-    """Plan, show, and with --yes make moves, while no worker runs."""
+    """Plan, show and, with --yes, apply moves, while no worker runs."""
     from worker.cli.admin_client import open_admin_client
 
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         async with open_admin_client(settings) as admin:
@@ -73,7 +76,7 @@ def _moves(
             elif not yes:
                 click.echo("nothing was changed: add --yes to do it")
             else:
-                await admin.make(plan)
+                await admin.apply(plan)
                 click.echo("done: start the workers")
 
     run(work)

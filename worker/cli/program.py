@@ -1,4 +1,4 @@
-"""The command group `poste`, and how each of its commands runs."""
+"""The command group `poste`, and the running of its commands."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ def poste(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
-def settings_of(context: click.Context) -> Settings:
-    """Read when a command runs, so that --help works whatever the configuration is."""
+def read_settings(context: click.Context) -> Settings:
+    """Read the settings when a command runs, so that --help works with any configuration."""
     apply_aws_options(context, os.environ)
     given = setting_options(context)
     environ = {**os.environ, **{variable: value for variable, (_, value) in given.items()}}
@@ -38,6 +38,8 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run one command's work. Clients' logs are silent, because our error says the same."""
-    logging.getLogger().addHandler(logging.NullHandler())  # else there is a handler of last resort
+    """Run one command. Clients' logs are silent, because the error says the same."""
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # else logging uses a handler of last resort
     asyncio.run(work())

@@ -1,4 +1,4 @@
-"""`poste init`: create what is missing, verify what is there. Safe to run again, and side by side.
+"""`poste init`: create and verify topics and table. May be repeated, and run concurrently.
 
 topic, cleanup.policy=delete -> dead-letter topic, larger records -> table, key schema, TTL
 -> table record, on condition of absence
@@ -22,25 +22,25 @@ from worker.kafka.admin import TopicState
 from worker.settings import Settings
 
 #: Bytes by which the dead-letter topic accepts more than the source: a dead letter is the record
-#: and five headers more.
+#: with five more headers.
 DEAD_LETTER_BYTES = 64 * 1024
 #: Kafka's own default of max.message.bytes (broker configuration reference).
 MESSAGE_BYTES = 1_048_588
-#: A dead letter keeps its record's timestamp. Kafka's retention counts from that, and would
-#: remove an old one unseen; and a broker refuses timestamps an hour ahead of its clock, which an
-#: older source topic may have taken. LogAppendTime would overwrite the timestamp.
+#: A dead letter keeps its record's timestamp. Kafka's retention counts from it, and would remove an
+#: old one unseen. A broker refuses timestamps an hour ahead of its clock, which an older source
+#: topic may have accepted. LogAppendTime would overwrite the timestamp.
 _DEAD_LETTERS_CONFIG = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "message.timestamp.type": "CreateTime",
     "message.timestamp.after.max.ms": str(2**63 - 1),
 }
-#: Seconds that a table may take to become active; on demand it takes about ten.
+#: Seconds until a table must be active. On demand it takes about ten.
 ACTIVE_S_MAX = 120.0
-#: Seconds until the broker tells of a topic it has made; a single node takes a few milliseconds.
+#: Seconds until the broker must report a new topic. A single node takes a few milliseconds.
 SETTLED_S_MAX = 10.0
 POLL_S = 0.5
-#: What no look at the topic can verify, and a mailbox's order rests on.
+#: Not verifiable, but the order of a mailbox depends on it.
 PRODUCERS_NOTE = (
     "all producers must compute a record's partition alike: murmur2 is the default of Java and"
     " aiokafka, librdkafka needs partitioner=murmur2_random; else a user has two partitions"
@@ -48,27 +48,27 @@ PRODUCERS_NOTE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. made: created now; missing: it is not there (--check);
-    unverified: it could not be looked at."""
+class InitFinding:
+    """The state of one resource. is_created: now. is_missing: with --check. is_unverified: not
+    readable."""
 
     what: str
-    made: bool = False
-    missing: bool = False
-    unverified: bool = False
+    is_created: bool = False
+    is_missing: bool = False
+    is_unverified: bool = False
 
 
 class Topics(Protocol):
-    """What is asked of the broker."""
+    """The calls of `init` to the broker."""
 
     async def topic(self, name: str) -> TopicState | None:
-        """Return a topic, without creating it. None: it is missing, or we may not see it."""
+        """Return a topic, without creating it. None: it is missing, or not visible to our user."""
         ...
 
     async def create_topic(
         self, name: str, *, partitions: int, replication: int, config: Mapping[str, str]
     ) -> bool:
-        """Create a topic; return False where it exists. Raises OperatorError on a refusal."""
+        """Create a topic; return False if it exists. Raises OperatorError on a refusal."""
         ...
 
 
@@ -80,34 +80,34 @@ async def init(
     check: bool,
     partitions: int | None,
     replication: int | None,
-) -> AsyncIterator[Finding]:
-    """Findings as they are made. Raises OperatorError for what is there and unusable.
+) -> AsyncIterator[InitFinding]:
+    """Yield findings. Raises OperatorError for an unusable resource.
 
-    partitions, replication: of topics that are made now. They have no default: neither can be
-    taken back. The dead-letter topic gets what the source topic has.
+    partitions, replication: of topics that are created. Neither has a default, because neither can
+    be reverted. The dead-letter topic gets those of the source topic.
     """
-    finding, source = await _source_topic(
+    finding, source = await _ensure_source_topic(
         settings, topics, check=check, partitions=partitions, replication=replication
     )
     yield finding
     if source is not None and source.unread:
-        yield _unread(settings.kafka.topic, source, "cleanup.policy must be delete")
-    async for finding in _dead_letter_topic(
+        yield _unverified_finding(settings.kafka.topic, source, "cleanup.policy must be delete")
+    async for finding in _ensure_dead_letter_topic(
         settings, topics, source, check=check, replication=replication
     ):
         yield finding
-    async for finding in _table(settings, store, source, check=check):
+    async for finding in _ensure_table(settings, store, source, check=check):
         yield finding
 
 
-async def _source_topic(
+async def _ensure_source_topic(
     settings: Settings,
     topics: Topics,
     *,
     check: bool,
     partitions: int | None,
     replication: int | None,
-) -> tuple[Finding, TopicState | None]:
+) -> tuple[InitFinding, TopicState | None]:
     name = settings.kafka.topic
     state, made = await topics.topic(name), False
     if state is None and not check:
@@ -122,21 +122,21 @@ async def _source_topic(
             replication=replication,
             config={"cleanup.policy": "delete"},
         )
-        state = await _settled(topics, name)
+        state = await _wait_for_topic(topics, name)
     if state is None:
-        return Finding(f"topic {name}", missing=True), None
-    _insist_on_delete(name, state)
+        return InitFinding(f"topic {name}", is_missing=True), None
+    _require_delete_policy(name, state)
     if state.partitions > PARTITION_MAX + 1:
         raise OperatorError(
             f"the topic {name!r} has {state.partitions} partitions, more than the"
             f" {PARTITION_MAX + 1} that a position can hold: name another one in kafka.topic"
         )
     what = f"topic {name}: {state.partitions} partitions, replication factor {state.replicas}"
-    return Finding(what, made=made), state
+    return InitFinding(what, is_created=made), state
 
 
-async def _settled(topics: Topics, name: str) -> TopicState:
-    """Wait until the broker reports a topic that was just created; return the topic."""
+async def _wait_for_topic(topics: Topics, name: str) -> TopicState:
+    """Wait until the broker reports a new topic; return it."""
     for _ in range(int(SETTLED_S_MAX / POLL_S)):
         state = await topics.topic(name)
         if state is not None:
@@ -147,16 +147,16 @@ async def _settled(topics: Topics, name: str) -> TopicState:
     )
 
 
-async def _dead_letter_topic(
+async def _ensure_dead_letter_topic(
     settings: Settings,
     topics: Topics,
     source: TopicState | None,
     *,
     check: bool,
     replication: int | None,
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[InitFinding]:
     name = settings.kafka.dead_letters_topic
-    needed = _largest(source) + DEAD_LETTER_BYTES
+    needed = _message_bytes_max(source) + DEAD_LETTER_BYTES
     state = await topics.topic(name)
     made = False
     if state is None and not check:
@@ -167,40 +167,43 @@ async def _dead_letter_topic(
             replication=source.replicas if replication is None else replication,
             config={**_DEAD_LETTERS_CONFIG, "max.message.bytes": str(needed)},
         )
-        state = await _settled(topics, name)
+        state = await _wait_for_topic(topics, name)
     if state is None:
-        yield Finding(f"dead-letter topic {name}", missing=True)
+        yield InitFinding(f"dead-letter topic {name}", is_missing=True)
         return
-    _insist_on_delete(name, state)
+    _require_delete_policy(name, state)
     if state.config.get("retention.ms", "-1") != "-1":
         raise OperatorError(
             f"the dead-letter topic {name!r} has retention.ms={state.config['retention.ms']}: a"
             " dead letter keeps its record's timestamp, so an old one would be removed at once;"
             " set retention.ms=-1"
         )
-    if not state.unread and _largest(state) < needed:
+    if not state.unread and _message_bytes_max(state) < needed:
         raise OperatorError(
-            f"the dead-letter topic {name!r} accepts {_largest(state)} bytes, a dead letter may"
-            f" have {needed}: set its max.message.bytes to {needed} or more"
+            f"the dead-letter topic {name!r} accepts {_message_bytes_max(state)} bytes, a dead"
+            f" letter may have {needed}: set its max.message.bytes to {needed} or more"
         )
     if not state.unread:
-        yield Finding(f"dead-letter topic {name}: records up to {_largest(state)} bytes", made=made)
+        yield InitFinding(
+            f"dead-letter topic {name}: records up to {_message_bytes_max(state)} bytes",
+            is_created=made,
+        )
         return
-    yield Finding(f"dead-letter topic {name}", made=made)
-    yield _unread(
+    yield InitFinding(f"dead-letter topic {name}", is_created=made)
+    yield _unverified_finding(
         name, state,
         "cleanup.policy must be delete, retention.ms -1, and max.message.bytes at least 65536 more"
         " than the topic's",
     )  # fmt: skip
 
 
-def _unread(name: str, state: TopicState, wanted: str) -> Finding:
-    """Return the finding for a topic whose configuration we may not read: it is unverified."""
+def _unverified_finding(name: str, state: TopicState, wanted: str) -> InitFinding:
+    """Return the finding for a topic whose configuration our user may not read."""
     what = f"configuration of {name} ({state.unread}): {wanted}"
-    return Finding(what, unverified=True)
+    return InitFinding(what, is_unverified=True)
 
 
-def _insist_on_delete(name: str, state: TopicState) -> None:
+def _require_delete_policy(name: str, state: TopicState) -> None:
     policy = state.config.get("cleanup.policy", "delete")
     if policy != "delete":
         raise OperatorError(
@@ -209,21 +212,21 @@ def _insist_on_delete(name: str, state: TopicState) -> None:
         )
 
 
-def _largest(state: TopicState | None) -> int:
+def _message_bytes_max(state: TopicState | None) -> int:
     return int((state.config if state else {}).get("max.message.bytes", MESSAGE_BYTES))
 
 
-async def _table(
+async def _ensure_table(
     settings: Settings, store: RetryingStore, source: TopicState | None, *, check: bool
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[InitFinding]:
     name = settings.dynamodb.table
-    described = await _described(store, name)
+    described = await _describe_table(store, name)
     if described is None:
         if check:
-            yield Finding(f"table {name}", missing=True)
+            yield InitFinding(f"table {name}", is_missing=True)
             return
-        await _create(store, name)
-    table = await _active(store, name)
+        await _create_table(store, name)
+    table = await _wait_until_active(store, name)
     if table["KeySchema"] != TABLE_SCHEMA["KeySchema"] or any(
         attribute not in table["AttributeDefinitions"]
         for attribute in TABLE_SCHEMA["AttributeDefinitions"]
@@ -232,44 +235,44 @@ async def _table(
             f"the table {name!r} does not have the key schema user_id (S), position (S): name"
             " another table in dynamodb.table"
         )
-    yield Finding(f"table {name}: keys user_id, position", made=described is None)
-    yield await _time_to_live(store, name, check=check)
-    yield await _record(settings, store, source, check=check)
+    yield InitFinding(f"table {name}: keys user_id, position", is_created=described is None)
+    yield await _ensure_time_to_live(store, name, check=check)
+    yield await _ensure_record(settings, store, source, check=check)
 
 
-async def _create(store: RetryingStore, name: str) -> None:
-    """Create the table, unless another init, or a lost attempt of ours, has done so."""
+async def _create_table(store: RetryingStore, name: str) -> None:
+    """Create the table. Another init, or a lost attempt, may have done so."""
     try:
         await store.create_table(TableName=name, **TABLE_SCHEMA)
     except OperatorError as error:
-        if _cause(error) != "ResourceInUseException":
+        if _error_code(error) != "ResourceInUseException":
             raise
 
 
-def _cause(error: OperatorError) -> str | None:
-    """Return DynamoDB's name of the error behind one of ours."""
+def _error_code(error: OperatorError) -> str | None:
+    """Return DynamoDB's name of the underlying error."""
     cause = error.__cause__
     return code_of(cause) if isinstance(cause, ClientError) else None
 
 
-async def _described(store: RetryingStore, name: str) -> dict[str, Any] | None:
-    """Return the description of the table, or None where there is none.
+async def _describe_table(store: RetryingStore, name: str) -> dict[str, Any] | None:
+    """Return the description of the table, or None.
 
     ListTables would need one more permission.
     """
     try:
         answer = await store.describe_table(TableName=name)
     except OperatorError as error:
-        if _cause(error) == "ResourceNotFoundException":
+        if _error_code(error) == "ResourceNotFoundException":
             return None
         raise
     table: dict[str, Any] = answer["Table"]
     return table
 
 
-async def _active(store: RetryingStore, name: str) -> dict[str, Any]:
+async def _wait_until_active(store: RetryingStore, name: str) -> dict[str, Any]:
     for _ in range(int(ACTIVE_S_MAX / POLL_S)):
-        table = await _described(store, name)
+        table = await _describe_table(store, name)
         if table is not None and table["TableStatus"] in {"ACTIVE", "UPDATING"}:
             return table
         await asyncio.sleep(POLL_S)
@@ -278,26 +281,26 @@ async def _active(store: RetryingStore, name: str) -> dict[str, Any]:
     )
 
 
-async def _time_to_live(store: RetryingStore, name: str, *, check: bool) -> Finding:
+async def _ensure_time_to_live(store: RetryingStore, name: str, *, check: bool) -> InitFinding:
     what = f"time to live on {TTL_ATTRIBUTE}"
-    if await _expires(store, name):
-        return Finding(what)
+    if await _is_ttl_enabled(store, name):
+        return InitFinding(what)
     if check:
-        return Finding(what, missing=True)
+        return InitFinding(what, is_missing=True)
     try:
         await store.update_time_to_live(
             TableName=name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
         )
     except ItemRefused:
-        # Enabled already, by another init or an attempt of our own whose answer was lost?
-        if not await _expires(store, name):
+        # Another init, or an attempt whose answer was lost, may have enabled it.
+        if not await _is_ttl_enabled(store, name):
             raise
-    return Finding(what, made=True)
+    return InitFinding(what, is_created=True)
 
 
-async def _expires(store: RetryingStore, name: str) -> bool:
-    """Return whether the table expires items by our attribute. Raises OperatorError for another."""
+async def _is_ttl_enabled(store: RetryingStore, name: str) -> bool:
+    """Return whether TTL uses our attribute. Raises OperatorError for another attribute."""
     answer = await store.describe_time_to_live(TableName=name)
     found = answer["TimeToLiveDescription"]
     if found["TimeToLiveStatus"] not in {"ENABLED", "ENABLING"}:
@@ -310,9 +313,9 @@ async def _expires(store: RetryingStore, name: str) -> bool:
     return True
 
 
-async def _record(
+async def _ensure_record(
     settings: Settings, store: RetryingStore, source: TopicState | None, *, check: bool
-) -> Finding:
+) -> InitFinding:
     table, made = settings.dynamodb.table, False
     item = await _read_record(store, table)
     if item is None and not check:
@@ -329,10 +332,10 @@ async def _record(
             )
             made = True
         except ConditionFailed:
-            pass  # another init was faster, or our own attempt whose answer was lost
+            pass  # another init, or an attempt whose answer was lost, was first
         item = await _read_record(store, table)
     if item is None:
-        return Finding("table record", missing=True)
+        return InitFinding("table record", is_missing=True)
     try:
         record = TableRecord.decode(item)
     except ValueError as error:
@@ -342,7 +345,7 @@ async def _record(
             f"the table {table!r} serves the topic {record.topic!r}, not"
             f" {settings.kafka.topic!r}: one table per topic; name another one in dynamodb.table"
         )
-    return Finding(f"table record: id {record.table_id}, epoch {record.epoch}", made=made)
+    return InitFinding(f"table record: id {record.table_id}, epoch {record.epoch}", is_created=made)
 
 
 async def _read_record(store: RetryingStore, table: str) -> Item | None:

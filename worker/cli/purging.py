@@ -1,22 +1,22 @@
-"""Erases what the table holds of one user, so that no replay brings it back.
+"""Erases a user's items from the table, so that no replay brings them back.
 
     1  each cursor is marked, loses its expiry, and is raised to the log's end in every partition
     2  the bundles at or below that end, or of a log that is gone, are deleted
     3  cursors that appeared meanwhile are raised as well
     4  each cursor whose mark is still there expires when nothing below that end can come back
 
-The cursors come first: a bundle that is written between the two, or again by a replay, is hidden.
-The account's also says up to where the mailbox was purged: a device's first cursor begins there.
-The expiry comes last, on the condition of the mark: an acknowledgement removes mark and expiry, so
-that what its user has acknowledged since is not forgotten before it is gone. Interrupted anywhere,
-the cursors have no expiry, hide what they hide, and the same command goes on.
+The cursors come first, so that a bundle written meanwhile, or by a replay, is hidden. The account's
+cursor keeps the purged offsets too, at which a device's first cursor begins. The expiry comes last,
+on the condition of the mark. An acknowledgement removes mark and expiry, so that later acknowledged
+messages stay hidden. After an interruption the cursors have no expiry, and the same command
+continues.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from poste_restante.devices import Cursors, cursor_of
+from poste_restante.devices import Cursors, require_cursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item
 from poste_restante.mailbox_store import query_pages
@@ -31,16 +31,16 @@ from worker.settings import Settings
 
 #: Logs of one update of a cursor: an expression may have 4 KB (API reference, "Constraints").
 LOGS_PER_UPDATE = 50
-#: Looks for cursors that appeared while the others were raised.
+#: Searches for cursors that appeared while the others were raised.
 ROUNDS_MAX = 10
-#: Deletes of one bundle that are left over until the command gives up.
+#: Attempts to delete one bundle.
 DELETE_ATTEMPTS_MAX = 10
-#: Milliseconds that the cursors stay beyond what they hide: TTL may take days.
+#: Milliseconds that the cursors stay after the hidden items, because TTL may take days.
 SPARE_MS = 7 * 24 * 3600 * 1000
 
 #: Kafka's default of `segment.ms`.
 _SEGMENT_MS = 7 * 24 * 3600 * 1000
-#: Set for good where a message was deleted that never expires: a replay may write it at any time.
+#: Set for good if a deleted message never expires: a replay may write it at any time.
 _KEPT_ATTRIBUTE = "purge_kept"
 
 
@@ -48,7 +48,7 @@ _KEPT_ATTRIBUTE = "purge_kept"
 class Retention:
     """How long the topic and the table may hold a record, in milliseconds.
 
-    topic: with the time until its segment is closed; None: for ever, or unknown, for the reason
+    topic: includes the time until its segment is closed. None: for ever or unknown, for the reason
     `why`.
     """
 
@@ -58,7 +58,7 @@ class Retention:
 
     @classmethod
     def of(cls, config: Mapping[str, str], unread: str, retention_days: float) -> "Retention":
-        """config, unread: of the topic, as `TopicState` has them."""
+        """Return the retention. config, unread: of the topic, as in `TopicState`."""
         table = int(retention_days * 24 * 3600 * 1000)
         if unread:
             return cls(
@@ -69,21 +69,21 @@ class Retention:
             return cls(None, table, "the topic keeps its records for ever")
         return cls(topic + int(config.get("segment.ms", _SEGMENT_MS)), table)
 
-    def gone_at_ms(self, appended_ms: int) -> int | None:
-        """When nothing that was appended until then can come back. None: never."""
+    def cursor_expiry_ms(self, appended_ms: int) -> int | None:
+        """Return when nothing that was appended until then can come back. None: never."""
         if self.topic is None:
             return None
         return appended_ms + max(self.topic, self.table) + SPARE_MS
 
 
 @dataclass(slots=True)
-class Purged:
-    """What was found and done.
+class PurgeResult:
+    """The result, or the preview, of a purge.
 
-    cursors: raised, or to be raised. bundles: deleted, or to be deleted. newer: bundles that hold
-    messages behind the end, which stay. changed: cursors that were acknowledged on meanwhile, and
-    so do not expire. expires_at_ms: None: the cursors stay, because of `kept_because`. behind: per
-    partition, offsets below the end that are not materialized.
+    cursors: raised. bundles: deleted. newer: bundles with messages after the end, which stay.
+    changed: cursors that were acknowledged on meanwhile, and do not expire. expires_at_ms: None:
+    the cursors stay, because of `kept_because`. behind: per partition, offsets below the end that
+    are not materialized.
     """
 
     partitions: int
@@ -97,17 +97,16 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """Per log of the topic's epoch, the offset up to which everything is purged; behind: as
-    `Purged` has it."""
+class LogEnds:
+    """Per log of the topic's epoch, the last purged offset. behind: as in `PurgeResult`."""
 
     offsets: dict[LogId, int]
     behind: dict[int, int]
 
     @classmethod
-    def of(cls, epoch: int, statuses: Sequence[PartitionStatus]) -> "Ends":
-        """The true end, what an open transaction holds back included; or progress, where that is
-        above the end of a topic that was re-created."""
+    def of(cls, epoch: int, statuses: Sequence[PartitionStatus]) -> "LogEnds":
+        """Return the true ends, which include open transactions, or progress if it is above the end
+        of a re-created topic."""
         offsets, behind = {}, {}
         for status in statuses:
             progress = status.progress
@@ -119,9 +118,9 @@ class Ends:
                 behind[status.partition] = status.lag
         return cls(offsets, behind)
 
-    def cover(self, key: str) -> bool:
-        """Whether all that an item holds is purged. A log that is not the topic's any more, and an
-        item of another version, are."""
+    def covers(self, key: str) -> bool:
+        """Return whether everything in an item is purged. An item of another version, or of a log
+        that the topic no longer has, is."""
         try:
             bundle = BundleKey.decode(key)
         except ValueError:
@@ -129,12 +128,12 @@ class Ends:
         return bundle.last <= self.offsets.get(bundle.log, bundle.last)
 
 
-class Purge:
+class MailboxPurge:
     """The purge of one mailbox. now_ms: epoch milliseconds."""
 
     def __init__(
-        self, store: RetryingStore, table: str, user_id: str, *, ends: Ends, retention: Retention,
-        now_ms: int,
+        self, store: RetryingStore, table: str, user_id: str, *, ends: LogEnds,
+        retention: Retention, now_ms: int,
     ) -> None:  # fmt: skip
         self._store = store
         self._table = table
@@ -144,21 +143,21 @@ class Purge:
         self._now_ms = now_ms
         self._mailboxes = mailbox_store(store, table)
         self._cursors = Cursors(self._mailboxes)
-        #: The greatest of the times at which what was deleted was appended, and the cursors' own.
+        #: The latest append time of the deleted messages, at least `now_ms`.
         self._appended_ms = now_ms
         self._expires_at_ms = 0
         self._never_expires = False
-        self._purged = Purged(len(ends.offsets), behind=ends.behind)
+        self._purged = PurgeResult(len(ends.offsets), behind=ends.behind)
 
-    async def look(self) -> Purged:
-        """What `purge` would do."""
-        self._purged.cursors = len(await self._positions())
+    async def preview(self) -> PurgeResult:
+        """Return the result that `purge` would have."""
+        self._purged.cursors = len(await self._cursor_keys())
         async for keys in self._bundles():
             self._purged.bundles += len(keys)
-        return self._ended()
+        return self._with_expiry()
 
-    async def purge(self) -> Purged:
-        """Do it. May be repeated, and run beside workers and gateways."""
+    async def purge(self) -> PurgeResult:
+        """Purge. May be repeated, and run beside workers and gateways."""
         raised: set[str] = set()
         await self._raise_new(raised)
         async for keys in self._bundles():
@@ -166,15 +165,15 @@ class Purge:
             self._purged.bundles += len(keys)
         await self._raise_new(raised)
         self._purged.cursors = len(raised)
-        purged = self._ended()
+        purged = self._with_expiry()
         for position in sorted(raised):
             self._purged.changed += not await self._let_expire(position)
         return purged
 
-    def _ended(self) -> Purged:
-        """What was found, with the expiry of the cursors."""
+    def _with_expiry(self) -> PurgeResult:
+        """Return the result with the expiry of the cursors."""
         purged = self._purged
-        expires_at_ms = self._retention.gone_at_ms(self._appended_ms)
+        expires_at_ms = self._retention.cursor_expiry_ms(self._appended_ms)
         if expires_at_ms is None:
             purged.kept_because = self._retention.why
         elif self._never_expires:
@@ -183,11 +182,11 @@ class Purge:
             purged.expires_at_ms = max(expires_at_ms, self._expires_at_ms)
         return purged
 
-    async def _positions(self) -> set[str]:
-        """Return the sort keys of the cursors, the account's included; note their expiry."""
+    async def _cursor_keys(self) -> set[str]:
+        """Return the sort keys of the cursors, including the account's, and note their expiry."""
         found = {CURSOR_KEY}
-        async for item in self._cursors.all_of(self._key):
-            cursor_of(item)  # a damaged one has to be looked at
+        async for item in self._cursors.cursor_items(self._key):
+            require_cursor(item)  # raises for a damaged one
             self._never_expires |= _KEPT_ATTRIBUTE in item
             expires_at = item.get(TTL_ATTRIBUTE, {}).get("N", "0")
             self._expires_at_ms = max(self._expires_at_ms, int(expires_at) * 1000)
@@ -195,9 +194,9 @@ class Purge:
         return found
 
     async def _raise_new(self, raised: set[str]) -> None:
-        """Raise the cursors that were not raised before, until there are none."""
+        """Raise cursors until no new ones are left."""
         for _ in range(ROUNDS_MAX):
-            new = await self._positions() - raised
+            new = await self._cursor_keys() - raised
             if not new:
                 return
             for position in sorted(new):
@@ -208,8 +207,8 @@ class Purge:
         )
 
     async def _raise(self, position: str) -> None:
-        """Mark a cursor and raise it to the end of each log. A device's is raised where it exists;
-        the account's is made."""
+        """Mark a cursor and raise it to the end of each log. The account's is created if it is
+        missing; a device's is not."""
         update = _CursorUpdate(self._store, self._table, self._key, position)
         if not await update.mark(self._now_ms):
             return  # the device was removed meanwhile
@@ -223,19 +222,19 @@ class Purge:
                     await update.raise_to([log])
 
     async def _let_expire(self, position: str) -> bool:
-        """Give a cursor its expiry. False: it was acknowledged on meanwhile, or removed."""
+        """Set a cursor's expiry. Returns False if it was acknowledged on, or removed, meanwhile."""
         update = _CursorUpdate(self._store, self._table, self._key, position)
         if self._purged.expires_at_ms is None:
-            return not self._never_expires or await update.keep(self._now_ms)
+            return not self._never_expires or await update.mark_kept(self._now_ms)
         return await update.let_expire(self._now_ms, -(-self._purged.expires_at_ms // 1000))
 
     async def _bundles(self) -> AsyncIterator[list[str]]:
-        """The sort keys of what is purged, page by page; counts what is newer."""
+        """Yield the sort keys of purged items, page by page, and count newer ones."""
         self._purged.newer = 0
         async for found in query_pages(self._mailboxes, self._key, above=CURSORS_END):
             keys = []
             for item in found.items:
-                if not self._ends.cover(item["position"]["S"]):
+                if not self._ends.covers(item["position"]["S"]):
                     self._purged.newer += 1
                     continue
                 keys.append(item["position"]["S"])
@@ -244,7 +243,8 @@ class Purge:
                 yield keys
 
     def _note_expiry(self, item: Item) -> None:
-        """A timestamp in the future keeps a record in the topic for as much longer."""
+        """Note the latest expiry: a timestamp in the future keeps a record in the topic for
+        longer."""
         expires_at = item.get(TTL_ATTRIBUTE)
         if expires_at is None:
             self._never_expires = True
@@ -253,7 +253,7 @@ class Purge:
             self._appended_ms = max(self._appended_ms, appended_ms)
 
     async def _delete(self, keys: Sequence[str]) -> None:
-        """Delete items, until the store has confirmed all of them."""
+        """Delete items until the store has confirmed all."""
         with self._store.waiting("batch_write_item") as waiting:
             for _ in range(DELETE_ATTEMPTS_MAX):
                 if await self._mailboxes.delete(self._key, keys) == len(keys):
@@ -266,17 +266,17 @@ class Purge:
 
 
 class _CursorUpdate:
-    """Updates of one cursor. Each returns whether its condition held."""
+    """Updates of one cursor. Each returns whether its condition was true."""
 
     def __init__(self, store: RetryingStore, table: str, key: str, position: str) -> None:
         self._store = store
         self._table = table
         self._key = {"user_id": {"S": key}, "position": {"S": position}}
-        self._of_account = position == CURSOR_KEY
+        self._is_account = position == CURSOR_KEY
 
     async def mark(self, now_ms: int) -> bool:
-        """From now on an acknowledgement is noticed."""
-        condition = {} if self._of_account else {"ConditionExpression": _EXISTS}
+        """Mark the cursor, so that acknowledgements are noticed."""
+        condition = {} if self._is_account else {"ConditionExpression": _EXISTS}
         return await self._update(
             UpdateExpression="SET #purged = :purged REMOVE #expires",
             ExpressionAttributeNames=_NAMES,
@@ -285,12 +285,12 @@ class _CursorUpdate:
         )
 
     async def raise_to(self, offsets: Sequence[tuple[LogId, int]]) -> bool:
-        """Raise all of these logs, or none: one of them is there or further."""
+        """Raise all of these logs, or none if one is there or further."""
         numbered = list(enumerate(offsets))
         return await self._update(
             UpdateExpression="SET " + ", ".join(f"#l{n} = :l{n}" for n, _ in numbered),
             ConditionExpression=" AND ".join(
-                ([] if self._of_account else [_EXISTS])
+                ([] if self._is_account else [_EXISTS])
                 + [f"(attribute_not_exists(#l{n}) OR #l{n} < :l{n})" for n, _ in numbered]
             ),
             ExpressionAttributeNames={f"#l{n}": log.encode() for n, (log, _) in numbered},
@@ -298,7 +298,7 @@ class _CursorUpdate:
         )
 
     async def note_purged(self, offsets: Sequence[tuple[LogId, int]]) -> None:
-        """Let a device that gets a cursor later begin there."""
+        """Store where a device's later cursor begins."""
         numbered = list(enumerate(offsets))
         await self._update(
             UpdateExpression="SET " + ", ".join(f"#l{n} = :l{n}" for n, _ in numbered),
@@ -309,7 +309,7 @@ class _CursorUpdate:
         )
 
     async def let_expire(self, now_ms: int, expires_at_s: int) -> bool:
-        """Set the expiry of a cursor that is marked still."""
+        """Set the expiry of a cursor that is still marked."""
         return await self._update(
             UpdateExpression="SET #expires = :expires",
             ConditionExpression="#purged = :purged",
@@ -319,8 +319,8 @@ class _CursorUpdate:
             },
         )  # fmt: skip
 
-    async def keep(self, now_ms: int) -> bool:
-        """Say to later purges that this cursor is not to expire."""
+    async def mark_kept(self, now_ms: int) -> bool:
+        """Mark the cursor as not to expire, for later purges."""
         return await self._update(
             UpdateExpression="SET #kept = :true",
             ConditionExpression="#purged = :purged",
@@ -342,8 +342,8 @@ _EXISTS = "attribute_exists(user_id)"
 _NAMES = {"#purged": PURGED_AT_ATTRIBUTE, "#expires": TTL_ATTRIBUTE}
 
 
-async def purge(settings: Settings, user_id: str, *, now_ms: int, yes: bool) -> Purged:
-    """Purge a mailbox; without `yes`, return what would be done. Raises OperatorError."""
+async def purge(settings: Settings, user_id: str, *, now_ms: int, yes: bool) -> PurgeResult:
+    """Purge a mailbox, or preview it without `yes`. Raises OperatorError."""
     async with (
         open_kafka_admin(settings.kafka) as kafka,
         open_deadline_store(settings.dynamodb) as store,
@@ -351,13 +351,13 @@ async def purge(settings: Settings, user_id: str, *, now_ms: int, yes: bool) -> 
     ):
         topic = await kafka.topic(settings.kafka.topic)
         assert topic is not None, "the admin client has found it"
-        work = Purge(
+        work = MailboxPurge(
             store, settings.dynamodb.table, user_id,
-            ends=Ends.of(admin.table.epoch, await admin.partition_statuses()),
+            ends=LogEnds.of(admin.table.epoch, await admin.partition_statuses()),
             retention=Retention.of(topic.config, topic.unread, settings.retention_days),
             now_ms=now_ms,
         )  # fmt: skip
         try:
-            return await (work.purge() if yes else work.look())
+            return await (work.purge() if yes else work.preview())
         except MailboxError as error:
             raise OperatorError(str(error)) from error

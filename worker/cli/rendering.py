@@ -1,4 +1,4 @@
-"""What the commands print: JSON objects for programs (worker/cli/schemas), tables for people."""
+"""Output of the commands: JSON objects for programs (worker/cli/schemas), tables for people."""
 
 import sys
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from poste_restante import Device, Message, Page
     from poste_restante.claims import Freshness
     from worker.cli.admin_client import AdminClient, PartitionStatus
-    from worker.cli.provisioning import Finding
+    from worker.cli.provisioning import InitFinding
 
-#: Characters of a body that a table shows.
+#: Characters of a body in a table.
 _SHOWN_MAX = 60
-#: Columns of a table that is piped: more than any of ours has.
+#: Columns of piped output: more than any table has.
 _PIPED_COLUMNS = 250
 
 
-def state_of(finding: "Finding") -> str:
-    """Return the word in front of one of `init`'s findings."""
-    if finding.missing:
+def state_word(finding: "InitFinding") -> str:
+    """Return the first word of a finding's line."""
+    if finding.is_missing:
         return "missing"
-    if finding.unverified:
+    if finding.is_unverified:
         return "unknown"
-    return "made" if finding.made else "ok"
+    return "made" if finding.is_created else "ok"
 
 
 def page_object(user_id: str, page: "Page", *, complete: bool | None = None) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def page_object(user_id: str, page: "Page", *, complete: bool | None = None) -> 
     }
 
 
-def page(user_id: str, page: "Page", *, complete: bool | None = None) -> None:
+def print_page(user_id: str, page: "Page", *, complete: bool | None = None) -> None:
     """Print a page: a table, and the lines to continue with. complete: of `--fresh`."""
     from rich.table import Table
     from rich.text import Text
@@ -81,13 +81,13 @@ def _body(message: "Message") -> str:
 
 
 def shortened(text: str) -> str:
-    """Return one line of a text for a table, shortened where it is long."""
+    """Return a text as one line for a table, shortened if it is long."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _SHOWN_MAX else line[: _SHOWN_MAX - 1] + "…"
 
 
 def printable(text: str) -> str:
-    """Remove control characters: a message must not control the reader's terminal."""
+    """Replace control characters, which could control the reader's terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -110,7 +110,7 @@ def devices_object(user_id: str, devices: Sequence["Device"]) -> dict[str, Any]:
     }
 
 
-def devices(user_id: str, devices: Sequence["Device"]) -> None:
+def print_devices(user_id: str, devices: Sequence["Device"]) -> None:
     """Print one line per device."""
     from rich.table import Table
 
@@ -161,7 +161,7 @@ def _partition(partition_status: "PartitionStatus", freshness: "Freshness") -> d
 
 
 def text_fields(name: str, content: bytes | None) -> dict[str, str | None]:
-    """Return bytes as the field `name` where they are UTF-8, else as `<name>_base64`."""
+    """Return bytes as the field `name` if they are UTF-8, else as `<name>_base64`."""
     if content is None:
         return {name: None}
     return {key.replace("data", name): text for key, text in text_or_base64(content).items()}
@@ -178,7 +178,7 @@ def _rfc3339(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def progress(
+def print_progress(
     admin: "AdminClient", partition_statuses: Sequence["PartitionStatus"], freshness: "Freshness"
 ) -> None:
     """Print one line per partition."""
@@ -201,7 +201,7 @@ def progress(
 
 
 def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str:
-    """Explain what holds a partition back, and how to end it if it lasts."""
+    """Explain what holds a partition back, and the remedy."""
     from worker.kafka.transactions import how_to_abort
 
     partition, log = partition_status.partition, partition_status.log
@@ -214,7 +214,7 @@ def _held_back(admin: "AdminClient", partition_status: "PartitionStatus") -> str
 
 
 def console() -> "Console":
-    """Return standard output as a console; piped output is plain and is not wrapped."""
+    """Return standard output as a console. Piped output is plain and not wrapped."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _PIPED_COLUMNS

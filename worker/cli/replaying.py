@@ -7,43 +7,47 @@ from typing import Any, Protocol, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from worker.cli.bar import Bar
+from worker.cli.bar import ProgressBar
 from worker.cli.dead_letter_topic import open_dead_letter_topic
-from worker.cli.stored_letter import Place, Selection, StoredLetter
+from worker.cli.stored_letter import DeadLetterSelection, RecordPlace, StoredDeadLetter
 from worker.errors import OperatorError
 from worker.kafka.admin import ANSWER_S_MAX, missing_topic, open_kafka_admin
 from worker.kafka.errors import connections_watched, fault_of
 from worker.kafka.options import client_options
 from worker.settings import KafkaSettings
 
-#: Dead letters under way at a time: what an interruption leaves in doubt.
+#: Dead letters under way at a time, which an interruption leaves in doubt.
 IN_FLIGHT_MAX = 100
-#: Different dead letters that one replay distinguishes, so that it bounds memory.
+#: Different dead letters of one replay, to limit memory.
 DISTINCT_MAX = 1_000_000
-#: Bytes of a request: unlimited here, because the topic's `max.message.bytes` limits it.
+#: Bytes of a request: unlimited, because the topic's `max.message.bytes` limits it.
 _REQUEST_BYTES_MAX = 2**31 - 1
 
 
-class Letters(Protocol):
+class ReplaySource(Protocol):
     """A dead-letter topic. name: its own; source: the source topic's."""
 
     @property
     def name(self) -> str: ...
     @property
     def source(self) -> str: ...
-    def letters(self, selection: Selection, bar: Bar) -> AsyncIterator[StoredLetter]:
+    def letters(
+        self, selection: DeadLetterSelection, bar: ProgressBar
+    ) -> AsyncIterator[StoredDeadLetter]:
         """Read a selection."""
         ...
 
 
-async def letters_to_replay(topic: Letters, selection: Selection) -> AsyncIterator[StoredLetter]:
-    """Read the selection once each: a replay of the topic sends its dead letters again.
+async def letters_to_replay(
+    topic: ReplaySource, selection: DeadLetterSelection
+) -> AsyncIterator[StoredDeadLetter]:
+    """Read each record of the selection once, as a replay of the topic repeats its dead letters.
 
-    Foreign records are among them. Raises OperatorError for a foreign record at a place that was
-    named, before anything behind it.
+    Foreign records are included. Raises OperatorError for a foreign record at a named place, before
+    later ones.
     """
     seen: set[object] = set()
-    async for letter in topic.letters(selection, Bar()):
+    async for letter in topic.letters(selection, ProgressBar()):
         if letter.foreign:
             if selection.places:
                 raise OperatorError(
@@ -64,7 +68,7 @@ async def letters_to_replay(topic: Letters, selection: Selection) -> AsyncIterat
         yield letter
 
 
-class Replay:
+class ReplayProducer:
     """Produces dead letters again. A context manager. partitions: of the source topic."""
 
     def __init__(self, kafka: KafkaSettings, partitions: int) -> None:
@@ -87,19 +91,19 @@ class Replay:
     async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
 
-    def partition_of(self, letter: StoredLetter) -> int | None:
-        """Return the partition that the record stood in, whose producer chose it. None: it is
-        gone, and the key decides."""
+    def partition_of(self, letter: StoredDeadLetter) -> int | None:
+        """Return the partition of the record, which its producer chose. None: it no longer exists,
+        and the key decides."""
         assert letter.source is not None
         partition = letter.source.partition
         return partition if partition < self._partitions else None
 
     async def send(
-        self, letters: Sequence[StoredLetter]
-    ) -> AsyncIterator[tuple[StoredLetter, Place]]:
+        self, letters: Sequence[StoredDeadLetter]
+    ) -> AsyncIterator[tuple[StoredDeadLetter, RecordPlace]]:
         """Produce letters; yield each with its new place, once all in-sync replicas have it.
 
-        Raises OperatorError at the first that is not acknowledged: those behind it may be.
+        Raises OperatorError at the first one without acknowledgement. Later ones may be sent.
         """
         with connections_watched() as connections:
             posted: list[asyncio.Future[Any]] = []
@@ -108,11 +112,11 @@ class Replay:
                 async with asyncio.timeout(ANSWER_S_MAX):
                     for letter in letters:
                         at = letter
-                        posted.append(await self._post(letter))
+                        posted.append(await self._produce(letter))
                     for letter, future in zip(letters, posted, strict=True):
                         at = letter
                         sent = await future
-                        yield letter, Place(sent.partition, sent.offset)
+                        yield letter, RecordPlace(sent.partition, sent.offset)
             except (KafkaError, TimeoutError) as error:
                 fault = fault_of(error, connections.failed, self._kafka)
                 raise OperatorError(
@@ -124,7 +128,7 @@ class Replay:
                     future.cancel()
                 await asyncio.gather(*posted, return_exceptions=True)
 
-    async def _post(self, letter: StoredLetter) -> "asyncio.Future[Any]":
+    async def _produce(self, letter: StoredDeadLetter) -> "asyncio.Future[Any]":
         record = letter.record
         assert record is not None
         posted: asyncio.Future[Any] = await self._producer.send(
@@ -138,12 +142,12 @@ class Replay:
 
 
 async def replay(
-    kafka: KafkaSettings, selection: Selection, *, yes: bool
-) -> AsyncIterator[tuple[StoredLetter, Place | None]]:
-    """Send the selection again; yield each letter with its new place.
+    kafka: KafkaSettings, selection: DeadLetterSelection, *, yes: bool
+) -> AsyncIterator[tuple[StoredDeadLetter, RecordPlace | None]]:
+    """Send the selection again, and yield each letter with its new place.
 
-    None: it is foreign and left out, or would be sent: without `yes` nothing is. Raises
-    OperatorError; where places are named, for any of them before the first is sent.
+    None: the letter is foreign and left out, or `yes` is not set. Raises OperatorError, for named
+    places before the first is sent.
     """
     async with open_kafka_admin(kafka) as admin:
         source = await admin.topic(kafka.topic)
@@ -151,12 +155,12 @@ async def replay(
         raise missing_topic(kafka.topic)
     async with (
         open_dead_letter_topic(kafka) as topic,
-        Replay(kafka, source.partitions) as sending,
+        ReplayProducer(kafka, source.partitions) as sending,
     ):
         if selection.places:
             async for _ in letters_to_replay(topic, selection):
                 pass
-        chunk: list[StoredLetter] = []
+        chunk: list[StoredDeadLetter] = []
         async for letter in letters_to_replay(topic, selection):
             if letter.foreign or not yes:
                 yield letter, None

@@ -1,4 +1,4 @@
-"""`poste send`: one message, as a producer of CloudEvents in binary mode would publish it."""
+"""`poste send`: publish one message as a CloudEvent in binary mode."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from worker.kafka.options import client_options
 from worker.record import RecordHeader
 from worker.settings import KafkaSettings
 
-#: Bytes that are read of standard input; Kafka's own limit on a record is lower by default.
+#: Bytes read from standard input. Kafka's default limit of a record is lower.
 STDIN_BYTES_MAX = 64 * 1024 * 1024
 
 
 def standard_input(stream: BinaryIO) -> bytes:
-    """All of it, as the body of one message. Raises OperatorError where it is too long."""
+    """Read one message's body. Raises OperatorError if it is too long."""
     body = stream.read(STDIN_BYTES_MAX + 1)
     if len(body) > STDIN_BYTES_MAX:
         raise OperatorError(f"a text of more than {STDIN_BYTES_MAX} bytes is too large for Kafka")

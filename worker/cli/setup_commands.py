@@ -6,7 +6,7 @@ import click
 
 from poste_restante.position import PARTITION_MAX
 from worker.cli import rendering
-from worker.cli.program import poste, run, settings_of
+from worker.cli.program import poste, read_settings, run
 from worker.errors import OperatorError
 from worker.memory_limits import cgroup_bytes
 from worker.settings_reference import shown
@@ -28,7 +28,7 @@ def init(
     from worker.cli.provisioning import init as provision
     from worker.kafka.admin import open_kafka_admin
 
-    settings = settings_of(context)
+    settings = read_settings(context)
 
     async def work() -> None:
         missing = unverified = 0
@@ -40,9 +40,9 @@ def init(
                 settings, kafka, store,
                 check=check, partitions=partitions, replication=replication_factor,
             ):  # fmt: skip
-                click.echo(f"{rendering.state_of(finding):8}{finding.what}")
-                missing += finding.missing
-                unverified += finding.unverified
+                click.echo(f"{rendering.state_word(finding):8}{finding.what}")
+                missing += finding.is_missing
+                unverified += finding.is_unverified
         click.echo(f"{'note':8}{PRODUCERS_NOTE}")
         if missing:
             raise OperatorError("something is missing: run `poste init`")
@@ -60,7 +60,7 @@ def worker(context: click.Context) -> None:
     """Run one worker in the foreground until SIGTERM or Ctrl-C."""
     from worker.app import run as run_worker
 
-    run_worker(settings_of(context))
+    run_worker(read_settings(context))
 
 
 @poste.group()
@@ -72,7 +72,7 @@ def config() -> None:
 @click.pass_context
 def config_show(context: click.Context) -> None:
     """Print the effective settings as JSON, secrets hidden."""
-    click.echo(json.dumps(shown(settings_of(context), cgroup_bytes()), indent=2))
+    click.echo(json.dumps(shown(read_settings(context), cgroup_bytes()), indent=2))
 
 
 @config.command("check")
@@ -81,5 +81,5 @@ def config_check(context: click.Context) -> None:
     """Check whether the configuration is valid."""
     from worker.kafka.options import client_options
 
-    client_options(settings_of(context).kafka)  # reads the certificates
+    client_options(read_settings(context).kafka)  # reads the certificates
     click.echo("the configuration is valid")

@@ -1,4 +1,4 @@
-"""A record of the dead-letter topic, and which of them a command means. Pure."""
+"""Records of the dead-letter topic, and their selection. Pure."""
 
 import re
 import zlib
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from worker.errors import Reason
 from worker.record import Record, RecordHeader
 
-#: The headers that make a record a dead letter, behind its own.
+#: The headers of a dead letter, after the record's own.
 HEADERS = frozenset(
     f"dead-letter-{name}" for name in ("reason", "detail", "topic", "partition", "offset")
 )
 
 
-class Place(NamedTuple):
-    """Where a record stands in a topic."""
+class RecordPlace(NamedTuple):
+    """The partition and offset of a record."""
 
     partition: int
     offset: int
@@ -25,18 +25,18 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLetter:
+class StoredDeadLetter:
     """A record of the dead-letter topic.
 
     record: None: the client cannot decode it. reason, source: of a dead letter. foreign: why it is
-    none of this topic; empty: it is one.
+    no dead letter of this topic; empty: it is one.
     """
 
-    place: Place
+    place: RecordPlace
     record: Record | None
     reason: Reason | None = None
     detail: str = ""
-    source: Place | None = None
+    source: RecordPlace | None = None
     foreign: str = ""
 
     def original_headers(self) -> list[RecordHeader]:
@@ -44,35 +44,37 @@ class StoredLetter:
         assert self.record is not None
         return [(name, value) for name, value in self.record.headers if name not in HEADERS]
 
-    def identity(self) -> tuple[Place | None, int | None, int]:
-        """Return what two dead letters of one record have in common: a replay makes a second."""
+    def identity(self) -> tuple[RecordPlace | None, int | None, int]:
+        """Return the identity of the record's dead letters. A replay may make a second one."""
         assert self.record is not None
         return self.source, self.record.timestamp, body_crc(self.record)
 
 
 def body_crc(record: Record) -> int:
-    """CRC-32 of a record's value and key."""
+    """Return the CRC-32 of a record's value and key."""
     return zlib.crc32(record.key or b"", zlib.crc32(record.value or b""))
 
 
-def letter_of(record: Record, topic: str) -> StoredLetter:
-    """Return a record of the dead-letter topic. topic: the source topic. Pure."""
-    place = Place(record.partition, record.offset)
+def parse_dead_letter(record: Record, topic: str) -> StoredDeadLetter:
+    """Parse a record of the dead-letter topic. topic: the source topic. Pure."""
+    place = RecordPlace(record.partition, record.offset)
     named = {name: value for name, value in record.headers if name in HEADERS}  # the last counts
     missing = sorted(name for name in HEADERS if named.get(name) is None)
     if missing:
-        return StoredLetter(place, record, foreign=f"it has no header {missing[0]}")
+        return StoredDeadLetter(place, record, foreign=f"it has no header {missing[0]}")
     text = {name: (value or b"").decode(errors="replace") for name, value in named.items()}
     if text["dead-letter-topic"] != topic:
-        return StoredLetter(
+        return StoredDeadLetter(
             place, record, foreign=f"it is of the topic {text['dead-letter-topic']!r}"
         )
     try:
         reason = Reason(text["dead-letter-reason"])
-        source = Place(*(_number(text[f"dead-letter-{name}"]) for name in Place._fields))
+        source = RecordPlace(
+            *(_number(text[f"dead-letter-{name}"]) for name in RecordPlace._fields)
+        )
     except ValueError as error:
-        return StoredLetter(place, record, foreign=f"its headers are damaged: {error}")
-    return StoredLetter(place, record, reason, text["dead-letter-detail"], source)
+        return StoredDeadLetter(place, record, foreign=f"its headers are damaged: {error}")
+    return StoredDeadLetter(place, record, reason, text["dead-letter-detail"], source)
 
 
 def _number(text: str) -> int:
@@ -82,8 +84,8 @@ def _number(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which dead letters are meant. Empty: all.
+class DeadLetterSelection:
+    """A selection of dead letters. Empty: all.
 
     partitions, offset: of the dead-letter topic; an offset is the first one, of one partition.
     since_ms: by the timestamp of the record, which a dead letter keeps. places: these alone.
@@ -93,10 +95,10 @@ class Selection:
     partitions: tuple[int, ...] = ()
     offset: int | None = None
     since_ms: int | None = None
-    places: tuple[Place, ...] = ()
+    places: tuple[RecordPlace, ...] = ()
 
-    def has(self, letter: StoredLetter) -> bool:
-        """Whether a letter is one of these, wherever it stands."""
+    def matches(self, letter: StoredDeadLetter) -> bool:
+        """Return whether a letter has these reasons and this time."""
         if self.reasons and letter.reason not in self.reasons:
             return False
         if self.since_ms is None:

@@ -1,9 +1,8 @@
-"""Looks for every record of a range of the log where it has to be: guarantee G1, on a live system.
+"""Verifies guarantee G1 on a live system: every record of a range is where it must be.
 
-A record below progress is in its mailbox, where a reader finds it; or the account's cursor has
-passed it, or it has expired, and it may be gone; or it is in the dead-letter topic. This module
-reads the log and the table by itself, and shares no code with the flush: neither its decoder nor
-its bundles.
+A record below progress is in its mailbox, where a reader finds it, or in the dead-letter topic. If
+the account's cursor has passed it, or it has expired, it may be deleted. This module shares no code
+with the flush, neither its decoder nor its bundles.
 """
 
 import asyncio
@@ -17,17 +16,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from poste_restante.devices import cursor_of
+from poste_restante.devices import require_cursor
 from poste_restante.errors import MailboxError
 from poste_restante.item import Item, decode_bundle
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId, mailbox_key
 from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import PURGED_AT_ATTRIBUTE
 from worker.cli.admin_client import PartitionStatus, admin_client_of
-from worker.cli.bar import Bar
+from worker.cli.bar import ProgressBar
 from worker.cli.dead_letter_topic import open_dead_letter_topic
 from worker.cli.deadline_store import open_deadline_store
-from worker.cli.stored_letter import Place, Selection, StoredLetter, body_crc
+from worker.cli.stored_letter import DeadLetterSelection, RecordPlace, StoredDeadLetter, body_crc
 from worker.dynamodb.retrying_store import mailbox_store
 from worker.errors import OperatorError
 from worker.kafka.admin import open_kafka_admin
@@ -36,18 +35,18 @@ from worker.kafka.options import client_options
 from worker.record import TIMESTAMP_MS_MIN, Record
 from worker.settings import Settings
 
-#: Records that were found nowhere, until they are looked for in the dead-letter topic.
+#: Missing records until the dead-letter topic is searched.
 SUSPECTS_MAX = 100_000
-#: Records of a partition that are looked for together: those of one user take one Query.
+#: Records of a partition that are searched together: those of one user take one Query.
 TOGETHER_MAX = 5_000
-#: Bundles that one Query asks for.
+#: Limit of one Query in bundles.
 BUNDLES_PER_QUERY_MAX = 100
-#: Problems that are listed; the others are counted.
+#: Listed problems. Further ones are counted.
 PROBLEMS_MAX = 100
 
 
 class Outcome(StrEnum):
-    """Where a record was found, or what is wrong."""
+    """The result for one record: where it is, or the problem."""
 
     STORED = "stored"
     ACKNOWLEDGED = "acknowledged"
@@ -66,22 +65,22 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """One record, without its body. user_id: None: it cannot be a message. digest: of the body;
-    letter: what its dead letter is known by. expires_ms: None: never."""
+class ExpectedRecord:
+    """One record, without its body. user_id: None: it cannot be a message. digest: of the body.
+    letter: the identity of its dead letter. expires_ms: None: never."""
 
-    place: Place
+    place: RecordPlace
     user_id: str | None
     digest: bytes
-    letter: tuple[Place | None, int | None, int]
+    letter: tuple[RecordPlace | None, int | None, int]
     expires_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One record that is not where it has to be."""
+class RecordProblem:
+    """One record that is not where it must be."""
 
-    place: Place
+    place: RecordPlace
     outcome: Outcome
     user_id: str | None
     detail: str
@@ -89,11 +88,11 @@ class Problem:
 
 @dataclass(slots=True)
 class PartitionReport:
-    """What was verified of one partition. gone: offsets that retention has removed; None: none."""
+    """The results of one partition. removed: offsets that retention has removed, or None."""
 
     partition: int
     range: LogRange
-    gone: LogRange | None = None
+    removed: LogRange | None = None
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     @property
@@ -102,11 +101,11 @@ class PartitionReport:
 
 
 @dataclass(slots=True)
-class Report:
-    """What was verified."""
+class VerifyReport:
+    """The results of all partitions."""
 
     partitions: dict[int, PartitionReport]
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RecordProblem] = field(default_factory=list)
 
     @property
     def checked(self) -> int:
@@ -121,15 +120,15 @@ class Report:
             if outcome.is_problem
         )
 
-    def add(self, expected: Expected, outcome: Outcome, detail: str = "") -> None:
+    def add(self, expected: ExpectedRecord, outcome: Outcome, detail: str = "") -> None:
         """Count one record."""
         self.partitions[expected.place.partition].outcomes[outcome] += 1
         if outcome.is_problem and len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(Problem(expected.place, outcome, expected.user_id, detail))
+            self.problems.append(RecordProblem(expected.place, outcome, expected.user_id, detail))
 
 
-def expected_of(record: Record, retention_ms: int) -> Expected:
-    """What has to be found of a record. Pure."""
+def build_expected(record: Record, retention_ms: int) -> ExpectedRecord:
+    """Return the expectation for a record. Pure."""
     user_id = None
     if record.value is not None:
         try:
@@ -137,8 +136,8 @@ def expected_of(record: Record, retention_ms: int) -> Expected:
             mailbox_key(user_id)
         except ValueError:
             user_id = None
-    place = Place(record.partition, record.offset)
-    return Expected(
+    place = RecordPlace(record.partition, record.offset)
+    return ExpectedRecord(
         place, user_id, _digest(record.value or b""),
         (place, record.timestamp, body_crc(record)), _expires_ms(record, retention_ms),
     )  # fmt: skip
@@ -149,7 +148,8 @@ def _digest(body: bytes) -> bytes:
 
 
 def _expires_ms(record: Record, retention_ms: int) -> int | None:
-    """The earlier of its own expiry and the retention's, read here once more."""
+    """Return the earlier of the record's expiry and the retention's, parsed independently of the
+    worker."""
     found = []
     if record.timestamp is not None and record.timestamp >= TIMESTAMP_MS_MIN:
         found.append(record.timestamp + retention_ms)
@@ -172,7 +172,7 @@ def _expires_ms(record: Record, retention_ms: int) -> int | None:
 
 
 class MailboxLookup:
-    """Looks for records in the mailboxes of one table, by key. epoch: of the log."""
+    """Finds records in the mailboxes of one table, by key. epoch: of the log."""
 
     def __init__(self, store: DynamoDBMailboxStore, *, topic: str, epoch: int, now_ms: int) -> None:
         self._store = store
@@ -180,29 +180,32 @@ class MailboxLookup:
         self._epoch = epoch
         self._now_ms = now_ms
 
-    async def look(self, wanted: Iterable[Expected]) -> list[tuple[Expected, Outcome, str]]:
-        """Where each of these records is. All are of one partition."""
-        by_user: dict[str, list[Expected]] = {}
-        found: list[tuple[Expected, Outcome, str]] = []
+    async def find(
+        self, wanted: Iterable[ExpectedRecord]
+    ) -> list[tuple[ExpectedRecord, Outcome, str]]:
+        """Return the outcome of each record. All are of one partition."""
+        by_user: dict[str, list[ExpectedRecord]] = {}
+        found: list[tuple[ExpectedRecord, Outcome, str]] = []
         for each in wanted:
             if each.user_id is None:
                 found.append((each, Outcome.MISSING, "it cannot be a message"))
             else:
                 by_user.setdefault(each.user_id, []).append(each)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._of_user(u, of)) for u, of in by_user.items()]
+            tasks = [group.create_task(self._find_of_user(u, of)) for u, of in by_user.items()]
         return found + [each for task in tasks for each in task.result()]
 
-    async def _of_user(
-        self, user_id: str, wanted: Sequence[Expected]
-    ) -> list[tuple[Expected, Outcome, str]]:
-        """The cursor is read after the bundles: what is deleted meanwhile was hidden before."""
+    async def _find_of_user(
+        self, user_id: str, wanted: Sequence[ExpectedRecord]
+    ) -> list[tuple[ExpectedRecord, Outcome, str]]:
+        """Find records of one user. The cursor is read after the bundles, because a bundle deleted
+        meanwhile was hidden before."""
         key, log = mailbox_key(user_id), LogId(self._epoch, wanted[0].place.partition)
-        found, left = await self._in_bundles(key, user_id, log, wanted)
+        found, left = await self._find_in_bundles(key, user_id, log, wanted)
         if not left:
             return found
         items = (await self._store.query(key, only=CURSOR_KEY)).items
-        passed = cursor_of(items[0]).get(log, -1) if items else -1
+        passed = require_cursor(items[0]).get(log, -1) if items else -1
         hidden = Outcome.ACKNOWLEDGED
         if items and PURGED_AT_ATTRIBUTE in items[0]:
             hidden = Outcome.PURGED
@@ -215,14 +218,16 @@ class MailboxLookup:
                 found.append((each, outcome, detail))
         return found
 
-    async def _in_bundles(
-        self, key: str, user_id: str, log: LogId, wanted: Sequence[Expected]
-    ) -> tuple[list[tuple[Expected, Outcome, str]], list[tuple[Expected, Outcome, str]]]:
-        """What is readable, and the rest. A reader goes by key, and drops what it has passed: it
-        sees a message in the first bundle that ends at or above it, or never."""
+    async def _find_in_bundles(
+        self, key: str, user_id: str, log: LogId, wanted: Sequence[ExpectedRecord]
+    ) -> tuple[
+        list[tuple[ExpectedRecord, Outcome, str]], list[tuple[ExpectedRecord, Outcome, str]]
+    ]:
+        """Return the readable records, and the rest. A reader goes by key and drops passed offsets,
+        so it reads a message in the first bundle that ends at or above it, or never."""
         ahead = deque(sorted(wanted, key=lambda each: each.place))
-        found: list[tuple[Expected, Outcome, str]] = []
-        left: list[tuple[Expected, Outcome, str]] = []
+        found: list[tuple[ExpectedRecord, Outcome, str]] = []
+        left: list[tuple[ExpectedRecord, Outcome, str]] = []
         while ahead:
             first = ahead[0].place.offset
             answer = await self._store.query(
@@ -234,16 +239,18 @@ class MailboxLookup:
             )
             before = len(ahead)
             for item in answer.items:
-                for each, outcome, detail in self._held(_covered(ahead, item), item, user_id):
+                for each, outcome, detail in self._compare(
+                    _take_covered(ahead, item), item, user_id
+                ):
                     (found if outcome is Outcome.STORED else left).append((each, outcome, detail))
             if len(ahead) == before:
-                break  # nothing of ours is behind
+                break  # no bundle covers them
         left += [(each, Outcome.MISSING, "no bundle holds it") for each in ahead]
         return found, left
 
-    def _held(
-        self, covered: Sequence[Expected], item: Item, user_id: str
-    ) -> list[tuple[Expected, Outcome, str]]:
+    def _compare(
+        self, covered: Sequence[ExpectedRecord], item: Item, user_id: str
+    ) -> list[tuple[ExpectedRecord, Outcome, str]]:
         if not covered:
             return []
         position = item["position"]["S"]
@@ -264,8 +271,9 @@ class MailboxLookup:
         return held
 
 
-def _covered(ahead: deque[Expected], item: Item) -> list[Expected]:
-    """Take what a reader has passed behind this item. An item of another version passes nothing."""
+def _take_covered(ahead: deque[ExpectedRecord], item: Item) -> list[ExpectedRecord]:
+    """Remove and return the records that a reader passes with this item: none, if it is of another
+    version."""
     try:
         last = BundleKey.decode(item["position"]["S"]).last
     except ValueError:
@@ -277,9 +285,9 @@ def _covered(ahead: deque[Expected], item: Item) -> list[Expected]:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which records are verified. offset: the first one, of one partition. share: of all records,
-    chosen at random."""
+class VerifySelection:
+    """The selected records. offset: the first one, of one partition. share: of all records, chosen
+    at random."""
 
     partitions: tuple[int, ...] = ()
     offset: int | None = None
@@ -287,12 +295,12 @@ class Wanted:
     share: float = 1.0
 
 
-def range_of(
+def verifiable_range(
     status: PartitionStatus, epoch: int, first: int | None
 ) -> tuple[LogRange, LogRange | None]:
-    """What can be verified of a partition: below progress, what the table holds and the log still
-    has; and what retention has removed of it. first: the first offset that is wanted. Raises
-    OperatorError for progress of another epoch."""
+    """Return the verifiable range of a partition, below progress, in the table and the log; and the
+    range that retention has removed. first: the first selected offset. Raises OperatorError for
+    progress of another epoch."""
     progress = status.progress
     if progress is None:
         return LogRange(status.log.start, status.log.start), None
@@ -307,33 +315,35 @@ def range_of(
     return LogRange(begin, end), LogRange(wanted, begin) if begin > wanted else None
 
 
-class Log(Protocol):
+class LogRangeReader(Protocol):
     """Reads ranges of the topic, as `LogReader` does."""
 
     def read(self, partition: int, wanted: LogRange) -> AsyncIterator[LogSlice]: ...
 
 
-class Ranges(Protocol):
-    """What a topic holds, as `LogReader` has it."""
+class LogRanges(Protocol):
+    """Returns the ranges of a topic, as `LogReader` does."""
 
     async def ranges(self, partitions: Iterable[int]) -> dict[int, LogRange]: ...
 
 
-class DeadLetters(Protocol):
-    """The dead-letter topic, as `DeadLetterTopic` is."""
+class DeadLetterSource(Protocol):
+    """The dead-letter topic, as in `DeadLetterTopic`."""
 
     @property
-    def reader(self) -> Ranges: ...
+    def reader(self) -> LogRanges: ...
     @property
     def partitions(self) -> int: ...
-    def letters(self, selection: Selection, bar: Bar) -> AsyncIterator[StoredLetter]: ...
+    def letters(
+        self, selection: DeadLetterSelection, bar: ProgressBar
+    ) -> AsyncIterator[StoredDeadLetter]: ...
 
 
 class Verification:
-    """One run. chance: returns a number from 0 to 1."""
+    """One run. chance: returns a random number from 0 to 1."""
 
     def __init__(
-        self, reader: Log, mailboxes: MailboxLookup, dead_letters: DeadLetters, *,
+        self, reader: LogRangeReader, mailboxes: MailboxLookup, dead_letters: DeadLetterSource, *,
         share: float, retention_ms: int, chance: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self._reader = reader
@@ -341,63 +351,65 @@ class Verification:
         self._dead_letters = dead_letters
         self._share = share
         self._retention_ms = retention_ms
-        self._chance = chance
-        self._suspects: dict[tuple[Place | None, int | None, int], Expected] = {}
+        self._random = chance
+        self._suspects: dict[tuple[RecordPlace | None, int | None, int], ExpectedRecord] = {}
 
-    async def run(self, ranges: Mapping[int, tuple[LogRange, LogRange | None]], bar: Bar) -> Report:
-        """Verify these ranges, each with what is gone of it."""
-        report = Report({p: PartitionReport(p, r, gone) for p, (r, gone) in ranges.items()})
+    async def run(
+        self, ranges: Mapping[int, tuple[LogRange, LogRange | None]], bar: ProgressBar
+    ) -> VerifyReport:
+        """Verify these ranges. The second of each pair is removed by retention."""
+        report = VerifyReport({p: PartitionReport(p, r, gone) for p, (r, gone) in ranges.items()})
         bar.begin(sum(wanted.size for wanted, _ in ranges.values()))
         for partition, (wanted, _) in ranges.items():
             async for expected in self._expected(partition, wanted, report, bar):
-                for each, outcome, detail in await self._mailboxes.look(expected):
+                for each, outcome, detail in await self._mailboxes.find(expected):
                     if outcome is Outcome.MISSING:
                         self._suspects[each.letter] = each
                     else:
                         report.add(each, outcome, detail)
                 if len(self._suspects) >= SUSPECTS_MAX:
-                    await self._settle(report)
-        await self._settle(report)
+                    await self._resolve_suspects(report)
+        await self._resolve_suspects(report)
         return report
 
     async def _expected(
-        self, partition: int, wanted: LogRange, report: Report, bar: Bar
-    ) -> AsyncIterator[list[Expected]]:
-        of, together = report.partitions[partition], list[Expected]()
+        self, partition: int, wanted: LogRange, report: VerifyReport, bar: ProgressBar
+    ) -> AsyncIterator[list[ExpectedRecord]]:
+        of, together = report.partitions[partition], list[ExpectedRecord]()
         async for part in self._reader.read(partition, wanted):
             bar.advance(part.next - part.first)
             if part.gone:
-                of.gone = LogRange(of.gone.first if of.gone else part.first, part.next)
+                of.removed = LogRange(of.removed.first if of.removed else part.first, part.next)
             if part.unreadable:
-                place = Place(partition, part.first)
-                unknown = Expected(place, None, b"", (place, None, 0), None)
+                place = RecordPlace(partition, part.first)
+                unknown = ExpectedRecord(place, None, b"", (place, None, 0), None)
                 report.add(unknown, Outcome.UNREADABLE, "the client cannot decode it")
-            chosen = [r for r in part.records if self._share >= 1 or self._chance() < self._share]
-            together += [expected_of(record, self._retention_ms) for record in chosen]
+            chosen = [r for r in part.records if self._share >= 1 or self._random() < self._share]
+            together += [build_expected(record, self._retention_ms) for record in chosen]
             if len(together) >= TOGETHER_MAX:
                 yield together
                 together = []
         if together:
             yield together
 
-    async def _settle(self, report: Report) -> None:
-        """Look for what was found nowhere among the dead letters; then once more in the mailboxes,
-        where it may have been acknowledged and deleted between two looks."""
+    async def _resolve_suspects(self, report: VerifyReport) -> None:
+        """Find the missing records among the dead letters, then in the mailboxes again: they may
+        have been acknowledged and deleted meanwhile."""
         if not self._suspects:
             return
-        async for letter in self._dead_letters.letters(Selection(), Bar()):
+        async for letter in self._dead_letters.letters(DeadLetterSelection(), ProgressBar()):
             if not letter.foreign:
                 expected = self._suspects.pop(letter.identity(), None)
                 if expected is not None:
                     report.add(expected, Outcome.DEAD_LETTER)
-        by_partition: dict[int, list[Expected]] = {}
+        by_partition: dict[int, list[ExpectedRecord]] = {}
         for expected in self._suspects.values():
             by_partition.setdefault(expected.place.partition, []).append(expected)
         self._suspects.clear()
         held = await self._dead_letters.reader.ranges(range(self._dead_letters.partitions))
         removed = any(each.first > 0 for each in held.values())
         for left in by_partition.values():
-            for each, outcome, detail in await self._mailboxes.look(left):
+            for each, outcome, detail in await self._mailboxes.find(left):
                 if outcome is Outcome.MISSING and removed:
                     if each.user_id is None:
                         report.add(each, Outcome.REMOVED)
@@ -406,8 +418,10 @@ class Verification:
                 report.add(each, outcome, detail)
 
 
-async def verify(settings: Settings, wanted: Wanted, *, now_ms: int, bar: Bar) -> Report:
-    """Verify a range of the log. Raises OperatorError, also where nothing of it is left."""
+async def verify(
+    settings: Settings, wanted: VerifySelection, *, now_ms: int, bar: ProgressBar
+) -> VerifyReport:
+    """Verify a range of the log. Raises OperatorError, also if nothing of it is left."""
     kafka = settings.kafka
     async with (
         open_deadline_store(settings.dynamodb) as store,
@@ -422,9 +436,10 @@ async def verify(settings: Settings, wanted: Wanted, *, now_ms: int, bar: Bar) -
         )
         if wanted.since_ms is not None:
             firsts = await reader.offsets_at(firsts, wanted.since_ms)
-            firsts = {s.partition: _since(firsts[s.partition], s) for s in statuses}
+            firsts = {s.partition: _first_offset(firsts[s.partition], s) for s in statuses}
         ranges = {
-            s.partition: range_of(s, admin.table.epoch, firsts[s.partition]) for s in statuses
+            s.partition: verifiable_range(s, admin.table.epoch, firsts[s.partition])
+            for s in statuses
         }
         _require_something(ranges)
         mailboxes = mailbox_store(store, settings.dynamodb.table)
@@ -438,11 +453,12 @@ async def verify(settings: Settings, wanted: Wanted, *, now_ms: int, bar: Bar) -
         try:
             return await work.run(ranges, bar)
         except* (OperatorError, MailboxError) as errors:
-            raise _first(errors) from None
+            raise _first_error(errors) from None
 
 
-def _since(found: int | None, status: PartitionStatus) -> int | None:
-    """The first offset at a time. At the log's start it is not known what was there before."""
+def _first_offset(found: int | None, status: PartitionStatus) -> int | None:
+    """Return the first offset at a time. None at the log's start, before which the log is
+    unknown."""
     if found is None:
         return status.log.end
     return None if found <= status.log.start else found
@@ -458,8 +474,8 @@ def _require_something(ranges: Mapping[int, tuple[LogRange, LogRange | None]]) -
         )
 
 
-def _first(errors: BaseExceptionGroup) -> OperatorError:
-    """The first error of a group, as one line."""
+def _first_error(errors: BaseExceptionGroup) -> OperatorError:
+    """Return the first error of a group, as one line."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

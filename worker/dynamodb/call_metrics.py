@@ -22,11 +22,13 @@ class CallMetrics:
         if isinstance(outcome, Exception):
             how = outcome_of(outcome, operation)
             if isinstance(outcome, ClientError) and is_throttled(outcome):
-                self._metrics.throttled(throttling_reasons(outcome))
+                self._metrics.count_throttled(throttling_reasons(outcome))
         elif isinstance(outcome, PutResult):
             left_over = len(outcome.left_over)
             how = StoreOutcome.PARTIAL if left_over else StoreOutcome.OK
-            self._metrics.stored(left_over=left_over, write_units=outcome.write_units or 0.0)
+            self._metrics.count_batch_write(
+                left_over=left_over, write_units=outcome.write_units or 0.0
+            )
         else:
             how = StoreOutcome.OK
-        self._metrics.store_call(operation, how, seconds)
+        self._metrics.count_store_call(operation, how, seconds)

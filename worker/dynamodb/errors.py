@@ -1,9 +1,9 @@
 """What DynamoDB's errors mean to the worker and the commands. This is the only place for it.
 
-    Wait            passes: DynamoDB is away, throttles or has a fault
-    Wait, `last`    may pass: a refused signature or certificate, a source of credentials that
-                    failed, a malformed response; after some attempts the caller raises `last`
-    raised          does not pass
+    CallRetry            passes: DynamoDB is away, throttles or has a fault
+    CallRetry, `last`    may pass: a refused signature or certificate, a source of credentials that
+                         failed, a malformed response; after some attempts the caller raises `last`
+    raised               does not pass
 
 `poste_restante.retryable_errors` has the questions that readers and writers share.
 """
@@ -101,7 +101,7 @@ class Limit(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class CallRetry:
     """A call that is made again. why: in words, for the log.
 
     limit: how often. last: the error that is raised then; without a limit, the error that a command
@@ -113,8 +113,8 @@ class Wait:
     limit: Limit = Limit.NONE
 
 
-def meaning(error: Exception, operation: str) -> Wait:
-    """Return the wait that a failed call asks for. Raises what no wait cures."""
+def meaning(error: Exception, operation: str) -> CallRetry:
+    """Return the retry of a failed call. Raises a permanent error."""
     if isinstance(error, MalformedAnswerError):
         return _malformed(error, operation)
     if isinstance(error, CredentialsError):
@@ -125,7 +125,7 @@ def meaning(error: Exception, operation: str) -> Wait:
         return _unreachable(error)
     if isinstance(error, BotoCoreError):  # an incomplete or wrong configuration
         raise OperatorError(f"cannot call DynamoDB: {short(error)}") from error
-    return Wait(f"unreachable: {short(error)}", error, Limit.UNEXPECTED)
+    return CallRetry(f"unreachable: {short(error)}", error, Limit.UNEXPECTED)
 
 
 def outcome_of(error: Exception, operation: str) -> StoreOutcome:
@@ -143,48 +143,48 @@ def outcome_of(error: Exception, operation: str) -> StoreOutcome:
     return StoreOutcome.REFUSED if wait.limit is Limit.REFUSALS else StoreOutcome.UNAVAILABLE
 
 
-def _malformed(error: MalformedAnswerError, operation: str) -> Wait:
+def _malformed(error: MalformedAnswerError, operation: str) -> CallRetry:
     if not error.any_of:
-        return Wait(str(error))
+        return CallRetry(str(error))
     last = OperatorError(
         f"DynamoDB answers {operation} without {' or '.join(error.any_of)}: is it DynamoDB, and is"
         " the endpoint right?"
     )
-    return Wait(str(error), last, Limit.UNEXPECTED)
+    return CallRetry(str(error), last, Limit.UNEXPECTED)
 
 
-def _without_credentials(error: CredentialsError) -> Wait:
+def _without_credentials(error: CredentialsError) -> CallRetry:
     refusal = OperatorError(f"cannot call DynamoDB: {error}")
     if error.fault is CredentialsFault.CONFIGURATION:
         raise refusal from error
     unanswered = error.fault is CredentialsFault.UNANSWERED
-    return Wait(str(error), refusal, Limit.NONE if unanswered else Limit.REFUSALS)
+    return CallRetry(str(error), refusal, Limit.NONE if unanswered else Limit.REFUSALS)
 
 
-def _refused(error: ClientError, operation: str) -> Wait:
+def _refused(error: ClientError, operation: str) -> CallRetry:
     try:
         why = classify(error, operation)
     except OperatorError as refusal:
         if not is_unsigned(error):
             raise
-        return Wait(f"refused ({code_of(error)}: {text_of(error)})", refusal, Limit.REFUSALS)
+        return CallRetry(f"refused ({code_of(error)}: {text_of(error)})", refusal, Limit.REFUSALS)
     if not is_without_code(error):
-        return Wait(why)
+        return CallRetry(why)
     last = OperatorError(
         f"DynamoDB refuses {operation} without saying why: is it DynamoDB, and is the endpoint"
         " right?"
     )
-    return Wait(why, last, Limit.UNEXPECTED)
+    return CallRetry(why, last, Limit.UNEXPECTED)
 
 
-def _unreachable(error: Exception) -> Wait:
+def _unreachable(error: Exception) -> CallRetry:
     why = f"unreachable: {short(error)}"
     if is_misconfigured(error):
         last = OperatorError(
             f"cannot call DynamoDB: {short(error)}; check AWS_CA_BUNDLE and the endpoint"
         )
-        return Wait(why, last, Limit.REFUSALS)
-    return Wait(why, error, Limit.UNEXPECTED) if _may_be_ours(error) else Wait(why)
+        return CallRetry(why, last, Limit.REFUSALS)
+    return CallRetry(why, error, Limit.UNEXPECTED) if _may_be_ours(error) else CallRetry(why)
 
 
 def _may_be_ours(error: BaseException) -> bool:

@@ -31,10 +31,10 @@ from poste_restante.store import DynamoDBMailboxStore
 from worker.backoff import WaitTracker, backoff_delays
 from worker.dynamodb.client import Answer, CallObserver, Client, DynamoDBClient
 from worker.dynamodb.coalescing import COALESCE_S, CoalescingPuts
-from worker.dynamodb.errors import Limit, MalformedAnswerError, Wait, meaning
+from worker.dynamodb.errors import CallRetry, Limit, MalformedAnswerError, meaning
 from worker.dynamodb.puts import EncodedPut, PutResult, PutsItems
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
-from worker.logging_config import Seldom, event
+from worker.logging_config import LogLimiter, event
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class RetryingStore:
         self.sleep = sleep
         self.random = random
         self.clock = clock
-        self._line = Seldom(clock)
+        self._line = LogLimiter(clock)
 
     async def start(self) -> None:
         """Open the client; does not connect to DynamoDB. Asks for credentials, and waits for them
@@ -243,7 +243,7 @@ class RetryingStore:
                 self.note(wait)
                 await waiting.wait(wait.why)
 
-    def note(self, wait: Wait) -> None:
+    def note(self, wait: CallRetry) -> None:
         """Note why a call is repeated."""
         self._on_wait(wait.why)
 

@@ -26,7 +26,7 @@ from worker.errors import OperatorError
 from worker.kafka import groups as kafka_groups
 from worker.kafka.errors import NO_ADDRESS, Connections, Trouble, connections_watched, fault_of
 from worker.kafka.options import client_options
-from worker.logging_config import Seldom, event
+from worker.logging_config import LogLimiter, event
 from worker.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ async def wait_for_topics(
     on_wait: receives one line with the reason of a wait. Returns the partition count of the first
     topic. Raises OperatorError for a missing topic, and for a refusal by the broker.
     """
-    options, wanted, line = client_options(kafka), list(topics), Seldom()
+    options, wanted, line = client_options(kafka), list(topics), LogLimiter()
     for delay_s in backoff_delays(random.random, first_s=0.5):
         admin = AIOKafkaAdminClient(**options)
         with connections_watched() as connections:

@@ -15,7 +15,7 @@ from mode import Service
 
 from worker.fetching import Fetched
 from worker.kafka.group_membership import GroupMembership
-from worker.kafka.group_monitor import LOOK_S, Look
+from worker.kafka.group_monitor import LOOK_S, GroupCheckResult
 from worker.kafka.partition_reader import PartitionReader
 from worker.logging_config import SERVICES_LOGGER
 
@@ -35,7 +35,7 @@ class Served(Protocol):
     def hands_over(self) -> bool:
         """Whether the worker ends in order, so that others may take its partitions at once."""
 
-    def note_group(self, look: Look) -> None:
+    def note_group(self, look: GroupCheckResult) -> None:
         """Receive the result of a check of the group; called in the consumer's own loop."""
 
     def note_fetched(self, size: int) -> None:

@@ -37,7 +37,7 @@ from worker.errors import OperatorError
 from worker.fetching import FetchLoop
 from worker.group_errors import Member
 from worker.kafka.client_thread import BatchConsumerThread
-from worker.kafka.group_monitor import GroupWatch, Look
+from worker.kafka.group_monitor import GroupCheckResult, GroupWatch
 from worker.logging_config import SERVICES_LOGGER, event
 from worker.memory_limits import MemoryLimits
 from worker.opening import MOMENT_S, Log, OpenedPartition, PartitionOpener
@@ -137,7 +137,7 @@ class BatchConsumer(driver.Consumer):
 
     # ---- the group
 
-    def note_group(self, look: Look) -> None:
+    def note_group(self, look: GroupCheckResult) -> None:
         """Handle a check of the group; the client's thread delivers one about every second."""
         self.topic_partitions = look.partitions or self.topic_partitions
         if self._group is None:

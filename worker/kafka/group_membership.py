@@ -23,7 +23,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.group_errors import Code
-from worker.kafka.group_monitor import Look, TopicSeen
+from worker.kafka.group_monitor import GroupCheckResult, TopicSeen
 
 #: Seconds that the broker gets for one commit, which is repeated at the next interval. Without a
 #: limit, a commit for a deleted topic would block the thread's queue of calls for ever.
@@ -55,7 +55,7 @@ class GroupMembership:
         self._send = self._coordinator._send_req
         self._coordinator._send_req = self._send_noting
 
-    def look(self) -> Look:
+    def look(self) -> GroupCheckResult:
         """Check the coordination, without clearing its error."""
         cluster = self._client._client.cluster
         seen, partitions = TopicSeen.THERE, self._client.partitions_for_topic(self._topic)
@@ -63,7 +63,7 @@ class GroupMembership:
             seen = TopicSeen.DENIED
         elif partitions is None:
             seen = TopicSeen.MISSING
-        return Look(
+        return GroupCheckResult(
             error=self._refused_commit or self.error(),
             died=self._coordinator._coordination_task.done(),
             code=self._answered,

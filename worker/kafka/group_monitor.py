@@ -44,7 +44,7 @@ class TopicSeen(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class GroupCheckResult:
     """The result of one check.
 
     error: at which the coordination, or a commit, ended or stopped; None: it runs. died: the
@@ -89,7 +89,7 @@ class GroupWatch:
         self._refused_since: float | None = None
         self._topic_there_at: float | None = None
 
-    def look(self, look: Look, *, joined: bool) -> Verdict:
+    def look(self, look: GroupCheckResult, *, joined: bool) -> Verdict:
         """Return what to do. joined: the group has given the worker an assignment."""
         now = self._clock()
         if joined != self._joined:
@@ -115,7 +115,7 @@ class GroupWatch:
             )
         return Verdict(retry=retry, waiting=waiting, say=say)
 
-    def _end(self, look: Look, now: float) -> OperatorError | None:
+    def _end(self, look: GroupCheckResult, now: float) -> OperatorError | None:
         member = self._member
         if look.topic is TopicSeen.DENIED:
             return OperatorError(refusal(Code.TOPIC_AUTHORIZATION_FAILED, member))
@@ -135,7 +135,7 @@ class GroupWatch:
             return OperatorError(refusal(look.code, member))
         return None
 
-    def _topic_problem(self, look: Look, now: float) -> str:
+    def _topic_problem(self, look: GroupCheckResult, now: float) -> str:
         if look.topic is TopicSeen.THERE:
             self._topic_there_at = now
         if self._topic_there_at is None or now - self._topic_there_at < GONE_S:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.logging_config import event
-from worker.readiness import Note
+from worker.readiness import ReadinessNote
 from worker.resume import LogState
 
 logger = logging.getLogger(__name__)
@@ -82,11 +82,11 @@ class OpenTransactions:
                 standing.log = state
                 self._say_held_back(partition, standing, now_s)
 
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[ReadinessNote, ...]:
         """Return the notes of `/readyz` on partitions with a warning."""
         now_s = self._clock()
         return tuple(
-            Note("open_transaction", self._text(partition, standing, now_s), partition)
+            ReadinessNote("open_transaction", self._text(partition, standing, now_s), partition)
             for partition, standing in sorted(self._standing.items())
             if standing.warned_at_s is not None
         )
