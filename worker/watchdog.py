@@ -240,7 +240,7 @@ class LoopGuard:
         silent = 0
         while not self._stopped.wait(self._every_s):
             silent = 0 if self._alive.is_set() else silent + 1
-            if silent > LOOKS_MAX:
+            if silent >= LOOKS_MAX:
                 logger.critical(
                     "no progress for %g s: the event loop is blocked. This worker is stalled"
                     " and exits: start it again", silent * self._every_s,

@@ -24,6 +24,7 @@ from worker.errors import ConfigurationError
 from worker.memory_limits import effective_mb, worker_limits
 from worker.settings import Settings, setting_fields
 from worker.settings_reference import shown
+from worker.watchdog import LOOKS_MAX
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "poste-restante"
@@ -385,7 +386,9 @@ def test_probes_ask_the_health_endpoints(
         "readiness": {"path": "/readyz", "port": "http"},
     }
     alive = probes["liveness"]
-    assert alive["failureThreshold"] * alive["periodSeconds"] > settings.stalled_s
+    assert alive["failureThreshold"] * alive["periodSeconds"] > settings.stalled_s * (
+        1 + 1 / LOOKS_MAX
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
@@ -283,6 +284,38 @@ def test_a_blocked_loop_ends_the_process() -> None:
 
     assert asyncio.run(block())
     assert statuses == [1]
+
+
+class Intervals:
+    """The guard's clock, and a loop that answers the first `answered` callbacks, then blocks."""
+
+    def __init__(self, answered: int) -> None:
+        self.count = 0
+        self._answered = answered
+
+    def wait(self, timeout: float) -> bool:
+        self.count += 1
+        return self.count > 50
+
+    def set(self) -> None:
+        raise AssertionError("nobody stops the guard")
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        if self.count <= self._answered:
+            callback()
+
+
+@pytest.mark.parametrize("answered", [0, 3])
+async def test_a_blocked_loop_is_ended_after_the_intervals_of_a_stall(answered: int) -> None:
+    """At the end of `LOOKS_MAX` whole intervals, of which the first may have begun just before: the
+    chart's liveness probe acts later."""
+    loop: Any = Intervals(answered)
+    statuses: list[int] = []
+    LoopGuard(loop, 1.0, statuses.append, loop).start()
+
+    assert await none_is_left()
+    assert statuses == [1]
+    assert loop.count == (LOOKS_MAX if answered == 0 else answered + 1 + LOOKS_MAX)
 
 
 class EveryTurn(threading.Event):
