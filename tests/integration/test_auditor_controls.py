@@ -155,7 +155,7 @@ async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
         control.endpoint.use(nth(Fault.UNAVAILABLE, 1, persistent=True, operations=("UpdateItem",)))
         kind = DeletesFirst if control.broken else Mailboxes
         async with mailboxes_at(
-            control.endpoint.url, control.deployment.table, kind=kind
+            control.endpoint.url, control.deployment.table, kind=kind, delete_acknowledged=True
         ) as opened:
             mailboxes = AuditedMailboxes(control.journal, opened)
             pages = await mailboxes.read("bob")

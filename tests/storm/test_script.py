@@ -9,6 +9,7 @@ from tests.fault_proxy import has_body
 from tests.storm.report import Report, never_met
 from tests.storm.script import DECK, SESSION_S, Kind, script
 from tests.storm.traffic import BAD, POISONOUS, Traffic
+from worker.errors import Reason
 
 
 def test_a_seed_is_a_storm() -> None:
@@ -39,6 +40,7 @@ def test_records_of_every_reason_are_among_the_traffic() -> None:
     good = [record.value for record in records if record.dead is None]
 
     assert set(reasons) == {None, *BAD}
+    assert set(BAD) == set(Reason)
     assert len(set(good)) == len(good)
     assert reasons[None] > 0.95 * len(records)
 

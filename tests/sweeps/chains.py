@@ -99,6 +99,7 @@ class StoreChain:
     async def __call__(self, case: Case, number: int) -> Run:
         deployment = await self.shared.deployment(f"{case.sweep}-chain", partitions=PARTITIONS)
         left, calm = list(self.faults), CALM_CALLS
+        met_before = 0  # the latest worker's start
 
         def plan(call: Call) -> Fault | None:
             nonlocal calm
@@ -113,13 +114,15 @@ class StoreChain:
         with FaultyEndpoint(self.shared.services.endpoint, plan=plan, seed=self.seed) as endpoint:
 
             def start() -> Child:
+                nonlocal met_before
+                met_before = len(endpoint.faulted)
                 return deployment.worker(**{DYNAMODB_ADDRESS: endpoint.url})
 
             def may_leave(status: int, log: str) -> str:
-                # Of the latest faults one is the cause; a call beside it may have met another.
-                latest = list(endpoint.faulted.values())[-3:]
-                said = [left_wrongly(fault, status, log) for fault in reversed(latest)]
-                return min(said, key=len)
+                # One of the faults that this worker met is the cause. Its drain may have met more.
+                met = list(endpoint.faulted.values())[met_before:]
+                said = [left_wrongly(fault, status, log) for fault in reversed(met)]
+                return min(said, key=len, default=f"the worker left with {status}: {log[-1500:]}")
 
             play = Play(
                 self.shared, deployment,
