@@ -21,11 +21,11 @@ run: .venv/installed  ## Kafka, DynamoDB, `poste init` and one worker; Ctrl-C st
 example: .venv/installed  ## a chat over it, in the browser; Ctrl-C stops all
 	@$(BIN)/python -m local.example
 
-demo: .venv/installed  ## the story in one minute, checked
+demo: .venv/installed  ## the story in two minutes, checked
 	@$(BIN)/python -m benchmarks.demo
 
-# Most tests wait for a session, a service or a child: two at a time keep two cores busy.
-JOBS ?= 2
+# Most tests wait for a session, a service or a child: four at a time keep two cores busy.
+JOBS ?= 4
 test: .venv/installed  ## the whole suite, on the real services
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 

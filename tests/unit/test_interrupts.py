@@ -121,7 +121,13 @@ def _environ(path: Path) -> dict[str, str]:
 
 def test_every_command_of_the_makefile_that_starts_services_is_here() -> None:
     """The capacity page is arithmetic, mutants run unit tests; nor do locks and pages start any."""
-    without = {"benchmarks.capacity_page", "tests.mutation", "local.lock_jars", "local.documents"}
+    without = {
+        "benchmarks.capacity_page",
+        "tests.mutation",
+        "local.lock_jars",
+        "local.lock_worker",
+        "local.documents",
+    }
     recipes = re.findall(
         r"/python -m ((?:benchmarks|local|tests)\S*)", (ROOT / "Makefile").read_text()
     )
