@@ -1,4 +1,4 @@
-"""The story in one minute, on the real services, each claim checked: `make demo`.
+"""The story in two minutes, on the real services, each claim checked: `make demo`.
 
 Two workers; 10,000 messages to 1,000 offline users and Bob; a second consumer group on the same
 topic; `kill -9` of one worker in mid-stream; Bob reconnects with a Query or two, acknowledges, and

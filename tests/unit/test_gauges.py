@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from poste_restante.metric_types import Kind
+from tests.pages import page
 from tests.records import NEW_YEAR_MS, MadeRecord
 from tests.unit.test_lag import Broker
 from tests.unit.test_metrics import values
@@ -67,6 +68,20 @@ async def test_every_gauge_of_the_list_is_read() -> None:
     await worker.look()
     names = {name.partition("{")[0] for name in values(worker.metrics)}
     assert {metric.name for metric in METRICS if metric.kind is Kind.GAUGE} <= names
+
+
+async def test_the_page_says_how_many_series_there_are() -> None:
+    """Without those of the process: they are the library's."""
+    worker = Worker()
+    await worker.look()
+    series = [name for name in values(worker.metrics) if name.startswith("poste_")]
+    of_partitions = [name for name in series if 'partition="' in name]
+    of_a_partition = [name for name in of_partitions if 'partition="0"' in name]
+    created = [name for name in series if "_created" in name]
+    fixed = len(series) - len(of_partitions)
+
+    assert f"some {round(fixed, -1)} series, {len(created)} of them `_created`" in page("metrics")
+    assert f"at most {len(of_a_partition)} for each partition" in page("metrics")
 
 
 def test_the_states_of_the_partitions_are_counted_and_named() -> None:
