@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from poste_restante.metric_types import Kind, Label, Metric
 from poste_restante.prometheus_metrics import Series
 from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.outcomes import (
     ClaimOutcome,
     CommitOutcome,
@@ -126,7 +126,7 @@ EXPIRED_MESSAGES = Metric(
 BUNDLES = Metric(Kind.COUNTER, "poste_bundles", "Bundles, one item each, that became durable.")
 DEAD_LETTERS = Metric(
     Kind.COUNTER, "poste_dead_letters", "Dead letters that the broker has acknowledged.",
-    labels=(Label("reason", tuple(str(reason) for reason in Reason)),),
+    labels=(Label("reason", tuple(str(reason) for reason in DeadLetterReason)),),
 )  # fmt: skip
 FLUSH_SECONDS = Metric(
     Kind.HISTOGRAM, "poste_flush_seconds",
@@ -257,7 +257,7 @@ class WorkerMetrics:
         self._series.observe(FLUSH_SECONDS, seconds)
         self._series.observe(FLUSH_RECORDS, records)
 
-    def count_dead_letters(self, reasons: Mapping[Reason, int]) -> None:
+    def count_dead_letters(self, reasons: Mapping[DeadLetterReason, int]) -> None:
         """Count the acknowledged dead letters of one flush."""
         for reason, count in reasons.items():
             self._add(DEAD_LETTERS, count, str(reason))

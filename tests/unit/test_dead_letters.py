@@ -12,13 +12,13 @@ from aiokafka import AIOKafkaProducer, errors
 from tests.records import MadeRecord
 from worker.backoff import WaitTracker
 from worker.dead_letters import DETAIL_BYTES_MAX, DeadLetter, dead_letter_headers
-from worker.errors import OperatorError, Reason
+from worker.errors import DeadLetterReason, OperatorError
 from worker.kafka import dead_letter_producer
 from worker.kafka.dead_letter_producer import KafkaDeadLetters, make_producer
 
 
 def letter(detail: str = "wrong", **fields: Any) -> DeadLetter:
-    return DeadLetter(MadeRecord(**fields), Reason.NO_BODY, detail)
+    return DeadLetter(MadeRecord(**fields), DeadLetterReason.NO_BODY, detail)
 
 
 def test_the_records_own_headers_stay_and_the_reason_follows() -> None:
