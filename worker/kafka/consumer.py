@@ -137,14 +137,14 @@ class BatchConsumer(driver.Consumer):
 
     # ---- the group
 
-    def note_group(self, look: GroupCheckResult) -> None:
+    def note_group(self, result: GroupCheckResult) -> None:
         """Handle a check of the group; the client's thread delivers one about every second."""
-        self.topic_partitions = look.partitions or self.topic_partitions
+        self.topic_partitions = result.partitions or self.topic_partitions
         if self._group is None:
             self._group = GroupWatch(self.wiring.member)
         if self.should_stop or self._crashed.is_set():
             return
-        verdict = self._group.look(look, joined=self.status.phase is Phase.JOINED)
+        verdict = self._group.judge(result, joined=self.status.phase is Phase.JOINED)
         if verdict.end is not None:
             self.add_future(_raise(verdict.end))
             return
