@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from worker.errors import OperatorError
 from worker.group_errors import (
-    NOT_FOREVER,
+    WAITED_FOR_BRIEFLY,
     Code,
     Member,
     code_of,
@@ -28,7 +28,7 @@ CHECK_S = 1.0
 SAY_S = 30.0
 #: Seconds of waiting before the first line: a join takes a moment, a rebalance a session time-out.
 QUIET_S = 15.0
-#: Seconds of joins all answered with one of `NOT_FOREVER`, after which the worker ends.
+#: Seconds of joins all answered with one of `WAITED_FOR_BRIEFLY`, after which the worker ends.
 REFUSED_S_MAX = 120.0
 #: Seconds that a topic is missing from the broker's metadata before it counts as gone: an answer
 #: may leave it out while its leaders move.
@@ -127,7 +127,7 @@ class GroupWatch:
                 return OperatorError(gave_up(result.error, member))
             if not waits(code):
                 return OperatorError(refusal(code, member))
-        if self._joined or result.code not in NOT_FOREVER:
+        if self._joined or result.code not in WAITED_FOR_BRIEFLY:
             self._refused_since = None
         elif self._refused_since is None:
             self._refused_since = now
