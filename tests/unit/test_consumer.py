@@ -191,17 +191,17 @@ async def test_records_are_fetched_while_the_flow_is_active_and_polled_for_other
     stage.thread.answer = lambda: {0: Fetched([], caught_up=True)}
     fetcher = stage.app.transport.Fetcher(stage.app, loop=stage.app.loop, beacon=stage.app.beacon)
     await fetcher.start()
-    await until(lambda: stage.consumer.turns > 2)
+    await until(lambda: stage.consumer.iterations > 2)
     assert stage.thread.polls == 0
 
     stage.consumer.stop_flow()
     await until(lambda: stage.thread.polls > 0)
-    turns = stage.consumer.turns
+    iterations = stage.consumer.iterations
     await until(lambda: stage.thread.polls > 1)
-    assert stage.consumer.turns == turns
+    assert stage.consumer.iterations == iterations
 
     stage.consumer.resume_flow()
-    await until(lambda: stage.consumer.turns > turns)
+    await until(lambda: stage.consumer.iterations > iterations)
     await fetcher.stop()
 
 

@@ -261,7 +261,7 @@ async def test_a_silent_broker_is_spoken_of(caplog: pytest.LogCaptureFixture) ->
         await sending
     seen.append(wait_tracker.count)
 
-    assert seen == [1, 0]  # no standstill of ours
+    assert seen == [1, 0]  # no stall of ours
 
     assert "chat.dead-letters" in caplog.text
     assert "secret" not in caplog.text

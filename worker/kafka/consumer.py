@@ -105,9 +105,9 @@ class BatchConsumer(driver.Consumer):
         self._last_resort: threading.Timer | None = None
 
     @property
-    def turns(self) -> int:
+    def iterations(self) -> int:
         """Iterations of the fetch loop. A loop that makes none is stalled."""
-        return self._fetch_loop.turns
+        return self._fetch_loop.iterations
 
     @property
     def wiring(self) -> ConsumerWiring:
