@@ -21,7 +21,7 @@ from worker.fetching import Fetched
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, ConsumerWiring
+from worker.kafka.consumer import DRAIN_CHECK_S, BatchConsumer, BatchTransport, ConsumerWiring
 from worker.kafka.group_monitor import GroupCheckResult
 from worker.opening import PartitionOpener
 from worker.progress import Progress
@@ -309,7 +309,7 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     tasks = [asyncio.create_task(refused()), asyncio.create_task(flushed_slowly())]
     await asyncio.sleep(0)
     drain = asyncio.create_task(stage.consumer.wait_empty())
-    await asyncio.wait([drain], timeout=3 * DRAIN_LOOK_S)
+    await asyncio.wait([drain], timeout=3 * DRAIN_CHECK_S)
     assert not drain.done()
     answered.set()
     await asyncio.wait([drain], timeout=30)

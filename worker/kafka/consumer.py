@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 COMMIT_S_MAX = 5.0
 
 #: Seconds between two checks of a drain: what do the running flushes wait for?
-DRAIN_LOOK_S = 0.05
+DRAIN_CHECK_S = 0.05
 
 #: Seconds between two rounds of opening closed partitions, at first and at most; and the most that
 #: a round waits. An operator, or a store that recovers, resolves a doubt; the error is repeated
@@ -290,7 +290,7 @@ class BatchConsumer(driver.Consumer):
                 )  # fmt: skip
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(assignment.idle.wait(), DRAIN_LOOK_S)
+                await asyncio.wait_for(assignment.idle.wait(), DRAIN_CHECK_S)
 
     async def _limited(self, what: str, step: Any, seconds: float) -> None:
         try:
