@@ -262,7 +262,7 @@ class Resources(mode.Service):
     async def flush(self, batch: RecordBatch) -> None:
         """Make one batch durable. `batch` reports the outcome to its partition task."""
         begin_s = time.perf_counter()
-        with self._flush_span(batch.records), batch, batch.waits.counting():
+        with self._flush_span(batch.records), batch, batch.waits.attribute_waits():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.task.epoch,
                 consecutive_dead_letters=batch.task.consecutive_dead_letters,

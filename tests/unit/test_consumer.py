@@ -299,11 +299,11 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     answered = asyncio.Event()
 
     async def refused() -> None:
-        with hot, hot.waits.counting(), WaitTracker().count_wait():
+        with hot, hot.waits.attribute_waits(), WaitTracker().count_wait():
             await asyncio.Event().wait()
 
     async def flushed_slowly() -> None:
-        with slow, slow.waits.counting():
+        with slow, slow.waits.attribute_waits():
             await answered.wait()
 
     tasks = [asyncio.create_task(refused()), asyncio.create_task(flushed_slowly())]

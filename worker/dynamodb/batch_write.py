@@ -70,7 +70,7 @@ class DynamoDBWriter:
             for key in stored:
                 del left[key]
             if stored:
-                current_flush().moved()
+                current_flush().note_durable()
             if left:
                 await waiting.wait("throttled (unprocessed items)")
 
