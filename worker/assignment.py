@@ -112,7 +112,7 @@ class PartitionTask:
     waiting: deque[Record] = field(default_factory=deque)
     waiting_bytes: int = 0
     #: Sequence number of its last batch in the assignment.
-    turn: int = 0
+    last_batch_number: int = 0
     #: When the first durable record without a commit became durable, by the assignment's clock.
     uncommitted_since_s: float | None = None
 
@@ -261,7 +261,7 @@ class Assignment:
         self.idle.set()
         self._on_broken = on_broken
         self._room = True
-        self._turns = 0
+        self._batches_cut = 0
         self._flushes: dict[RecordBatch, asyncio.Task[object] | None] = {}
         self._record_bytes: float | None = None
         self._lingering: set[int] = set()
@@ -296,7 +296,7 @@ class Assignment:
         return self.limits.linger_s > 0
 
     @property
-    def read(self) -> int:
+    def read_partition_count(self) -> int:
         """Number of partitions that are read, or will be."""
         return len(self.tasks) + len(self.closed)
 
@@ -364,7 +364,7 @@ class Assignment:
         """
         memory = self.memory.waiting // 4
         if not self._room:
-            memory //= self.read
+            memory //= self.read_partition_count
         average = RECORD_BYTES_FIRST if self._record_bytes is None else self._record_bytes
         fit = min(self.limits.bytes_max / average, memory / waiting_bytes(1, int(average)))
         return max(1, min(self.limits.records_max, int(fit)))
@@ -400,17 +400,17 @@ class Assignment:
         ready = [task for task in self.tasks.values() if task.is_ready]
         if not ready:
             return []
-        ready.sort(key=lambda task: task.turn)
+        ready.sort(key=lambda task: task.last_batch_number)
         in_work = sum(task.in_work.memory for task in self.tasks.values() if task.in_work)
-        small = self.memory.small_batch(self.read)
-        shared = self.memory.in_work - small * self.read - in_work
+        small = self.memory.small_batch(self.read_partition_count)
+        shared = self.memory.in_work - small * self.read_partition_count - in_work
         share = max(small, shared // len(ready))
         batches: list[RecordBatch] = []
         for task in ready:
             if in_work >= self.memory.in_work:
                 break
-            self._turns += 1
-            task.turn = self._turns
+            self._batches_cut += 1
+            task.last_batch_number = self._batches_cut
             batches.append(task.cut(self.limits, share))
             in_work += batches[-1].memory
         return batches
