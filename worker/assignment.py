@@ -1,4 +1,7 @@
-"""What one assignment has fetched, is flushing, and has made durable. Pure bookkeeping.
+"""What one assignment has fetched, is flushing, and has made durable.
+
+It also decides which partitions the next fetch is for, how long that fetch may wait, how many
+records it may bring, and which records go into the next batches. It calls no service.
 
 A *partition task* is what one assignment flushes of one partition. It begins where `opening` says:
 at progress, or at a window border below it. It ends with the assignment, or with the first flush
@@ -89,8 +92,8 @@ class PartitionTask:
 
     fetched: next offset to fetch.
     durable: every offset below it, from the task's start, is in a mailbox or a dead letter.
-    committed: where this task's next commit begins: a commit is due while `durable` is above it.
-    After a replay it is the lower start, so that the group's offset follows the replay.
+    committed: a commit is due while `durable` is above this offset. It starts at the group's
+    offset, or at the task's start where that is lower or the task replays. Each commit sets it.
     confirmed: the group's offset that the broker last confirmed, which is stored with progress.
     None: not confirmed, or the task began at a lower start and has not committed yet.
     stored: progress as this task last saw it in the table.
@@ -303,9 +306,10 @@ class Assignment:
     def partitions_to_fetch(self, now_s: float) -> set[int]:
         """Return the partitions without waiting records, or with room for a larger batch.
 
-        Of the memory for waiting records, half is for larger batches, a quarter for one fetch
-        beyond that, and a quarter for the shares of partitions without waiting records. So a stuck
-        partition delays no other, unless single records exceed a share.
+        Below half of the memory for waiting records, any partition whose waiting records do not
+        fill a batch is fetched. From half on, only partitions with nothing waiting. When it is
+        full, none. One fetch takes at most a quarter (`fetch_records_max`). So a partition that
+        cannot be flushed delays no other, unless single records exceed its share of a fetch.
         """
         if now_s >= self._linger_until_s:
             self._lingering.clear()

@@ -67,7 +67,7 @@ class Log(Protocol):
 class OpenedPartition:
     """A partition may be read from `position`. `progress` is stored as given here.
 
-    committed: where the partition task's next commit begins, as `PartitionTask` has it. The group's
+    committed: where the partition task's `committed` starts, as `PartitionTask` has it. The group's
     offset can be below `position`: a worker crashed between saving progress and committing, or the
     offset expired. Everything between the two is durable, so `committed` is that lower offset and a
     commit is due at once. Otherwise Kafka's own lag would be wrong until the next record.
