@@ -55,7 +55,7 @@ COMMIT_S_MAX = 5.0
 DRAIN_CHECK_S = 0.05
 
 #: Seconds between two rounds of opening closed partitions, at first and at most; and the most that
-#: a round waits. An operator, or a store that recovers, resolves a doubt; the error is repeated
+#: a round waits. An operator, or a store that recovers, removes the reason; the error is repeated
 #: each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
