@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 #: Seconds of the first round for all partitions together, and then for each alone.
-MOMENT_S = 5.0
+OPENING_FIRST_ROUND_S = 5.0
 
 
 class Log(Protocol):
@@ -107,7 +107,7 @@ class PartitionOpener:
         self._table_id: str | None = None
 
     async def open(
-        self, partitions: Iterable[int], *, limit_s: float = MOMENT_S
+        self, partitions: Iterable[int], *, limit_s: float = OPENING_FIRST_ROUND_S
     ) -> dict[int, OpenedPartition | Closed]:
         """Run one round: all partitions together, which takes a few requests for any number of
         them. If that fails or exceeds `limit_s` seconds, ask for each alone, so that one without a

@@ -40,7 +40,7 @@ from worker.kafka.client_thread import BatchConsumerThread
 from worker.kafka.group_monitor import GroupCheckResult, GroupWatch
 from worker.logging_config import SERVICES_LOGGER, event
 from worker.memory_limits import MemoryLimits
-from worker.opening import MOMENT_S, Log, OpenedPartition, PartitionOpener
+from worker.opening import OPENING_FIRST_ROUND_S, Log, OpenedPartition, PartitionOpener
 from worker.outcomes import CommitOutcome
 from worker.progress import ProgressStore
 from worker.resume import Closed
@@ -218,7 +218,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _open(self, assignment: Assignment) -> None:
         """Ask for the resume positions until no partition is closed."""
-        delay_s, limit_s = OPENING_S_MIN, MOMENT_S
+        delay_s, limit_s = OPENING_S_MIN, OPENING_FIRST_ROUND_S
         while assignment.closed and not assignment.ended:
             answers = await self.wiring.opener.open(sorted(assignment.closed), limit_s=limit_s)
             for partition, answer in answers.items():
