@@ -29,11 +29,11 @@ from poste_restante.prometheus_metrics import Series
 from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
 from worker.errors import DeadLetterReason
 from worker.outcomes import (
+    AttemptOutcome,
     ClaimOutcome,
     CommitOutcome,
     Service,
     Stage,
-    StoreOutcome,
 )
 from worker.readiness import PartitionState
 from worker.status import Phase
@@ -139,7 +139,7 @@ FLUSH_RECORDS = Metric(
 _OPERATION = Label("operation", STORE_OPERATIONS)
 STORE_CALLS = Metric(
     Kind.COUNTER, "poste_store_calls", "Attempts of calls to DynamoDB, by outcome.",
-    labels=(_OPERATION, Label("outcome", tuple(str(outcome) for outcome in StoreOutcome))),
+    labels=(_OPERATION, Label("outcome", tuple(str(outcome) for outcome in AttemptOutcome))),
 )  # fmt: skip
 STORE_CALL_SECONDS = Metric(
     Kind.HISTOGRAM, "poste_store_call_seconds",
@@ -262,7 +262,7 @@ class WorkerMetrics:
         for reason, count in reasons.items():
             self._add(DEAD_LETTERS, count, str(reason))
 
-    def count_store_call(self, operation: str, outcome: StoreOutcome, seconds: float) -> None:
+    def count_store_call(self, operation: str, outcome: AttemptOutcome, seconds: float) -> None:
         """Count one attempt of a call. operation: others than STORE_OPERATIONS are ignored."""
         if operation in STORE_OPERATIONS:
             self._add(STORE_CALLS, 1, operation, str(outcome))
