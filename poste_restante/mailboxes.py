@@ -280,7 +280,7 @@ class Mailboxes:
     def _partitions(self, user_id: str, freshness: Freshness, reading: Reading) -> frozenset[int]:
         """Return the partitions to which a user's messages may be appended, and those of the
         messages that the mailbox has."""
-        met = {log.partition for log in reading.extent.logs if log.epoch == freshness.epoch}
+        met = {log.partition for log in reading.progress.logs if log.epoch == freshness.epoch}
         return frozenset({*met, *freshness.partitions_of(user_id, self._partitioner)})
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
