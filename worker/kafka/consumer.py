@@ -146,7 +146,7 @@ class BatchConsumer(driver.Consumer):
             return
         verdict = self._group.judge(result, joined=self.status.phase is Phase.JOINED)
         if verdict.end is not None:
-            self.add_future(_raise(verdict.end))
+            self.add_future(_end_with(verdict.end))
             return
         if verdict.retry:
             self._thread.retry_group()
@@ -430,6 +430,6 @@ class WholeBatches(faust.Schema):
         return batch
 
 
-async def _raise(error: OperatorError) -> None:
+async def _end_with(error: OperatorError) -> None:
     """End the process in one line, as a task of a service."""
     raise error
