@@ -399,6 +399,7 @@ class Mailboxes:
                 found = self._receipts.decode(
                     receipt, table_id=record.table_id, user_id=user_id, device=device
                 )
+                # Deleting first would be harmless only because `Tidying` reads the stored cursors.
                 await self._cursors.raise_to(key, device, found.logs)
                 if self._delete_acknowledged:
                     acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}

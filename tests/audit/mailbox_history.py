@@ -139,7 +139,8 @@ class MailboxHistory:
     def _was_acknowledged(self, ack: Ack) -> None:
         if ack.outcome is Outcome.REFUSED:
             return
-        # A cursor is made with what its reading began with, by any message that it was shown.
+        # Acknowledging any shown message creates the device's cursor, as the account stood when
+        # that reading began.
         self._gets_cursor(ack.of.chain()[0].began, ack.ended if ack.covers else None, ack.outcome)
         twins = self._chain_identities(ack.of)
         for log, offset in ack.covers.items():
