@@ -16,7 +16,7 @@ from tests.audit.log import Truth
 from tests.audit.observer import AWAY, GroupOffsets, RawTable, raw_table
 from tests.audit.readers import AuditedMailboxes, Fetched, mailboxes_at
 from tests.audit.tail import LogTail, log_tail
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 #: Seconds that one look may take; a service that is away makes it a missed one.
 LOOK_S_MAX = 30.0
@@ -175,7 +175,7 @@ class Auditor:
         for log, offsets in wanted.items():
             for offset in not_durable(truth, mailbox, log, offsets):
                 self.seen.found(
-                    Kind.COMMITTED_PAST,
+                    ViolationKind.COMMITTED_PAST,
                     f"{user!r} {log} offset {offset}: committed or progressed past, and in no"
                     f" bundle, above the cursor {mailbox.cursor.get(log)}, no dead letter",
                 )

@@ -14,7 +14,7 @@ from poste_restante.position import mailbox_key
 from tests.audit.control import Control, control
 from tests.audit.keys import WINDOW_SIZE
 from tests.audit.readers import AuditedMailboxes, mailboxes_at
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 from tests.deployment import Deployment
 from tests.fault_proxy import Call, Fault, assert_met, nth, rates
 
@@ -47,7 +47,7 @@ async def test_a_commit_before_the_write_is_caught(deployment: Deployment) -> No
         assert_met(control.endpoint, [Fault.THROTTLED])
         return await control.auditor.verdict()
 
-    await control(deployment, "commit_before_write", scenario, Kind.COMMITTED_PAST)
+    await control(deployment, "commit_before_write", scenario, ViolationKind.COMMITTED_PAST)
 
 
 async def _until_seen(control: Control, condition: Callable[[Verdict], bool], looks: int) -> None:
@@ -74,7 +74,13 @@ async def test_a_dropped_unprocessed_part_is_caught(deployment: Deployment) -> N
         assert_met(control.endpoint, [Fault.UNPROCESSED])
         return await control.auditor.verdict()
 
-    await control(deployment, "unprocessed_dropped", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(
+        deployment,
+        "unprocessed_dropped",
+        scenario,
+        ViolationKind.LOST,
+        ViolationKind.COMMITTED_PAST,
+    )
 
 
 def _head(call: Call) -> bool:
@@ -105,7 +111,7 @@ async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> Non
             await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "waves_together", scenario, Kind.HIDDEN)
+    await control(deployment, "waves_together", scenario, ViolationKind.HIDDEN)
 
 
 async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> None:
@@ -126,7 +132,9 @@ async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> N
         assert_met(control.endpoint, [Fault.ACCESS_DENIED])
         return await control.auditor.verdict()
 
-    await control(deployment, "on_after_a_failure", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(
+        deployment, "on_after_a_failure", scenario, ViolationKind.LOST, ViolationKind.COMMITTED_PAST
+    )
 
 
 class DeletesFirst(Mailboxes):
@@ -164,7 +172,7 @@ async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
         assert_met(control.endpoint, [Fault.UNAVAILABLE])
         return await control.auditor.verdict()
 
-    await control(deployment, "deletes first", scenario, Kind.LOST)
+    await control(deployment, "deletes first", scenario, ViolationKind.LOST)
 
 
 async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment) -> None:
@@ -179,7 +187,9 @@ async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment)
         await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "bundles_across_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(
+        deployment, "bundles_across_borders", scenario, ViolationKind.HIDDEN, ViolationKind.LOST
+    )
 
 
 async def test_a_start_between_window_borders_is_caught(deployment: Deployment) -> None:
@@ -197,4 +207,6 @@ async def test_a_start_between_window_borders_is_caught(deployment: Deployment) 
         await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "start_between_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(
+        deployment, "start_between_borders", scenario, ViolationKind.HIDDEN, ViolationKind.LOST
+    )

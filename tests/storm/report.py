@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.audit import Journal, Verdict
 from tests.audit.journal import Outcome
 from tests.audit.keys import Log
-from tests.storm.script import Kind
+from tests.storm.script import EventKind
 
 #: Seconds from which on a storm must have met every kind of event and every fault.
 WHOLE_S = 300
@@ -26,7 +26,7 @@ class Report:
     seconds: float
     records: int
     acknowledged: int
-    events: Mapping[Kind, int]
+    events: Mapping[EventKind, int]
     faults: Mapping[str, Mapping[str, int]]
     restarts: int
     exits: Mapping[int, int]
@@ -70,12 +70,12 @@ def acknowledged(journal: Journal) -> int:
 
 
 def never_met(
-    events: Mapping[Kind, int],
+    events: Mapping[EventKind, int],
     faults: Mapping[str, Iterable[str]],
     wanted: Mapping[str, Iterable[str]],
 ) -> tuple[str, ...]:
     """Kinds of events, and faults of each endpoint, that a whole storm must meet and has not."""
-    missing = [f"event {kind}" for kind in Kind if not events.get(kind)]
+    missing = [f"event {kind}" for kind in EventKind if not events.get(kind)]
     for name, kinds in wanted.items():
         missing += [f"{name} {kind}" for kind in kinds if kind not in set(faults[name])]
     return tuple(missing)

@@ -31,7 +31,7 @@ from tests.storm.fault_rates import (
 )
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
-from tests.storm.script import Kind, script
+from tests.storm.script import EventKind, script
 from tests.storm.services import storm_deployment
 from tests.storm.supervisor import Supervisor
 from tests.storm.traffic import POISONOUS, Traffic, users
@@ -68,7 +68,7 @@ class Settings:
 
     seed: int
     seconds: float
-    kinds: frozenset[Kind] = frozenset()
+    kinds: frozenset[EventKind] = frozenset()
 
 
 @dataclass(frozen=True)

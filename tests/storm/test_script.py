@@ -7,7 +7,7 @@ from itertools import islice
 from tests.audit import Verdict
 from tests.fault_proxy import has_body
 from tests.storm.report import Report, never_met
-from tests.storm.script import DECK, SESSION_S, Kind, script
+from tests.storm.script import DECK, SESSION_S, EventKind, script
 from tests.storm.traffic import BAD, POISONOUS, Traffic
 
 
@@ -27,8 +27,8 @@ def test_a_deck_has_every_kind_and_zombies_outlast_their_session() -> None:
     dealt = list(islice(script(3), DECK.total()))
 
     assert Counter(event.kind for event in dealt) == DECK
-    assert set(DECK) == set(Kind)
-    lasting = {Kind.FREEZE, Kind.STORE_OUTAGE}
+    assert set(DECK) == set(EventKind)
+    lasting = {EventKind.FREEZE, EventKind.STORE_OUTAGE}
     assert all(event.lasts_s > SESSION_S for event in dealt if event.kind in lasting)
 
 
@@ -58,12 +58,12 @@ def test_the_poison_is_known_by_the_body_alone() -> None:
 
 def test_a_whole_storm_must_meet_everything() -> None:
     """A run in which a fault was never met fails (all guarantees)."""
-    events = dict.fromkeys(Kind, 1)
+    events = dict.fromkeys(EventKind, 1)
     faults = {"workers": ["slow"]}
     missing = never_met(events, faults, {"workers": ["slow", "late"]})
 
     assert missing == ("workers late",)
-    assert never_met({**events, Kind.KILL: 0}, faults, {}) == ("event kill",)
+    assert never_met({**events, EventKind.KILL: 0}, faults, {}) == ("event kill",)
     assert _report(seconds=100, missing=missing).ok
     assert not _report(seconds=600, missing=missing).ok
     assert _report(seconds=600).ok

@@ -7,7 +7,7 @@ from tests.audit.journal import Ack, Fetch, Journal, Outcome, Outgoing
 from tests.audit.judge import Final, judge
 from tests.audit.keys import Bundle, Log, Mailbox
 from tests.audit.log import DeadLetter, Truth, log_record
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 LOG = Log(1, 0)
 
@@ -90,5 +90,5 @@ class History:
         return found
 
 
-def kinds(verdict: Verdict) -> set[Kind]:
+def kinds(verdict: Verdict) -> set[ViolationKind]:
     return {kind for kind, count in verdict.counts.items() if count}
