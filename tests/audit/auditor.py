@@ -10,7 +10,7 @@ from typing import NamedTuple
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from poste_restante import MailboxError
 from tests.audit.journal import Fetch, Journal
-from tests.audit.judge import Final, judge
+from tests.audit.judge import FinalMailbox, judge
 from tests.audit.keys import Log, Mailbox, Progress
 from tests.audit.log import Truth
 from tests.audit.observer import AWAY, GroupOffsets, RawTable, raw_table
@@ -235,15 +235,15 @@ class Auditor:
 
     async def _finals(
         self, table: RawTable, mailboxes: AuditedMailboxes, users: Iterable[str]
-    ) -> dict[str, Final]:
-        finals: dict[str, Final] = {}
+    ) -> dict[str, FinalMailbox]:
+        finals: dict[str, FinalMailbox] = {}
         devices = kept_pages(self.journal)
         limit = asyncio.Semaphore(_QUERIES_MAX)
 
         async def read(user: str) -> None:
             async with limit:
                 reading = await self._reading(mailboxes, user)
-                final = finals[user] = Final(await table.mailbox(user), reading)
+                final = finals[user] = FinalMailbox(await table.mailbox(user), reading)
                 for device, kept in devices.get(user, {}).items():
                     final.devices[device] = await self._reading(mailboxes, user, device, kept)
 

@@ -12,7 +12,7 @@ from tests.audit.verdict import Verdict, ViolationKind
 
 
 @dataclass
-class Final:
+class FinalMailbox:
     """One mailbox after the drain. raw: as it stands in the table. reading: the last page of a
     whole reading through the product, by the account; None: it could not be read to its end.
     devices: the same of each device."""
@@ -77,7 +77,7 @@ class Histories:
             yield from devices.values()
 
 
-def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdict:
+def judge(journal: Journal, truth: Truth, finals: Mapping[str, FinalMailbox]) -> Verdict:
     """Everything that can be said when all is over: workers drained, readers closed."""
     verdict = judge_readings(journal, truth)
     _produced(journal, truth, verdict)
@@ -85,10 +85,10 @@ def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdic
     histories = Histories(journal, truth)
     for user, final in finals.items():
         if user in histories.of:
-            _final(histories.of[user], final, verdict)
+            _judge_final_mailbox(histories.of[user], final, verdict)
             for device, history in histories.devices[user].items():
                 if (user, device) not in journal.removed:
-                    _final(history, final, verdict)
+                    _judge_final_mailbox(history, final, verdict)
     for user in histories.of.keys() - finals.keys():
         verdict.found(ViolationKind.LOST, f"{user!r}: the mailbox was not read in the end")
     return verdict
@@ -151,7 +151,7 @@ def _dead_letters(truth: Truth, verdict: Verdict) -> None:
             verdict.found(ViolationKind.DEAD_WITHOUT_CAUSE, f"of no record of the log: {place}")
 
 
-def _final(history: MailboxHistory, final: Final, verdict: Verdict) -> None:
+def _judge_final_mailbox(history: MailboxHistory, final: FinalMailbox, verdict: Verdict) -> None:
     """The mailbox after the drain: all of it acknowledged after it was shown, or there."""
     user, device = history.name, history.device
     if device is None:

@@ -126,7 +126,7 @@ async def test_a_limit_inside_a_bundle_leaves_it_whole(admin: MailboxTable) -> N
 
 
 @pytest.mark.parametrize("keys", [(), ("key",)])
-async def test_a_receipt_of_another_mailbox_or_table_is_refused(
+async def test_a_receipt_of_another_user_or_table_is_refused(
     admin: MailboxTable, keys: tuple[str, ...]
 ) -> None:
     """Nothing is called with it but, perhaps, the table record (G6)."""

@@ -28,7 +28,7 @@ def _bodies(user: str, count: int) -> list[tuple[str, bytes]]:
     return [(user, b"%d" % number) for number in range(count)]
 
 
-async def test_a_commit_before_the_write_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_commit_before_the_write(deployment: Deployment) -> None:
     """While the store throttles every write nothing may be committed; offsets above what is in no
     mailbox are seen at that instant (G1)."""
 
@@ -60,7 +60,7 @@ async def _until_seen(control: Control, condition: Callable[[Verdict], bool], lo
         await control.looks(looks)
 
 
-async def test_a_dropped_unprocessed_part_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_dropped_unprocessed_part(deployment: Deployment) -> None:
     """What a batch did not take is sent again; a worker that forgets it loses it (G1)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -88,7 +88,7 @@ def _head(call: Call) -> bool:
     return any(item["position"]["S"].endswith(f".{0:019}") for item in call.puts())
 
 
-async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_wave_ahead_of_its_time(deployment: Deployment) -> None:
     """The store holds a mailbox's first bundle back; readers may see nothing of it until it is
     there, and never what is behind it alone (G2)."""
 
@@ -114,7 +114,7 @@ async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> Non
     await control(deployment, "waves_together", scenario, ViolationKind.HIDDEN)
 
 
-async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_flush_after_a_failed_one(deployment: Deployment) -> None:
     """A flush that failed is the last of its life; one that goes on commits past it (G1)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -149,7 +149,7 @@ class DeletesFirst(Mailboxes):
         await super().ack(user_id, receipt, device=device)
 
 
-async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
+async def test_the_auditor_catches_an_ack_that_deletes_first(
     deployment: Deployment,
 ) -> None:
     """The store goes away between the two: what was deleted and not acknowledged is lost (G1,
@@ -175,7 +175,7 @@ async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
     await control(deployment, "deletes first", scenario, ViolationKind.LOST)
 
 
-async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_bundle_across_a_window_border(deployment: Deployment) -> None:
     """No reader accepts one: it would break the order of keys after a replay (G2)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -192,7 +192,7 @@ async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment)
     )
 
 
-async def test_a_start_between_window_borders_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_start_between_window_borders(deployment: Deployment) -> None:
     """A rewind into the middle of a bundle: what is written again from there with other limits
     sorts before it and hides its head, unless the start is rounded down (G2, G10)."""
 

@@ -172,7 +172,7 @@ LEFT_OUT: Mapping[str, tuple[Rules, Callable[[], AbstractContextManager[None]]]]
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_a_rule_that_is_left_out_is_noticed(name: str) -> None:
+def test_the_model_notices_a_missing_rule(name: str) -> None:
     rules, left_out = LEFT_OUT[name]
     with left_out():
         first = FIRST_SEED.get(name, 0)

@@ -263,7 +263,7 @@ def _report(parts: Parts, seconds: float, verdict: Verdict, *, drained: bool) ->
         acknowledged=acknowledged(parts.journal),
         events=events, faults=faults, restarts=supervisor.restarts, exits=supervisor.left,
         overstayed=len(supervisor.overstayed), drained=drained,
-        missing=never_met(events, faults, wanted),
+        not_met=never_met(events, faults, wanted),
     )  # fmt: skip
 
 

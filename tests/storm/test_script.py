@@ -60,22 +60,22 @@ def test_a_whole_storm_must_meet_everything() -> None:
     """A run in which a fault was never met fails (all guarantees)."""
     events = dict.fromkeys(EventKind, 1)
     faults = {"workers": ["slow"]}
-    missing = never_met(events, faults, {"workers": ["slow", "late"]})
+    not_met = never_met(events, faults, {"workers": ["slow", "late"]})
 
-    assert missing == ("workers late",)
+    assert not_met == ("workers late",)
     assert never_met({**events, EventKind.KILL: 0}, faults, {}) == ("event kill",)
-    assert _report(seconds=100, missing=missing).ok
-    assert not _report(seconds=600, missing=missing).ok
+    assert _report(seconds=100, not_met=not_met).ok
+    assert not _report(seconds=600, not_met=not_met).ok
     assert _report(seconds=600).ok
     assert not _report(seconds=600, drained=False).ok
     assert not _report(seconds=600, overstayed=1).ok
 
 
 def _report(
-    *, seconds: float, missing: tuple[str, ...] = (), drained: bool = True, overstayed: int = 0
+    *, seconds: float, not_met: tuple[str, ...] = (), drained: bool = True, overstayed: int = 0
 ) -> Report:
     return Report(
         seed=1, seconds=seconds, records=1, acknowledged=1, events={}, faults={}, restarts=0,
-        exits={}, overstayed=overstayed, drained=drained, missing=missing,
+        exits={}, overstayed=overstayed, drained=drained, not_met=not_met,
         verdict=Verdict(observations=1),
     )  # fmt: skip

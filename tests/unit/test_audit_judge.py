@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.audit.journal import Outcome
-from tests.audit.judge import Final, judge_readings
+from tests.audit.judge import FinalMailbox, judge_readings
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import DeadLetter
 from tests.audit.verdict import EXAMPLES_MAX, Verdict, ViolationKind, assert_clean
@@ -353,7 +353,7 @@ def test_a_bad_record_without_its_dead_letter_is_missed(history: History, altere
 def test_a_mailbox_that_was_not_read_is_no_proof(history: History) -> None:
     """Every mailbox of the log is read in the end (G1)."""
     assert kinds(history.verdict()) == {ViolationKind.LOST}
-    history.finals["bob"] = Final(Mailbox(), None)
+    history.finals["bob"] = FinalMailbox(Mailbox(), None)
 
     assert history.verdict().lost == 5
 

@@ -19,7 +19,7 @@ from poste_restante.tidying import common_cursor
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
 from tests.audit.auditor import kept_pages
 from tests.audit.journal import Fetch, Outcome, Outgoing
-from tests.audit.judge import Final, judge, judge_readings
+from tests.audit.judge import FinalMailbox, judge, judge_readings
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import Truth, log_record
 from tests.audit.verdict import Verdict, ViolationKind
@@ -167,7 +167,7 @@ async def final_verdict(
     """On bob's mailbox as it stands, and the last reading of each of its devices."""
     raw = Mailbox()
     raw.add(item for _, item in sorted(admin.mailboxes.memory.items["bob"].items()))
-    final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
+    final = FinalMailbox(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
     return judge(admin.journal, admin.truth, {"bob": final})
 
 

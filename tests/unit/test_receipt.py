@@ -166,7 +166,7 @@ def test_every_character_counts(boundary: str, keys: list[str | bytes]) -> None:
     ("table_id", "user_id"),
     [("table-2", BOB), (TABLE, "ann"), ("table-1b", "ob"), ("table-", "1bob"), (BOB, TABLE)],
 )
-def test_a_receipt_is_of_one_mailbox_of_one_table(
+def test_a_receipt_of_another_user_or_table_is_refused(
     keys: list[str | bytes], table_id: str, user_id: str
 ) -> None:
     """Another's cannot be acknowledged with it (G6)."""
