@@ -19,7 +19,7 @@ from poste_restante.position import (
     cursor_key,
     device_of,
 )
-from poste_restante.receipt import Reach
+from poste_restante.receipt import LogReach
 from poste_restante.table import Cursor, decode_cursor, decode_purged
 
 #: Where a new device begins: before all stored messages, after them, or at the account's cursor.
@@ -98,7 +98,7 @@ class Cursors:
         account = await self.read(key, None)
         return EffectiveCursor(account.offsets, inherited=True)
 
-    async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+    async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, LogReach]) -> None:
         """Acknowledge the offsets of a receipt. Returns when the store has confirmed it.
 
         An existing cursor is raised to the offsets that its device has read. A new one begins with
@@ -108,7 +108,7 @@ class Cursors:
         new = {
             log: reach.ackable_to
             for log, reach in logs.items()
-            if reach.ackable_to >= 0 and not reach.carried
+            if reach.ackable_to >= 0 and not reach.already_acknowledged
         }
         if device is None:
             for log, offset in new.items():

@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 from poste_restante import arguments
 from poste_restante.catch_up import CatchUp, ClaimsEvidence, as_datetime, parse_until
 from poste_restante.claims import CLOCK_SKEW_S, Freshness
+from poste_restante.claims_reader import ClaimsReader
 from poste_restante.credentials import Credentials, CredentialsError, CredentialsFault
 from poste_restante.devices import STARTS, Cursors, Device, DeviceStart
 from poste_restante.errors import MailboxError, UnreadableItem
-from poste_restante.freshness import FreshnessCheck
 from poste_restante.lifetime import Lifetime
 from poste_restante.mailbox_store import MailboxStore
 from poste_restante.meter import NO_MEASUREMENT, CallMeasurement, Meter
@@ -152,7 +152,7 @@ class Mailboxes:
         sleep, monotonic: for the waits of `catch_up`, in seconds."""
         self._partitioner = resolve_partitioner(partitioner)
         self._skew_s = arguments.seconds_or_0("clock_skew_s", clock_skew_s)
-        self._freshness = FreshnessCheck(store, self._skew_s, clock)
+        self._claims_reader = ClaimsReader(store, self._skew_s, clock)
         self._sleep, self._monotonic = sleep, monotonic
         self._meter = meter
         self._load = load
@@ -191,7 +191,7 @@ class Mailboxes:
             the mailbox's next page (`prefetch`).
         freshness: whether the page states the instant up to which it is complete
             (`Page.fresh_as_of`). The workers' claims are then read first, at most once in
-            `freshness.FRESHNESS_READ_S` for all calls. Not with `after`, since messages may have
+            `claims_reader.CLAIMS_READ_S` for all calls. Not with `after`, since messages may have
             arrived before such a page.
 
         Raises InvalidReceipt for `after` and `since`, and UnreadableItem if the next item cannot be
@@ -275,12 +275,12 @@ class Mailboxes:
         return replace(page, fresh_as_of=as_datetime(as_of_ms, self._skew_s)), evidence
 
     async def _read_claims(self) -> Freshness:
-        return await self._freshness.freshness(await self._table_check.record())
+        return await self._claims_reader.freshness(await self._table_check.record())
 
     def _partitions(self, user_id: str, freshness: Freshness, reading: Reading) -> frozenset[int]:
         """Return the partitions to which a user's messages may be appended, and those of the
         messages that the mailbox has."""
-        met = {log.partition for log in reading.extent.logs if log.epoch == freshness.epoch}
+        met = {log.partition for log in reading.progress.logs if log.epoch == freshness.epoch}
         return frozenset({*met, *freshness.partitions_of(user_id, self._partitioner)})
 
     def _page(self, reading: Reading, record: TableRecord, device: str | None) -> Page:
@@ -352,7 +352,7 @@ class Mailboxes:
         request = _FetchRequest(user_id, key, device, position, limit, max_bytes)
         return CatchUp(
             _MailboxPageSource(
-                request, self._lifetime, self._freshness, self._read_claims, self._fetch_page
+                request, self._lifetime, self._claims_reader, self._read_claims, self._fetch_page
             ),
             parse_until(until),
             since=since,
@@ -399,6 +399,7 @@ class Mailboxes:
                 found = self._receipts.decode(
                     receipt, table_id=record.table_id, user_id=user_id, device=device
                 )
+                # Deleting first would be harmless only because `Tidying` reads the stored cursors.
                 await self._cursors.raise_to(key, device, found.logs)
                 if self._delete_acknowledged:
                     acknowledged = {log: reach.ackable_to for log, reach in found.logs.items()}
@@ -451,7 +452,7 @@ class Mailboxes:
         try:
             await self._lifetime.close()
         finally:
-            await self._freshness.close()
+            await self._claims_reader.close()
             await self._table_check.close()
             if self._load is not None:
                 self._meter.metrics.closed(self._load)
@@ -478,7 +479,7 @@ class _MailboxPageSource:
 
     request: _FetchRequest
     lifetime: Lifetime
-    check: FreshnessCheck
+    claims_reader: ClaimsReader
     read_claims: Callable[[], Awaitable[Freshness]]
     fetch: Callable[[_FetchRequest], Awaitable[tuple[Page, ClaimsEvidence | None]]]
 
@@ -496,7 +497,7 @@ class _MailboxPageSource:
             return await self.read_claims()
 
     def due_in_s(self) -> float:
-        return self.check.due_in_s()
+        return self.claims_reader.due_in_s()
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from datetime import datetime
 from poste_restante.item import Item, decode_bundle
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, CURSORS_END, BundleKey, LogId
-from poste_restante.receipt import Reach, Receipt
+from poste_restante.receipt import LogReach, Receipt
 from poste_restante.table import Cursor
 
 
@@ -37,8 +37,9 @@ class Unreadable:
     reason: str
 
 
-class Extent:
-    """The extent of a reading, per log and in key order, and of its acknowledgement.
+class ReadingProgress:
+    """How far a reading has come, per log and by sort key, and how far its acknowledgement would
+    reach.
 
     cursor, inherited, start, since: as in `Reading`.
     """
@@ -46,6 +47,8 @@ class Extent:
     def __init__(
         self, cursor: Cursor, *, inherited: bool, start: Receipt | None, since: Receipt | None
     ) -> None:
+        """Begin where the receipts and the cursor say. What they acknowledge counts as read: it
+        enters `read_to`, though nothing was read yet."""
         #: The sort key after which the next page begins; empty: nothing was passed.
         self.boundary = "" if start is None else start.boundary
         #: Per log, the offset up to which everything counts as acknowledged.
@@ -56,12 +59,12 @@ class Extent:
         #: Per log, the offset that an acknowledgement covers before anything is read.
         ackable, inherited_cursor = ({}, cursor) if inherited else (dict(cursor), {})
         #: Per log, the offset that the reading's own cursor covers, or covered at an earlier page.
-        self._carried = dict(ackable)
+        self._acknowledged = dict(ackable)
         for receipt in (since, start):
             for log, reach in () if receipt is None else receipt.logs.items():
                 ackable[log] = max(reach.ackable_to, ackable.get(log, -1))
-                if reach.carried:
-                    self._carried[log] = max(reach.ackable_to, self._carried.get(log, -1))
+                if reach.already_acknowledged:
+                    self._acknowledged[log] = max(reach.ackable_to, self._acknowledged.get(log, -1))
         for log in sorted({*ackable, *inherited_cursor}):
             reach = self._reach(log)
             covered, inherited_to = ackable.get(log, -1), inherited_cursor.get(log, -1)
@@ -136,17 +139,19 @@ class Extent:
             logs[log] = replace(self._reach(log), blocked=True)
         return self._receipt(key, logs)
 
-    def _reach(self, log: LogId) -> Reach:
-        return self._logs.get(log, Reach())
+    def _reach(self, log: LogId) -> LogReach:
+        return self._logs.get(log, LogReach())
 
-    def _receipt(self, boundary: str, logs: Mapping[LogId, Reach]) -> Receipt:
+    def _receipt(self, boundary: str, logs: Mapping[LogId, LogReach]) -> Receipt:
         """Return a receipt in the order of the logs, with the offsets that a cursor covers
         already."""
         found = {}
         for log, reach in sorted(logs.items()):
-            carried = reach.ackable_to <= self._carried.get(log, -1)
-            inherited_to = reach.inherited_to if reach.inherited_to > reach.ackable_to else -1
-            found[log] = replace(reach, carried=carried, inherited_to=inherited_to)
+            found[log] = replace(
+                reach,
+                already_acknowledged=reach.ackable_to <= self._acknowledged.get(log, -1),
+                inherited_to=reach.inherited_to if reach.inherited_to > reach.ackable_to else -1,
+            )
         return Receipt(boundary, found)
 
 
@@ -176,12 +181,12 @@ class Reading:
     is_closed: bool = False
     #: Items read beyond the page, for the next one.
     unread: Sequence[Item] = ()
-    extent: Extent = field(init=False)
+    progress: ReadingProgress = field(init=False)
     _identities: set[tuple[str, str, bytes]] = field(default_factory=set)
     _bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.extent = Extent(
+        self.progress = ReadingProgress(
             self.cursor, inherited=self.inherited, start=self.start, since=self.since
         )
 
@@ -202,67 +207,68 @@ class Reading:
             key = BundleKey.decode(last)
         except ValueError:
             return None
-        return self.extent.skip_hidden(key)
+        return self.progress.skip_hidden(key)
 
     def may_have_leftovers(self, last: str) -> bool:
         """Return whether a log after the sort key `last` may hold bundles that the cursor hides."""
-        return any(log.head > last for log in self.extent.floors)
+        return any(log.head > last for log in self.progress.floors)
 
-    def add(self, items: Iterable[Item]) -> None:
+    def add_items(self, items: Iterable[Item]) -> None:
         """Fold items, in key order, until the page ends. Cursors are ignored."""
         items = list(items)
         for index, item in enumerate(items):
             key = item["position"]["S"]
             if key.startswith(CURSOR_KEY):
                 continue
-            self._add(key, item)
+            self._add_item(key, item)
             if self.is_ended:
                 self.unread = items[index:]
                 return
 
-    def _add(self, text: str, item: Item) -> None:
+    def _add_item(self, text: str, item: Item) -> None:
         try:
             key = BundleKey.decode(text)
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if self.extent.has_passed(key):
-            self.extent.pass_bundle(key)  # never parsed
+        if self.progress.has_passed(key):
+            self.progress.pass_bundle(key)  # never parsed
             return
         try:
             messages = decode_bundle(item, self.user_id, self.topic)
         except ValueError as error:
             self._end_before(Unreadable(text, str(error)))
             return
-        if self.take(messages, key.log):
-            self.extent.pass_bundle(key)
+        if self.add_messages(messages, key.log):
+            self.progress.pass_bundle(key)
         else:
-            self.extent.stop_within(key)
+            self.progress.stop_within(key)
 
-    def take(self, messages: Sequence[Message], log: LogId) -> bool:
-        """Pass messages of one log, in order, and return the visible ones on the page. Returns
-        False if a message is left for the next page."""
+    def add_messages(self, messages: Sequence[Message], log: LogId) -> bool:
+        """Pass messages of one log, in order, and append the visible ones to the page. Return False
+        if the page is full before the last one."""
         # Looked up once, because a fetched message costs only some microseconds.
-        floor, now, is_resend = self.extent.read_to(log), self.now, self.is_resend
+        passed_to, now = self.progress.read_to(log), self.now
+        is_resend_or_remember = self.is_resend_or_remember
         read_to = -1
         for message in messages:
             offset = message.position.offset
             if (
-                offset > floor
+                offset > passed_to
                 and (message.expires_at is None or message.expires_at > now)
-                and not is_resend(message)
+                and not is_resend_or_remember(message)
             ):
                 if not self._admit(message):
                     self.more = True
-                    self.extent.pass_messages(log, read_to)
+                    self.progress.pass_messages(log, read_to)
                     return False
                 self.messages.append(message)
             read_to = offset
-        self.extent.pass_messages(log, read_to)
+        self.progress.pass_messages(log, read_to)
         return True
 
-    def is_resend(self, message: Message) -> bool:
-        """Return whether the page has this source, id and body already, and remember them."""
+    def is_resend_or_remember(self, message: Message) -> bool:
+        """Return whether the page has this source, id and body already; if not, remember them."""
         if message.source is None:
             return False  # a plain record
         identity = message.source, message.id, message.body
@@ -295,16 +301,16 @@ class Reading:
     @property
     def boundary(self) -> str:
         """Return the sort key after which the next page begins; empty: nothing was passed."""
-        return self.extent.boundary
+        return self.progress.boundary
 
     def receipt(self) -> Receipt | None:
-        """Return `Extent.receipt`."""
-        return self.extent.receipt()
+        """Return `ReadingProgress.receipt`."""
+        return self.progress.receipt()
 
     def receipt_past_unreadable(self) -> Receipt:
-        """Return `Extent.receipt_past_unreadable` of the unreadable item."""
+        """Return `ReadingProgress.receipt_past_unreadable` of the unreadable item."""
         assert self.unreadable is not None
-        return self.extent.receipt_past_unreadable(self.unreadable.key)
+        return self.progress.receipt_past_unreadable(self.unreadable.key)
 
 
 def _log_of(key: str) -> LogId | None:

@@ -14,7 +14,8 @@ A fetch returns it and an ack takes it. `fetch(after=...)` continues after it, a
                1   epoch, partition, last, last - first: a bundle's key
                2   epoch, partition, offset: above every bundle of the log that ends there
     logs       count, then of each: epoch, partition, read_to + 1, read_to - ackable_to, flags
-               (1 blocked, 2 carried, 4 inherited), and with flag 4: read_to - inherited_to
+               (1 blocked, 2 already acknowledged, 4 inherited), and with flag 4:
+               read_to - inherited_to
 
 A reader that does not know flag 4 refuses the receipt, because it would create a device's cursor
 without the inherited offsets.
@@ -54,19 +55,21 @@ _MAILBOX_BYTES, _DEVICE_BYTES, _CRC_BYTES, _MAC_BYTES = 12, 4, 4, 16
 _BINDING_BYTES = _MAILBOX_BYTES + _DEVICE_BYTES
 _VARINT_BYTES_MAX = 10  # 64 bits in groups of 7
 _TEXT, _BUNDLE, _ABOVE = range(3)
-_BLOCKED, _CARRIED, _INHERITED = 1, 2, 4
+_BLOCKED, _ALREADY_ACKNOWLEDGED, _INHERITED = 1, 2, 4
 _ABOVE_KEY = re.compile(r"(\d+\.\d+)\.(\d+)\.~", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """The extent of a reading in one log; -1: nothing yet.
+class LogReach:
+    """How far a reading has come in one log, and how far its acknowledgement would reach; -1:
+    nothing yet.
 
-    read_to: the last offset that was read, returned or not.
+    read_to: the reading continues above it. Each offset up to here was read, returned or not, or
+        counted as acknowledged: a cursor, or a receipt in its place, raises it with nothing read.
     ackable_to: an acknowledgement covers offsets up to here. Each was returned, had expired, was a
         duplicate, or was acknowledged before.
     blocked: the reader passed an unreadable item, and ackable_to stays below it.
-    carried: the reading's own cursor already covered ackable_to, so there is nothing to
+    already_acknowledged: the reading's own cursor covered ackable_to, so there is nothing to
         acknowledge.
     inherited_to: the account's cursor, if a device without a cursor read from it and it is above
         ackable_to; else -1. A cursor that the acknowledgement creates begins here. An existing one
@@ -76,7 +79,7 @@ class Reach:
     read_to: int = -1
     ackable_to: int = -1
     blocked: bool = False
-    carried: bool = False
+    already_acknowledged: bool = False
     inherited_to: int = -1
 
     @property
@@ -90,11 +93,11 @@ class Receipt:
     """The content of a token.
 
     boundary: the sort key above which the reading continues.
-    logs: the extent of the reading in each log, including those of its first cursor.
+    logs: how far the reading has come in each log, including those of its first cursor.
     """
 
     boundary: str
-    logs: dict[LogId, Reach] = field(default_factory=dict)
+    logs: dict[LogId, LogReach] = field(default_factory=dict)
 
 
 class Receipts:
@@ -240,14 +243,18 @@ def _encode_logs(receipt: Receipt) -> bytes:
     encoded: dict[LogId, bytes] = {}
     room = LOGS_BYTES_MAX
 
-    def rank(one: tuple[LogId, Reach]) -> tuple[bool, bool]:
-        """Rank the logs: first those whose extent nothing else states."""
+    def rank(one: tuple[LogId, LogReach]) -> tuple[bool, bool]:
+        """Rank the logs: first those whose reach nothing else states."""
         log, reach = one
-        return reach.blocked or log.encode().split(".") == here, not reach.carried
+        return reach.blocked or log.encode().split(".") == here, not reach.already_acknowledged
 
     for log, reach in sorted(sorted(receipt.logs.items(), reverse=True), key=rank, reverse=True):
         inherits = reach.inherited_to > reach.ackable_to
-        flags = _BLOCKED * reach.blocked | _CARRIED * reach.carried | _INHERITED * inherits
+        flags = (
+            _BLOCKED * reach.blocked
+            | _ALREADY_ACKNOWLEDGED * reach.already_acknowledged
+            | _INHERITED * inherits
+        )
         one = _encode_varints(*log, reach.read_to + 1, reach.read_to - reach.ackable_to, flags)
         if inherits:
             one += _encode_varints(reach.read_to - reach.inherited_to)
@@ -285,18 +292,18 @@ def _decode_body(raw: bytes) -> Receipt:
         return number
 
     boundary = _decode_boundary(stream, take)
-    logs: dict[LogId, Reach] = {}
+    logs: dict[LogId, LogReach] = {}
     for _ in range(take(LOGS_BYTES_MAX)):
         log = LogId(take(EPOCH_MAX), take(PARTITION_MAX))
         read_to = take() - 1
         ackable_to = read_to - take()
-        flags = take(_BLOCKED | _CARRIED | _INHERITED)
+        flags = take(_BLOCKED | _ALREADY_ACKNOWLEDGED | _INHERITED)
         inherited_to = read_to - take() if flags & _INHERITED else -1
         if log in logs or ackable_to < -1 or (flags & _INHERITED and inherited_to <= ackable_to):
             raise ValueError("a log that it cannot have passed")
-        logs[log] = Reach(
-            read_to, ackable_to, blocked=bool(flags & _BLOCKED), carried=bool(flags & _CARRIED),
-            inherited_to=inherited_to,
+        logs[log] = LogReach(
+            read_to, ackable_to, blocked=bool(flags & _BLOCKED),
+            already_acknowledged=bool(flags & _ALREADY_ACKNOWLEDGED), inherited_to=inherited_to,
         )  # fmt: skip
     if next(numbers, None) is not None:
         raise ValueError("longer than it says")

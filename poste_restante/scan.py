@@ -72,7 +72,7 @@ class Scan:
     async def read(self, reading: Reading) -> None:
         """Fold the results into a page. Query until there is a message, then only until it is known
         whether there is more."""
-        reading.add(self.found.items)
+        reading.add_items(self.found.items)
         while self.found.last is not None and not reading.is_ended:
             last = self.found.last
             above = reading.skip(last["position"]["S"])
@@ -81,7 +81,7 @@ class Scan:
                 self.found = await self._query(start=last, limit=self._items_max)
             else:
                 self.found = await self._query(above=above, limit=self._items_max)
-            reading.add(self.found.items)
+            reading.add_items(self.found.items)
 
     def _next_items_max(self, reading: Reading, last: Item, *, skips: bool) -> int | None:
         """Return the limit of the next Query in items; None: no limit.

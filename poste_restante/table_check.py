@@ -1,4 +1,5 @@
-"""Checks at opening, and every minute, that the table is still the one that was opened."""
+"""Checks that the table is still the one that was opened: at opening, and at the first call after
+TABLE_RECORD_TRUSTED_S."""
 
 from collections.abc import Callable
 
@@ -8,8 +9,9 @@ from poste_restante.position import TABLE_RECORD_KEY
 from poste_restante.shared_call import SharedCall
 from poste_restante.table import TableRecord
 
-#: Seconds between reads of the table record: a table is replaced with gateways stopped.
-TABLE_CHECK_S = 60.0
+#: Seconds for which a read of the table record is trusted. The next call after that reads it again.
+#: A table is replaced with gateways stopped.
+TABLE_RECORD_TRUSTED_S = 60.0
 
 
 class TableCheck:
@@ -30,9 +32,9 @@ class TableCheck:
         self._last_read_failed = False
 
     def cached(self) -> TableRecord | None:
-        """Return the record if it was read within the last TABLE_CHECK_S, or a read is under
-        way."""
-        if 0 <= self._clock() - self._read_at_s < TABLE_CHECK_S:
+        """Return the record if it was read within the last TABLE_RECORD_TRUSTED_S, or a read is
+        under way."""
+        if 0 <= self._clock() - self._read_at_s < TABLE_RECORD_TRUSTED_S:
             return self._record
         return (
             self._record if self._shared_read.is_under_way and not self._last_read_failed else None

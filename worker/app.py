@@ -218,13 +218,13 @@ class Resources(mode.Service):
             if consumer.problem() is not None:
                 return  # its topic is gone: there is nothing to ask
             try:
-                states = await self._lag.look(consumer.current, consumer.positions)
+                states = await self._lag.refresh(consumer.current, consumer.positions)
             except (KafkaError, TimeoutError) as error:
                 if reason := self._kafka_faults.reason():
                     raise OperatorError(reason) from error
                 raise
             self._kafka_faults.forget()
-            self._transactions.look(states)
+            self._transactions.judge(states)
 
         checks = [
             ServiceCheck(
@@ -262,7 +262,7 @@ class Resources(mode.Service):
     async def flush(self, batch: RecordBatch) -> None:
         """Make one batch durable. `batch` reports the outcome to its partition task."""
         begin_s = time.perf_counter()
-        with self._flush_span(batch.records), batch, batch.waits.counting():
+        with self._flush_span(batch.records), batch, batch.waits.attribute_waits():
             flushed = await self.flusher.flush(
                 batch.records, epoch=batch.task.epoch,
                 consecutive_dead_letters=batch.task.consecutive_dead_letters,
@@ -274,7 +274,7 @@ class Resources(mode.Service):
             expired=flushed.expired, bundles=flushed.bundles,
             seconds=time.perf_counter() - begin_s,
         )  # fmt: skip
-        if (partitions := self._key_sample.look(batch.records)) is not None:
+        if (partitions := self._key_sample.check(batch.records)) is not None:
             log_mixed_partitioners(*partitions)
 
 

@@ -1,4 +1,7 @@
-"""What one assignment has fetched, is flushing, and has made durable. Pure bookkeeping.
+"""What one assignment has fetched, is flushing, and has made durable.
+
+It also decides which partitions the next fetch is for, how long that fetch may wait, how many
+records it may bring, and which records go into the next batches. It calls no service.
 
 A *partition task* is what one assignment flushes of one partition. It begins where `opening` says:
 at progress, or at a window border below it. It ends with the assignment, or with the first flush
@@ -89,8 +92,8 @@ class PartitionTask:
 
     fetched: next offset to fetch.
     durable: every offset below it, from the task's start, is in a mailbox or a dead letter.
-    committed: where this task's next commit begins: a commit is due while `durable` is above it.
-    After a replay it is the lower start, so that the group's offset follows the replay.
+    committed: a commit is due while `durable` is above this offset. It starts at the group's
+    offset, or at the task's start where that is lower or the task replays. Each commit sets it.
     confirmed: the group's offset that the broker last confirmed, which is stored with progress.
     None: not confirmed, or the task began at a lower start and has not committed yet.
     stored: progress as this task last saw it in the table.
@@ -112,7 +115,7 @@ class PartitionTask:
     waiting: deque[Record] = field(default_factory=deque)
     waiting_bytes: int = 0
     #: Sequence number of its last batch in the assignment.
-    turn: int = 0
+    last_batch_number: int = 0
     #: When the first durable record without a commit became durable, by the assignment's clock.
     uncommitted_since_s: float | None = None
 
@@ -261,7 +264,7 @@ class Assignment:
         self.idle.set()
         self._on_broken = on_broken
         self._room = True
-        self._turns = 0
+        self._batches_cut = 0
         self._flushes: dict[RecordBatch, asyncio.Task[object] | None] = {}
         self._record_bytes: float | None = None
         self._lingering: set[int] = set()
@@ -296,16 +299,17 @@ class Assignment:
         return self.limits.linger_s > 0
 
     @property
-    def read(self) -> int:
+    def read_partition_count(self) -> int:
         """Number of partitions that are read, or will be."""
         return len(self.tasks) + len(self.closed)
 
     def partitions_to_fetch(self, now_s: float) -> set[int]:
         """Return the partitions without waiting records, or with room for a larger batch.
 
-        Of the memory for waiting records, half is for larger batches, a quarter for one fetch
-        beyond that, and a quarter for the shares of partitions without waiting records. So a stuck
-        partition delays no other, unless single records exceed a share.
+        Below half of the memory for waiting records, any partition whose waiting records do not
+        fill a batch is fetched. From half on, only partitions with nothing waiting. When it is
+        full, none. One fetch takes at most a quarter (`fetch_records_max`). So a partition that
+        cannot be flushed delays no other, unless single records exceed its share of a fetch.
         """
         if now_s >= self._linger_until_s:
             self._lingering.clear()
@@ -364,7 +368,7 @@ class Assignment:
         """
         memory = self.memory.waiting // 4
         if not self._room:
-            memory //= self.read
+            memory //= self.read_partition_count
         average = RECORD_BYTES_FIRST if self._record_bytes is None else self._record_bytes
         fit = min(self.limits.bytes_max / average, memory / waiting_bytes(1, int(average)))
         return max(1, min(self.limits.records_max, int(fit)))
@@ -400,17 +404,17 @@ class Assignment:
         ready = [task for task in self.tasks.values() if task.is_ready]
         if not ready:
             return []
-        ready.sort(key=lambda task: task.turn)
+        ready.sort(key=lambda task: task.last_batch_number)
         in_work = sum(task.in_work.memory for task in self.tasks.values() if task.in_work)
-        small = self.memory.small_batch(self.read)
-        shared = self.memory.in_work - small * self.read - in_work
+        small = self.memory.small_batch(self.read_partition_count)
+        shared = self.memory.in_work - small * self.read_partition_count - in_work
         share = max(small, shared // len(ready))
         batches: list[RecordBatch] = []
         for task in ready:
             if in_work >= self.memory.in_work:
                 break
-            self._turns += 1
-            task.turn = self._turns
+            self._batches_cut += 1
+            task.last_batch_number = self._batches_cut
             batches.append(task.cut(self.limits, share))
             in_work += batches[-1].memory
         return batches

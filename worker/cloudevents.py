@@ -20,7 +20,7 @@ from poste_restante import strict_json
 from poste_restante.item import from_milliseconds
 from poste_restante.message import Message, is_structured
 from poste_restante.position import USER_ID_BYTES_MAX, Position
-from worker.errors import BadRecord, Reason
+from worker.errors import BadRecord, DeadLetterReason
 from worker.fast_path import FastPath
 from worker.record import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Record, RecordHeader
 
@@ -68,7 +68,7 @@ class CloudEventsDecoder:
     def __call__(self, record: Record, epoch: int) -> Sequence[Message]:
         user_id = _user_id(record.key)
         if record.value is None:
-            raise BadRecord(Reason.NO_BODY, "the value is null")
+            raise BadRecord(DeadLetterReason.NO_BODY, "the value is null")
         headers: Sequence[RecordHeader] = record.headers
         content_type, event = None, _PLAIN
         if headers:  # many records have none
@@ -117,15 +117,17 @@ class CloudEventsDecoder:
 
 def _user_id(key: bytes | None) -> str:
     if not key:
-        raise BadRecord(Reason.NO_USER_ID, "the key is null" if key is None else "an empty key")
+        raise BadRecord(
+            DeadLetterReason.NO_USER_ID, "the key is null" if key is None else "an empty key"
+        )
     if len(key) > USER_ID_BYTES_MAX:
         detail = f"a key of {len(key)} bytes; at most {USER_ID_BYTES_MAX} are allowed"
-        raise BadRecord(Reason.USER_ID_TOO_LONG, detail)
+        raise BadRecord(DeadLetterReason.USER_ID_TOO_LONG, detail)
     try:
         return key.decode()
     except UnicodeDecodeError as error:
         detail = f"the key is not UTF-8 at byte {error.start}"
-        raise BadRecord(Reason.USER_ID_NOT_UTF8, detail) from error
+        raise BadRecord(DeadLetterReason.USER_ID_NOT_UTF8, detail) from error
 
 
 def _content_type(headers: Sequence[RecordHeader]) -> str | None:
@@ -225,7 +227,7 @@ def _time(name: str, text: str) -> datetime:
     try:
         return parse_time(text)
     except ValueError as error:
-        raise BadRecord(Reason.MALFORMED_CLOUDEVENT, f"{name} is {error}") from error
+        raise BadRecord(DeadLetterReason.MALFORMED_CLOUDEVENT, f"{name} is {error}") from error
 
 
 def parse_time(text: str) -> datetime:
@@ -265,4 +267,4 @@ def _sent_at(timestamp_ms: int | None) -> datetime | None:
 
 
 def _malformed(detail: str) -> NoReturn:
-    raise BadRecord(Reason.MALFORMED_CLOUDEVENT, detail)
+    raise BadRecord(DeadLetterReason.MALFORMED_CLOUDEVENT, detail)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from worker.dead_letters import DeadLetter
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.logging_config import event
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class _Tally:
     """The unlogged dead letters of one partition."""
 
     def __init__(self) -> None:
-        self.reasons: Counter[Reason] = Counter()
+        self.reasons: Counter[DeadLetterReason] = Counter()
         self.offsets: tuple[int, int] | None = None
         self.flushes = 0
 
@@ -56,7 +56,7 @@ class DeadLetterReport:
         clock: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], object] = _call_later,
     ) -> None:
-        self.counts: Counter[tuple[int, Reason]] = Counter()
+        self.counts: Counter[tuple[int, DeadLetterReason]] = Counter()
         self._clock = clock
         self._call_later = later
         self._logged_at_s: dict[int, float] = {}

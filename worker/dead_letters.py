@@ -2,7 +2,7 @@
 
 A dead letter is the unchanged record (key, value, headers, timestamp) with five more headers:
 
-    dead-letter-reason      one of `errors.Reason`
+    dead-letter-reason      one of `errors.DeadLetterReason`
     dead-letter-detail      the error, at most 1 KiB, never the body
     dead-letter-topic, dead-letter-partition, dead-letter-offset      the record's place
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.record import Record, RecordHeader
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class DeadLetter:
     """A record that could not become a message, and the reason."""
 
     record: Record
-    reason: Reason
+    reason: DeadLetterReason
     detail: str
 
 

@@ -9,7 +9,7 @@ from poste_restante.message import Message
 from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
 from worker.entry import Entry, entry_of
-from worker.errors import BadRecord, Reason
+from worker.errors import BadRecord, DeadLetterReason
 from worker.fast_path import FastPath
 from worker.record import Record
 
@@ -70,7 +70,7 @@ def decode_batch(records: Sequence[Record], epoch: int, decoder: Decoder) -> Dec
             decoded.dead_letters.append(DeadLetter(record, bad.reason, bad.detail))
         except Exception as error:  # noqa: BLE001 - one record must not stop the partition
             detail = f"{type(error).__name__}: {error}"
-            decoded.dead_letters.append(DeadLetter(record, Reason.DECODER_FAILED, detail))
+            decoded.dead_letters.append(DeadLetter(record, DeadLetterReason.DECODER_FAILED, detail))
     return decoded
 
 
@@ -82,16 +82,17 @@ def _entries(messages: Sequence[Message], record: Record, epoch: int) -> list[En
     """Return the messages' entries. Raises BadRecord or ValueError if some cannot be written."""
     position = (epoch, record.partition, record.offset)
     if len(messages) > 1 and len({message.user_id for message in messages}) < len(messages):
-        raise BadRecord(Reason.DECODER_FAILED, "two messages of one record for one user")
+        raise BadRecord(DeadLetterReason.DECODER_FAILED, "two messages of one record for one user")
     entries = []
     for message in messages:
         if message.position != position:
-            raise BadRecord(Reason.DECODER_FAILED, f"a message at {message.position}")
+            raise BadRecord(DeadLetterReason.DECODER_FAILED, f"a message at {message.position}")
         entry = entry_of(message, record.topic)
         alone = item_bytes_max(message.user_id, entry.bytes_max)
         if alone > ITEM_BYTES_MAX:
             raise BadRecord(
-                Reason.TOO_LARGE, f"an item of {alone} bytes; at most {ITEM_BYTES_MAX} are allowed"
+                DeadLetterReason.TOO_LARGE,
+                f"an item of {alone} bytes; at most {ITEM_BYTES_MAX} are allowed",
             )
         entries.append(entry)
     return entries

@@ -20,7 +20,7 @@ An unavailable store or broker is no error: the worker waits for it.
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class DeadLetterReason(StrEnum):
     """Why a record became a dead letter: the closed list of its header's values."""
 
     NO_USER_ID = "no_user_id"
@@ -40,7 +40,7 @@ class WorkerError(Exception):
 class BadRecord(WorkerError):  # noqa: N818 - the contract's name, said as a state
     """A record cannot become a message. `detail` gives the reason, without the body."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

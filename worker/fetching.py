@@ -99,7 +99,7 @@ class FetchLoop:
         self._sleep = sleep
         self._clock = clock
         #: Iterations so far. A loop that makes none is stalled.
-        self.turns = 0
+        self.iterations = 0
         self._positions: asyncio.Future[Mapping[int, int]] | None = None
 
     async def positions(self) -> Mapping[int, int]:
@@ -124,7 +124,7 @@ class FetchLoop:
         Raises OperatorError for records that the broker does not give or that are missing, and
         RuntimeError for offsets that go back.
         """
-        self.turns += 1
+        self.iterations += 1
         await self._answer_positions()
         assignment = self._current()
         now_s = self._clock()
@@ -194,7 +194,7 @@ class FetchLoop:
         await self._back(assignment, partitions)
         await self._sleep(REFETCH_S)
         for partition in sorted(partitions):
-            self.turns += 1
+            self.iterations += 1
             if assignment is not self._current():
                 return
             try:

@@ -27,7 +27,7 @@ from worker.bundles import Bundle, BundleLimits, pack
 from worker.dead_letters import DeadLetter, DeadLetters
 from worker.decode import Decoder, decode_batch
 from worker.entry import Entry
-from worker.errors import Reason, TooManyDeadLetters
+from worker.errors import DeadLetterReason, TooManyDeadLetters
 from worker.mailbox_writer import MailboxWriter, Rejected
 from worker.record import Record
 
@@ -219,7 +219,7 @@ class WaveWriter:
             return
         (entry,) = rejected.bundle.entries
         record = self._run.record(entry.offset)
-        letter = DeadLetter(record, Reason.REJECTED_BY_STORE, rejected.detail)
+        letter = DeadLetter(record, DeadLetterReason.REJECTED_BY_STORE, rejected.detail)
         if self._run.add(letter):
             await self._dead_letters.send([letter])
             self._sent.append(letter)

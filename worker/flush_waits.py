@@ -47,7 +47,7 @@ class FlushWaits:
             else:
                 del self._known[until_s]
 
-    def moved(self) -> None:
+    def note_durable(self) -> None:
         """Note that something of the flush has become durable."""
         self._since_s = self._clock()
 
@@ -58,7 +58,7 @@ class FlushWaits:
         return all(until_s <= deadline_s for until_s in self._known)
 
     @contextmanager
-    def counting(self) -> Iterator[Self]:
+    def attribute_waits(self) -> Iterator[Self]:
         """Attribute the waits in this block, and in tasks started in it, to this flush."""
         token = _current.set(self)
         try:

@@ -42,8 +42,9 @@ _WAITED_FOR: Mapping[int, str] = {
     Code.MEMBER_ID_REQUIRED: "a rebalance is under way",
 }
 
-#: Of these, what a working coordinator does not repeat for long.
-NOT_FOREVER: frozenset[int] = frozenset(
+#: Of these, waited for only `group_monitor.REFUSED_S_MAX` seconds of a join: a healthy coordinator
+#: stops answering these by then.
+WAITED_FOR_BRIEFLY: frozenset[int] = frozenset(
     {Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.MEMBER_ID_REQUIRED}
 )
 

@@ -62,10 +62,10 @@ class ServiceCheck:
     async def watch(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> NoReturn:
         """Check until the worker ends."""
         while True:
-            await self.look()
+            await self.check()
             await sleep(self.every_s)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check once. A failure changes only what `problem` says."""
         try:
             async with asyncio.timeout(CHECK_S_MAX):

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 #: Remembered keys, as hashes: about half a megabyte.
 SAMPLE_MAX = 4096
 #: Records of a batch whose keys are checked: two microseconds, whatever the batch holds.
-LOOKS_MAX = 8
+RECORDS_CHECKED_MAX = 8
 #: Once the sample is full, one new key in so many replaces the oldest. Keys that do not return give
 #: way; those that stay are remembered for long.
 REPLACE_EVERY = 64
@@ -38,14 +38,14 @@ class KeySample:
     def __len__(self) -> int:
         return len(self._partitions)
 
-    def look(self, records: Sequence[Record]) -> tuple[int, int] | None:
+    def check(self, records: Sequence[Record]) -> tuple[int, int] | None:
         """Return the two partitions of the first key found in both; otherwise None.
 
         records: one batch, of one partition.
         """
         if self._is_done:
             return None
-        step = -(-len(records) // LOOKS_MAX) or 1
+        step = -(-len(records) // RECORDS_CHECKED_MAX) or 1
         for record in records[::step]:
             if record.key is None:
                 continue

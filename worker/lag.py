@@ -1,12 +1,12 @@
 """How far durability is behind the log, in records and in seconds, for each assigned partition.
 
-`LagMonitor.look` asks the broker every few seconds; `lags` answers a scrape from memory. The age of
-what is not durable comes from the first of these that applies:
+`LagMonitor.refresh` asks the broker every few seconds; `lags` answers a scrape from memory. The age
+of what is not durable comes from the first of these that applies:
 
     a fetched record     its timestamp
     read to the stable end, nothing held back      0: only markers of transactions are left
     not read (closed, stuck, surplus)      the timestamp of the record, asked for once per offset
-    otherwise            seconds since a look first found it: an open transaction hides it, or it
+    otherwise            seconds since a refresh first found it: an open transaction hides it, or it
                          has no usable timestamp
 """
 
@@ -23,7 +23,7 @@ from worker.opening import Log
 from worker.record import TIMESTAMP_MS_MIN
 from worker.resume import LogState
 
-#: Seconds that a look may spend on partitions that are not read, and on the retention time.
+#: Seconds that a refresh may spend on partitions that are not read, and on the retention time.
 UNREAD_S_MAX = 2.0
 #: Seconds between two questions about the topic's retention time.
 RETENTION_EVERY_S = 600.0
@@ -48,7 +48,7 @@ class PartitionLag:
 
 @dataclass(slots=True)
 class _Found:
-    """What the last look found of a partition. next: its first offset that is not durable.
+    """What the last refresh found of a partition. next: its first offset that is not durable.
     since_s: when it was first found behind there; None: it was not behind. sent_s: timestamp of the
     record at `next`, if known. times: seconds of the clock."""
 
@@ -82,7 +82,7 @@ class LagMonitor:
         self._retention_asked_s = -RETENTION_EVERY_S
         self._found: dict[int, _Found] = {}
 
-    async def look(
+    async def refresh(
         self,
         assignment: Assignment,
         positions: Callable[[], Awaitable[Mapping[int, int]]],
@@ -105,8 +105,8 @@ class LagMonitor:
             self._follow(partition, state, task.durable, behind=self._is_behind(task, state, at))
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(UNREAD_S_MAX):
-                await self._look_at_unread(assignment)
-                await self._look_at_retention()
+                await self._refresh_unread(assignment)
+                await self._refresh_retention()
         for partition in self._found.keys() - assignment.tasks.keys():
             if partition not in assignment.closed and partition not in assignment.surplus:
                 del self._found[partition]
@@ -118,8 +118,8 @@ class LagMonitor:
         fetched = task.fetched > task.durable
         return fetched or state.held_back > 0 or at.get(task.partition, 0) < state.stable_end
 
-    async def _look_at_unread(self, assignment: Assignment) -> None:
-        """Look at the partitions that are not read. Durable counts as the group's offset says."""
+    async def _refresh_unread(self, assignment: Assignment) -> None:
+        """Refresh the partitions that are not read. Durable counts as the group's offset says."""
         others = sorted(assignment.closed.keys() | assignment.surplus)
         groups = await self._log.group_offsets(others) if others else {}
         offsets = {p: offset for p, offset in groups.items() if offset is not None}
@@ -132,7 +132,7 @@ class LagMonitor:
                 found.asked = True  # once: the answer may take its time, as for a marker
                 found.sent_s = await self._sent_s(partition, offset)
 
-    async def _look_at_retention(self) -> None:
+    async def _refresh_retention(self) -> None:
         now_s = self._clock()
         if now_s - self._retention_asked_s >= RETENTION_EVERY_S:
             self._retention_asked_s = now_s
@@ -156,7 +156,7 @@ class LagMonitor:
         return found
 
     def lags(self, assignment: Assignment) -> dict[int, PartitionLag]:
-        """Return the lag of each assigned partition that a look has found, as of now."""
+        """Return the lag of each assigned partition that a refresh has found, as of now."""
         now_s = self._clock()
         return {
             partition: self._lag(found, assignment.tasks.get(partition), now_s)

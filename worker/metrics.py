@@ -27,13 +27,13 @@ from prometheus_client.registry import Collector
 from poste_restante.metric_types import Kind, Label, Metric
 from poste_restante.prometheus_metrics import Series
 from poste_restante.retryable_errors import COUNTED_REASONS, UNPROCESSED_ITEMS, counted_reason
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.outcomes import (
+    AttemptOutcome,
     ClaimOutcome,
     CommitOutcome,
     Service,
     Stage,
-    StoreOutcome,
 )
 from worker.readiness import PartitionState
 from worker.status import Phase
@@ -126,7 +126,7 @@ EXPIRED_MESSAGES = Metric(
 BUNDLES = Metric(Kind.COUNTER, "poste_bundles", "Bundles, one item each, that became durable.")
 DEAD_LETTERS = Metric(
     Kind.COUNTER, "poste_dead_letters", "Dead letters that the broker has acknowledged.",
-    labels=(Label("reason", tuple(str(reason) for reason in Reason)),),
+    labels=(Label("reason", tuple(str(reason) for reason in DeadLetterReason)),),
 )  # fmt: skip
 FLUSH_SECONDS = Metric(
     Kind.HISTOGRAM, "poste_flush_seconds",
@@ -139,7 +139,7 @@ FLUSH_RECORDS = Metric(
 _OPERATION = Label("operation", STORE_OPERATIONS)
 STORE_CALLS = Metric(
     Kind.COUNTER, "poste_store_calls", "Attempts of calls to DynamoDB, by outcome.",
-    labels=(_OPERATION, Label("outcome", tuple(str(outcome) for outcome in StoreOutcome))),
+    labels=(_OPERATION, Label("outcome", tuple(str(outcome) for outcome in AttemptOutcome))),
 )  # fmt: skip
 STORE_CALL_SECONDS = Metric(
     Kind.HISTOGRAM, "poste_store_call_seconds",
@@ -257,12 +257,12 @@ class WorkerMetrics:
         self._series.observe(FLUSH_SECONDS, seconds)
         self._series.observe(FLUSH_RECORDS, records)
 
-    def count_dead_letters(self, reasons: Mapping[Reason, int]) -> None:
+    def count_dead_letters(self, reasons: Mapping[DeadLetterReason, int]) -> None:
         """Count the acknowledged dead letters of one flush."""
         for reason, count in reasons.items():
             self._add(DEAD_LETTERS, count, str(reason))
 
-    def count_store_call(self, operation: str, outcome: StoreOutcome, seconds: float) -> None:
+    def count_store_call(self, operation: str, outcome: AttemptOutcome, seconds: float) -> None:
         """Count one attempt of a call. operation: others than STORE_OPERATIONS are ignored."""
         if operation in STORE_OPERATIONS:
             self._add(STORE_CALLS, 1, operation, str(outcome))

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 #: Seconds of the first round for all partitions together, and then for each alone.
-MOMENT_S = 5.0
+OPENING_FIRST_ROUND_S = 5.0
 
 
 class Log(Protocol):
@@ -67,7 +67,7 @@ class Log(Protocol):
 class OpenedPartition:
     """A partition may be read from `position`. `progress` is stored as given here.
 
-    committed: where the partition task's next commit begins, as `PartitionTask` has it. The group's
+    committed: where the partition task's `committed` starts, as `PartitionTask` has it. The group's
     offset can be below `position`: a worker crashed between saving progress and committing, or the
     offset expired. Everything between the two is durable, so `committed` is that lower offset and a
     commit is due at once. Otherwise Kafka's own lag would be wrong until the next record.
@@ -107,7 +107,7 @@ class PartitionOpener:
         self._table_id: str | None = None
 
     async def open(
-        self, partitions: Iterable[int], *, limit_s: float = MOMENT_S
+        self, partitions: Iterable[int], *, limit_s: float = OPENING_FIRST_ROUND_S
     ) -> dict[int, OpenedPartition | Closed]:
         """Run one round: all partitions together, which takes a few requests for any number of
         them. If that fails or exceeds `limit_s` seconds, ask for each alone, so that one without a

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class StoreOutcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """How one attempt of a call to DynamoDB ended."""
 
     OK = "ok"

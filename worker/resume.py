@@ -23,8 +23,8 @@ class LogState:
     """What the broker holds of a partition: offsets from `start` up to, not including, `end`.
 
     stable_end: how far a reader of committed records sees; below `end` while a transaction is open.
-    Each rule names the one it needs: what was read, or can be read now, is below `stable_end`; what
-    this log can have given to any reader is below `end`.
+    Compare with `stable_end` what this worker has read or can read now. Compare with `end` an
+    offset that may come from a reader of uncommitted records, or from an operator's skip.
     """
 
     start: int
@@ -178,9 +178,9 @@ def plan_resume(
             f"{name}: its progress was written for table id {progress.table_id}, this table is"
             f" {table.table_id}: the table was copied or replaced in part; restore it whole"
         )
-    doubt = _doubt(name, table, progress, log, last_record)
-    if doubt is not None:
-        return Closed(doubt)
+    reason = _reason_to_stay_closed(name, table, progress, log, last_record)
+    if reason is not None:
+        return Closed(reason)
     if progress.next < log.start:
         return _after_gap(name, progress, log)
     if group is None or group in (progress.next, progress.group):
@@ -200,14 +200,14 @@ def plan_resume(
     return ResumePlan(position, replace(progress, group=None), (note,))
 
 
-def _doubt(
+def _reason_to_stay_closed(
     name: str,
     table: TableRecord,
     progress: Progress,
     log: LogState,
     last_record: Fingerprint | None,
 ) -> str | None:
-    """Return why the progress belongs to another log or epoch; None: it does not.
+    """Return why the progress belongs to another log or epoch; None: the partition may be opened.
 
     Records are read below the stable end, which never goes back. Progress above it therefore
     belongs to another log, whose last record cannot be compared. Progress without a last record may

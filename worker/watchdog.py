@@ -1,9 +1,9 @@
 """Ends a worker that is stalled: it logs the reason and exits, and a supervisor restarts it.
 
 At intervals the watchdog checks what should be moving: the opening, reading, flushing and
-committing of every partition, and the consumer's fetch loop. What is unchanged in `LOOKS_MAX`
-consecutive checks is stalled. The watchdog counts checks, not seconds: time passes while a process
-or its host is suspended, but no check happens.
+committing of every partition, and the consumer's fetch loop. What is unchanged in
+`UNCHANGED_CHECKS_MAX` consecutive checks is stalled. The watchdog counts checks, not seconds: time
+passes while a process or its host is suspended, but no check happens.
 
 A wait for a service is no stall. A check is void while the broker does not answer; flushes, commits
 and openings are not judged while the worker waits for the store or the broker. Records to read are
@@ -29,7 +29,7 @@ from worker.opening import Log
 logger = logging.getLogger(__name__)
 
 #: Consecutive checks without a change that make a stall.
-LOOKS_MAX = 4
+UNCHANGED_CHECKS_MAX = 4
 #: Seconds that the client's thread gets to report its positions.
 POSITIONS_S_MAX = 10.0
 
@@ -37,16 +37,16 @@ POSITIONS_S_MAX = 10.0
 Moving = Mapping[str, int]
 
 #: The name of the consumer's fetch loop among what should be moving.
-TURNS = "the consumer's loop"
+FETCH_LOOP = "the consumer's loop"
 
 
 class Watched(Protocol):
-    """A consumer, as the watchdog sees it. turns: of its fetch loop; only increases."""
+    """A consumer, as the watchdog sees it. iterations: of its fetch loop; only increases."""
 
     @property
     def current(self) -> Assignment: ...
     @property
-    def turns(self) -> int: ...
+    def iterations(self) -> int: ...
     async def positions(self) -> dict[int, int]:
         """Return where the client library reads on, for open partitions; markers are below it."""
         ...
@@ -55,30 +55,31 @@ class Watched(Protocol):
 class StallDetector:
     """Detects what is unchanged for too many consecutive checks. Pure.
 
-    patience: additional checks beyond `LOOKS_MAX`, by name.
+    patience: additional checks beyond `UNCHANGED_CHECKS_MAX`, by name.
     """
 
     def __init__(self, patience: Mapping[str, int] | None = None) -> None:
         self._patience = dict(patience or {})
-        self._looks: dict[str, tuple[int, int]] = {}
+        #: Per name, the value and the number of consecutive checks that found it.
+        self._unchanged: dict[str, tuple[int, int]] = {}
 
-    def look(self, moving: Moving) -> dict[str, int]:
+    def check(self, moving: Moving) -> dict[str, int]:
         """Return what is stalled, and where, after one more check. The count of anything not
         mentioned restarts."""
-        looks = {}
+        unchanged = {}
         for what, place in moving.items():
-            before, count = self._looks.get(what, (place, 0))
-            looks[what] = (place, count + 1 if place == before else 1)
-        self._looks = looks
+            before, count = self._unchanged.get(what, (place, 0))
+            unchanged[what] = (place, count + 1 if place == before else 1)
+        self._unchanged = unchanged
         return {
             what: place
-            for what, (place, count) in looks.items()
-            if count > LOOKS_MAX + self._patience.get(what, 0)
+            for what, (place, count) in unchanged.items()
+            if count > UNCHANGED_CHECKS_MAX + self._patience.get(what, 0)
         }
 
     def forget(self) -> None:
         """Restart all counts, because a check failed."""
-        self._looks = {}
+        self._unchanged = {}
 
 
 def moving(
@@ -116,7 +117,7 @@ class Watchdog:
 
     ask_anew: asks the broker through a new client; raises OperatorError if it does not answer.
     stalled_s: seconds of a stall before it counts. rebalance_s: additional seconds for a rebalance,
-    during which the fetch loop does not turn.
+    during which the fetch loop makes no iteration.
     """
 
     def __init__(
@@ -133,8 +134,8 @@ class Watchdog:
         self._log = log
         self._waits = waits
         self.stalled_s = stalled_s
-        self.every_s = stalled_s / LOOKS_MAX
-        self._standing = StallDetector({TURNS: round(rebalance_s / self.every_s)})
+        self.every_s = stalled_s / UNCHANGED_CHECKS_MAX
+        self._stall_detector = StallDetector({FETCH_LOOP: round(rebalance_s / self.every_s)})
 
     async def watch(
         self, consumer: Watched, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -142,11 +143,11 @@ class Watchdog:
         """Check until the worker stalls. Raises StalledError then."""
         while True:
             await sleep(self.every_s)
-            await self.look(consumer)
+            await self.check(consumer)
 
-    async def look(self, consumer: Watched) -> None:
+    async def check(self, consumer: Watched) -> None:
         """Check once. Raises StalledError, naming what is stalled."""
-        assignment, turns = consumer.current, consumer.turns
+        assignment, iterations = consumer.current, consumer.iterations
         waiting = any(waits.count for waits in self._waits)
         partitions = sorted(assignment.tasks)
         positions = await self._positions(consumer)
@@ -155,33 +156,33 @@ class Watchdog:
             states = await self._log.states(partitions or [0])
             await self._log.group_offsets(partitions)
         except (KafkaError, TimeoutError):
-            self._standing.forget()
-            await self._look_at_silence()
+            self._stall_detector.forget()
+            await self._check_silence()
             return
         self._silent = 0
         if assignment is not consumer.current:
             assignment = Assignment()
         ends = {partition: state.stable_end for partition, state in states.items()}
-        still = self._standing.look(
+        stalled = self._stall_detector.check(
             {
-                TURNS: turns,
+                FETCH_LOOP: iterations,
                 **moving(assignment, positions=positions, ends=ends, waiting=waiting),
             }
         )
-        if still:
-            where = ", ".join(f"{what} (at {place})" for what, place in still.items())
+        if stalled:
+            where = ", ".join(f"{what} (at {place})" for what, place in stalled.items())
             raise StalledError(
                 f"no progress for {self.stalled_s:g} s, though the services answer: {where}."
                 " This worker is stalled and exits: start it again"
             )
 
-    async def _look_at_silence(self) -> None:
+    async def _check_silence(self) -> None:
         """Raise StalledError if the broker answers a new client and, for long, not this worker's.
 
         aiokafka never asks for the brokers again when a client's first answer named none.
         """
         self._silent += 1
-        if self._silent < LOOKS_MAX:
+        if self._silent < UNCHANGED_CHECKS_MAX:
             return
         try:
             await self._ask_anew()
@@ -196,7 +197,7 @@ class Watchdog:
         try:
             async with asyncio.timeout(POSITIONS_S_MAX):
                 return await consumer.positions()
-        except TimeoutError:  # it hangs, and its loop does not turn either
+        except TimeoutError:  # it hangs, and its loop makes no iteration either
             return {}
 
 
@@ -212,7 +213,8 @@ class LoopGuard:
     """Ends the process when its event loop is blocked, in which no check can run.
 
     A thread of its own posts a callback to the loop every `every_s` seconds, and exits with status
-    1 after `LOOKS_MAX` intervals without a reaction. stopped: ends the thread, and is its clock.
+    1 after `UNCHANGED_CHECKS_MAX` intervals without a reaction. stopped: ends the thread, and is
+    its clock.
     """
 
     def __init__(
@@ -240,7 +242,7 @@ class LoopGuard:
         silent = 0
         while not self._stopped.wait(self._every_s):
             silent = 0 if self._alive.is_set() else silent + 1
-            if silent >= LOOKS_MAX:
+            if silent >= UNCHANGED_CHECKS_MAX:
                 logger.critical(
                     "no progress for %g s: the event loop is blocked. This worker is stalled"
                     " and exits: start it again", silent * self._every_s,

@@ -16,7 +16,7 @@ from tests.audit.auditor import Auditor
 from tests.audit.journal import Journal, Outgoing
 from tests.audit.producer import AuditedProducer
 from tests.audit.readers import AuditedMailboxes, AuditedReaders, mailboxes_at
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 __all__ = [
     "AuditedMailboxes",
@@ -24,8 +24,8 @@ __all__ = [
     "AuditedReaders",
     "Auditor",
     "Journal",
-    "Kind",
     "Outgoing",
     "Verdict",
+    "ViolationKind",
     "mailboxes_at",
 ]

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from poste_restante import MailboxError
 from tests.audit.journal import Fetch, Journal
-from tests.audit.judge import Final, judge
+from tests.audit.judge import FinalMailbox, judge
 from tests.audit.keys import Log, Mailbox, Progress
 from tests.audit.log import Truth
 from tests.audit.observer import AWAY, GroupOffsets, RawTable, raw_table
 from tests.audit.readers import AuditedMailboxes, Fetched, mailboxes_at
 from tests.audit.tail import LogTail, log_tail
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 #: Seconds that one look may take; a service that is away makes it a missed one.
 LOOK_S_MAX = 30.0
@@ -175,7 +175,7 @@ class Auditor:
         for log, offsets in wanted.items():
             for offset in not_durable(truth, mailbox, log, offsets):
                 self.seen.found(
-                    Kind.COMMITTED_PAST,
+                    ViolationKind.COMMITTED_PAST,
                     f"{user!r} {log} offset {offset}: committed or progressed past, and in no"
                     f" bundle, above the cursor {mailbox.cursor.get(log)}, no dead letter",
                 )
@@ -235,15 +235,15 @@ class Auditor:
 
     async def _finals(
         self, table: RawTable, mailboxes: AuditedMailboxes, users: Iterable[str]
-    ) -> dict[str, Final]:
-        finals: dict[str, Final] = {}
+    ) -> dict[str, FinalMailbox]:
+        finals: dict[str, FinalMailbox] = {}
         devices = kept_pages(self.journal)
         limit = asyncio.Semaphore(_QUERIES_MAX)
 
         async def read(user: str) -> None:
             async with limit:
                 reading = await self._reading(mailboxes, user)
-                final = finals[user] = Final(await table.mailbox(user), reading)
+                final = finals[user] = FinalMailbox(await table.mailbox(user), reading)
                 for device, kept in devices.get(user, {}).items():
                     final.devices[device] = await self._reading(mailboxes, user, device, kept)
 

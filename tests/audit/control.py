@@ -18,7 +18,7 @@ from local.child import Child
 from tests.audit.auditor import Auditor
 from tests.audit.journal import Journal, Outgoing
 from tests.audit.producer import AuditedProducer
-from tests.audit.verdict import Kind, Verdict, assert_clean
+from tests.audit.verdict import Verdict, ViolationKind, assert_clean
 from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
 from tests.preloaded import PreloadedChild
@@ -81,7 +81,9 @@ class Control:
 Scenario = Callable[[Control], Awaitable[Verdict]]
 
 
-async def control(deployment: Deployment, broken: str, scenario: Scenario, *kinds: Kind) -> None:
+async def control(
+    deployment: Deployment, broken: str, scenario: Scenario, *kinds: ViolationKind
+) -> None:
     """Plays a scenario with the breach and without: the one is caught, the other is clean.
 
     kinds: the breach shows as all of these, and may show as others.

@@ -8,11 +8,11 @@ from tests.audit.journal import Fetch, Journal, Outcome
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import Truth
 from tests.audit.mailbox_history import MailboxHistory
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 
 @dataclass
-class Final:
+class FinalMailbox:
     """One mailbox after the drain. raw: as it stands in the table. reading: the last page of a
     whole reading through the product, by the account; None: it could not be read to its end.
     devices: the same of each device."""
@@ -77,7 +77,7 @@ class Histories:
             yield from devices.values()
 
 
-def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdict:
+def judge(journal: Journal, truth: Truth, finals: Mapping[str, FinalMailbox]) -> Verdict:
     """Everything that can be said when all is over: workers drained, readers closed."""
     verdict = judge_readings(journal, truth)
     _produced(journal, truth, verdict)
@@ -85,12 +85,12 @@ def judge(journal: Journal, truth: Truth, finals: Mapping[str, Final]) -> Verdic
     histories = Histories(journal, truth)
     for user, final in finals.items():
         if user in histories.of:
-            _final(histories.of[user], final, verdict)
+            _judge_final_mailbox(histories.of[user], final, verdict)
             for device, history in histories.devices[user].items():
                 if (user, device) not in journal.removed:
-                    _final(history, final, verdict)
+                    _judge_final_mailbox(history, final, verdict)
     for user in histories.of.keys() - finals.keys():
-        verdict.found(Kind.LOST, f"{user!r}: the mailbox was not read in the end")
+        verdict.found(ViolationKind.LOST, f"{user!r}: the mailbox was not read in the end")
     return verdict
 
 
@@ -122,7 +122,8 @@ def _produced(journal: Journal, truth: Truth, verdict: Verdict) -> None:
         record = truth.records.get(partition, {}).get(offset)
         if record is None or record.number != produced.number:
             verdict.found(
-                Kind.LOST, f"acknowledged by the broker at {produced.place}, not in the log"
+                ViolationKind.LOST,
+                f"acknowledged by the broker at {produced.place}, not in the log",
             )
 
 
@@ -132,30 +133,30 @@ def _dead_letters(truth: Truth, verdict: Verdict) -> None:
             letters = truth.dead.get((partition, offset), [])
             where = f"partition {partition} offset {offset}"
             if record.dead is None and not record.perhaps and letters:
-                verdict.found(Kind.DEAD_WITHOUT_CAUSE, f"{where}: {letters[0].reason}")
+                verdict.found(ViolationKind.DEAD_WITHOUT_CAUSE, f"{where}: {letters[0].reason}")
             if record.dead is None:
                 if any(letter.copy != record.copy for letter in letters):
-                    verdict.found(Kind.DEAD_MISSING, f"{where}: not byte for byte")
+                    verdict.found(ViolationKind.DEAD_MISSING, f"{where}: not byte for byte")
                 continue
             wrong = {letter.reason for letter in letters} - {record.dead}
             if wrong and not record.perhaps:
                 verdict.found(
-                    Kind.DEAD_WITHOUT_CAUSE, f"{where}: {sorted(wrong)}, not {record.dead}"
+                    ViolationKind.DEAD_WITHOUT_CAUSE, f"{where}: {sorted(wrong)}, not {record.dead}"
                 )
             if not any(letter.copy == record.copy for letter in letters):
                 why = "not byte for byte" if letters else "no dead letter"
-                verdict.found(Kind.DEAD_MISSING, f"{where} ({record.dead}): {why}")
+                verdict.found(ViolationKind.DEAD_MISSING, f"{where} ({record.dead}): {why}")
     for place in truth.dead:
         if place[1] not in truth.records.get(place[0], {}):
-            verdict.found(Kind.DEAD_WITHOUT_CAUSE, f"of no record of the log: {place}")
+            verdict.found(ViolationKind.DEAD_WITHOUT_CAUSE, f"of no record of the log: {place}")
 
 
-def _final(history: MailboxHistory, final: Final, verdict: Verdict) -> None:
+def _judge_final_mailbox(history: MailboxHistory, final: FinalMailbox, verdict: Verdict) -> None:
     """The mailbox after the drain: all of it acknowledged after it was shown, or there."""
     user, device = history.name, history.device
     if device is None:
         for key in final.raw.unreadable:
-            verdict.found(Kind.HIDDEN, f"{user}: an item that no reader accepts: {key}")
+            verdict.found(ViolationKind.HIDDEN, f"{user}: an item that no reader accepts: {key}")
     shown = _shown(final.reading if device is None else final.devices.get(device))
     twins = history.identities(shown)
     stands = final.raw.cursor_of(device)
@@ -168,14 +169,14 @@ def _final(history: MailboxHistory, final: Final, verdict: Verdict) -> None:
             if offset <= cursor:
                 if not history.was_shown(log, offset):
                     verdict.found(
-                        Kind.HIDDEN,
+                        ViolationKind.HIDDEN,
                         f"{user} {log} offset {offset}: covered by the cursor {cursor},"
                         " never shown to anybody",
                     )
             elif offset not in shown.get(log, ()) and history.identity(log, offset) not in twins:
                 there = "in the table" if final.raw.holds(log, offset) else "not in the table"
                 verdict.found(
-                    Kind.LOST,
+                    ViolationKind.LOST,
                     f"{user} {log} offset {offset}: not in the last reading, above the cursor"
                     f" {cursor}, {there}",
                 )
@@ -187,7 +188,7 @@ def _confirmed(history: MailboxHistory, stands: Mapping[Log, int], verdict: Verd
     for log, offset in history.confirmed().items():
         if stands.get(log, -1) < offset:
             verdict.found(
-                Kind.ECHOED,
+                ViolationKind.ECHOED,
                 f"{history.name} {log}: acknowledged to {offset}, and in the end the cursor is"
                 f" {stands.get(log)}",
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.audit.journal import Ack, Addition, CursorSeen, Fetch, Outcome
 from tests.audit.keys import Log
 from tests.audit.log import LogRecord, Truth
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 #: Offsets of one example that are written out.
 _SHOWN_MAX = 5
@@ -139,7 +139,8 @@ class MailboxHistory:
     def _was_acknowledged(self, ack: Ack) -> None:
         if ack.outcome is Outcome.REFUSED:
             return
-        # A cursor is made with what its reading began with, by any message that it was shown.
+        # Acknowledging any shown message creates the device's cursor, as the account stood when
+        # that reading began.
         self._gets_cursor(ack.of.chain()[0].began, ack.ended if ack.covers else None, ack.outcome)
         twins = self._chain_identities(ack.of)
         for log, offset in ack.covers.items():
@@ -228,7 +229,7 @@ class MailboxHistory:
     def judge(self, fetch: Fetch, verdict: Verdict) -> None:
         """One page against all that was shown and acknowledged before it, and the log."""
         if fetch.failed == "UnreadableItem":
-            verdict.found(Kind.HIDDEN, f"{self._name(fetch)} met an item it cannot read")
+            verdict.found(ViolationKind.HIDDEN, f"{self._name(fetch)} met an item it cannot read")
         if fetch.more is None or fetch.ended is None:
             return
         before = self._reached_by(fetch.after)
@@ -251,15 +252,21 @@ class MailboxHistory:
             record = self.records.get((log, offset))
             if record is None:
                 verdict.found(
-                    Kind.ALTERED, f"{self._name(fetch)}: {log} {offset} is not this user's"
+                    ViolationKind.ALTERED, f"{self._name(fetch)}: {log} {offset} is not this user's"
                 )
             elif record.body != body:
-                verdict.found(Kind.ALTERED, f"{self._name(fetch)}: {log} {offset}: another body")
+                verdict.found(
+                    ViolationKind.ALTERED, f"{self._name(fetch)}: {log} {offset}: another body"
+                )
 
     def _order(self, fetch: Fetch, log: Log, last: int, verdict: Verdict) -> None:
         for offset in fetch.offsets[log]:
             if offset <= last:
-                kind = Kind.DOUBLED if self._times(fetch, log, offset) > 1 else Kind.OUT_OF_ORDER
+                kind = (
+                    ViolationKind.DOUBLED
+                    if self._times(fetch, log, offset) > 1
+                    else ViolationKind.OUT_OF_ORDER
+                )
                 verdict.found(kind, f"{self._name(fetch)}: {log} {offset} after {last}")
             last = max(last, offset)
 
@@ -272,7 +279,7 @@ class MailboxHistory:
         echoed = [offset for offset in fetch.offsets[log] if offset <= floor]
         if echoed:
             verdict.found(
-                Kind.ECHOED,
+                ViolationKind.ECHOED,
                 f"{self._name(fetch)}: {log} {echoed[:_SHOWN_MAX]}, acknowledged to {floor}",
             )
 
@@ -304,12 +311,12 @@ class MailboxHistory:
             before, end = rising.before(fresh_us), reached.get(log, -1)
             if before > end:
                 self._nothing_between(
-                    fetch, log, end, before + 1, set(), verdict, kind=Kind.NOT_FRESH
+                    fetch, log, end, before + 1, set(), verdict, kind=ViolationKind.NOT_FRESH
                 )
 
     def _nothing_between(
         self, fetch: Fetch, log: Log, low: int, high: int, shown: set[int], verdict: Verdict,
-        *, kind: Kind = Kind.HIDDEN,
+        *, kind: ViolationKind = ViolationKind.HIDDEN,
     ) -> None:  # fmt: skip
         """Nothing of the log above `low` and below `high` is missing, or it need not be shown."""
         assert fetch.ended is not None
@@ -335,6 +342,6 @@ class MailboxHistory:
                 before = self.floor(log, seen.began)
                 if offset < before:
                     verdict.found(
-                        Kind.ECHOED,
+                        ViolationKind.ECHOED,
                         f"{self.user!r} {log}: the cursor is {offset}, acknowledged to {before}",
                     )

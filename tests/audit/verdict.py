@@ -10,7 +10,7 @@ from typing import Any
 EXAMPLES_MAX = 10
 
 
-class Kind(StrEnum):
+class ViolationKind(StrEnum):
     """The kinds of violation.
 
     LOST: in the log, in no mailbox, not acknowledged, no dead letter; or acknowledged by the
@@ -58,10 +58,10 @@ class Verdict:
     missed_why: Counter[str] = field(default_factory=Counter)
     checked: int = 0
     blind: bool = False
-    counts: Counter[Kind] = field(default_factory=Counter)
-    examples: dict[Kind, list[str]] = field(default_factory=dict)
+    counts: Counter[ViolationKind] = field(default_factory=Counter)
+    examples: dict[ViolationKind, list[str]] = field(default_factory=dict)
 
-    def found(self, kind: Kind, example: str) -> None:
+    def found(self, kind: ViolationKind, example: str) -> None:
         self.counts[kind] += 1
         examples = self.examples.setdefault(kind, [])
         if len(examples) < EXAMPLES_MAX:
@@ -88,7 +88,7 @@ class Verdict:
         figures: dict[str, Any] = {
             "clean": self.clean,
             **{name: getattr(self, name) for name in numbers},
-            **{kind.value: self.counts[kind] for kind in Kind},
+            **{kind.value: self.counts[kind] for kind in ViolationKind},
         }
         if self.examples:
             figures["examples"] = {kind.value: found for kind, found in self.examples.items()}
@@ -101,7 +101,7 @@ class Verdict:
     def __getattr__(self, name: str) -> int:
         """`verdict.lost`, and so on: the count of a kind."""
         try:
-            return self.counts[Kind(name)]
+            return self.counts[ViolationKind(name)]
         except ValueError:
             raise AttributeError(name) from None
 

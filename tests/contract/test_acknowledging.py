@@ -10,7 +10,7 @@ from poste_restante.errors import (
 )
 from poste_restante.item import encode_bundle
 from poste_restante.position import LogId
-from poste_restante.receipt import Reach, Receipt, Receipts
+from poste_restante.receipt import LogReach, Receipt, Receipts
 from tests.faults import (
     Fault,
     answer_broken_off,
@@ -126,14 +126,14 @@ async def test_a_limit_inside_a_bundle_leaves_it_whole(admin: MailboxTable) -> N
 
 
 @pytest.mark.parametrize("keys", [(), ("key",)])
-async def test_a_receipt_of_another_mailbox_or_table_is_refused(
+async def test_a_receipt_of_another_user_or_table_is_refused(
     admin: MailboxTable, keys: tuple[str, ...]
 ) -> None:
     """Nothing is called with it but, perhaps, the table record (G6)."""
     admin.mailboxes = admin.reader(receipt_keys=keys)
     await admin.deliver_offsets(1)
     await admin.deliver_offsets(1, user_id="ann")
-    made = Receipt("a", {LOG: Reach(1, 1)})
+    made = Receipt("a", {LOG: LogReach(1, 1)})
     foreign = Receipts(keys).encode(made, table_id="table-2", user_id="bob")
     for receipt in (await admin.receipt("ann"), foreign, "", "nonsense"):
         with pytest.raises(InvalidReceipt):
@@ -146,9 +146,9 @@ async def test_a_receipt_of_another_mailbox_or_table_is_refused(
 @pytest.mark.parametrize(
     "made",
     [
-        Receipt("a", {LOG: Reach(9, -2)}),  # covers less than nothing
-        Receipt("a", {LogId(10_000, 3): Reach(9, 9)}),  # no log
-        Receipt("", {LOG: Reach(9, 9)}),
+        Receipt("a", {LOG: LogReach(9, -2)}),  # covers less than nothing
+        Receipt("a", {LogId(10_000, 3): LogReach(9, 9)}),  # no log
+        Receipt("", {LOG: LogReach(9, 9)}),
     ],
 )
 async def test_a_forged_receipt_is_refused(admin: MailboxTable, made: Receipt) -> None:

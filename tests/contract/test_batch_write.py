@@ -47,7 +47,7 @@ class Mailboxes:
         self.writer = DynamoDBWriter(self.store, table)
 
     async def sleep(self, delay_s: float) -> None:
-        assert self.store.wait_tracker.count  # or a standstill of the store would be taken for ours
+        assert self.store.wait_tracker.count  # or a stall of the store would be taken for ours
         self.waits_s.append(delay_s)
         await asyncio.sleep(0)
 

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.conftest import Address
 from tests.records import NEW_YEAR_MS, MadeRecord
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import OperatorError, Reason
+from worker.errors import DeadLetterReason, OperatorError
 from worker.kafka.dead_letter_producer import KafkaDeadLetters
 from worker.record import Record, RecordHeader
 
@@ -83,7 +83,7 @@ async def test_a_dead_letter_is_the_record_byte_for_byte(
             for timestamp in (-1, 0, NEW_YEAR_MS)
         )
     ]
-    letters = [DeadLetter(record, Reason.NO_BODY, "wrong") for record in records]
+    letters = [DeadLetter(record, DeadLetterReason.NO_BODY, "wrong") for record in records]
     await dead_letters.send(letters)
 
     found = await read(kafka, topic, len(records))
@@ -99,7 +99,7 @@ async def test_letters_of_one_key_stay_in_order(
 ) -> None:
     """Through many batches of the producer (G3)."""
     letters = [
-        DeadLetter(MadeRecord(value=b"%d" % n, offset=n), Reason.NO_BODY, "x" * 900)
+        DeadLetter(MadeRecord(value=b"%d" % n, offset=n), DeadLetterReason.NO_BODY, "x" * 900)
         for n in range(300)
     ]
     await dead_letters.send(letters)
@@ -112,6 +112,6 @@ async def test_a_record_above_the_topics_limit_is_refused_for_good(
     dead_letters: KafkaDeadLetters,
 ) -> None:
     """The operator must raise the limit: the record is neither lost nor passed (G1, G9)."""
-    huge = DeadLetter(MadeRecord(value=b"x" * 300_000), Reason.TOO_LARGE, "huge")
+    huge = DeadLetter(MadeRecord(value=b"x" * 300_000), DeadLetterReason.TOO_LARGE, "huge")
     with pytest.raises(OperatorError, match=r"max\.message\.bytes"):
         await dead_letters.send([huge])

@@ -9,7 +9,7 @@ from poste_restante.devices import Device
 from poste_restante.errors import InvalidReceipt, MailboxError, StoreUnavailable, UnreadableItem
 from poste_restante.item import Item, encode_bundle
 from poste_restante.position import LogId
-from poste_restante.receipt import Reach, Receipt, Receipts
+from poste_restante.receipt import LogReach, Receipt, Receipts
 from tests.faults import Fault, answer_empty, answer_lost, not_reached, refuses, unprocessed
 from tests.mailbox_table import RECORD, MailboxTable, offsets, pass_on
 from tests.records import TOPIC, message
@@ -360,7 +360,7 @@ async def test_since_an_old_receipt_the_cursor_counts(mailbox_table: MailboxTabl
 
 async def test_since_a_receipt_of_another_table_is_refused(mailbox_table: MailboxTable) -> None:
     """As every receipt (G6)."""
-    made = Receipt("a", {LOG: Reach(1, 1)})
+    made = Receipt("a", {LOG: LogReach(1, 1)})
     foreign = Receipts().encode(made, table_id="table-2", user_id="bob")
     earlier = Receipts().encode(made, table_id=RECORD.table_id, user_id="ann")
     for receipt in (foreign, earlier, "", "nonsense"):

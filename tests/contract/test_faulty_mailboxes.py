@@ -93,7 +93,7 @@ async def test_a_fetch_says_what_befell_it(
     faulty: Faulty, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the table record, the cursor or the items; the next one is whole (G2, G4, G9)."""
-    monkeypatch.setattr(table_check, "TABLE_CHECK_S", 0.0)  # each fetch looks at the table record
+    monkeypatch.setattr(table_check, "TABLE_RECORD_TRUSTED_S", 0.0)  # each fetch reads the record
     async with opened(faulty, fault) as mailboxes:
         await delivered(faulty, mailboxes, "bob")
         after = (await mailboxes.fetch("bob", limit=1)).receipt

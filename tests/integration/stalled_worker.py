@@ -1,6 +1,6 @@
-"""A worker that comes to a standstill, on purpose. Run by test_stalled.py.
+"""A worker that stalls, on purpose. Run by test_stalled.py.
 
-STANDSTILL names what hangs: `flush`, `fetch`, or `loop`, the event loop.
+STALL names what hangs: `flush`, `fetch`, or `loop`, the event loop.
 """
 
 import asyncio
@@ -33,5 +33,5 @@ STALLS: dict[str, tuple[type, str, Any]] = {
     "loop": (Flusher, "flush", block),
 }
 
-setattr(*STALLS[os.environ.pop("STANDSTILL")])
+setattr(*STALLS[os.environ.pop("STALL")])
 run(load_settings(None, os.environ))

@@ -14,7 +14,7 @@ from poste_restante.position import mailbox_key
 from tests.audit.control import Control, control
 from tests.audit.keys import WINDOW_SIZE
 from tests.audit.readers import AuditedMailboxes, mailboxes_at
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 from tests.deployment import Deployment
 from tests.fault_proxy import Call, Fault, assert_met, nth, rates
 
@@ -28,7 +28,7 @@ def _bodies(user: str, count: int) -> list[tuple[str, bytes]]:
     return [(user, b"%d" % number) for number in range(count)]
 
 
-async def test_a_commit_before_the_write_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_commit_before_the_write(deployment: Deployment) -> None:
     """While the store throttles every write nothing may be committed; offsets above what is in no
     mailbox are seen at that instant (G1)."""
 
@@ -47,7 +47,7 @@ async def test_a_commit_before_the_write_is_caught(deployment: Deployment) -> No
         assert_met(control.endpoint, [Fault.THROTTLED])
         return await control.auditor.verdict()
 
-    await control(deployment, "commit_before_write", scenario, Kind.COMMITTED_PAST)
+    await control(deployment, "commit_before_write", scenario, ViolationKind.COMMITTED_PAST)
 
 
 async def _until_seen(control: Control, condition: Callable[[Verdict], bool], looks: int) -> None:
@@ -60,7 +60,7 @@ async def _until_seen(control: Control, condition: Callable[[Verdict], bool], lo
         await control.looks(looks)
 
 
-async def test_a_dropped_unprocessed_part_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_dropped_unprocessed_part(deployment: Deployment) -> None:
     """What a batch did not take is sent again; a worker that forgets it loses it (G1)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -74,7 +74,13 @@ async def test_a_dropped_unprocessed_part_is_caught(deployment: Deployment) -> N
         assert_met(control.endpoint, [Fault.UNPROCESSED])
         return await control.auditor.verdict()
 
-    await control(deployment, "unprocessed_dropped", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(
+        deployment,
+        "unprocessed_dropped",
+        scenario,
+        ViolationKind.LOST,
+        ViolationKind.COMMITTED_PAST,
+    )
 
 
 def _head(call: Call) -> bool:
@@ -82,7 +88,7 @@ def _head(call: Call) -> bool:
     return any(item["position"]["S"].endswith(f".{0:019}") for item in call.puts())
 
 
-async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_wave_ahead_of_its_time(deployment: Deployment) -> None:
     """The store holds a mailbox's first bundle back; readers may see nothing of it until it is
     there, and never what is behind it alone (G2)."""
 
@@ -105,10 +111,10 @@ async def test_a_wave_ahead_of_its_time_is_caught(deployment: Deployment) -> Non
             await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "waves_together", scenario, Kind.HIDDEN)
+    await control(deployment, "waves_together", scenario, ViolationKind.HIDDEN)
 
 
-async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_flush_after_a_failed_one(deployment: Deployment) -> None:
     """A flush that failed is the last of its life; one that goes on commits past it (G1)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -126,7 +132,9 @@ async def test_a_flush_after_a_failed_one_is_caught(deployment: Deployment) -> N
         assert_met(control.endpoint, [Fault.ACCESS_DENIED])
         return await control.auditor.verdict()
 
-    await control(deployment, "on_after_a_failure", scenario, Kind.LOST, Kind.COMMITTED_PAST)
+    await control(
+        deployment, "on_after_a_failure", scenario, ViolationKind.LOST, ViolationKind.COMMITTED_PAST
+    )
 
 
 class DeletesFirst(Mailboxes):
@@ -141,7 +149,7 @@ class DeletesFirst(Mailboxes):
         await super().ack(user_id, receipt, device=device)
 
 
-async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
+async def test_the_auditor_catches_an_ack_that_deletes_first(
     deployment: Deployment,
 ) -> None:
     """The store goes away between the two: what was deleted and not acknowledged is lost (G1,
@@ -164,10 +172,10 @@ async def test_an_ack_that_deletes_before_it_raises_the_cursor_is_caught(
         assert_met(control.endpoint, [Fault.UNAVAILABLE])
         return await control.auditor.verdict()
 
-    await control(deployment, "deletes first", scenario, Kind.LOST)
+    await control(deployment, "deletes first", scenario, ViolationKind.LOST)
 
 
-async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_bundle_across_a_window_border(deployment: Deployment) -> None:
     """No reader accepts one: it would break the order of keys after a replay (G2)."""
 
     async def scenario(control: Control) -> Verdict:
@@ -179,10 +187,12 @@ async def test_a_bundle_across_a_window_border_is_caught(deployment: Deployment)
         await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "bundles_across_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(
+        deployment, "bundles_across_borders", scenario, ViolationKind.HIDDEN, ViolationKind.LOST
+    )
 
 
-async def test_a_start_between_window_borders_is_caught(deployment: Deployment) -> None:
+async def test_the_auditor_catches_a_start_between_window_borders(deployment: Deployment) -> None:
     """A rewind into the middle of a bundle: what is written again from there with other limits
     sorts before it and hides its head, unless the start is rounded down (G2, G10)."""
 
@@ -197,4 +207,6 @@ async def test_a_start_between_window_borders_is_caught(deployment: Deployment) 
         await control.auditor.drained()
         return await control.auditor.verdict()
 
-    await control(deployment, "start_between_borders", scenario, Kind.HIDDEN, Kind.LOST)
+    await control(
+        deployment, "start_between_borders", scenario, ViolationKind.HIDDEN, ViolationKind.LOST
+    )

@@ -21,7 +21,7 @@ from tests.new_protocol import new_protocol_member
 from tests.operations_page import error_rows
 from tests.records import MadeRecord
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 
 ROWS = error_rows()
 #: Lines that need a moment no test can choose; where they are tested instead.
@@ -302,7 +302,9 @@ async def _foreign(deployment: Deployment) -> None:
 async def _(deployment: Deployment) -> Done:
     deployment.create_topic(1, max_message_bytes="200")
     deployment.init()
-    letter = DeadLetter(MadeRecord(topic=deployment.topic, partition=0), Reason.NO_BODY, "null")
+    letter = DeadLetter(
+        MadeRecord(topic=deployment.topic, partition=0), DeadLetterReason.NO_BODY, "null"
+    )
     record = {"key": "bob", "value": b"x" * 500, "headers": dead_letter_headers(letter)}
     await deployment.produce([record], topic=f"{deployment.topic}.dead-letters")
     return poste(deployment, "dead-letters", "replay", "--all", "--yes")

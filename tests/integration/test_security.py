@@ -17,7 +17,7 @@ from tests.pages import page, table
 from tests.records import MadeRecord
 from tests.secured_broker import LISTENERS, PASSWORD, USER, SecuredBroker, token
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 
 #: Secrets that the tests set: none may be printed anywhere.
 SECOND_PASSWORD = "second-secret-91bc"
@@ -114,7 +114,9 @@ async def test_a_command_with_the_documented_permissions_does_its_work(
 ) -> None:
     """And without them it ends with one line, whatever it reads or writes."""
     words = [*command.split(), *arguments]
-    letter = DeadLetter(MadeRecord(topic=secured.topic, partition=0), Reason.TOO_LARGE, "")
+    letter = DeadLetter(
+        MadeRecord(topic=secured.topic, partition=0), DeadLetterReason.TOO_LARGE, ""
+    )
     dead = {"key": "bob", "value": b"x", "headers": dead_letter_headers(letter), "partition": 0}
     await secured.produce([dead], topic=f"{secured.topic}.dead-letters")
     as_user = broker.environment(OF_USERS[0])

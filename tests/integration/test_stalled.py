@@ -1,4 +1,4 @@
-"""A worker that stands still is dead, says so and exits; one that waits or idles is not."""
+"""A worker that is stalled says so and exits; one that waits or idles goes on."""
 
 import asyncio
 import signal
@@ -14,12 +14,12 @@ from tests.deployment import Deployment
 from tests.preloaded import PreloadedChild
 
 WORKER = Path(__file__).with_name("stalled_worker.py")
-#: Seconds until a standstill is one, and limits that let a dead worker leave soon.
+#: Seconds that make a stall, and limits that let a stalled worker leave soon.
 LIMITS = {
     "POSTE_STALLED_S": "3", "POSTE_DYNAMODB__TIMEOUT_S": "1", "POSTE_DRAIN_S": "0",
     "POSTE_LEAVE_S": "5",
 }  # fmt: skip
-#: Standstills as they are told, by what hangs.
+#: Stalls as they are told, by what hangs.
 SAID = {
     "flush": "the flush of partition 0 (at 0)",
     "fetch": "the reading of partition 0 (at 0)",
@@ -31,14 +31,14 @@ SAID = {
 async def test_a_stalled_worker_exits_and_a_restart_continues(
     deployment: Deployment, what: str
 ) -> None:
-    """Whatever hangs inside the worker: it says what stands still and exits non-zero, with nothing
+    """Whatever hangs inside the worker: it says what is stalled and exits non-zero, with nothing
     committed; a new start delivers all (G1, G8)."""
     deployment.init(partitions=1)
     await deployment.produce([("bob", b"%d" % n) for n in range(100)])
     child = PreloadedChild(
         [sys.executable, str(WORKER)],
-        log=deployment.directory / "standing.log",
-        env={**deployment.environment, **LIMITS, "STANDSTILL": what, "PYTHONPATH": str(Path.cwd())},
+        log=deployment.directory / "stalled.log",
+        env={**deployment.environment, **LIMITS, "STALL": what, "PYTHONPATH": str(Path.cwd())},
     )
     child.start()
     deployment.workers.append(child)
@@ -55,10 +55,10 @@ async def test_a_stalled_worker_exits_and_a_restart_continues(
     assert await deployment.bodies("bob") == [b"%d" % n for n in range(101)]
 
 
-async def test_a_worker_that_waits_for_its_services_is_not_dead(
+async def test_a_worker_that_waits_for_its_services_is_not_stalled(
     own: Services, own_deployment: Deployment
 ) -> None:
-    """A store that hangs for longer than a standstill lasts, then a broker that does: both are
+    """A store that hangs for longer than makes a stall, then a broker that does: both are
     waited for, by the same process (G1, G9)."""
     assert own.dynamodb is not None
     assert own.kafka is not None
@@ -75,7 +75,7 @@ async def test_a_worker_that_waits_for_its_services_is_not_dead(
     await deployment.drained()
 
     own.kafka.pause()
-    await asyncio.sleep(8)  # three times a standstill: nothing tells that a broker hangs
+    await asyncio.sleep(8)  # three times the seconds of a stall: nothing tells that a broker hangs
     own.kafka.resume()
     await deployment.produce([("bob", b"3")])
     await deployment.drained()
@@ -89,14 +89,14 @@ def _waited(worker: Child) -> int:
     return worker.output().count("waiting for DynamoDB")
 
 
-async def test_an_idle_worker_at_a_marker_is_not_dead(deployment: Deployment) -> None:
+async def test_an_idle_worker_at_a_marker_is_not_stalled(deployment: Deployment) -> None:
     """The log of a transactional topic ends with a marker that no record ever reaches: it is no
     lag, and neither are records of a transaction that is open or was aborted (G8)."""
     deployment.init(partitions=1)
     worker = deployment.worker(**{**LIMITS, "POSTE_STALLED_S": "2.5"})
     await asyncio.to_thread(_transactions, deployment)
     await deployment.until(lambda: deployment.read("bob"), "the committed one is there")
-    await asyncio.sleep(8)  # three times a standstill: nothing happens in an idle worker
+    await asyncio.sleep(8)  # three times the seconds of a stall: nothing happens in an idle worker
 
     assert worker.alive
     assert [message.body for message in await deployment.read("bob")] == [b"committed"]

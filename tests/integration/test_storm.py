@@ -8,13 +8,13 @@ import pytest
 from local.choose import LOCAL_AWS
 from tests import preloaded
 from tests.storm.run import Settings, storm
-from tests.storm.script import REWINDS, Kind
+from tests.storm.script import REWINDS, EventKind
 from tests.storm.services import own_services
 
 #: All kinds but three rewinds are among its first events; any other seed takes longer.
 SEED = 45631
 #: What happens in it; of the rewinds the one that this seed meets first.
-KINDS = frozenset(Kind) - (REWINDS - {Kind.REWIND_TO_OFFSET})
+KINDS = frozenset(EventKind) - (REWINDS - {EventKind.REWIND_TO_OFFSET})
 #: Seconds of events at most, half a minute where nothing holds them up; services, drain and verdict
 #: come on top.
 SECONDS_MAX = 120.0

@@ -11,8 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from poste_restante import claims
-from poste_restante import freshness as reading_claims
+from poste_restante import claims, claims_reader
 from poste_restante.claims import Freshness, WorkerClaims
 from tests.model.freshness_world import SKEW_MS, FreshnessWorld, Log, Rules
 from tests.model.ledger import Violation
@@ -123,7 +122,7 @@ def claims_of_another_epoch_count() -> Iterator[None]:
         ]
         return combine(renamed, record, **more)
 
-    with patch.object(reading_claims, "combine", of_any):
+    with patch.object(claims_reader, "combine", of_any):
         yield
 
 
@@ -135,7 +134,7 @@ def partitions_that_were_added_do_not_count() -> Iterator[None]:
         found = combine(items, record, **more)
         return replace(found, partitions=record.partitions)
 
-    with patch.object(reading_claims, "combine", as_at_first):
+    with patch.object(claims_reader, "combine", as_at_first):
         yield
 
 
@@ -173,7 +172,7 @@ LEFT_OUT: Mapping[str, tuple[Rules, Callable[[], AbstractContextManager[None]]]]
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_a_rule_that_is_left_out_is_noticed(name: str) -> None:
+def test_the_model_notices_a_missing_rule(name: str) -> None:
     rules, left_out = LEFT_OUT[name]
     with left_out():
         first = FIRST_SEED.get(name, 0)

@@ -82,7 +82,7 @@ def noticed(variant: Variant) -> tuple[int, Violation] | None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
-def test_a_rule_that_is_left_out_is_noticed(variant: Variant) -> None:
+def test_the_model_notices_a_missing_rule(variant: Variant) -> None:
     """Each rule is there for a reason: without it, and only without it, the history is wrong."""
     found = noticed(variant)
 

@@ -24,7 +24,7 @@ from tests.records import TOPIC
 class _WithResends(Reading):
     """A reading that shows resends as well."""
 
-    def is_resend(self, message: Message) -> bool:
+    def is_resend_or_remember(self, message: Message) -> bool:
         return False
 
 
@@ -93,7 +93,7 @@ class Truth(Ledger):
     def _full_reading(self, user: str, cursor: Cursor, items: Sequence[Item]) -> list[Place]:
         reading = _WithResends(user_id=user, topic=TOPIC, now=self.now(), cursor=cursor)
         with patch.object(reading_module, "decode_bundle", self._decoded_once):
-            reading.add(items)
+            reading.add_items(items)
         if reading.unreadable is not None:
             raise Violation("UNREADABLE", f"{user} {reading.unreadable}")
         return [(m.position.log, m.position.offset) for m in reading.messages]

@@ -12,8 +12,8 @@ from poste_restante.errors import MailboxError
 from poste_restante.item import Item
 from poste_restante.message import Message
 from poste_restante.position import CURSOR_KEY, BundleKey, LogId
-from poste_restante.reading import Extent, Reading
-from poste_restante.receipt import Reach, Receipt, Receipts
+from poste_restante.reading import Reading, ReadingProgress
+from poste_restante.receipt import LogReach, Receipt, Receipts
 from poste_restante.store import DynamoDBMailboxStore
 from poste_restante.table import Cursor, decode_cursor
 from poste_restante.tidying import Tidying
@@ -66,7 +66,7 @@ def keys_sort_by_first() -> Iterator[None]:
 @variant(profiles.EVERYTHING, 0, "TWICE", "PAGE")
 def what_was_passed_is_not_dropped() -> Iterator[None]:
     """Unless all of its bundle was."""
-    with patch.object(Extent, "read_to", lambda extent, log: -1):
+    with patch.object(ReadingProgress, "read_to", lambda progress, log: -1):
         yield
 
 
@@ -83,22 +83,22 @@ def the_cursor_is_not_read_again() -> Iterator[None]:
 
 @variant(profiles.PAGES, 0, "PAGE-SKIPS", "PAGE")
 def the_scan_skips_one_step_too_far() -> Iterator[None]:
-    class TooFar(Extent):
+    class TooFar(ReadingProgress):
         def skip_hidden(self, key: BundleKey) -> str | None:
             above = super().skip_hidden(key)
             return above and key.log.after(self.floors[key.log] + 1)
 
-    with patch.object(reading, "Extent", TooFar):
+    with patch.object(reading, "ReadingProgress", TooFar):
         yield
 
 
 @variant(profiles.DEVICES, 0, "ECHO", "PAGE", "TWICE")
 def a_receipt_that_is_kept_counts_for_nothing() -> Iterator[None]:
-    class Forgetful(Extent):
+    class Forgetful(ReadingProgress):
         def __init__(self, cursor: Cursor, *, since: Receipt | None, **more: Any) -> None:
             super().__init__(cursor, since=None, **more)
 
-    with patch.object(reading, "Extent", Forgetful):
+    with patch.object(reading, "ReadingProgress", Forgetful):
         yield
 
 
@@ -146,44 +146,44 @@ def a_device_without_a_cursor_reads_from_the_beginning() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 0, "PAGE-SKIPS", "PAGE")
 def a_page_goes_on_behind_a_cut_bundle() -> Iterator[None]:
-    class Behind(Extent):
+    class Behind(ReadingProgress):
         def stop_within(self, key: BundleKey) -> None:
             self.boundary = max(self.boundary, key.log.after(key.last))
 
-    with patch.object(reading, "Extent", Behind):
+    with patch.object(reading, "ReadingProgress", Behind):
         yield
 
 
 @variant(profiles.EVERYTHING, 0, "PAGE-SKIPS")
 def a_cut_bundle_counts_as_passed() -> Iterator[None]:
-    class Whole(Extent):
+    class Whole(ReadingProgress):
         def stop_within(self, key: BundleKey) -> None:
             self.pass_bundle(key)
 
-    with patch.object(reading, "Extent", Whole):
+    with patch.object(reading, "ReadingProgress", Whole):
         yield
 
 
 @variant(profiles.PAGES, 14, "PAGE-SKIPS", "PAGE")
 def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
     """Deduplication before the cursor, and not last."""
-    take = Reading.take
+    add_messages = Reading.add_messages
 
-    def taken(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
+    def added(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
         for message in messages:
-            done = take(page, [message], log)
-            page.is_resend(message)  # it remembers what was dropped as well
+            done = add_messages(page, [message], log)
+            page.is_resend_or_remember(message)  # it remembers what was dropped as well
             if not done:
                 return False
         return True
 
-    with patch.object(Reading, "take", taken):
+    with patch.object(Reading, "add_messages", added):
         yield
 
 
 @variant(profiles.EVERYTHING, 3, "DOUBLE", "PAGE")
 def resends_are_shown() -> Iterator[None]:
-    with patch.object(Reading, "is_resend", lambda page, message: False):
+    with patch.object(Reading, "is_resend_or_remember", lambda page, message: False):
         yield
 
 
@@ -217,7 +217,7 @@ def a_devices_cursor_begins_with_what_it_was_returned() -> Iterator[None]:
     raise_to = Cursors.raise_to
 
     async def without_inherited(
-        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
+        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, LogReach]
     ) -> None:
         new = {log: replace(reach, inherited_to=-1) for log, reach in logs.items()}
         await raise_to(cursors, key, device, new)
@@ -261,13 +261,13 @@ def what_is_inherited_is_acknowledged() -> Iterator[None]:
     raise_to = Cursors.raise_to
 
     async def with_inherited(
-        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, Reach]
+        cursors: Cursors, key: str, device: str | None, logs: dict[LogId, LogReach]
     ) -> None:
         new = {
             log: replace(
                 reach,
                 ackable_to=reach.cursor_begins_at,
-                carried=reach.carried and reach.inherited_to < 0,
+                already_acknowledged=reach.already_acknowledged and reach.inherited_to < 0,
             )
             for log, reach in logs.items()
         }
@@ -282,11 +282,11 @@ def what_the_account_has_is_taken_for_a_devices_own() -> Iterator[None]:
     """An account that is ahead of a page leaves nothing of it to acknowledge, though the device's
     cursor is made below it meanwhile."""
 
-    class Own(Extent):
+    class Own(ReadingProgress):
         def __init__(self, cursor: Cursor, *, inherited: bool, **more: Any) -> None:
             super().__init__(cursor, inherited=False, **more)
 
-    with patch.object(reading, "Extent", Own):
+    with patch.object(reading, "ReadingProgress", Own):
         yield
 
 
@@ -343,7 +343,7 @@ class _DeletingCursors(Cursors):
         super().__init__(store)
         self.tidying = Tidying(store, self)
 
-    async def delete(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+    async def delete(self, key: str, device: str | None, logs: Mapping[LogId, LogReach]) -> None:
         """Delete what all cursors would have passed if the one of this device had been raised."""
         own = position.cursor_key(device)
         cursors = {item["position"]["S"]: item async for item in self.cursor_items(key)}
@@ -360,7 +360,9 @@ class _DeletingCursors(Cursors):
 @variant(profiles.DELETING, 0, "DELETED")
 def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
     class Early(_DeletingCursors):
-        async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+        async def raise_to(
+            self, key: str, device: str | None, logs: Mapping[LogId, LogReach]
+        ) -> None:
             await self.delete(key, device, logs)
             await super().raise_to(key, device, logs)
 
@@ -371,7 +373,9 @@ def bundles_are_deleted_before_the_cursor_is_raised() -> Iterator[None]:
 @variant(profiles.DELETING, 67, "DELETED")
 def bundles_are_deleted_though_the_cursor_was_not_raised() -> Iterator[None]:
     class Unconfirmed(_DeletingCursors):
-        async def raise_to(self, key: str, device: str | None, logs: Mapping[LogId, Reach]) -> None:
+        async def raise_to(
+            self, key: str, device: str | None, logs: Mapping[LogId, LogReach]
+        ) -> None:
             try:
                 await super().raise_to(key, device, logs)
             except MailboxError:

@@ -22,7 +22,7 @@ from worker.dead_letters import DeadLetter
 from worker.dynamodb.batch_write import DynamoDBWriter
 from worker.dynamodb.progress_store import DynamoDBProgress
 from worker.dynamodb.retrying_store import RetryingStore
-from worker.errors import BadRecord, Reason
+from worker.errors import BadRecord, DeadLetterReason
 from worker.flush import Flusher
 from worker.opening import OpenedPartition, PartitionOpener
 from worker.record import Record
@@ -166,7 +166,7 @@ class Worker:
 
     def _decode(self, record: Record, epoch: int) -> Sequence[Message]:
         if self._is(record.offset, "decode", self.traits.decodes_badly):
-            raise BadRecord(Reason.MALFORMED_CLOUDEVENT, "this version thinks so")
+            raise BadRecord(DeadLetterReason.MALFORMED_CLOUDEVENT, "this version thinks so")
         return self._decoder(record, epoch)
 
     def _rejects(self, request: Mapping[str, Any]) -> bool:

@@ -11,22 +11,28 @@ from tests.deployment import Deployment
 from tests.fault_proxy import FaultyEndpoint
 from tests.storm.fault_rates import refusing, workers_fault_rates
 from tests.storm.group import rewind, until_empty
-from tests.storm.script import REWINDS, Event, Kind
+from tests.storm.script import REWINDS, Event, EventKind
 from tests.storm.supervisor import Slot, Supervisor
 
 #: What an event has to itself while it lasts. The others overlap as they come.
-_TAKES: dict[Kind, frozenset[str]] = {
-    **dict.fromkeys((Kind.BROKER_KILLED, Kind.BROKER_HUNG), frozenset({"broker"})),
-    **dict.fromkeys((Kind.STORE_OUTAGE, Kind.STORE_HUNG, Kind.ACCESS_DENIED), frozenset({"store"})),
-    Kind.READERS_OUTAGE: frozenset({"readers"}),
+_TAKES: dict[EventKind, frozenset[str]] = {
+    **dict.fromkeys((EventKind.BROKER_KILLED, EventKind.BROKER_HUNG), frozenset({"broker"})),
+    **dict.fromkeys(
+        (EventKind.STORE_OUTAGE, EventKind.STORE_HUNG, EventKind.ACCESS_DENIED),
+        frozenset({"store"}),
+    ),
+    EventKind.READERS_OUTAGE: frozenset({"readers"}),
     # A rewind stops all workers and needs a broker that answers; the store may be away.
     **dict.fromkeys(REWINDS, frozenset({"broker", "group"})),
 }
 #: What must not be taken when an event begins. Frozen workers wake up in a group that is being
 #: moved: that is a zombie, and welcome.
-_NEEDS: dict[Kind, frozenset[str]] = {
+_NEEDS: dict[EventKind, frozenset[str]] = {
     **_TAKES,
-    **dict.fromkeys((Kind.JOIN, Kind.TERMINATE, Kind.KILL, Kind.FREEZE), frozenset({"group"})),
+    **dict.fromkeys(
+        (EventKind.JOIN, EventKind.TERMINATE, EventKind.KILL, EventKind.FREEZE),
+        frozenset({"group"}),
+    ),
 }
 
 #: How a worker is taken out of the group for a rewind: told to, killed, or frozen, so that it
@@ -54,23 +60,23 @@ class Events:
     partitions: int
     records: Callable[[], int]
     say: Callable[[str], None]
-    begun: set[Kind] = field(default_factory=set)
-    done: Counter[Kind] = field(default_factory=Counter)
+    begun: set[EventKind] = field(default_factory=set)
+    done: Counter[EventKind] = field(default_factory=Counter)
     _running: dict[asyncio.Task[None], frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         #: What makes each kind. False: there was nobody to do it to.
-        self._how: dict[Kind, Callable[[Event], Awaitable[bool | None]]] = {
-            Kind.JOIN: self._join,
-            Kind.TERMINATE: self._terminate,
-            Kind.KILL: self._kill,
-            Kind.FREEZE: self._freeze,
-            Kind.BROKER_KILLED: self._broker_killed,
-            Kind.BROKER_HUNG: self._broker_hung,
-            Kind.STORE_OUTAGE: self._store_outage,
-            Kind.STORE_HUNG: self._store_hung,
-            Kind.ACCESS_DENIED: self._access_denied,
-            Kind.READERS_OUTAGE: self._readers_outage,
+        self._how: dict[EventKind, Callable[[Event], Awaitable[bool | None]]] = {
+            EventKind.JOIN: self._join,
+            EventKind.TERMINATE: self._terminate,
+            EventKind.KILL: self._kill,
+            EventKind.FREEZE: self._freeze,
+            EventKind.BROKER_KILLED: self._broker_killed,
+            EventKind.BROKER_HUNG: self._broker_hung,
+            EventKind.STORE_OUTAGE: self._store_outage,
+            EventKind.STORE_HUNG: self._store_hung,
+            EventKind.ACCESS_DENIED: self._access_denied,
+            EventKind.READERS_OUTAGE: self._readers_outage,
             **dict.fromkeys(REWINDS, self._rewind),
         }
 

@@ -14,7 +14,7 @@ from local import DYNAMODB_ADDRESS, KAFKA_ADDRESS
 from tests.audit.keys import WINDOW_SIZE
 from tests.audit.observer import AWAY, GroupOffsets, raw_table
 from tests.deployment import Deployment
-from tests.storm.script import Kind
+from tests.storm.script import EventKind
 
 #: Seconds until a group has no members: a killed worker's session, and a broker that is busy.
 EMPTY_S_MAX = 60.0
@@ -62,7 +62,7 @@ async def until_empty(deployment: Deployment) -> None:
 
 
 async def rewind(
-    deployment: Deployment, kind: Kind, draws: random.Random, *, partitions: int, records: int
+    deployment: Deployment, kind: EventKind, draws: random.Random, *, partitions: int, records: int
 ) -> str:
     """Make it; says what was done. records: of the topic, so far.
 
@@ -74,13 +74,13 @@ async def rewind(
     partition = draws.choice([*nexts])
     back = draws.randint(1, draws.choice((1_000, BACK_MAX)))
     to = max(0, nexts[partition] - back)
-    if kind is Kind.POSTE_REWIND:
+    if kind is EventKind.POSTE_REWIND:
         how = ["rewind", "--partition", str(partition), "--to", str(to), "--yes"]
         await _patiently(lambda: asyncio.to_thread(_poste, deployment, how))
         return " ".join(["poste", *how])
-    if kind is Kind.REWIND_TO_OFFSET:
+    if kind is EventKind.REWIND_TO_OFFSET:
         how = ["--topic", f"{deployment.topic}:{partition}", "--to-offset", str(to)]
-    elif committed and (kind is Kind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX):
+    elif committed and (kind is EventKind.REWIND_SHIFT_BY or records > EARLIEST_RECORDS_MAX):
         # The tool refuses to shift what it does not find.
         shifted = f"{deployment.topic}:{','.join(map(str, committed))}"
         how = ["--topic", shifted, "--shift-by", str(-back)]

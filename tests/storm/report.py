@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.audit import Journal, Verdict
 from tests.audit.journal import Outcome
 from tests.audit.keys import Log
-from tests.storm.script import Kind
+from tests.storm.script import EventKind
 
 #: Seconds from which on a storm must have met every kind of event and every fault.
 WHOLE_S = 300
@@ -17,7 +17,7 @@ WHOLE_S = 300
 class Report:
     """What a storm was, and what the auditor found.
 
-    events: done, by kind. faults: injected, by endpoint and kind. missing: events and faults that
+    events: done, by kind. faults: injected, by endpoint and kind. not_met: events and faults that
     were never met. exits: of workers, by status. overstayed:
     workers that had not left in time. drained: all was durable and committed at the end.
     """
@@ -26,18 +26,18 @@ class Report:
     seconds: float
     records: int
     acknowledged: int
-    events: Mapping[Kind, int]
+    events: Mapping[EventKind, int]
     faults: Mapping[str, Mapping[str, int]]
     restarts: int
     exits: Mapping[int, int]
     overstayed: int
     drained: bool
-    missing: tuple[str, ...]
+    not_met: tuple[str, ...]
     verdict: Verdict
 
     @property
     def ok(self) -> bool:
-        met = not self.missing or self.seconds < WHOLE_S
+        met = not self.not_met or self.seconds < WHOLE_S
         return self.verdict.clean and self.drained and self.overstayed == 0 and met
 
     def line(self) -> str:
@@ -47,7 +47,7 @@ class Report:
             "acknowledged": self.acknowledged, "events": dict(self.events),
             "faults": {name: dict(kinds) for name, kinds in self.faults.items()},
             "restarts": self.restarts, "exits": {str(k): n for k, n in self.exits.items()},
-            "overstayed": self.overstayed, "drained": self.drained, "missing": list(self.missing),
+            "overstayed": self.overstayed, "drained": self.drained, "missing": list(self.not_met),
         }  # fmt: skip
         return json.dumps({**figures, **(self.verdict.figures() | figures), "ok": self.ok})
 
@@ -70,12 +70,12 @@ def acknowledged(journal: Journal) -> int:
 
 
 def never_met(
-    events: Mapping[Kind, int],
+    events: Mapping[EventKind, int],
     faults: Mapping[str, Iterable[str]],
     wanted: Mapping[str, Iterable[str]],
 ) -> tuple[str, ...]:
     """Kinds of events, and faults of each endpoint, that a whole storm must meet and has not."""
-    missing = [f"event {kind}" for kind in Kind if not events.get(kind)]
+    not_met = [f"event {kind}" for kind in EventKind if not events.get(kind)]
     for name, kinds in wanted.items():
-        missing += [f"{name} {kind}" for kind in kinds if kind not in set(faults[name])]
-    return tuple(missing)
+        not_met += [f"{name} {kind}" for kind in kinds if kind not in set(faults[name])]
+    return tuple(not_met)

@@ -31,7 +31,7 @@ from tests.storm.fault_rates import (
 )
 from tests.storm.group import begun, take_over
 from tests.storm.report import Report, acknowledged, never_met
-from tests.storm.script import Kind, script
+from tests.storm.script import EventKind, script
 from tests.storm.services import storm_deployment
 from tests.storm.supervisor import Supervisor
 from tests.storm.traffic import POISONOUS, Traffic, users
@@ -68,7 +68,7 @@ class Settings:
 
     seed: int
     seconds: float
-    kinds: frozenset[Kind] = frozenset()
+    kinds: frozenset[EventKind] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _report(parts: Parts, seconds: float, verdict: Verdict, *, drained: bool) ->
         acknowledged=acknowledged(parts.journal),
         events=events, faults=faults, restarts=supervisor.restarts, exits=supervisor.left,
         overstayed=len(supervisor.overstayed), drained=drained,
-        missing=never_met(events, faults, wanted),
+        not_met=never_met(events, faults, wanted),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What happens to the workers, the broker, the store, the readers' store and the group."""
 
     JOIN = "join"
@@ -27,13 +27,19 @@ class Kind(StrEnum):
 
 
 REWINDS = frozenset(
-    {Kind.REWIND_TO_OFFSET, Kind.REWIND_SHIFT_BY, Kind.REWIND_TO_EARLIEST, Kind.POSTE_REWIND}
+    {
+        EventKind.REWIND_TO_OFFSET,
+        EventKind.REWIND_SHIFT_BY,
+        EventKind.REWIND_TO_EARLIEST,
+        EventKind.POSTE_REWIND,
+    }
 )
 
 #: How often each kind is in a deck; a deck is dealt to its end before the next one is shuffled,
 #: so that a storm of some minutes meets every kind.
 DECK = Counter({
-    **dict.fromkeys(Kind, 1), Kind.JOIN: 4, Kind.TERMINATE: 4, Kind.KILL: 5, Kind.FREEZE: 4,
+    **dict.fromkeys(EventKind, 1),
+    EventKind.JOIN: 4, EventKind.TERMINATE: 4, EventKind.KILL: 5, EventKind.FREEZE: 4,
 })  # fmt: skip
 
 #: Seconds without a heartbeat until the partitions of a worker move on: the broker's minimum.
@@ -42,13 +48,13 @@ SESSION_S = 6.0
 #: outlast the session; a broker away for longer than that is a broker_killed (it takes seconds
 #: to start) in a bad moment.
 LASTS_S = {
-    Kind.FREEZE: (SESSION_S + 1.5, SESSION_S + 8.0),
-    Kind.BROKER_KILLED: (0.0, 4.0),
-    Kind.BROKER_HUNG: (2.0, SESSION_S + 4.0),
-    Kind.STORE_OUTAGE: (SESSION_S + 1.5, SESSION_S + 8.0),
-    Kind.STORE_HUNG: (3.0, SESSION_S + 6.0),
-    Kind.ACCESS_DENIED: (3.0, 8.0),
-    Kind.READERS_OUTAGE: (2.0, 8.0),
+    EventKind.FREEZE: (SESSION_S + 1.5, SESSION_S + 8.0),
+    EventKind.BROKER_KILLED: (0.0, 4.0),
+    EventKind.BROKER_HUNG: (2.0, SESSION_S + 4.0),
+    EventKind.STORE_OUTAGE: (SESSION_S + 1.5, SESSION_S + 8.0),
+    EventKind.STORE_HUNG: (3.0, SESSION_S + 6.0),
+    EventKind.ACCESS_DENIED: (3.0, 8.0),
+    EventKind.READERS_OUTAGE: (2.0, 8.0),
 }
 #: Seconds between two events, at least and at most. Many last longer: they overlap.
 GAP_S = (0.5, 7.0)
@@ -63,7 +69,7 @@ class Event:
     """
 
     number: int
-    kind: Kind
+    kind: EventKind
     after_s: float
     lasts_s: float
     draws: random.Random

@@ -7,9 +7,9 @@ from itertools import islice
 from tests.audit import Verdict
 from tests.fault_proxy import has_body
 from tests.storm.report import Report, never_met
-from tests.storm.script import DECK, SESSION_S, Kind, script
+from tests.storm.script import DECK, SESSION_S, EventKind, script
 from tests.storm.traffic import BAD, POISONOUS, Traffic
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 
 
 def test_a_seed_is_a_storm() -> None:
@@ -28,8 +28,8 @@ def test_a_deck_has_every_kind_and_zombies_outlast_their_session() -> None:
     dealt = list(islice(script(3), DECK.total()))
 
     assert Counter(event.kind for event in dealt) == DECK
-    assert set(DECK) == set(Kind)
-    lasting = {Kind.FREEZE, Kind.STORE_OUTAGE}
+    assert set(DECK) == set(EventKind)
+    lasting = {EventKind.FREEZE, EventKind.STORE_OUTAGE}
     assert all(event.lasts_s > SESSION_S for event in dealt if event.kind in lasting)
 
 
@@ -40,7 +40,7 @@ def test_records_of_every_reason_are_among_the_traffic() -> None:
     good = [record.value for record in records if record.dead is None]
 
     assert set(reasons) == {None, *BAD}
-    assert set(BAD) == set(Reason)
+    assert set(BAD) == set(DeadLetterReason)
     assert len(set(good)) == len(good)
     assert reasons[None] > 0.95 * len(records)
 
@@ -60,24 +60,24 @@ def test_the_poison_is_known_by_the_body_alone() -> None:
 
 def test_a_whole_storm_must_meet_everything() -> None:
     """A run in which a fault was never met fails (all guarantees)."""
-    events = dict.fromkeys(Kind, 1)
+    events = dict.fromkeys(EventKind, 1)
     faults = {"workers": ["slow"]}
-    missing = never_met(events, faults, {"workers": ["slow", "late"]})
+    not_met = never_met(events, faults, {"workers": ["slow", "late"]})
 
-    assert missing == ("workers late",)
-    assert never_met({**events, Kind.KILL: 0}, faults, {}) == ("event kill",)
-    assert _report(seconds=100, missing=missing).ok
-    assert not _report(seconds=600, missing=missing).ok
+    assert not_met == ("workers late",)
+    assert never_met({**events, EventKind.KILL: 0}, faults, {}) == ("event kill",)
+    assert _report(seconds=100, not_met=not_met).ok
+    assert not _report(seconds=600, not_met=not_met).ok
     assert _report(seconds=600).ok
     assert not _report(seconds=600, drained=False).ok
     assert not _report(seconds=600, overstayed=1).ok
 
 
 def _report(
-    *, seconds: float, missing: tuple[str, ...] = (), drained: bool = True, overstayed: int = 0
+    *, seconds: float, not_met: tuple[str, ...] = (), drained: bool = True, overstayed: int = 0
 ) -> Report:
     return Report(
         seed=1, seconds=seconds, records=1, acknowledged=1, events={}, faults={}, restarts=0,
-        exits={}, overstayed=overstayed, drained=drained, missing=missing,
+        exits={}, overstayed=overstayed, drained=drained, not_met=not_met,
         verdict=Verdict(observations=1),
     )  # fmt: skip

@@ -4,10 +4,10 @@ import zlib
 from collections.abc import Iterable
 
 from tests.audit.journal import Ack, Fetch, Journal, Outcome, Outgoing
-from tests.audit.judge import Final, judge
+from tests.audit.judge import FinalMailbox, judge
 from tests.audit.keys import Bundle, Log, Mailbox
 from tests.audit.log import DeadLetter, Truth, log_record
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 LOG = Log(1, 0)
 
@@ -24,7 +24,7 @@ class History:
         self.now_us = 0
         self.journal = Journal(lambda: self.now_us)
         self.truth = Truth()
-        self.finals: dict[str, Final] = {}
+        self.finals: dict[str, FinalMailbox] = {}
 
     def log(
         self, user: str, *offsets: int, dead: str | None = None, resend: bytes | None = None
@@ -82,7 +82,7 @@ class History:
         offsets = tuple(shown)
         raw = Mailbox(cursor={LOG: cursor} if cursor >= 0 else {})
         raw.bundles = [Bundle(LOG, o, o, {o: zlib.crc32(body(o))}) for o in offsets]
-        self.finals[user] = Final(raw, self.fetch(*offsets, user=user))
+        self.finals[user] = FinalMailbox(raw, self.fetch(*offsets, user=user))
 
     def verdict(self) -> Verdict:
         found = judge(self.journal, self.truth, self.finals)
@@ -90,5 +90,5 @@ class History:
         return found
 
 
-def kinds(verdict: Verdict) -> set[Kind]:
+def kinds(verdict: Verdict) -> set[ViolationKind]:
     return {kind for kind, count in verdict.counts.items() if count}

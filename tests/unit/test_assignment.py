@@ -569,7 +569,7 @@ def test_partitions_that_are_being_opened_count_as_read() -> None:
     assignment = Assignment(range(4), partitions_max=3)
     assignment.open(1, 10, STORED)
 
-    assert assignment.read == 3
+    assert assignment.read_partition_count == 3
 
 
 def test_a_record_below_what_was_fetched_is_not_added() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audit.journal import Fetch, Outcome
-from tests.audit.verdict import Kind, assert_clean
+from tests.audit.verdict import ViolationKind, assert_clean
 from tests.unit.audit_history import History, kinds
 
 #: Steps of one history; each is a handful of list operations.
@@ -89,19 +89,19 @@ def test_one_thing_wrong_is_seen(broken: str, data: st.DataObject) -> None:
     without = [*above[:index], *above[index + 1 :]]
     match broken:
         case "drop":
-            expected = Kind.LOST
+            expected = ViolationKind.LOST
             verdict = mailbox.history.end(*without, cursor=mailbox.cursor)
         case "skip":
-            expected = Kind.HIDDEN
+            expected = ViolationKind.HIDDEN
             mailbox.history.fetch(*without)
             verdict = mailbox.history.end(*above, cursor=mailbox.cursor)
         case "echo":
-            expected = Kind.ECHOED
+            expected = ViolationKind.ECHOED
             mailbox.ack(mailbox.pages[-1], Outcome.CONFIRMED)
             mailbox.history.fetch(above[index])
             verdict = mailbox.history.end(cursor=mailbox.cursor)
         case _:
-            expected = Kind.DOUBLED
+            expected = ViolationKind.DOUBLED
             mailbox.history.fetch(*above, above[index])
             verdict = mailbox.history.end(*above, cursor=mailbox.cursor)
 
@@ -109,7 +109,7 @@ def test_one_thing_wrong_is_seen(broken: str, data: st.DataObject) -> None:
 
 
 def assert_seen(
-    expected: Kind, found: set[Kind], *, may_be_excused: bool, of: IdealMailbox
+    expected: ViolationKind, found: set[ViolationKind], *, may_be_excused: bool, of: IdealMailbox
 ) -> None:
     """Below an acknowledgement that may have happened a reading may begin later."""
     unknown = [ack for ack in of.history.journal.acks if ack.outcome is Outcome.UNKNOWN]

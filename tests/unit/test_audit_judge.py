@@ -5,10 +5,10 @@ import json
 import pytest
 
 from tests.audit.journal import Outcome
-from tests.audit.judge import Final, judge_readings
+from tests.audit.judge import FinalMailbox, judge_readings
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import DeadLetter
-from tests.audit.verdict import EXAMPLES_MAX, Kind, Verdict, assert_clean
+from tests.audit.verdict import EXAMPLES_MAX, Verdict, ViolationKind, assert_clean
 from tests.unit.audit_history import LOG, History, kinds
 
 
@@ -40,9 +40,9 @@ def test_a_prefix_that_grows_is_clean(history: History) -> None:
 
 
 @pytest.mark.parametrize("paged", [False, True])
-@pytest.mark.parametrize(("fresh_us", "found"), [(10, set()), (11, {Kind.NOT_FRESH})])
+@pytest.mark.parametrize(("fresh_us", "found"), [(10, set()), (11, {ViolationKind.NOT_FRESH})])
 def test_a_reading_that_was_said_to_be_fresher_than_it_is(
-    fresh_us: int, found: set[Kind], *, paged: bool
+    fresh_us: int, found: set[ViolationKind], *, paged: bool
 ) -> None:
     """It lacks a record that the broker had acknowledged before that instant (G11)."""
     history = History()
@@ -68,7 +68,7 @@ def test_a_fresh_reading_need_not_show_what_was_acknowledged(history: History) -
 
 def test_a_message_nowhere_is_lost(history: History) -> None:
     """Not in the last reading, not acknowledged, no dead letter (G1)."""
-    assert Kind.LOST in kinds(history.end(0, 2, 7, 9))
+    assert ViolationKind.LOST in kinds(history.end(0, 2, 7, 9))
     assert kinds(History().verdict()) == set()
 
 
@@ -76,16 +76,16 @@ def test_a_message_behind_the_last_shown_is_lost(history: History) -> None:
     """The tail of a mailbox as well, where no reading shows a hole (G1)."""
     verdict = history.end(0, 2, 3)
 
-    assert kinds(verdict) == {Kind.LOST}
+    assert kinds(verdict) == {ViolationKind.LOST}
     assert verdict.lost == 2
-    assert "not in the table" in verdict.examples[Kind.LOST][0]
+    assert "not in the table" in verdict.examples[ViolationKind.LOST][0]
 
 
 def test_what_was_deleted_without_the_cursor_is_lost(history: History) -> None:
     """An acknowledgement of unknown outcome excuses only what the cursor covers (G1, G6)."""
     history.ack(history.fetch(0, 2), Outcome.UNKNOWN)
 
-    assert kinds(history.end(3, 7, 9)) == {Kind.LOST}
+    assert kinds(history.end(3, 7, 9)) == {ViolationKind.LOST}
 
 
 @pytest.mark.parametrize("shown", [(0, 2, 3, 7, 9), (3, 7, 9)])
@@ -114,7 +114,7 @@ def test_what_comes_back_is_an_echo(history: History) -> None:
     history.ack(history.fetch(0, 2, more=True))
     history.fetch(2, 3)
 
-    assert kinds(history.end(3, 7, 9, cursor=2)) == {Kind.ECHOED}
+    assert kinds(history.end(3, 7, 9, cursor=2)) == {ViolationKind.ECHOED}
 
 
 def test_a_device_without_a_cursor_begins_where_the_account_stands(history: History) -> None:
@@ -134,7 +134,7 @@ def test_a_device_that_is_shown_what_the_account_has_acknowledged_sees_an_echo(
     history.final((3, 7, 9), cursor=2)
     history.finals["bob"].devices["phone"] = history.fetch(2, 3, 7, 9, device="phone")
 
-    assert kinds(history.verdict()) == {Kind.ECHOED}
+    assert kinds(history.verdict()) == {ViolationKind.ECHOED}
 
 
 def test_a_fetch_under_way_may_show_what_is_acknowledged_meanwhile(history: History) -> None:
@@ -163,25 +163,25 @@ def test_a_cursor_that_goes_back_is_an_echo(history: History) -> None:
     began = history.journal.tick()
     history.journal.cursor_seen("bob", {LOG: 2}, began)
 
-    assert kinds(history.end(7, 9, cursor=3)) == {Kind.ECHOED}
+    assert kinds(history.end(7, 9, cursor=3)) == {ViolationKind.ECHOED}
 
 
 def test_an_acknowledgement_that_the_cursor_lost_is_an_echo(history: History) -> None:
     """It returned success, and the cursor stands below it in the end (G4)."""
     history.ack(history.fetch(0, 2, 3, 7, 9))
 
-    assert kinds(history.end()) == {Kind.ECHOED, Kind.LOST}
+    assert kinds(history.end()) == {ViolationKind.ECHOED, ViolationKind.LOST}
 
 
 def test_a_position_twice_is_doubled(history: History) -> None:
     """Within a page, or on a later page of one reading (G5)."""
     history.fetch(0, 2, 2)
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.DOUBLED}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.DOUBLED}
 
     other = History()
     other.log("bob", 0, 2)
     other.fetch(0, after=other.fetch(0, more=True))
-    assert kinds(other.end(0, 2)) == {Kind.DOUBLED}
+    assert kinds(other.end(0, 2)) == {ViolationKind.DOUBLED}
 
 
 def test_two_readings_may_show_the_same(history: History) -> None:
@@ -196,7 +196,7 @@ def test_a_step_back_is_out_of_order(history: History) -> None:
     """Offsets of a log ascend within one reading (G3)."""
     history.fetch(0, 3, 2)
 
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.OUT_OF_ORDER}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.OUT_OF_ORDER}
 
 
 def test_a_hole_is_hidden(history: History) -> None:
@@ -206,7 +206,7 @@ def test_a_hole_is_hidden(history: History) -> None:
     history.fetch(7, more=True, after=history.fetch(0, 2, more=True))
     verdict = history.end(0, 2, 3, 7, 9)
 
-    assert kinds(verdict) == {Kind.HIDDEN}
+    assert kinds(verdict) == {ViolationKind.HIDDEN}
     assert verdict.hidden == 3
 
 
@@ -217,7 +217,7 @@ def test_a_message_that_vanishes_is_hidden(history: History) -> None:
     assert_clean(history.end(0, 2, 3, 7, 9))
     history.fetch(0, 2)
 
-    assert kinds(history.verdict()) == {Kind.HIDDEN}
+    assert kinds(history.verdict()) == {ViolationKind.HIDDEN}
 
 
 def test_an_acknowledgement_of_what_nobody_saw_is_hidden(history: History) -> None:
@@ -225,7 +225,7 @@ def test_an_acknowledgement_of_what_nobody_saw_is_hidden(history: History) -> No
     history.ack(history.fetch(0, 2))
 
     verdict = history.end(cursor=9)
-    assert kinds(verdict) == {Kind.HIDDEN}
+    assert kinds(verdict) == {ViolationKind.HIDDEN}
     assert verdict.hidden == 3
 
 
@@ -237,7 +237,7 @@ def test_an_item_that_cannot_be_read_is_hidden(history: History) -> None:
     history.finals["bob"].raw.unreadable.append("0001.00000.x")
     verdict = history.verdict()
 
-    assert kinds(verdict) == {Kind.HIDDEN}
+    assert kinds(verdict) == {ViolationKind.HIDDEN}
     assert verdict.hidden == 2
     assert verdict.unanswered == 1
 
@@ -258,7 +258,7 @@ def test_a_refused_acknowledgement_excuses_nothing(history: History) -> None:
     history.ack(history.fetch(0, 2), Outcome.REFUSED)
     history.fetch(3)
 
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.HIDDEN}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.HIDDEN}
 
 
 def test_a_reading_does_not_go_back_to_a_log_that_it_has_left(history: History) -> None:
@@ -280,13 +280,13 @@ def test_a_foreign_or_changed_message_is_altered(history: History) -> None:
     history.log("eve", 5)
     history.final((5,), user="eve")
     history.fetch(0, 2, 3, 5)
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.ALTERED}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.ALTERED}
 
     other = History()
     other.log("bob", 0)
     fetch = other.journal.fetch_begins("bob")
     other.journal.fetch_ends(fetch, [(LOG, 0, 1)], more=False)
-    assert kinds(other.end(0)) == {Kind.ALTERED}
+    assert kinds(other.end(0)) == {ViolationKind.ALTERED}
 
 
 def test_resends_may_be_shown_once(history: History) -> None:
@@ -307,7 +307,7 @@ def test_resends_of_something_else_are_no_excuse(history: History) -> None:
     history.log("bob", 11, resend=b"one")
     history.log("bob", 12, resend=b"two")
 
-    assert kinds(history.end(0, 2, 3, 7, 9, 11)) == {Kind.LOST}
+    assert kinds(history.end(0, 2, 3, 7, 9, 11)) == {ViolationKind.LOST}
 
 
 def test_a_dead_letter_is_no_hole(history: History) -> None:
@@ -324,20 +324,20 @@ def test_a_dead_letter_is_no_hole(history: History) -> None:
 def test_a_good_record_among_the_dead_letters_has_no_cause(history: History) -> None:
     """Throttling or an outage was taken for bad input; or the reason is another (G9)."""
     history.die(3, "rejected_by_store")
-    assert kinds(history.end(0, 2, 7, 9)) == {Kind.DEAD_WITHOUT_CAUSE}
+    assert kinds(history.end(0, 2, 7, 9)) == {ViolationKind.DEAD_WITHOUT_CAUSE}
 
     other = History()
     other.log("bob", 0, dead="malformed_cloudevent")
     other.die(0, "malformed_cloudevent")
     other.die(0, "no_body")
-    assert kinds(other.end()) == {Kind.DEAD_WITHOUT_CAUSE}
+    assert kinds(other.end()) == {ViolationKind.DEAD_WITHOUT_CAUSE}
 
 
 def test_a_dead_letter_of_nothing_has_no_cause(history: History) -> None:
     """It names a position at which the log holds nothing (G9)."""
     history.truth.dead[0, 99] = [DeadLetter("no_body", b"")]
 
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.DEAD_WITHOUT_CAUSE}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.DEAD_WITHOUT_CAUSE}
 
 
 @pytest.mark.parametrize("altered", [True, False])
@@ -347,13 +347,13 @@ def test_a_bad_record_without_its_dead_letter_is_missed(history: History, altere
     if altered:
         history.die(11, "malformed_cloudevent", altered=True)
 
-    assert kinds(history.end(0, 2, 3, 7, 9)) == {Kind.DEAD_MISSING}
+    assert kinds(history.end(0, 2, 3, 7, 9)) == {ViolationKind.DEAD_MISSING}
 
 
 def test_a_mailbox_that_was_not_read_is_no_proof(history: History) -> None:
     """Every mailbox of the log is read in the end (G1)."""
-    assert kinds(history.verdict()) == {Kind.LOST}
-    history.finals["bob"] = Final(Mailbox(), None)
+    assert kinds(history.verdict()) == {ViolationKind.LOST}
+    history.finals["bob"] = FinalMailbox(Mailbox(), None)
 
     assert history.verdict().lost == 5
 
@@ -377,7 +377,7 @@ def test_a_verdict_is_one_line_with_every_kind(history: History) -> None:
     assert "\n" not in verdict.line()
     assert line["hidden"] == 3 * EXAMPLES_MAX
     assert len(line["examples"]["hidden"]) == EXAMPLES_MAX
-    assert {kind.value for kind in Kind} <= line.keys()
+    assert {kind.value for kind in ViolationKind} <= line.keys()
     assert (line["clean"], line["records"], line["fetches"]) == (False, 5, 31)
     assert "body" not in verdict.line()
     with pytest.raises(AttributeError):

@@ -19,10 +19,10 @@ from poste_restante.tidying import common_cursor
 from tests.audit import AuditedMailboxes, AuditedReaders, Journal
 from tests.audit.auditor import kept_pages
 from tests.audit.journal import Fetch, Outcome, Outgoing
-from tests.audit.judge import Final, judge, judge_readings
+from tests.audit.judge import FinalMailbox, judge, judge_readings
 from tests.audit.keys import Log, Mailbox
 from tests.audit.log import Truth, log_record
-from tests.audit.verdict import Kind, Verdict
+from tests.audit.verdict import Verdict, ViolationKind
 
 USERS = ("bob", "eve", "!mallory")
 SEED = 11
@@ -126,7 +126,7 @@ async def test_a_reader_that_forgets_the_cursor_is_seen() -> None:
     admin.mailboxes.memory.items["bob"] = before  # and now without the cursor
     await mailboxes.read("bob")
 
-    assert judge_readings(admin.journal, admin.truth).counts[Kind.ECHOED] == 1
+    assert judge_readings(admin.journal, admin.truth).counts[ViolationKind.ECHOED] == 1
 
 
 async def desk_and_keeper(admin: AdminClient) -> Verdict:
@@ -167,7 +167,7 @@ async def final_verdict(
     """On bob's mailbox as it stands, and the last reading of each of its devices."""
     raw = Mailbox()
     raw.add(item for _, item in sorted(admin.mailboxes.memory.items["bob"].items()))
-    final = Final(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
+    final = FinalMailbox(raw, (await mailboxes.read("bob"))[-1].fetch, {**readings})
     return judge(admin.journal, admin.truth, {"bob": final})
 
 
@@ -242,19 +242,23 @@ def deletes_what_a_device_has_not_passed(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("breach", "devices", "seen"),
     [
-        (acks_for_the_account, desk_and_keeper, {Kind.HIDDEN, Kind.ECHOED}),
-        (acks_for_every_device, desk_and_keeper, {Kind.HIDDEN}),
-        (adds_behind_everything, desk_and_keeper, {Kind.HIDDEN}),
-        (forgets_since, desk_and_keeper, {Kind.DOUBLED}),
-        (skips_one_more_since, desk_and_keeper, {Kind.HIDDEN}),
-        (takes_what_the_account_has_for_its_own, phone, {Kind.ECHOED}),
-        (deletes_what_a_device_has_not_passed, desk_and_keeper, {Kind.HIDDEN, Kind.LOST}),
+        (acks_for_the_account, desk_and_keeper, {ViolationKind.HIDDEN, ViolationKind.ECHOED}),
+        (acks_for_every_device, desk_and_keeper, {ViolationKind.HIDDEN}),
+        (adds_behind_everything, desk_and_keeper, {ViolationKind.HIDDEN}),
+        (forgets_since, desk_and_keeper, {ViolationKind.DOUBLED}),
+        (skips_one_more_since, desk_and_keeper, {ViolationKind.HIDDEN}),
+        (takes_what_the_account_has_for_its_own, phone, {ViolationKind.ECHOED}),
+        (
+            deletes_what_a_device_has_not_passed,
+            desk_and_keeper,
+            {ViolationKind.HIDDEN, ViolationKind.LOST},
+        ),
     ],
 )
 async def test_a_broken_rule_of_devices_is_seen(
     breach: Callable[[pytest.MonkeyPatch], None],
     devices: Callable[[AdminClient], Awaitable[Verdict]],
-    seen: set[Kind],
+    seen: set[ViolationKind],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever one device does that another one notices (G12), and a receipt that does not count
@@ -262,7 +266,7 @@ async def test_a_broken_rule_of_devices_is_seen(
     breach(monkeypatch)
     verdict = await devices(AdminClient(delete_acknowledged=True))
 
-    assert {kind for kind in Kind if verdict.counts[kind]} >= seen, verdict.line()
+    assert {kind for kind in ViolationKind if verdict.counts[kind]} >= seen, verdict.line()
 
 
 def test_a_device_that_was_never_answered_is_read_in_the_end() -> None:

@@ -92,7 +92,7 @@ async def test_no_more_than_a_moment_is_saved_up() -> None:
 
 
 async def test_calls_begin_in_the_order_they_came_and_count_as_waiting() -> None:
-    """What waits for the budget is no standstill; one who is cancelled spends nothing (G8)."""
+    """What waits for the budget is no stall; one who is cancelled spends nothing (G8)."""
     begun: list[int] = []
     waiting, opened = asyncio.Event(), asyncio.Event()
     wait_tracker = WaitTracker()

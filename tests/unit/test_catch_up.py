@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poste_restante import MailboxError, Page, StoreUnavailable, UnreadableItem, freshness
+from poste_restante import MailboxError, Page, StoreUnavailable, UnreadableItem, claims_reader
 from poste_restante.claims import CLAIMS_KEY, Freshness, combine
 from poste_restante.partitioners import murmur2
 from poste_restante.position import LogId
@@ -255,7 +255,7 @@ async def test_what_one_read_says_is_worked_out_once(mailboxes: InMemoryMailboxe
         combined.append(combine(*arguments, **more))
         return combined[-1]
 
-    with patch.object(freshness, "combine", counting):
+    with patch.object(claims_reader, "combine", counting):
         for n in range(20):
             await mailboxes.fetch(f"u{n}", freshness=True)
         mailboxes.advance(1)

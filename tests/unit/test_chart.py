@@ -24,7 +24,7 @@ from worker.errors import ConfigurationError
 from worker.memory_limits import effective_mb, worker_limits
 from worker.settings import Settings, setting_fields
 from worker.settings_reference import shown
-from worker.watchdog import LOOKS_MAX
+from worker.watchdog import UNCHANGED_CHECKS_MAX
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "poste-restante"
@@ -387,7 +387,7 @@ def test_probes_ask_the_health_endpoints(
     }
     alive = probes["liveness"]
     assert alive["failureThreshold"] * alive["periodSeconds"] > settings.stalled_s * (
-        1 + 1 / LOOKS_MAX
+        1 + 1 / UNCHANGED_CHECKS_MAX
     )
 
 

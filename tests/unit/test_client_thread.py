@@ -46,7 +46,7 @@ class Served:
         self.flow_active = self.hands_over = True
         self.client: Client | None = None
         self.options: dict[str, Any] = {}
-        self.looks: list[tuple[GroupCheckResult, str]] = []
+        self.checks: list[tuple[GroupCheckResult, str]] = []
         self.fetched_bytes: list[int] = []
 
     def make(self, **options: Any) -> Client:
@@ -55,8 +55,8 @@ class Served:
         self.client = Client({0: 40, 1: 50}, {0: 2}, coordinator=Coordinator("poste-1"))
         return self.client
 
-    def note_group(self, look: GroupCheckResult) -> None:
-        self.looks.append((look, threading.current_thread().name))
+    def note_group(self, result: GroupCheckResult) -> None:
+        self.checks.append((result, threading.current_thread().name))
 
     def note_fetched(self, size: int) -> None:
         self.fetched_bytes.append(size)
@@ -70,7 +70,7 @@ async def started(
     served = Served(app)
     served.hands_over = hands_over
     monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", served.make)
-    monkeypatch.setattr(client_thread, "LOOK_S", 0.01)
+    monkeypatch.setattr(client_thread, "CHECK_S", 0.01)
     thread = BatchConsumerThread(served)
     await thread.start()
     try:
@@ -110,17 +110,17 @@ async def test_nothing_is_fetched_while_the_flow_is_suspended(
     assert it.client.asked == []
 
 
-async def test_the_group_is_looked_at_whatever_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_group_is_checked_whatever_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was seen arrives in the worker's own loop (G8)."""
     async with started(monkeypatch) as it:
-        await until(lambda: len(it.served.looks) > 1)
+        await until(lambda: len(it.served.checks) > 1)
         it.client.coordinator.stop_at(error := KafkaError("refused"))
-        await until(lambda: it.served.looks[-1][0].error is error)
+        await until(lambda: it.served.checks[-1][0].error is error)
         it.thread.retry_group()
-        await until(lambda: it.served.looks[-1][0].error is None)
+        await until(lambda: it.served.checks[-1][0].error is None)
 
     assert it.client.coordinator.rejoins == 1
-    assert {name for _, name in it.served.looks} == {threading.current_thread().name}
+    assert {name for _, name in it.served.checks} == {threading.current_thread().name}
     assert set(it.served.fetched_bytes) == {0}
 
 

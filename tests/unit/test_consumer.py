@@ -21,7 +21,7 @@ from worker.fetching import Fetched
 from worker.flush import Flushed
 from worker.flush_waits import FlushWaits
 from worker.group_errors import Member
-from worker.kafka.consumer import DRAIN_LOOK_S, BatchConsumer, BatchTransport, ConsumerWiring
+from worker.kafka.consumer import DRAIN_CHECK_S, BatchConsumer, BatchTransport, ConsumerWiring
 from worker.kafka.group_monitor import GroupCheckResult
 from worker.opening import PartitionOpener
 from worker.progress import Progress
@@ -191,17 +191,17 @@ async def test_records_are_fetched_while_the_flow_is_active_and_polled_for_other
     stage.thread.answer = lambda: {0: Fetched([], caught_up=True)}
     fetcher = stage.app.transport.Fetcher(stage.app, loop=stage.app.loop, beacon=stage.app.beacon)
     await fetcher.start()
-    await until(lambda: stage.consumer.turns > 2)
+    await until(lambda: stage.consumer.iterations > 2)
     assert stage.thread.polls == 0
 
     stage.consumer.stop_flow()
     await until(lambda: stage.thread.polls > 0)
-    turns = stage.consumer.turns
+    iterations = stage.consumer.iterations
     await until(lambda: stage.thread.polls > 1)
-    assert stage.consumer.turns == turns
+    assert stage.consumer.iterations == iterations
 
     stage.consumer.resume_flow()
-    await until(lambda: stage.consumer.turns > turns)
+    await until(lambda: stage.consumer.iterations > iterations)
     await fetcher.stop()
 
 
@@ -299,17 +299,17 @@ async def test_a_drain_ends_when_all_that_is_left_waits_for_the_store(
     answered = asyncio.Event()
 
     async def refused() -> None:
-        with hot, hot.waits.counting(), WaitTracker().count_wait():
+        with hot, hot.waits.attribute_waits(), WaitTracker().count_wait():
             await asyncio.Event().wait()
 
     async def flushed_slowly() -> None:
-        with slow, slow.waits.counting():
+        with slow, slow.waits.attribute_waits():
             await answered.wait()
 
     tasks = [asyncio.create_task(refused()), asyncio.create_task(flushed_slowly())]
     await asyncio.sleep(0)
     drain = asyncio.create_task(stage.consumer.wait_empty())
-    await asyncio.wait([drain], timeout=3 * DRAIN_LOOK_S)
+    await asyncio.wait([drain], timeout=3 * DRAIN_CHECK_S)
     assert not drain.done()
     answered.set()
     await asyncio.wait([drain], timeout=30)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.records import MadeRecord
 from worker.dead_letter_report import LOG_EVERY_S, DeadLetterReport
 from worker.dead_letters import DeadLetter
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 
 
-def letters(partition: int, *reasons: Reason, start: int = 0) -> list[DeadLetter]:
+def letters(partition: int, *reasons: DeadLetterReason, start: int = 0) -> list[DeadLetter]:
     """A dead letter per reason, at offsets from `start` on."""
     return [
         DeadLetter(MadeRecord(partition=partition, offset=start + n, key=b"secret"), reason, "why")
@@ -74,7 +74,15 @@ def test_a_flush_with_dead_letters_is_one_warning_with_counts_and_offsets(
 ) -> None:
     """By reason; no key and no body."""
     report, _ = made()
-    report.add(letters(3, Reason.NO_BODY, Reason.TOO_LARGE, Reason.NO_BODY, start=7))
+    report.add(
+        letters(
+            3,
+            DeadLetterReason.NO_BODY,
+            DeadLetterReason.TOO_LARGE,
+            DeadLetterReason.NO_BODY,
+            start=7,
+        )
+    )
 
     (line,) = caplog.records
     assert line.levelname == "WARNING"
@@ -95,9 +103,9 @@ def test_many_flushes_a_second_are_one_line_per_partition_with_summed_counts(
     """The first at once, the others together when its time is over; each partition for itself."""
     report, clock = made()
     for n in range(50):
-        report.add(letters(3, Reason.NO_BODY, start=n))
+        report.add(letters(3, DeadLetterReason.NO_BODY, start=n))
         clock.passes(0.1)
-    report.add(letters(4, Reason.TOO_LARGE))
+    report.add(letters(4, DeadLetterReason.TOO_LARGE))
     assert [vars(record)["fields"]["count"] for record in caplog.records] == [1, 1]
 
     clock.passes(LOG_EVERY_S)
@@ -109,15 +117,15 @@ def test_many_flushes_a_second_are_one_line_per_partition_with_summed_counts(
 
     clock.passes(LOG_EVERY_S)
     assert len(caplog.records) == 3
-    report.add(letters(3, Reason.NO_BODY))
+    report.add(letters(3, DeadLetterReason.NO_BODY))
     assert len(caplog.records) == 4
 
 
 def test_what_waits_for_its_time_is_said_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     """A worker that stops leaves nothing unsaid, and says nothing twice."""
     report, clock = made()
-    report.add(letters(3, Reason.NO_BODY))
-    report.add(letters(3, Reason.NO_BODY, Reason.NO_BODY, start=1))
+    report.add(letters(3, DeadLetterReason.NO_BODY))
+    report.add(letters(3, DeadLetterReason.NO_BODY, DeadLetterReason.NO_BODY, start=1))
     report.log_rest()
     clock.passes(2 * LOG_EVERY_S)
 
@@ -125,19 +133,19 @@ def test_what_waits_for_its_time_is_said_at_the_end(caplog: pytest.LogCaptureFix
 
 
 _FLUSHES = st.tuples(
-    st.integers(0, 3), st.lists(st.sampled_from(list(Reason)), min_size=1, max_size=5),
+    st.integers(0, 3), st.lists(st.sampled_from(list(DeadLetterReason)), min_size=1, max_size=5),
     st.floats(0, 2 * LOG_EVERY_S),
 )  # fmt: skip
 
 
 @given(st.lists(_FLUSHES, max_size=40))
 def test_nothing_is_uncounted_and_no_partition_floods(
-    flushes: list[tuple[int, list[Reason], float]],
+    flushes: list[tuple[int, list[DeadLetterReason], float]],
 ) -> None:
     """Whatever comes when: lines and counters have the same sums, and a partition's lines are
     LOG_EVERY_S apart."""
     report, clock = made()
-    sent: list[tuple[int, Reason]] = []
+    sent: list[tuple[int, DeadLetterReason]] = []
     with Lines(clock) as lines:
         for partition, reasons, pause_s in flushes:
             report.add(letters(partition, *reasons))

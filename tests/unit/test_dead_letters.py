@@ -12,13 +12,13 @@ from aiokafka import AIOKafkaProducer, errors
 from tests.records import MadeRecord
 from worker.backoff import WaitTracker
 from worker.dead_letters import DETAIL_BYTES_MAX, DeadLetter, dead_letter_headers
-from worker.errors import OperatorError, Reason
+from worker.errors import DeadLetterReason, OperatorError
 from worker.kafka import dead_letter_producer
 from worker.kafka.dead_letter_producer import KafkaDeadLetters, make_producer
 
 
 def letter(detail: str = "wrong", **fields: Any) -> DeadLetter:
-    return DeadLetter(MadeRecord(**fields), Reason.NO_BODY, detail)
+    return DeadLetter(MadeRecord(**fields), DeadLetterReason.NO_BODY, detail)
 
 
 def test_the_records_own_headers_stay_and_the_reason_follows() -> None:
@@ -261,7 +261,7 @@ async def test_a_silent_broker_is_spoken_of(caplog: pytest.LogCaptureFixture) ->
         await sending
     seen.append(wait_tracker.count)
 
-    assert seen == [1, 0]  # no standstill of ours
+    assert seen == [1, 0]  # no stall of ours
 
     assert "chat.dead-letters" in caplog.text
     assert "secret" not in caplog.text

@@ -17,7 +17,7 @@ from tests.records import TOPIC, MadeRecord, message
 from worker.bundles import Bundle
 from worker.cloudevents import CloudEventsDecoder, parse_time
 from worker.decode import Decoded, decode_batch
-from worker.errors import BadRecord, Reason
+from worker.errors import BadRecord, DeadLetterReason
 from worker.fast_path import FastPath
 from worker.record import Record, RecordHeader
 
@@ -148,14 +148,14 @@ def test_a_null_time_of_a_structured_event_is_an_absent_one() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        (None, Reason.NO_USER_ID),
-        (b"", Reason.NO_USER_ID),
-        (b"\xff" * 1025, Reason.USER_ID_TOO_LONG),
-        (b"\xff", Reason.USER_ID_NOT_UTF8),
-        (b"\xed\xa0\x80", Reason.USER_ID_NOT_UTF8),  # half a character
+        (None, DeadLetterReason.NO_USER_ID),
+        (b"", DeadLetterReason.NO_USER_ID),
+        (b"\xff" * 1025, DeadLetterReason.USER_ID_TOO_LONG),
+        (b"\xff", DeadLetterReason.USER_ID_NOT_UTF8),
+        (b"\xed\xa0\x80", DeadLetterReason.USER_ID_NOT_UTF8),  # half a character
     ],
 )
-def test_a_bad_key_is_named(key: bytes | None, reason: Reason) -> None:
+def test_a_bad_key_is_named(key: bytes | None, reason: DeadLetterReason) -> None:
     """Keys are judged before bodies (G9)."""
     assert refused(key=key, value=None).reason is reason
 
@@ -167,7 +167,7 @@ def test_the_longest_key_is_a_user() -> None:
 
 def test_a_null_value_is_no_body() -> None:
     """A tombstone says nothing to a user (G9)."""
-    assert refused(value=None).reason is Reason.NO_BODY
+    assert refused(value=None).reason is DeadLetterReason.NO_BODY
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_half_event_is_malformed(headers: Sequence[RecordHeader]) -> None:
     """What claims to be an event must be one: a wrong id could hide another message (G9, G10)."""
     bad = refused(headers=headers)
 
-    assert bad.reason is Reason.MALFORMED_CLOUDEVENT
+    assert bad.reason is DeadLetterReason.MALFORMED_CLOUDEVENT
     assert "ce_" in bad.detail
 
 
@@ -235,7 +235,7 @@ def test_a_body_that_is_no_whole_event_is_malformed(body: bytes) -> None:
     """In structured mode the body must be what it says (G9)."""
     bad = refused(value=body, headers=(("content-type", STRUCTURED.encode()),))
 
-    assert bad.reason is Reason.MALFORMED_CLOUDEVENT
+    assert bad.reason is DeadLetterReason.MALFORMED_CLOUDEVENT
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_any_record_is_a_message_or_a_named_dead_letter(record: MadeRecord) -> N
 
     assert len(result.entries) + len(result.dead_letters) == 1
     for letter in result.dead_letters:
-        assert letter.reason is not Reason.DECODER_FAILED
+        assert letter.reason is not DeadLetterReason.DECODER_FAILED
         assert letter.record is record
     for entry in result.entries:
         (made,) = decode(record, 1)
@@ -384,7 +384,7 @@ def test_a_message_that_fits_no_item_is_too_large() -> None:
     result = decode_batch([fits, MadeRecord(value=b"x" * ITEM_BYTES_MAX, offset=1)], 1, decode)
 
     assert len(result.entries) == 1
-    assert [letter.reason for letter in result.dead_letters] == [Reason.TOO_LARGE]
+    assert [letter.reason for letter in result.dead_letters] == [DeadLetterReason.TOO_LARGE]
 
 
 def test_a_message_that_fits_its_item_to_the_byte_is_delivered() -> None:
@@ -397,7 +397,9 @@ def test_a_message_that_fits_its_item_to_the_byte_is_delivered() -> None:
         return decode_batch([MadeRecord()], 1, lambda record, epoch: [made])
 
     assert not of_size(room).dead_letters
-    assert [letter.reason for letter in of_size(room + 1).dead_letters] == [Reason.TOO_LARGE]
+    assert [letter.reason for letter in of_size(room + 1).dead_letters] == [
+        DeadLetterReason.TOO_LARGE
+    ]
 
 
 def test_headers_count_towards_too_large() -> None:
@@ -405,7 +407,7 @@ def test_headers_count_towards_too_large() -> None:
     headers = tuple((f"h{n}", b"x" * 1000) for n in range(400))
     result = decode_batch([MadeRecord(headers=headers)], 1, decode)
 
-    assert [letter.reason for letter in result.dead_letters] == [Reason.TOO_LARGE]
+    assert [letter.reason for letter in result.dead_letters] == [DeadLetterReason.TOO_LARGE]
 
 
 def test_plain_records_take_the_quick_way_of_their_log() -> None:
@@ -445,7 +447,7 @@ def test_a_decoder_that_breaks_its_contract_has_failed(made: list[Message], deta
 
     (letter,) = result.dead_letters
     assert not result.entries
-    assert letter.reason is Reason.DECODER_FAILED
+    assert letter.reason is DeadLetterReason.DECODER_FAILED
     assert detail in letter.detail
 
 
@@ -469,7 +471,7 @@ def test_a_decoder_that_raises_has_failed() -> None:
 
     (letter,) = decode_batch([MadeRecord()], 1, broken).dead_letters
 
-    assert letter.reason is Reason.DECODER_FAILED
+    assert letter.reason is DeadLetterReason.DECODER_FAILED
     assert letter.detail == "RuntimeError: no such thing"
 
 

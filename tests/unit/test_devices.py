@@ -68,14 +68,15 @@ class Held:
     """A receipt that a device holds, and what it says.
 
     read_to: per log, up to where it was read, or was told that it need not be. own: of that, what
-    the device was shown, or had acknowledged. carried: what its own cursor covered then. shown: all
-    messages of its pages. removals: how often the device had been removed when they began.
+    the device was shown, or had acknowledged. already_acknowledged: what its own cursor covered
+    then. shown: all messages of its pages. removals: how often the device had been removed when
+    they began.
     """
 
     token: str | None = None
     read_to: Cursor = field(default_factory=dict)
     own: Cursor = field(default_factory=dict)
-    carried: Cursor = field(default_factory=dict)
+    already_acknowledged: Cursor = field(default_factory=dict)
     shown: frozenset[Position] = frozenset()
     removals: int = 0
 
@@ -173,7 +174,7 @@ class World:
             page.receipt,
             read_to=floor | shown,
             own=highest(held.own, own) | shown,
-            carried=highest(held.carried, own),
+            already_acknowledged=highest(held.already_acknowledged, own),
             shown=held.shown | {m.position for m in page.messages},
             removals=held.removals,
         )
@@ -191,7 +192,9 @@ class World:
             await self.mailboxes.ack("bob", held.token, device=device)
             if held.removals == self.removals[device]:
                 self.acknowledged[device] |= held.shown
-            new = {log: o for log, o in held.own.items() if o > held.carried.get(log, -1)}
+            new = {
+                log: o for log, o in held.own.items() if o > held.already_acknowledged.get(log, -1)
+            }
             if device in self.cursors:
                 self.cursors[device] = highest(self.cursors[device], new)
             elif new:

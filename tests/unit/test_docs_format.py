@@ -21,7 +21,7 @@ from tests.pages import ROOT, code, marked, page, table, tables
 from tests.records import TOPIC, MadeRecord
 from worker.dead_letters import DeadLetter, dead_letter_headers
 from worker.dynamodb.client import DynamoDBClient
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.progress import Progress
 
 FORMAT, DYNAMODB = page("format"), page("dynamodb")
@@ -127,10 +127,10 @@ def test_keys_are_as_the_page_writes_them() -> None:
 
 def test_dead_letters_are_as_the_page_says() -> None:
     """The closed list of reasons, and the headers in their order (G9)."""
-    letter = DeadLetter(MadeRecord(), Reason.NO_BODY, "x")
+    letter = DeadLetter(MadeRecord(), DeadLetterReason.NO_BODY, "x")
     headers = [name for name, _ in dead_letter_headers(letter) if name.startswith("dead-letter")]
 
-    assert [code(row[0]) for row in table(FORMAT, "reason", "the record")] == list(Reason)
+    assert [code(row[0]) for row in table(FORMAT, "reason", "the record")] == list(DeadLetterReason)
     assert [code(row[0]) for row in table(FORMAT, "header", "value")] == headers
 
 

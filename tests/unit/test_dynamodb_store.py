@@ -117,7 +117,7 @@ async def test_an_outage_is_waited_for_without_end() -> None:
 
 
 async def test_a_caller_that_waits_is_counted_until_it_is_served() -> None:
-    """A standstill while somebody waits is the store's; a call that is served at once, or refused
+    """A stall while somebody waits is the store's; a call that is served at once, or refused
     for good, waits for nobody (G1, G8)."""
     wait_tracker = WaitTracker()
     seen: list[int] = []

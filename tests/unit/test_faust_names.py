@@ -133,7 +133,7 @@ def test_every_override_overrides_something(mine: Any) -> None:
     """A method of ours that Faust no longer calls would switch a mechanism off silently (G1)."""
     own_names = {
         BatchConsumer: {"note_group", "note_fetched", "problem", "hands_over", "_joined", "topic",
-                        "wiring", "client_options", "status", "turns", "_open", "_take_answer",
+                        "wiring", "client_options", "status", "iterations", "_open", "_take_answer",
                         "_limited", "_on_broken", "_arm_last_resort", "commit_offsets", "_drain",
                         "_wait_for_flow", "_deliver_ready", "_deliver", "positions", "_tp",
                         "settled_positions"},

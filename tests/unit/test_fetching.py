@@ -161,7 +161,7 @@ async def test_only_a_fetch_that_read_to_the_end_is_followed_by_a_pause(fetching
 
     assert paused == [[FETCH_PAUSE_S], [], [], []]
     assert [task.fetched for task in fetching.current.tasks.values()] == [43, 51]
-    assert fetching.loop.turns == 4
+    assert fetching.loop.iterations == 4
 
 
 async def test_partitions_read_to_their_end_linger_together(fetching: Fetching) -> None:
@@ -266,7 +266,7 @@ async def test_one_unreadable_record_costs_its_neighbours_one_look(
     assert "--partition 63 --to 42" in fetching.current.stuck[bad]
     assert "partition 63 is stuck" in caplog.text
     assert caplog.records[-1].levelno == logging.ERROR
-    assert fetching.loop.turns == 1 + 64, "a long search is no stall"
+    assert fetching.loop.iterations == 1 + 64, "a long search is no stall"
 
 
 async def test_an_unreadable_record_of_a_revoked_assignment_is_undone(fetching: Fetching) -> None:

@@ -14,7 +14,7 @@ from tests.records import NEW_YEAR_MS, MadeRecord
 from worker.bundles import Bundle, BundleLimits
 from worker.cloudevents import CloudEventsDecoder
 from worker.dead_letters import DeadLetter
-from worker.errors import OperatorError, Reason, TooManyDeadLetters
+from worker.errors import DeadLetterReason, OperatorError, TooManyDeadLetters
 from worker.flush import Flushed, Flusher
 from worker.mailbox_writer import Rejected
 
@@ -160,7 +160,7 @@ async def test_a_rejected_bundle_is_split_until_one_message_stands_alone() -> No
     assert [offset for event in journal.durable for offset in event[1]] == [*range(6)]
     assert (flushed.messages, flushed.dead_letters) == (5, 1)
     assert flushed.bundles == len(journal.durable) - 1
-    assert journal.letters[0].reason is Reason.REJECTED_BY_STORE
+    assert journal.letters[0].reason is DeadLetterReason.REJECTED_BY_STORE
     assert journal.letters[0].detail == "number overflow"
 
 
@@ -286,7 +286,7 @@ def test_each_mailbox_is_written_in_log_order_and_whole(
 
 async def test_a_flush_tells_once_of_all_dead_letters_that_were_acknowledged() -> None:
     """Those of the decoder and those of the store together; of none it says nothing."""
-    told: list[list[tuple[int, Reason]]] = []
+    told: list[list[tuple[int, DeadLetterReason]]] = []
 
     def tell(letters: Sequence[DeadLetter]) -> None:
         told.append([(letter.record.offset, letter.reason) for letter in letters])
@@ -294,7 +294,7 @@ async def test_a_flush_tells_once_of_all_dead_letters_that_were_acknowledged() -
     await flush(Journal(refuses={3}), log("ann", "-", "bob", "bob"), on_dead_letters=tell)
     await flush(Journal(), log("ann"), on_dead_letters=tell)
 
-    assert told == [[(1, Reason.NO_USER_ID), (3, Reason.REJECTED_BY_STORE)]]
+    assert told == [[(1, DeadLetterReason.NO_USER_ID), (3, DeadLetterReason.REJECTED_BY_STORE)]]
 
 
 async def test_a_flush_that_fails_tells_of_what_it_had_sent_and_of_nothing_else() -> None:

@@ -40,7 +40,7 @@ def test_a_flush_of_which_something_is_taken_goes_on() -> None:
     with waits.count_wait(), waits.count_wait():
         for _ in range(10):
             clock.now_s += 0.9 * REFUSED_S_MAX
-            waits.moved()
+            waits.note_durable()
         assert waits.can_end(clock.now_s, clock.now_s + 20)
 
 
@@ -65,7 +65,7 @@ async def test_each_flush_has_its_own_waits() -> None:
             await opened.wait()
 
     async def flush(waits: FlushWaits, *, waiting: bool) -> None:
-        with waits.counting():
+        with waits.attribute_waits():
             if waiting:
                 await asyncio.gather(wait(), wait())
             await opened.wait()
@@ -107,7 +107,7 @@ async def test_a_refused_mailbox_counts_its_flush_out_and_a_slow_table_does_not(
         """No time passes but the client's."""
 
     writer = DynamoDBWriter(store_on(Client(), sleep=sleep, clock=clock), "mailboxes")
-    with waits.counting():
+    with waits.attribute_waits():
         await writer.write([bundle_of(message(n, f"user-{n}")) for n in range(20)])
 
     assert all(could_end) is takes
@@ -126,7 +126,7 @@ async def test_the_budget_tells_when_a_call_may_begin() -> None:
     budget = WriteBudget(100, clock=clock, sleep=sleep)
     waits = FlushWaits(clock)
     await budget.reserve(10 + 500)  # what is saved up, and five seconds' more
-    with waits.counting():
+    with waits.attribute_waits():
         calls = [asyncio.create_task(budget.reserve(200)) for _ in range(3)]
         await asyncio.sleep(0.01)
 

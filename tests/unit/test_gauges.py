@@ -48,11 +48,11 @@ class Worker:
     async def retention(self) -> float | None:
         return self.retention_s
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         async def positions() -> Mapping[int, int]:
             return {0: 40}
 
-        await self.lag.look(self.assignment, positions)
+        await self.lag.refresh(self.assignment, positions)
 
     def read(self, name: str) -> dict[str, float]:
         """The samples of one gauge by their labels' values."""
@@ -65,7 +65,7 @@ class Worker:
 
 async def test_every_gauge_of_the_list_is_read() -> None:
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     names = {name.partition("{")[0] for name in values(worker.metrics)}
     assert {metric.name for metric in METRICS if metric.kind is Kind.GAUGE} <= names
 
@@ -73,7 +73,7 @@ async def test_every_gauge_of_the_list_is_read() -> None:
 async def test_the_page_says_how_many_series_there_are() -> None:
     """Without those of the process: they are the library's."""
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     series = [name for name in values(worker.metrics) if name.startswith("poste_")]
     of_partitions = [name for name in series if 'partition="' in name]
     of_a_partition = [name for name in of_partitions if 'partition="0"' in name]
@@ -112,7 +112,7 @@ def test_ready_and_joined_follow_the_worker() -> None:
 
 async def test_lags_are_by_partition() -> None:
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     assert worker.read("poste_partition_lag_records")['partition="0"'] == 60
     assert worker.read("poste_partition_retention_margin_records")['partition="0"'] == 40
     assert worker.read("poste_partition_held_back_records")['partition="0"'] == 0
@@ -125,11 +125,11 @@ async def test_lags_are_by_partition() -> None:
 
 async def test_a_retention_time_that_may_not_be_read_is_left_out() -> None:
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     assert worker.read("poste_topic_retention_seconds") == {"": 604_800}
     forbidden = Worker()
     forbidden.retention_s = None
-    await forbidden.look()
+    await forbidden.refresh()
     assert forbidden.read("poste_topic_retention_seconds") == {}
 
 

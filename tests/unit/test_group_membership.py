@@ -34,36 +34,36 @@ async def member() -> Member:
     return Member()
 
 
-async def test_a_look_sees_what_the_coordination_stands_at(member: Member) -> None:
+async def test_a_check_sees_the_error_of_the_coordination(member: Member) -> None:
     """And leaves it there: whoever consumes it lets the client join anew."""
-    well = member.membership.look()
+    well = member.membership.check()
     member.coordinator.answers = {HeartbeatRequest: 23}
     await member.coordinator.ask(HeartbeatRequest("group", 3, "one-1"))
     error = KafkaError("refused")
     member.coordinator.stop_at(error)
-    stands = member.membership.look()
+    stopped = member.membership.check()
 
     assert well == GroupCheckResult(partitions=1)
-    assert stands == GroupCheckResult(error=error, code=23, partitions=1)
+    assert stopped == GroupCheckResult(error=error, code=23, partitions=1)
     assert member.membership.error() is error
     assert member.coordinator.stopped_at is error
 
 
-async def test_a_look_sees_a_coordination_that_has_died(member: Member) -> None:
+async def test_a_check_sees_a_coordination_that_has_died(member: Member) -> None:
     """Its exception is the cause; one that has ended with the client has none."""
     error = KafkaError("Unexpected error during coordination")
     member.coordinator.die_of(error)
 
-    assert member.membership.look() == GroupCheckResult(error=error, died=True, partitions=1)
+    assert member.membership.check() == GroupCheckResult(error=error, died=True, partitions=1)
 
 
-async def test_a_look_sees_the_topic_and_the_coordinator(member: Member) -> None:
+async def test_a_check_sees_the_topic_and_the_coordinator(member: Member) -> None:
     """As the client's last metadata have them."""
     member.coordinator.coordinator_id = None  # type: ignore[assignment]
     member.client.partitions = None
-    missing = member.membership.look()
+    missing = member.membership.check()
     member.client.cluster.unauthorized_topics.add(TOPIC)
-    denied = member.membership.look()
+    denied = member.membership.check()
 
     assert missing == GroupCheckResult(coordinator=False, topic=TopicSeen.MISSING)
     assert denied.topic is TopicSeen.DENIED
@@ -123,7 +123,7 @@ async def test_a_member_that_is_not_fenced_goes_on(
     answer = await member.coordinator.ask(HeartbeatRequest("group", 3, "one-1"))
 
     assert answer.error_code == heartbeat
-    assert member.membership.look().code == heartbeat
+    assert member.membership.check().code == heartbeat
 
 
 async def test_a_member_that_has_joined_anew_meanwhile_is_not_fenced() -> None:
@@ -166,15 +166,15 @@ async def test_a_commit_is_made(member: Member) -> None:
     ],
 )  # fmt: skip
 async def test_a_commit_that_fails_is_not_made(member: Member, error: Exception) -> None:
-    """A refusal is for the next look, until the group is tried again; that it has moved on is
+    """A refusal is for the next check, until the group is tried again; that it has moved on is
     none."""
     member.client.failure = error
 
     assert not await member.membership.commit(offsets(0))
     refused = None if isinstance(error, CommitFailedError) else error
-    assert member.membership.look().error is refused
+    assert member.membership.check().error is refused
     member.membership.retry()
-    assert member.membership.look().error is None
+    assert member.membership.check().error is None
 
 
 async def test_a_commit_of_a_partition_that_was_taken_is_not_made(member: Member) -> None:
@@ -192,4 +192,4 @@ async def test_a_commit_without_an_answer_ends(
 
     async with asyncio.timeout(30):
         assert not await member.membership.commit(offsets(0))
-    assert member.membership.look().error is None
+    assert member.membership.check().error is None

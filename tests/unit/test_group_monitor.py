@@ -1,4 +1,4 @@
-"""What a worker does about its consumer group, look by look."""
+"""What a worker does about its consumer group, check by check."""
 
 import re
 from itertools import pairwise
@@ -36,11 +36,11 @@ class Watching:
         self.now_s = 0.0
         self.watch = GroupWatch(MEMBER, clock=lambda: self.now_s)
 
-    def look(
-        self, look: GroupCheckResult, *, joined: bool = False, after_s: float = 1.0
+    def judge(
+        self, result: GroupCheckResult, *, joined: bool = False, after_s: float = 1.0
     ) -> Verdict:
         self.now_s += after_s
-        return self.watch.look(look, joined=joined)
+        return self.watch.judge(result, joined=joined)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def watching() -> Watching:
 )
 def test_a_refusal_ends_the_worker_in_one_line(watching: Watching, code: int, said: str) -> None:
     """By the code of the answer, since aiokafka hides those that it does not know."""
-    end = watching.look(GroupCheckResult(error=KafkaError("UnknownError()"), code=code)).end
+    end = watching.judge(GroupCheckResult(error=KafkaError("UnknownError()"), code=code)).end
 
     assert end is not None
     assert said in str(end)
@@ -84,7 +84,7 @@ def test_an_error_with_a_code_of_its_own_is_named_by_it(
     watching: Watching, error: Exception, said: str, joined: bool
 ) -> None:
     """Of a look-up of the coordinator, or of a commit: the last answer is another one's."""
-    end = watching.look(GroupCheckResult(error=error, code=Code.NONE), joined=joined).end
+    end = watching.judge(GroupCheckResult(error=error, code=Code.NONE), joined=joined).end
 
     assert said in str(end)
 
@@ -101,18 +101,18 @@ def test_an_error_with_a_code_of_its_own_is_named_by_it(
     ],
 )
 def test_what_ends_by_itself_is_waited_for(watching: Watching, code: int, waiting: str) -> None:
-    """And where the client stands at it, it is let go on."""
-    verdict = watching.look(GroupCheckResult(code=code))
-    stands = watching.look(GroupCheckResult(code=code, error=UnknownError()))
+    """And where the client stopped at it, it is let go on."""
+    verdict = watching.judge(GroupCheckResult(code=code))
+    stopped = watching.judge(GroupCheckResult(code=code, error=UnknownError()))
 
     assert (verdict.end, verdict.waiting, verdict.retry) == (None, waiting, False)
     if code != Code.NONE:
-        assert (stands.end, stands.waiting, stands.retry) == (None, waiting, True)
+        assert (stopped.end, stopped.waiting, stopped.retry) == (None, waiting, True)
 
 
 def test_a_wait_is_said_at_most_twice_a_minute(watching: Watching) -> None:
     """And not at all while it is as long as a join takes."""
-    said = [watching.look(GroupCheckResult(coordinator=False)).say for _ in range(120)]
+    said = [watching.judge(GroupCheckResult(coordinator=False)).say for _ in range(120)]
     times = [second for second, line in enumerate(said, 1) if line is not None]
 
     assert times[0] >= QUIET_S
@@ -126,9 +126,9 @@ def test_a_wait_is_said_at_most_twice_a_minute(watching: Watching) -> None:
 def test_a_joined_worker_waits_for_nothing(watching: Watching) -> None:
     """A rebalance begins the time of joining anew."""
     for _ in range(100):
-        verdict = watching.look(GroupCheckResult(), joined=True)
+        verdict = watching.judge(GroupCheckResult(), joined=True)
         assert verdict == Verdict()
-    said = [watching.look(GroupCheckResult()).say for _ in range(int(QUIET_S))]
+    said = [watching.judge(GroupCheckResult()).say for _ in range(int(QUIET_S))]
 
     assert said == [None] * len(said)
 
@@ -136,7 +136,7 @@ def test_a_joined_worker_waits_for_nothing(watching: Watching) -> None:
 @pytest.mark.parametrize("code", [Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION])
 def test_a_join_that_is_refused_for_ever_ends_the_worker(watching: Watching, code: int) -> None:
     """What a member joins anew after is no reason to end it; but not without a limit."""
-    ends = [watching.look(GroupCheckResult(code=code)).end for _ in range(int(REFUSED_S_MAX) + 1)]
+    ends = [watching.judge(GroupCheckResult(code=code)).end for _ in range(int(REFUSED_S_MAX) + 1)]
 
     assert ends[:-1] == [None] * int(REFUSED_S_MAX)
     assert code.name in str(ends[-1])  # type: ignore[attr-defined]
@@ -146,15 +146,15 @@ def test_an_answer_between_two_refusals_begins_their_time_anew(watching: Watchin
     """Only what is answered always is for ever."""
     for _ in range(2):
         for _ in range(int(REFUSED_S_MAX)):
-            assert watching.look(GroupCheckResult(code=Code.UNKNOWN_MEMBER_ID)).end is None
-        watching.look(GroupCheckResult())
+            assert watching.judge(GroupCheckResult(code=Code.UNKNOWN_MEMBER_ID)).end is None
+        watching.judge(GroupCheckResult())
 
 
 def test_a_client_that_has_given_up_ends_the_worker(watching: Watching) -> None:
     """Whatever it was: nothing brings its coordination back."""
     dead = KafkaError("Unexpected error during coordination AssertionError()")
-    ended = watching.look(GroupCheckResult(error=dead, died=True)).end
-    passing = watching.look(
+    ended = watching.judge(GroupCheckResult(error=dead, died=True)).end
+    passing = watching.judge(
         GroupCheckResult(error=KafkaError("x"), died=True, code=Code.REBALANCE_IN_PROGRESS)
     ).end
 
@@ -165,15 +165,15 @@ def test_a_client_that_has_given_up_ends_the_worker(watching: Watching) -> None:
 
 def test_a_topic_that_is_gone_is_a_problem_of_a_joined_worker(watching: Watching) -> None:
     """Once it was there, and not for a moment's sake; the worker goes on."""
-    before = watching.look(
+    before = watching.judge(
         GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=2 * GONE_S
     )
-    watching.look(GroupCheckResult(), joined=True)
-    moment = watching.look(
+    watching.judge(GroupCheckResult(), joined=True)
+    moment = watching.judge(
         GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=GONE_S - 1
     )
-    gone = watching.look(GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=1.0)
-    back = watching.look(GroupCheckResult(), joined=True)
+    gone = watching.judge(GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=1.0)
+    back = watching.judge(GroupCheckResult(), joined=True)
 
     assert (before, moment, back) == (Verdict(), Verdict(), Verdict())
     assert gone.end is None
@@ -183,15 +183,15 @@ def test_a_topic_that_is_gone_is_a_problem_of_a_joined_worker(watching: Watching
 
 def test_a_topic_that_goes_before_the_first_check_is_a_problem(watching: Watching) -> None:
     """The worker has joined: the topic was there."""
-    watching.look(GroupCheckResult(topic=TopicSeen.MISSING), joined=True)
-    gone = watching.look(GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=GONE_S)
+    watching.judge(GroupCheckResult(topic=TopicSeen.MISSING), joined=True)
+    gone = watching.judge(GroupCheckResult(topic=TopicSeen.MISSING), joined=True, after_s=GONE_S)
 
     assert "'undelivered' no longer exists" in gone.problem
 
 
 def test_a_topic_that_may_not_be_described_any_more_ends_the_worker(watching: Watching) -> None:
     """The broker refuses it; that it is gone would be a guess."""
-    end = watching.look(GroupCheckResult(topic=TopicSeen.DENIED), joined=True).end
+    end = watching.judge(GroupCheckResult(topic=TopicSeen.DENIED), joined=True).end
 
     assert "denies Read on the topic" in str(end)
 
@@ -214,9 +214,9 @@ def test_every_line_of_the_page_is_one_of_these(watching: Watching) -> None:
     ends = [refusal(code, MEMBER) for code in (*Code, 35) if not waits(code)]
     ends += [refusal(Code.UNKNOWN_MEMBER_ID, MEMBER), gave_up(KafkaError("x"), MEMBER)]
     ends += [unreadable(error, MEMBER) for error in (OffsetOutOfRangeError({}), KafkaError("x"))]
-    watching.look(GroupCheckResult())
-    goes_on = [watching.look(GroupCheckResult(), after_s=QUIET_S).say]
-    goes_on += [watching.look(GroupCheckResult(topic=TopicSeen.MISSING), after_s=SAY_S).say]
+    watching.judge(GroupCheckResult())
+    goes_on = [watching.judge(GroupCheckResult(), after_s=QUIET_S).say]
+    goes_on += [watching.judge(GroupCheckResult(topic=TopicSeen.MISSING), after_s=SAY_S).say]
     rows = [row for row in error_rows().values() if row.section == "The consumer group"]
 
     assert all(any(re.fullmatch(row.pattern(), line) for row in rows) for line in ends)

@@ -30,7 +30,7 @@ class Service:
 
     async def problem_after(self, seconds: float) -> str | None:
         self.now_s += seconds
-        await self.check.look()
+        await self.check.check()
         return self.check.problem()
 
 
@@ -70,7 +70,7 @@ async def test_a_question_that_hangs_is_a_problem_before_it_ends() -> None:
         "DynamoDB", asyncio.Event().wait, unready_after_s=LIMIT_S, clock=lambda: now_s,
         cause=lambda: "throttled",
     )  # fmt: skip
-    asking = asyncio.create_task(check.look())
+    asking = asyncio.create_task(check.check())
     await asyncio.sleep(0)
     now_s = LIMIT_S
     assert check.problem() == "DynamoDB has not answered for 15 s: throttled"

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.partitioner import murmur2
 
 from tests.records import MadeRecord
-from worker.key_sample import LOOKS_MAX, REPLACE_EVERY, KeySample, log_mixed_partitioners
+from worker.key_sample import RECORDS_CHECKED_MAX, REPLACE_EVERY, KeySample, log_mixed_partitioners
 
 
 def batch(partition: int, *keys: bytes | None) -> list[MadeRecord]:
@@ -19,11 +19,11 @@ def test_a_key_in_a_second_partition_is_told_once() -> None:
     """Whatever comes later, and of whatever key."""
     sample = KeySample()
 
-    assert sample.look(batch(0, b"ann")) is None
-    assert sample.look(batch(0, b"ann")) is None
-    assert sample.look(batch(1, b"bob")) is None
-    assert sample.look(batch(1, b"ann")) == (0, 1)
-    assert sample.look(batch(0, b"bob")) is None
+    assert sample.check(batch(0, b"ann")) is None
+    assert sample.check(batch(0, b"ann")) is None
+    assert sample.check(batch(1, b"bob")) is None
+    assert sample.check(batch(1, b"ann")) == (0, 1)
+    assert sample.check(batch(0, b"bob")) is None
     assert len(sample) == 0  # nothing is kept that is of no use
 
 
@@ -31,40 +31,40 @@ def test_records_without_a_key_are_in_any_partition() -> None:
     """They are no user's."""
     sample = KeySample()
 
-    assert sample.look(batch(0, None)) is None
-    assert sample.look(batch(1, None)) is None
-    assert sample.look([]) is None
+    assert sample.check(batch(0, None)) is None
+    assert sample.check(batch(1, None)) is None
+    assert sample.check([]) is None
 
 
 class _CountedKeys(list[MadeRecord]):
-    """Records that count how many of them are looked at."""
+    """Records that count how many of them are checked."""
 
-    looks = 0
+    checked = 0
 
     def __getitem__(self, index: Any) -> Any:
         found = super().__getitem__(index)
-        self.looks += len(found)
+        self.checked += len(found)
         return found
 
 
-@pytest.mark.parametrize("count", [1, LOOKS_MAX, LOOKS_MAX + 1, 100, 5000])
-def test_few_keys_of_a_batch_are_looked_at(count: int) -> None:
+@pytest.mark.parametrize("count", [1, RECORDS_CHECKED_MAX, RECORDS_CHECKED_MAX + 1, 100, 5000])
+def test_few_keys_of_a_batch_are_checked(count: int) -> None:
     """However large it is: the cost per record is about nil."""
     records = _CountedKeys(batch(0, *(b"%d" % n for n in range(count))))
-    KeySample().look(records)
+    KeySample().check(records)
 
-    assert 1 <= records.looks <= LOOKS_MAX
+    assert 1 <= records.checked <= RECORDS_CHECKED_MAX
 
 
 def test_the_sample_is_bounded_and_renewed_slowly() -> None:
     """Keys that are never seen again give way to new ones."""
     sample = KeySample(sample_max=10)
     for n in range(10 + 10 * REPLACE_EVERY):
-        sample.look(batch(0, b"%d" % n))
+        sample.check(batch(0, b"%d" % n))
 
     assert len(sample) == 10
-    assert sample.look(batch(1, b"0")) is None  # it was the oldest
-    assert sample.look(batch(1, b"%d" % (9 + 10 * REPLACE_EVERY))) == (0, 1)
+    assert sample.check(batch(1, b"0")) is None  # it was the oldest
+    assert sample.check(batch(1, b"%d" % (9 + 10 * REPLACE_EVERY))) == (0, 1)
 
 
 def _partition(hashed: int) -> int:
@@ -84,7 +84,7 @@ def test_two_kinds_of_producers_are_noticed_and_one_kind_never_is() -> None:
                 crc = rng.choice(kinds) == "crc32"
                 hashed = zlib.crc32(key) if crc else murmur2(key) & 0x7FFFFFFF
                 waiting.setdefault(_partition(hashed), []).append(key)
-            noticed |= any(sample.look(batch(p, *keys)) for p, keys in waiting.items())
+            noticed |= any(sample.check(batch(p, *keys)) for p, keys in waiting.items())
             if noticed:
                 break
 

@@ -55,11 +55,11 @@ class Worker:
         self.retention_asked += 1
         return 3600.0
 
-    async def look(self) -> dict[int, LogState]:
+    async def refresh(self) -> dict[int, LogState]:
         async def positions() -> Mapping[int, int]:
             return self.positions
 
-        return await self.monitor.look(self.assignment, positions)
+        return await self.monitor.refresh(self.assignment, positions)
 
     def lag(self, partition: int = 0) -> PartitionLag:
         return self.monitor.lags(self.assignment)[partition]
@@ -70,21 +70,21 @@ class Worker:
         self.assignment.add(0, records, caught_up=False)
 
 
-async def test_nothing_is_known_before_the_first_look() -> None:
+async def test_nothing_is_known_before_the_first_refresh() -> None:
     assert Worker().monitor.lags(Assignment([0])) == {}
 
 
 async def test_a_partition_that_is_read_to_its_end_has_no_lag() -> None:
     worker = Worker()
     worker.broker.logs[0] = LogState(10, 40, 40)
-    assert await worker.look() == {0: LogState(10, 40, 40)}
+    assert await worker.refresh() == {0: LogState(10, 40, 40)}
     assert worker.lag() == PartitionLag(records=0, seconds=0.0, held_back=0, margin=30)
 
 
 async def test_the_age_is_that_of_the_oldest_fetched_record() -> None:
     """Of the batch in work first, then of what waits behind it."""
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     worker.fetch(40, 41, age_s=30)
     (batch,) = worker.assignment.cut()
     worker.fetch(42, age_s=5)
@@ -100,25 +100,25 @@ async def test_markers_at_the_end_of_a_log_have_no_age() -> None:
     worker = Worker()
     worker.broker.logs[0] = LogState(0, 42, 42)
     worker.positions = {0: 42}
-    await worker.look()
+    await worker.refresh()
     worker.now_s += 3600
-    await worker.look()
+    await worker.refresh()
     assert (worker.lag().records, worker.lag().seconds) == (2, 0)
 
 
-async def test_what_is_not_fetched_ages_from_the_look_that_found_it() -> None:
+async def test_what_is_not_fetched_ages_from_the_refresh_that_found_it() -> None:
     worker = Worker()
-    await worker.look()
+    await worker.refresh()
     worker.now_s += 25
-    await worker.look()
+    await worker.refresh()
     assert worker.lag().seconds == 25
 
     worker.fetch(*range(40, 60), age_s=0)
     (batch,) = worker.assignment.cut()
     with batch:
         pass
-    assert (worker.lag().records, worker.lag().seconds) == (40, 0)  # durable since the look
-    await worker.look()
+    assert (worker.lag().records, worker.lag().seconds) == (40, 0)  # durable since the refresh
+    await worker.refresh()
     worker.now_s += 5
     assert worker.lag().seconds == 5
 
@@ -126,18 +126,18 @@ async def test_what_is_not_fetched_ages_from_the_look_that_found_it() -> None:
 async def test_an_open_transaction_ages() -> None:
     worker = Worker()
     worker.broker.logs[0] = LogState(0, 55, 40)
-    await worker.look()
+    await worker.refresh()
     worker.now_s += 90
-    await worker.look()
+    await worker.refresh()
     assert worker.lag() == PartitionLag(records=15, seconds=90, held_back=15, margin=40)
     assert worker.broker.peeks == []  # the broker would not answer
 
 
 @pytest.mark.parametrize("timestamp", [-1, 1_000])
-async def test_a_record_without_a_usable_timestamp_ages_from_the_look(timestamp: int) -> None:
+async def test_a_record_without_a_usable_timestamp_ages_from_the_refresh(timestamp: int) -> None:
     worker = Worker()
     worker.fetch(40, timestamp=timestamp)
-    await worker.look()
+    await worker.refresh()
     worker.now_s += 7
     assert worker.lag().seconds == 7
 
@@ -147,7 +147,7 @@ async def test_a_partition_that_is_not_read_has_the_age_of_its_record() -> None:
     worker = Worker()
     worker.broker.groups = {2: 70}
     for _ in range(3):
-        await worker.look()
+        await worker.refresh()
     assert worker.broker.peeks == [{2: 70}]
     assert worker.lag(2) == PartitionLag(records=30, seconds=60, held_back=0, margin=70)
 
@@ -155,7 +155,7 @@ async def test_a_partition_that_is_not_read_has_the_age_of_its_record() -> None:
 async def test_a_stuck_partition_has_the_age_of_its_record() -> None:
     worker = Worker()
     worker.assignment.stop_reading(0, "unreadable")
-    await worker.look()
+    await worker.refresh()
     assert worker.broker.peeks == [{0: 40}]
     assert worker.lag().seconds == 60
 
@@ -164,9 +164,9 @@ async def test_a_partition_without_a_leader_costs_the_others_nothing() -> None:
     """Their states are returned, and what was found of it before stays."""
     worker = Worker()
     worker.broker.groups = {2: 70}
-    await worker.look()
+    await worker.refresh()
     worker.broker.no_leader = {2}
-    assert await worker.look() == {0: LogState(0, 100, 100)}
+    assert await worker.refresh() == {0: LogState(0, 100, 100)}
     assert worker.lag(2).records == 30
 
 
@@ -174,7 +174,7 @@ async def test_a_broker_that_is_away_is_an_error() -> None:
     worker = Worker()
     worker.broker.away = True
     with pytest.raises(KafkaConnectionError):
-        await worker.look()
+        await worker.refresh()
 
 
 async def test_a_broker_that_answers_about_the_others_too_late_is_not_waited_for(
@@ -189,10 +189,10 @@ async def test_a_broker_that_answers_about_the_others_too_late_is_not_waited_for
         raise AssertionError
 
     monkeypatch.setattr(worker.broker, "fingerprints", hangs)
-    assert 0 in await worker.look()
+    assert 0 in await worker.refresh()
     monkeypatch.undo()
     worker.now_s += 9
-    await worker.look()
+    await worker.refresh()
     assert worker.lag(2) == PartitionLag(records=30, seconds=9, held_back=0, margin=70)
     assert worker.broker.peeks == []  # asked for once, and not again
 
@@ -200,17 +200,17 @@ async def test_a_broker_that_answers_about_the_others_too_late_is_not_waited_for
 async def test_the_retention_time_is_asked_for_now_and_then() -> None:
     worker = Worker()
     for _ in range(3):
-        await worker.look()
+        await worker.refresh()
     assert (worker.monitor.retention_s, worker.retention_asked) == (3600, 1)
     worker.now_s += RETENTION_EVERY_S
-    await worker.look()
+    await worker.refresh()
     assert worker.retention_asked == 2
 
 
 async def test_a_partition_that_moved_away_is_forgotten() -> None:
     worker = Worker()
     worker.broker.groups = {2: 70}
-    await worker.look()
+    await worker.refresh()
     worker.assignment = Assignment()
-    await worker.look()
+    await worker.refresh()
     assert worker.monitor.lags(worker.assignment) == {}

@@ -104,7 +104,7 @@ async def test_calls_that_do_not_end_are_ended(
     before = asyncio.all_tasks()
     async with open_mailboxes(connections=CONNECTIONS, timeout_s=600) as mailboxes:
         if table_is_looked_at:
-            monkeypatch.setattr(table_check, "TABLE_CHECK_S", 0.0)
+            monkeypatch.setattr(table_check, "TABLE_RECORD_TRUSTED_S", 0.0)
         endpoint.answering.clear()
         asked = endpoint.asked
         fetches = [asyncio.create_task(mailboxes.fetch("bob")) for _ in range(FETCHES)]

@@ -24,7 +24,7 @@ from poste_restante.position import TABLE_RECORD_KEY, BundleKey, LogId
 from poste_restante.scan import FIRST_ITEMS
 from poste_restante.store import translate_errors
 from poste_restante.table import TableRecord
-from poste_restante.table_check import TABLE_CHECK_S
+from poste_restante.table_check import TABLE_RECORD_TRUSTED_S
 from tests.fake_table import InMemoryTable
 from tests.faults import Answer, Fault, not_reached, refusal
 from tests.mailbox_table import MailboxTable, offsets
@@ -228,7 +228,7 @@ async def test_many_fetches_at_a_time_look_at_the_table_record_once(
         pages = await asyncio.gather(*(mailbox_table.mailboxes.fetch("bob") for _ in range(50)))
         assert [offsets(page) for page in pages] == [[1]] * 50
         assert looks(mailbox_table) == wanted
-        mailbox_table.now_s += TABLE_CHECK_S
+        mailbox_table.now_s += TABLE_RECORD_TRUSTED_S
     mailbox_table.now_s -= 1000  # a clock that was set back
 
     await mailbox_table.mailboxes.fetch("bob")
@@ -253,7 +253,7 @@ async def test_who_knows_the_table_does_not_wait_for_anothers_look(
     """A slow look holds up one fetch, not all users of a gateway (G7)."""
     await mailbox_table.deliver_offsets(1)
     await mailbox_table.mailboxes.fetch("bob")
-    mailbox_table.now_s += TABLE_CHECK_S
+    mailbox_table.now_s += TABLE_RECORD_TRUSTED_S
     gate = Gate()
     mailbox_table.client.on[TABLE_RECORD_KEY] = [gate]
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
@@ -282,7 +282,7 @@ async def test_one_who_is_cancelled_leaves_the_look_to_the_others(
         assert offsets(await two) == [1]
     assert one.cancelled()
 
-    mailbox_table.now_s += TABLE_CHECK_S
+    mailbox_table.now_s += TABLE_RECORD_TRUSTED_S
     shut = Gate()
     mailbox_table.client.on[TABLE_RECORD_KEY] = [shut]
     last = asyncio.create_task(mailbox_table.mailboxes.fetch("bob"))
@@ -313,7 +313,7 @@ async def test_once_a_table_is_known_to_be_replaced_nobody_reads_it(
     """Not even beside another look (G6)."""
     await mailbox_table.mailboxes.fetch("bob")
     await mailbox_table.open(TableRecord(table_id="other", topic=TOPIC, partitions=1, epoch=1))
-    mailbox_table.now_s += TABLE_CHECK_S
+    mailbox_table.now_s += TABLE_RECORD_TRUSTED_S
     for _ in range(2):
         with pytest.raises(TableMismatch):
             await mailbox_table.mailboxes.fetch("bob")

@@ -16,7 +16,7 @@ from tests.pages import page
 from worker.dynamodb.call_metrics import CallMetrics
 from worker.dynamodb.errors import MalformedAnswerError
 from worker.dynamodb.puts import PutResult
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.metrics import METRICS, READY, Sample, WorkerMetrics
 from worker.metrics_reference import markdown_table
 from worker.outcomes import CommitOutcome
@@ -95,7 +95,7 @@ def test_commits_rebalances_gaps_and_dead_letters_are_counted() -> None:
     metrics.count_commit(CommitOutcome.NOT_COMMITTED)
     metrics.observe_rebalance(3.5)
     metrics.count_retention_gap(120)
-    metrics.count_dead_letters({Reason.NO_BODY: 2, Reason.TOO_LARGE: 1})
+    metrics.count_dead_letters({DeadLetterReason.NO_BODY: 2, DeadLetterReason.TOO_LARGE: 1})
     assert changes(metrics, before) == {
         'poste_commits_total{outcome="committed"}': 1,
         'poste_commits_total{outcome="not_committed"}': 1,

@@ -222,7 +222,7 @@ async def test_a_poll_and_a_limit_reach_the_clients_fetcher() -> None:
 async def test_an_error_of_the_group_is_none_of_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fetch raises it, until the check of the group has judged it; another one is the
     fetch's own (G8)."""
-    monkeypatch.setattr(partition_reader, "LOOK_S", 0.0)
+    monkeypatch.setattr(partition_reader, "CHECK_S", 0.0)
     client: Any = two()
     client.failure = error = GroupAuthorizationFailedError("group")
     async with asyncio.timeout(30):

@@ -13,7 +13,7 @@ from poste_restante.item import Item, encode_bundle
 from poste_restante.message import Message
 from poste_restante.position import WINDOW_SIZE, BundleKey, LogId, window_start
 from poste_restante.reading import PageLimits, Reading
-from poste_restante.receipt import Reach, Receipt
+from poste_restante.receipt import LogReach, Receipt
 from poste_restante.table import Cursor
 from tests.records import TOPIC, message
 
@@ -47,7 +47,7 @@ def read(
         start=start, since=since,
     )  # fmt: skip
     boundary = "" if start is None else start.boundary
-    reading.add(item for item in items if item["position"]["S"] > boundary)
+    reading.add_items(item for item in items if item["position"]["S"] > boundary)
     return reading
 
 
@@ -167,12 +167,14 @@ def test_page_after_page_is_what_the_log_holds(
         receipt = reading.receipt()
         assert (receipt is None) == (not passed_any)
         if receipt is not None:
-            # Every log of the cursor is carried along. What the account has acknowledged is not a
+            # The receipt has every log of the cursor. What the account has acknowledged is not a
             # device's own to acknowledge.
             assert receipt.logs == {
-                log: Reach(offset, -1, carried=True, inherited_to=offset)
+                log: LogReach(offset, -1, already_acknowledged=True, inherited_to=offset)
                 if inherited and offset == table.cursor.get(log)
-                else Reach(offset, offset, carried=offset <= table.cursor.get(log, -1))
+                else LogReach(
+                    offset, offset, already_acknowledged=offset <= table.cursor.get(log, -1)
+                )
                 for log, offset in ackable_to.items()
             }
             assert list(receipt.logs) == sorted(receipt.logs)
@@ -192,7 +194,7 @@ def test_a_scan_that_skips_returns_what_one_that_reads_all_does(
     while rest:
         found, rest = rest[:items_max], rest[items_max:]
         brought += len(found)
-        reading.add(found)
+        reading.add_items(found)
         if reading.is_ended:
             break
         above = reading.skip(found[-1]["position"]["S"])
@@ -229,7 +231,7 @@ def test_since_a_receipt_is_as_if_it_had_been_acknowledged(
     assert all(chained.logs[log].ackable_to >= offset for log, offset in both.items())
     for log, reach in chained.logs.items():
         stored = max(table.cursor.get(log, -1), other.cursor.get(log, -1))
-        assert reach.carried == (reach.ackable_to <= stored)
+        assert reach.already_acknowledged == (reach.ackable_to <= stored)
 
 
 @given(tables(), st.integers(0, 20), LIMITS)
@@ -254,7 +256,7 @@ def test_after_close_nothing_more_is_returned(table: Table, cut: int) -> None:
     reading = read(table.items[:cut], cursor=table.cursor)
     before = list(reading.messages)
     reading.close()
-    reading.add(table.items[cut:])
+    reading.add_items(table.items[cut:])
 
     wanted = oracle(table.messages, table.cursor, PageLimits(messages_max=len(before)))
     if before:
@@ -270,7 +272,7 @@ def test_a_limit_cuts_inside_a_bundle() -> None:
 
     assert (offsets(one), one.more) == ([1, 2], True)
     assert receipt is not None
-    assert receipt == Receipt(LOG.after(2), {LOG: Reach(2, 2)})
+    assert receipt == Receipt(LOG.after(2), {LOG: LogReach(2, 2)})
     assert offsets(read(items, start=receipt)) == [3, 5]
 
 
@@ -292,7 +294,7 @@ def test_hidden_messages_behind_the_last_one_are_passed() -> None:
 
     assert (offsets(page), page.more) == ([1], False)
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(3, 3)}
+    assert receipt.logs == {LOG: LogReach(3, 3)}
 
 
 @pytest.mark.parametrize(
@@ -386,13 +388,16 @@ def test_what_the_account_acknowledged_is_no_devices_own_to_acknowledge(
     own = {} if now else other.cursor
 
     for log, reach in found.logs.items():
-        of_receipt = receipt.logs.get(log, Reach())
+        of_receipt = receipt.logs.get(log, LogReach())
         floor = max(of_receipt.ackable_to, own.get(log, -1))
         assert reach.ackable_to >= max(floor, shown.get(log, -1))
         if reach.ackable_to == floor:
-            assert reach.carried == (
+            assert reach.already_acknowledged == (
                 reach.ackable_to
-                <= max(own.get(log, -1), of_receipt.ackable_to if of_receipt.carried else -1)
+                <= max(
+                    own.get(log, -1),
+                    of_receipt.ackable_to if of_receipt.already_acknowledged else -1,
+                )
             )
         else:  # it has passed something itself
             assert reach.ackable_to == reach.read_to
@@ -412,7 +417,7 @@ def test_a_blocked_log_keeps_what_a_device_inherits_apart() -> None:
 
     assert offsets(page) == [6]
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(6, 1, blocked=True, inherited_to=4)}
+    assert receipt.logs == {LOG: LogReach(6, 1, blocked=True, inherited_to=4)}
     assert receipt.logs[LOG].cursor_begins_at == 4
 
 
@@ -426,7 +431,7 @@ def test_a_page_ends_before_an_unreadable_item() -> None:
     assert page.unreadable is not None
     assert "99" in page.unreadable.reason
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(1, 1)}
+    assert receipt.logs == {LOG: LogReach(1, 1)}
 
 
 def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
@@ -442,7 +447,7 @@ def test_behind_an_unreadable_item_nothing_of_its_log_is_covered() -> None:
 
     assert (offsets(page), offsets(last)) == ([4], [5, 7])
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(5, 1, blocked=True), LogId(1, 4): Reach(7, 7)}
+    assert receipt.logs == {LOG: LogReach(5, 1, blocked=True), LogId(1, 4): LogReach(7, 7)}
 
 
 @pytest.mark.parametrize(
@@ -464,7 +469,7 @@ def test_a_key_of_another_version_blocks_the_log_that_it_names(key: str, blocked
 
     assert page.more
     assert start.boundary == key
-    assert start.logs.get(LOG, Reach()).blocked is blocked
+    assert start.logs.get(LOG, LogReach()).blocked is blocked
 
 
 def test_an_item_between_two_pages_is_not_gone_past() -> None:
@@ -511,7 +516,7 @@ def test_a_message_is_not_returned_at_or_after_its_expiry(late_ms: int, shown: l
 
     assert offsets(page) == shown
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(1, 1)}
+    assert receipt.logs == {LOG: LogReach(1, 1)}
 
 
 def test_a_page_ends_exactly_where_its_limit_of_bytes_does() -> None:
@@ -529,7 +534,7 @@ def test_a_page_that_ends_behind_offset_0_goes_on_behind_it() -> None:
     items = items_of(bundle(0, 1))
     receipt = read(items, limits=PageLimits(messages_max=1)).receipt()
 
-    assert receipt == Receipt(LOG.after(0), {LOG: Reach(0, 0)})
+    assert receipt == Receipt(LOG.after(0), {LOG: LogReach(0, 0)})
     assert offsets(read(items, start=receipt)) == [1]
 
 
@@ -538,13 +543,13 @@ def test_a_page_that_ends_before_offset_0_of_a_log_has_not_passed_it() -> None:
     items = items_of(bundle(5), bundle(0, partition=4))
     receipt = read(items, limits=PageLimits(messages_max=1)).receipt()
 
-    assert receipt == Receipt(BundleKey(*LOG, 5, 5).encode(), {LOG: Reach(5, 5)})
+    assert receipt == Receipt(BundleKey(*LOG, 5, 5).encode(), {LOG: LogReach(5, 5)})
 
 
 def test_only_a_cursor_at_offset_0_hides_it() -> None:
     """Neither no cursor, nor a receipt that covers nothing (G2, G4)."""
     items, key = items_of(bundle(0)), BundleKey(*LOG, 0, 0).encode()
-    nothing = Receipt("!~", {LOG: Reach()})
+    nothing = Receipt("!~", {LOG: LogReach()})
 
     assert offsets(read(items, since=nothing)) == offsets(read(items, start=nothing)) == [0]
     assert read(items).skip(key) is None
@@ -560,32 +565,35 @@ def test_a_log_that_is_blocked_from_its_begin_has_nothing_to_acknowledge() -> No
 
     assert offsets(page) == [4]
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(4, -1, blocked=True, carried=True)}
+    assert receipt.logs == {LOG: LogReach(4, -1, blocked=True, already_acknowledged=True)}
 
 
 def test_since_a_receipt_that_covers_nothing_of_a_log_its_first_offset_is_acknowledged() -> None:
-    """No cursor has covered it: it is not carried (G4, G12)."""
-    nothing = Receipt("!~", {LOG: Reach(4, -1, blocked=True, carried=True)})
+    """No cursor has covered it: it is not acknowledged (G4, G12)."""
+    nothing = Receipt("!~", {LOG: LogReach(4, -1, blocked=True, already_acknowledged=True)})
     receipt = read(items_of(bundle(0)), since=nothing).receipt()
 
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(0, 0)}
+    assert receipt.logs == {LOG: LogReach(0, 0)}
 
 
 def test_a_device_inherits_nothing_where_the_account_stands_at_its_page() -> None:
     """It was shown as much itself (G12)."""
-    start = Receipt("!~", {LOG: Reach(5, 5)})
+    start = Receipt("!~", {LOG: LogReach(5, 5)})
     receipt = read([], cursor={LOG: 5}, inherited=True, start=start).receipt()
 
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(5, 5)}
+    assert receipt.logs == {LOG: LogReach(5, 5)}
 
 
 def test_a_cursor_is_the_readers_own_unless_it_is_said_to_be_inherited() -> None:
     """An acknowledgement then has nothing to make (G6, G12)."""
     page = Reading(user_id="bob", topic=TOPIC, now=NOW, cursor={LOG: 2, LogId(1, 4): 5})
-    page.add(items_of(bundle(3)))
+    page.add_items(items_of(bundle(3)))
     receipt = page.receipt()
 
     assert receipt is not None
-    assert receipt.logs == {LOG: Reach(3, 3), LogId(1, 4): Reach(5, 5, carried=True)}
+    assert receipt.logs == {
+        LOG: LogReach(3, 3),
+        LogId(1, 4): LogReach(5, 5, already_acknowledged=True),
+    }

@@ -21,7 +21,7 @@ from poste_restante.position import (
 )
 from poste_restante.receipt import (
     TOKEN_CHARS_MAX,
-    Reach,
+    LogReach,
     Receipt,
     Receipts,
 )
@@ -54,16 +54,20 @@ BOUNDARIES = (
 @st.composite
 def receipts(draw: st.DrawFn) -> Receipt:
     """What readings make."""
-    logs: dict[LogId, Reach] = {}
+    logs: dict[LogId, LogReach] = {}
     for log in draw(st.lists(LOGS, max_size=4, unique=True)):
         ackable_to = draw(st.integers(-1, OFFSET_MAX))
         read_to = draw(st.integers(ackable_to, OFFSET_MAX))
-        blocked, carried = draw(st.booleans()), draw(st.booleans())
+        blocked, already_acknowledged = draw(st.booleans()), draw(st.booleans())
         inherited_to = -1
         if ackable_to < read_to and draw(st.booleans()):
             inherited_to = draw(st.integers(ackable_to + 1, read_to))
-        logs[log] = Reach(
-            read_to, ackable_to, blocked=blocked, carried=carried, inherited_to=inherited_to
+        logs[log] = LogReach(
+            read_to,
+            ackable_to,
+            blocked=blocked,
+            already_acknowledged=already_acknowledged,
+            inherited_to=inherited_to,
         )
     return Receipt(draw(BOUNDARIES), logs)
 
@@ -126,7 +130,10 @@ def test_a_content_that_says_nothing_or_too_much_is_refused(content: bytes) -> N
 
 MADE = Receipt(
     "0001.00003.0000000000000000042.~",
-    {LogId(1, 2): Reach(9, 7, blocked=True), LogId(1, 3): Reach(42, 42, carried=True)},
+    {
+        LogId(1, 2): LogReach(9, 7, blocked=True),
+        LogId(1, 3): LogReach(42, 42, already_acknowledged=True),
+    },
 )
 
 
@@ -159,7 +166,7 @@ def test_every_character_counts(boundary: str, keys: list[str | bytes]) -> None:
     ("table_id", "user_id"),
     [("table-2", BOB), (TABLE, "ann"), ("table-1b", "ob"), ("table-", "1bob"), (BOB, TABLE)],
 )
-def test_a_receipt_is_of_one_mailbox_of_one_table(
+def test_a_receipt_of_another_user_or_table_is_refused(
     keys: list[str | bytes], table_id: str, user_id: str
 ) -> None:
     """Another's cannot be acknowledged with it (G6)."""
@@ -230,7 +237,7 @@ def test_a_receipt_of_another_device_is_refused_and_said(
 def test_an_ordinary_receipt_has_about_a_hundred_characters() -> None:
     """A client can keep it anywhere (G8)."""
     log = LogId(12, 345)
-    reach = {log: Reach(9_876_543_210, 9_876_543_210)}
+    reach = {log: LogReach(9_876_543_210, 9_876_543_210)}
     for boundary in (BundleKey(*log, 9_876_543_210, 9_876_543_000).encode(), log.after(10**12)):
         assert len(encode(Receipt(boundary, reach))) <= 75
         assert len(encode(Receipt(boundary, reach), ["key"])) <= 90
@@ -250,10 +257,10 @@ def test_an_empty_key_is_refused(keys: list[str | bytes]) -> None:
         Receipts(keys)
 
 
-def largest(logs: int, **flags: bool) -> dict[LogId, Reach]:
+def largest(logs: int, **flags: bool) -> dict[LogId, LogReach]:
     """Every number at its longest, in key order."""
     first = PARTITION_MAX - logs
-    return {LogId(EPOCH_MAX, first + n): Reach(OFFSET_MAX, -1, **flags) for n in range(logs)}
+    return {LogId(EPOCH_MAX, first + n): LogReach(OFFSET_MAX, -1, **flags) for n in range(logs)}
 
 
 @pytest.mark.parametrize("logs", [26, 27, 1_000])
@@ -277,10 +284,10 @@ def test_behind_a_key_of_any_length_a_receipt_can_be_made() -> None:
     assert decode(token, ["key"]) == receipt
 
 
-SMALL = Reach(126, -1)  # with epoch and partition below 128: five numbers of one byte each
+SMALL = LogReach(126, -1)  # with epoch and partition below 128: five numbers of one byte each
 
 
-def within(size: int, older: Iterable[LogId]) -> dict[LogId, Reach]:
+def within(size: int, older: Iterable[LogId]) -> dict[LogId, LogReach]:
     """Older logs, and newer ones that take so many bytes."""
     newer = (LogId(2 + n // 100, n % 100) for n in range(size // 5))
     return dict.fromkeys((*older, *newer), SMALL)
@@ -297,18 +304,18 @@ def test_logs_of_690_bytes_are_kept_and_none_beyond() -> None:
 
 def test_logs_for_which_there_is_no_room_come_again_the_oldest_first() -> None:
     """Of those that the cursor covers already nothing is lost (G8, G10)."""
-    old = {LogId(1, n): Reach(OFFSET_MAX, 0) for n in range(5)}
-    carried = largest(30, carried=True)
-    found = decode(encode(Receipt(LogId(1, 2).after(3), old | carried))).logs
+    old = {LogId(1, n): LogReach(OFFSET_MAX, 0) for n in range(5)}
+    known = largest(30, already_acknowledged=True)
+    found = decode(encode(Receipt(LogId(1, 2).after(3), old | known))).logs
 
-    assert list(found) == list(old) + list(carried)[-len(found) + 5 :]
+    assert list(found) == list(old) + list(known)[-len(found) + 5 :]
     assert 20 < len(found) < 35
 
 
 def test_what_blocks_a_log_is_not_forgotten() -> None:
     """Else what was not returned could be acknowledged (G2, G8)."""
-    blocked = {LogId(1, 1): Reach(7, 3, blocked=True)}
-    here = {LogId(1, 2): Reach(9, 9)}
+    blocked = {LogId(1, 1): LogReach(7, 3, blocked=True)}
+    here = {LogId(1, 2): LogReach(9, 9)}
     found = decode(encode(Receipt(LogId(1, 2).after(9), blocked | here | largest(50)))).logs
 
     assert found.items() >= (blocked | here).items()
@@ -370,7 +377,9 @@ def test_every_number_of_a_receipt_may_be_the_largest() -> None:
     """And takes no more room than one of as many bits (G6, G8)."""
     log = LogId(EPOCH_MAX, PARTITION_MAX)
     made = [
-        Receipt(log.after(offset), {log: Reach(offset, -1, blocked=True, carried=True)})
+        Receipt(
+            log.after(offset), {log: LogReach(offset, -1, blocked=True, already_acknowledged=True)}
+        )
         for offset in (OFFSET_MAX, OFFSET_MAX - 1)
     ]
 
@@ -388,10 +397,10 @@ def test_the_format_is_what_is_documented() -> None:
 
 def test_the_format_of_an_inherited_log_is_what_is_documented() -> None:
     """A flag, and one number more: a reader that does not know it refuses the receipt (G12)."""
-    inherited = Reach(42, 7, inherited_to=40)
+    inherited = LogReach(42, 7, inherited_to=40)
     plain, found = (
         base64.urlsafe_b64decode(encode(Receipt("a", {LogId(1, 3): reach})) + "==")
-        for reach in (Reach(42, 7), inherited)
+        for reach in (LogReach(42, 7), inherited)
     )
 
     assert plain[17:-4] == b"\x00\x01a" + b"\x01\x01\x03\x2b\x23\x00"
@@ -401,17 +410,19 @@ def test_the_format_of_an_inherited_log_is_what_is_documented() -> None:
 @pytest.mark.parametrize(
     ("reach", "begins_at"),
     [
-        (Reach(), -1),
-        (Reach(0, -1, inherited_to=0), 0),
-        (Reach(9, 3), 3),
-        (Reach(9, 3, inherited_to=7), 7),
+        (LogReach(), -1),
+        (LogReach(0, -1, inherited_to=0), 0),
+        (LogReach(9, 3), 3),
+        (LogReach(9, 3, inherited_to=7), 7),
     ],
 )
-def test_a_cursor_that_is_made_covers_what_it_inherits(reach: Reach, begins_at: int) -> None:
+def test_a_cursor_that_is_made_covers_what_it_inherits(reach: LogReach, begins_at: int) -> None:
     """Else what the account had acknowledged would come back to its device (G12)."""
     assert reach.cursor_begins_at == begins_at
 
 
 def test_a_reach_begins_before_offset_0() -> None:
     """Nothing is covered until it was passed (G2)."""
-    assert Reach() == Reach(-1, -1, blocked=False, carried=False, inherited_to=-1)
+    assert LogReach() == LogReach(
+        -1, -1, blocked=False, already_acknowledged=False, inherited_to=-1
+    )

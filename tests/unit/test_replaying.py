@@ -15,7 +15,7 @@ from worker.cli.stored_letter import (
     parse_dead_letter,
 )
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import OperatorError, Reason
+from worker.errors import DeadLetterReason, OperatorError
 
 
 class Topic:
@@ -36,7 +36,7 @@ class Topic:
 
 def dead(offset: int, of: int) -> StoredDeadLetter:
     """A dead letter at an offset, of a record at another one."""
-    letter = DeadLetter(MadeRecord(offset=of), Reason.TOO_LARGE, "")
+    letter = DeadLetter(MadeRecord(offset=of), DeadLetterReason.TOO_LARGE, "")
     return parse_dead_letter(MadeRecord(headers=dead_letter_headers(letter), offset=offset), TOPIC)
 
 

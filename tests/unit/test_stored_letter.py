@@ -15,7 +15,7 @@ from worker.cli.stored_letter import (
     parse_dead_letter,
 )
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.record import RecordHeader
 
 OWN: tuple[RecordHeader, ...] = (("ce_id", b"1"), ("trace", None), ("trace", b"\xff"))
@@ -23,7 +23,9 @@ OWN: tuple[RecordHeader, ...] = (("ce_id", b"1"), ("trace", None), ("trace", b"\
 
 def headers(**changed: bytes | None) -> list[RecordHeader]:
     """A dead letter's headers, some of them changed or, where None, left out."""
-    made = dead_letter_headers(DeadLetter(MadeRecord(headers=OWN), Reason.NO_BODY, "null"))
+    made = dead_letter_headers(
+        DeadLetter(MadeRecord(headers=OWN), DeadLetterReason.NO_BODY, "null")
+    )
     named = {f"dead-letter-{name}": value for name, value in changed.items()}
     return [(n, named.get(n, v)) for n, v in made if named.get(n, b"") is not None]
 
@@ -38,7 +40,7 @@ def test_a_dead_letter_gives_its_record_back() -> None:
     """Header by header, those of the worker alone left out (G9)."""
     found = letter()
 
-    assert (found.foreign, found.reason, found.detail) == ("", Reason.NO_BODY, "null")
+    assert (found.foreign, found.reason, found.detail) == ("", DeadLetterReason.NO_BODY, "null")
     assert (found.place, found.source) == (RecordPlace(1, 7), RecordPlace(3, 0))
     assert found.original_headers() == list(OWN)
 
@@ -48,7 +50,7 @@ def test_the_last_header_of_a_name_counts() -> None:
     older = [("dead-letter-reason", b"too_large"), ("dead-letter-offset", b"99")]
     found = letter(headers=[*older, *headers()])
 
-    assert (found.reason, found.source) == (Reason.NO_BODY, RecordPlace(3, 0))
+    assert (found.reason, found.source) == (DeadLetterReason.NO_BODY, RecordPlace(3, 0))
     assert found.original_headers() == list(OWN)
 
 
@@ -87,12 +89,12 @@ def test_a_selection_is_by_reason_and_by_the_records_own_time() -> None:
     found = letter(timestamp=1000)
 
     assert DeadLetterSelection().matches(found)
-    assert DeadLetterSelection(reasons=frozenset({Reason.NO_BODY})).matches(found)
-    assert not DeadLetterSelection(reasons=frozenset({Reason.TOO_LARGE})).matches(found)
+    assert DeadLetterSelection(reasons=frozenset({DeadLetterReason.NO_BODY})).matches(found)
+    assert not DeadLetterSelection(reasons=frozenset({DeadLetterReason.TOO_LARGE})).matches(found)
     assert DeadLetterSelection(since_ms=1000).matches(found)
     assert not DeadLetterSelection(since_ms=1001).matches(found)
     assert not DeadLetterSelection(since_ms=0).matches(letter(timestamp=None))
-    assert not DeadLetterSelection(reasons=frozenset(Reason)).matches(letter(headers=()))
+    assert not DeadLetterSelection(reasons=frozenset(DeadLetterReason)).matches(letter(headers=()))
 
 
 LETTERS = (

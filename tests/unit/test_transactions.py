@@ -23,11 +23,11 @@ class Watched:
             brokers="kafka:9092", topic="chat", warn_s=WARN_S, clock=lambda: self.now_s
         )
 
-    def look(self, seconds: float, **states: LogState) -> list[str]:
-        """The levels of what is logged by a look, so many seconds after the last one."""
+    def judge(self, seconds: float, **states: LogState) -> list[str]:
+        """The levels of what is logged by a check, so many seconds after the last one."""
         self.now_s += seconds
         self._caplog.clear()
-        self.transactions.look({int(name[1:]): state for name, state in states.items()})
+        self.transactions.judge({int(name[1:]): state for name, state in states.items()})
         return [record.levelname for record in self._caplog.records]
 
     @property
@@ -47,14 +47,14 @@ HELD_BACK = LogState(0, 663, stable_end=612)
 
 
 def test_a_transaction_within_the_limit_is_not_mentioned(watched: Watched) -> None:
-    watched.look(0, p3=HELD_BACK)
-    assert watched.look(WARN_S - 1, p3=HELD_BACK) == []
+    watched.judge(0, p3=HELD_BACK)
+    assert watched.judge(WARN_S - 1, p3=HELD_BACK) == []
     assert watched.notes() == ()
 
 
 def test_a_transaction_that_lasts_is_logged_with_the_way_to_abort_it(watched: Watched) -> None:
-    watched.look(0, p3=HELD_BACK, p4=stable_log(0, 700))
-    assert watched.look(WARN_S, p3=HELD_BACK, p4=stable_log(0, 700)) == ["WARNING"]
+    watched.judge(0, p3=HELD_BACK, p4=stable_log(0, 700))
+    assert watched.judge(WARN_S, p3=HELD_BACK, p4=stable_log(0, 700)) == ["WARNING"]
     assert "partition 3: an open transaction has held back its 51 offsets from 612" in watched.said
     assert (
         "kafka-transactions.sh --bootstrap-server kafka:9092 abort --topic chat --partition 3"
@@ -66,11 +66,11 @@ def test_a_transaction_that_lasts_is_logged_with_the_way_to_abort_it(watched: Wa
 
 
 def test_a_warning_is_repeated_seldom_while_more_is_held_back(watched: Watched) -> None:
-    watched.look(0, p3=HELD_BACK)
-    watched.look(WARN_S, p3=HELD_BACK)
+    watched.judge(0, p3=HELD_BACK)
+    watched.judge(WARN_S, p3=HELD_BACK)
     more = LogState(0, 1_000, stable_end=612)
-    assert watched.look(REPEAT_S - 1, p3=more) == []
-    assert watched.look(1, p3=more) == ["WARNING"]
+    assert watched.judge(REPEAT_S - 1, p3=more) == []
+    assert watched.judge(1, p3=more) == ["WARNING"]
     assert "388 offsets" in watched.said
 
 
@@ -78,22 +78,22 @@ def test_a_stable_end_that_moves_is_a_topic_at_work(watched: Watched) -> None:
     """However far it is behind: producers take turns."""
     for offset in range(10):
         state = LogState(0, 663, stable_end=600 + offset)
-        assert watched.look(WARN_S, p3=state) == []
+        assert watched.judge(WARN_S, p3=state) == []
     assert watched.notes() == ()
 
 
 def test_a_transaction_that_has_ended_is_said_once(watched: Watched) -> None:
-    watched.look(0, p3=HELD_BACK)
-    watched.look(WARN_S, p3=HELD_BACK)
-    assert watched.look(1, p3=stable_log(0, 664)) == ["INFO"]
+    watched.judge(0, p3=HELD_BACK)
+    watched.judge(WARN_S, p3=HELD_BACK)
+    assert watched.judge(1, p3=stable_log(0, 664)) == ["INFO"]
     assert "partition 3: the transaction that held it back has ended" in watched.said
-    assert watched.look(1, p3=stable_log(0, 664)) == []
+    assert watched.judge(1, p3=stable_log(0, 664)) == []
     assert watched.notes() == ()
 
 
 def test_a_partition_that_is_given_away_is_forgotten(watched: Watched) -> None:
-    watched.look(0, p3=HELD_BACK)
-    watched.look(WARN_S, p3=HELD_BACK)
-    assert watched.look(1) == []
+    watched.judge(0, p3=HELD_BACK)
+    watched.judge(WARN_S, p3=HELD_BACK)
+    assert watched.judge(1) == []
     assert watched.notes() == ()
-    assert watched.look(1, p3=HELD_BACK) == []
+    assert watched.judge(1, p3=HELD_BACK) == []

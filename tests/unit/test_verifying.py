@@ -29,7 +29,7 @@ from worker.cli.verifying import (
     verifiable_range,
 )
 from worker.dead_letters import DeadLetter, dead_letter_headers
-from worker.errors import OperatorError, Reason
+from worker.errors import DeadLetterReason, OperatorError
 from worker.kafka.log_reader import LogRange, LogSlice
 from worker.progress import Progress
 from worker.settings import Settings
@@ -77,7 +77,7 @@ class DeadLetterTopic:
 
 
 def dead(record: MadeRecord) -> StoredDeadLetter:
-    headers = dead_letter_headers(DeadLetter(record, Reason.NO_BODY, ""))
+    headers = dead_letter_headers(DeadLetter(record, DeadLetterReason.NO_BODY, ""))
     return parse_dead_letter(replace(record, headers=headers, partition=0, offset=0), TOPIC)
 
 

@@ -10,7 +10,7 @@ from worker.cli.arguments import JSON, TIME, YES
 from worker.cli.bar import progress_bar
 from worker.cli.program import poste, read_settings, run
 from worker.cli.stored_letter import DeadLetterSelection, RecordPlace, StoredDeadLetter
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 
 
 class _PlaceType(click.ParamType):
@@ -27,8 +27,8 @@ class _PlaceType(click.ParamType):
 
 PLACE = _PlaceType()
 REASON = click.option(
-    "--reason", "reasons", type=click.Choice([reason.value for reason in Reason]), multiple=True,
-    help="Only of this reason; may be repeated.",
+    "--reason", "reasons", type=click.Choice([reason.value for reason in DeadLetterReason]),
+    multiple=True, help="Only of this reason; may be repeated.",
 )  # fmt: skip
 PARTITION = click.option(
     "--partition", "partitions", type=click.IntRange(0), multiple=True,
@@ -50,7 +50,7 @@ def _selection(
     if offset is not None and len(partitions) != 1:
         raise click.UsageError("--offset needs one --partition")
     return DeadLetterSelection(
-        frozenset(map(Reason, reasons)), partitions, offset, since_ms, places
+        frozenset(map(DeadLetterReason, reasons)), partitions, offset, since_ms, places
     )
 
 

@@ -33,7 +33,7 @@ from worker.settings import Settings
 LOGS_PER_UPDATE = 50
 #: Searches for cursors that appeared while the others were raised.
 ROUNDS_MAX = 10
-#: Attempts to delete one bundle.
+#: Attempts to delete the bundles of one page of a Query.
 DELETE_ATTEMPTS_MAX = 10
 #: Milliseconds that the cursors stay after the hidden items, because TTL may take days.
 SPARE_MS = 7 * 24 * 3600 * 1000
@@ -159,11 +159,11 @@ class MailboxPurge:
     async def purge(self) -> PurgeResult:
         """Purge. May be repeated, and run beside workers and gateways."""
         raised: set[str] = set()
-        await self._raise_new(raised)
+        await self._raise_new_cursors(raised)
         async for keys in self._bundles():
             await self._delete(keys)
             self._purged.bundles += len(keys)
-        await self._raise_new(raised)
+        await self._raise_new_cursors(raised)
         self._purged.cursors = len(raised)
         purged = self._with_expiry()
         for position in sorted(raised):
@@ -193,20 +193,20 @@ class MailboxPurge:
             found.add(item["position"]["S"])
         return found
 
-    async def _raise_new(self, raised: set[str]) -> None:
+    async def _raise_new_cursors(self, raised: set[str]) -> None:
         """Raise cursors until no new ones are left."""
         for _ in range(ROUNDS_MAX):
             new = await self._cursor_keys() - raised
             if not new:
                 return
             for position in sorted(new):
-                await self._raise(position)
+                await self._raise_cursor(position)
                 raised.add(position)
         raise OperatorError(
             "devices are added all the time: run `poste purge` again when the user is offline"
         )
 
-    async def _raise(self, position: str) -> None:
+    async def _raise_cursor(self, position: str) -> None:
         """Mark a cursor and raise it to the end of each log. The account's is created if it is
         missing; a device's is not."""
         update = _CursorUpdate(self._store, self._table, self._key, position)
@@ -222,7 +222,11 @@ class MailboxPurge:
                     await update.raise_to([log])
 
     async def _let_expire(self, position: str) -> bool:
-        """Set a cursor's expiry. Returns False if it was acknowledged on, or removed, meanwhile."""
+        """Set a cursor's expiry, or note that it has none because a deleted message never expires.
+
+        Returns False if the cursor was acknowledged on, or removed, meanwhile. Returns True, and
+        sets nothing, if only the topic's retention keeps the cursors.
+        """
         update = _CursorUpdate(self._store, self._table, self._key, position)
         if self._purged.expires_at_ms is None:
             return not self._never_expires or await update.mark_kept(self._now_ms)

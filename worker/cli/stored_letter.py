@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.errors import Reason
+from worker.errors import DeadLetterReason
 from worker.record import Record, RecordHeader
 
 #: The headers of a dead letter, after the record's own.
@@ -34,7 +34,7 @@ class StoredDeadLetter:
 
     place: RecordPlace
     record: Record | None
-    reason: Reason | None = None
+    reason: DeadLetterReason | None = None
     detail: str = ""
     source: RecordPlace | None = None
     foreign: str = ""
@@ -68,7 +68,7 @@ def parse_dead_letter(record: Record, topic: str) -> StoredDeadLetter:
             place, record, foreign=f"it is of the topic {text['dead-letter-topic']!r}"
         )
     try:
-        reason = Reason(text["dead-letter-reason"])
+        reason = DeadLetterReason(text["dead-letter-reason"])
         source = RecordPlace(
             *(_number(text[f"dead-letter-{name}"]) for name in RecordPlace._fields)
         )
@@ -91,7 +91,7 @@ class DeadLetterSelection:
     since_ms: by the timestamp of the record, which a dead letter keeps. places: these alone.
     """
 
-    reasons: frozenset[Reason] = frozenset()
+    reasons: frozenset[DeadLetterReason] = frozenset()
     partitions: tuple[int, ...] = ()
     offset: int | None = None
     since_ms: int | None = None

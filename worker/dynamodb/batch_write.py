@@ -61,16 +61,17 @@ class DynamoDBWriter:
     async def _put_all(self, left: dict[Key, EncodedPut]) -> None:
         """Put what is in `left` until nothing is left, and remove what is durable."""
         with self._store.waiting("batch_write_item") as waiting:
-            await self._put_left(left, waiting)
+            await self._put_until_stored(left, waiting)
 
-    async def _put_left(self, left: dict[Key, EncodedPut], waiting: Waiting) -> None:
+    async def _put_until_stored(self, left: dict[Key, EncodedPut], waiting: Waiting) -> None:
+        """Send what is in `left`, and again what DynamoDB left over of it, until all is stored."""
         while left:
             result = await self._put(list(left.values()))
             stored = left.keys() - result.left_over
             for key in stored:
                 del left[key]
             if stored:
-                current_flush().moved()
+                current_flush().note_durable()
             if left:
                 await waiting.wait("throttled (unprocessed items)")
 

@@ -7,7 +7,7 @@ from worker.dynamodb.client import Answer
 from worker.dynamodb.errors import outcome_of
 from worker.dynamodb.puts import PutResult
 from worker.metrics import WorkerMetrics
-from worker.outcomes import StoreOutcome
+from worker.outcomes import AttemptOutcome
 
 
 class CallMetrics:
@@ -25,10 +25,10 @@ class CallMetrics:
                 self._metrics.count_throttled(throttling_reasons(outcome))
         elif isinstance(outcome, PutResult):
             left_over = len(outcome.left_over)
-            how = StoreOutcome.PARTIAL if left_over else StoreOutcome.OK
+            how = AttemptOutcome.PARTIAL if left_over else AttemptOutcome.OK
             self._metrics.count_batch_write(
                 left_over=left_over, write_units=outcome.write_units or 0.0
             )
         else:
-            how = StoreOutcome.OK
+            how = AttemptOutcome.OK
         self._metrics.count_store_call(operation, how, seconds)

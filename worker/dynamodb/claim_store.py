@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from poste_restante.claims import CLOCK_SKEW_S, EXPIRES_S, Freshness, WorkerClaims, combine
-from poste_restante.freshness import claim_items
+from poste_restante.claims_reader import claim_items
 from poste_restante.table import TableRecord
 from worker.dynamodb.retrying_store import RetryingStore, mailbox_store
 

@@ -29,7 +29,7 @@ from poste_restante.retryable_errors import (
     text_of,
 )
 from worker.errors import Bug, ConditionFailed, ItemRefused, OperatorError
-from worker.outcomes import StoreOutcome
+from worker.outcomes import AttemptOutcome
 
 #: Texts of a ValidationException about the table's schema. Nothing else marks it.
 _ABOUT_SCHEMA = ("does not match the schema", "type mismatch for key", "missing the key",
@@ -128,19 +128,19 @@ def meaning(error: Exception, operation: str) -> CallRetry:
     return CallRetry(f"unreachable: {short(error)}", error, Limit.UNEXPECTED)
 
 
-def outcome_of(error: Exception, operation: str) -> StoreOutcome:
+def outcome_of(error: Exception, operation: str) -> AttemptOutcome:
     """Return how an attempt that raised this ended, for the metrics."""
     if isinstance(error, ClientError) and is_throttled(error):
-        return StoreOutcome.THROTTLED
+        return AttemptOutcome.THROTTLED
     try:
         wait = meaning(error, operation)
     except ConditionFailed:
-        return StoreOutcome.CONDITION_FAILED
+        return AttemptOutcome.CONDITION_FAILED
     except ItemRefused:
-        return StoreOutcome.REJECTED
+        return AttemptOutcome.REJECTED
     except (OperatorError, Bug):
-        return StoreOutcome.REFUSED
-    return StoreOutcome.REFUSED if wait.limit is Limit.REFUSALS else StoreOutcome.UNAVAILABLE
+        return AttemptOutcome.REFUSED
+    return AttemptOutcome.REFUSED if wait.limit is Limit.REFUSALS else AttemptOutcome.UNAVAILABLE
 
 
 def _malformed(error: MalformedAnswerError, operation: str) -> CallRetry:

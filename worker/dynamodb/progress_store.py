@@ -76,7 +76,7 @@ class DynamoDBProgress:
 
     async def advance(self, partition: int, seen: Progress, new: Progress) -> Progress:
         for _ in range(_ATTEMPTS_MAX):
-            if new.next > seen.next and await self._raise(partition, seen, new):
+            if new.next > seen.next and await self._raise_progress(partition, seen, new):
                 return new
             stored = self._ours(partition, await self.read(partition), seen)
             if stored.next < seen.next:
@@ -89,7 +89,7 @@ class DynamoDBProgress:
                 return stored
         raise Bug(f"{self._name(partition)}: progress changed under {_ATTEMPTS_MAX} updates")
 
-    async def _raise(self, partition: int, seen: Progress, new: Progress) -> bool:
+    async def _raise_progress(self, partition: int, seen: Progress, new: Progress) -> bool:
         """Update all but `origin`, on a condition. Returns False where that does not hold."""
         present = new.changing()
         absent = _CHANGING - present.keys()

@@ -154,8 +154,8 @@ class RetryingStore:
         return await self._answer("put_item", partial(self._client.put_item, **arguments))
 
     async def put_item_once(self, **arguments: Any) -> str:
-        """Put an item in one attempt, which takes no call's slot; return why it failed, empty: it
-        did not. For what may be missing."""
+        """Put an item once, outside the limit of concurrent calls. Return the reason of a failure,
+        or "". Use it only for items that readers can do without."""
         try:
             await self._client.put_item(**arguments)
         except _FAILURES as error:

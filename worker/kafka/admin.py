@@ -24,7 +24,13 @@ from aiokafka.errors import (
 from worker.backoff import backoff_delays
 from worker.errors import OperatorError
 from worker.kafka import groups as kafka_groups
-from worker.kafka.errors import NO_ADDRESS, Connections, Trouble, connections_watched, fault_of
+from worker.kafka.errors import (
+    NO_ADDRESS,
+    FailedConnectionLog,
+    Trouble,
+    connections_watched,
+    fault_of,
+)
 from worker.kafka.options import client_options
 from worker.logging_config import LogLimiter, event
 from worker.settings import KafkaSettings
@@ -165,7 +171,9 @@ def _cause(error: Exception) -> BaseException:
     return error.__cause__ or error if isinstance(error, _NotStarted) else error
 
 
-def _named(admin: AIOKafkaAdminClient, connections: Connections) -> dict[str, BaseException]:
+def _named(
+    admin: AIOKafkaAdminClient, connections: FailedConnectionLog
+) -> dict[str, BaseException]:
     """Return failed connections, those to a broker with the address that it advertises."""
     cluster = getattr(getattr(admin, "_client", None), "cluster", None)
     advertised = {} if cluster is None else {

@@ -15,7 +15,7 @@ from mode import Service
 
 from worker.fetching import Fetched
 from worker.kafka.group_membership import GroupMembership
-from worker.kafka.group_monitor import LOOK_S, GroupCheckResult
+from worker.kafka.group_monitor import CHECK_S, GroupCheckResult
 from worker.kafka.partition_reader import PartitionReader
 from worker.logging_config import SERVICES_LOGGER
 
@@ -35,7 +35,7 @@ class Served(Protocol):
     def hands_over(self) -> bool:
         """Whether the worker ends in order, so that others may take its partitions at once."""
 
-    def note_group(self, look: GroupCheckResult) -> None:
+    def note_group(self, result: GroupCheckResult) -> None:
         """Receive the result of a check of the group; called in the consumer's own loop."""
 
     def note_fetched(self, size: int) -> None:
@@ -82,9 +82,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _watch_group(self) -> None:
         assert self.membership is not None, "tasks begin after on_start"
         while not self.should_stop:
-            await self.sleep(LOOK_S)
-            look = self.membership.look()
-            self.parent_loop.call_soon_threadsafe(self.consumer.note_group, look)
+            await self.sleep(CHECK_S)
+            result = self.membership.check()
+            self.parent_loop.call_soon_threadsafe(self.consumer.note_group, result)
             size = self.reader.fetched_bytes()
             self.parent_loop.call_soon_threadsafe(self.consumer.note_fetched, size)
 

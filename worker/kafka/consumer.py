@@ -40,7 +40,7 @@ from worker.kafka.client_thread import BatchConsumerThread
 from worker.kafka.group_monitor import GroupCheckResult, GroupWatch
 from worker.logging_config import SERVICES_LOGGER, event
 from worker.memory_limits import MemoryLimits
-from worker.opening import MOMENT_S, Log, OpenedPartition, PartitionOpener
+from worker.opening import OPENING_FIRST_ROUND_S, Log, OpenedPartition, PartitionOpener
 from worker.outcomes import CommitOutcome
 from worker.progress import ProgressStore
 from worker.resume import Closed
@@ -52,10 +52,10 @@ logger = logging.getLogger(__name__)
 COMMIT_S_MAX = 5.0
 
 #: Seconds between two checks of a drain: what do the running flushes wait for?
-DRAIN_LOOK_S = 0.05
+DRAIN_CHECK_S = 0.05
 
 #: Seconds between two rounds of opening closed partitions, at first and at most; and the most that
-#: a round waits. An operator, or a store that recovers, resolves a doubt; the error is repeated
+#: a round waits. An operator, or a store that recovers, removes the reason; the error is repeated
 #: each time.
 OPENING_S_MIN, OPENING_S_MAX = 0.2, 30.0
 
@@ -105,9 +105,9 @@ class BatchConsumer(driver.Consumer):
         self._last_resort: threading.Timer | None = None
 
     @property
-    def turns(self) -> int:
+    def iterations(self) -> int:
         """Iterations of the fetch loop. A loop that makes none is stalled."""
-        return self._fetch_loop.turns
+        return self._fetch_loop.iterations
 
     @property
     def wiring(self) -> ConsumerWiring:
@@ -137,16 +137,16 @@ class BatchConsumer(driver.Consumer):
 
     # ---- the group
 
-    def note_group(self, look: GroupCheckResult) -> None:
+    def note_group(self, result: GroupCheckResult) -> None:
         """Handle a check of the group; the client's thread delivers one about every second."""
-        self.topic_partitions = look.partitions or self.topic_partitions
+        self.topic_partitions = result.partitions or self.topic_partitions
         if self._group is None:
             self._group = GroupWatch(self.wiring.member)
         if self.should_stop or self._crashed.is_set():
             return
-        verdict = self._group.look(look, joined=self.status.phase is Phase.JOINED)
+        verdict = self._group.judge(result, joined=self.status.phase is Phase.JOINED)
         if verdict.end is not None:
-            self.add_future(_raise(verdict.end))
+            self.add_future(_end_with(verdict.end))
             return
         if verdict.retry:
             self._thread.retry_group()
@@ -218,7 +218,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _open(self, assignment: Assignment) -> None:
         """Ask for the resume positions until no partition is closed."""
-        delay_s, limit_s = OPENING_S_MIN, MOMENT_S
+        delay_s, limit_s = OPENING_S_MIN, OPENING_FIRST_ROUND_S
         while assignment.closed and not assignment.ended:
             answers = await self.wiring.opener.open(sorted(assignment.closed), limit_s=limit_s)
             for partition, answer in answers.items():
@@ -290,7 +290,7 @@ class BatchConsumer(driver.Consumer):
                 )  # fmt: skip
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(assignment.idle.wait(), DRAIN_LOOK_S)
+                await asyncio.wait_for(assignment.idle.wait(), DRAIN_CHECK_S)
 
     async def _limited(self, what: str, step: Any, seconds: float) -> None:
         try:
@@ -430,6 +430,6 @@ class WholeBatches(faust.Schema):
         return batch
 
 
-async def _raise(error: OperatorError) -> None:
+async def _end_with(error: OperatorError) -> None:
     """End the process in one line, as a task of a service."""
     raise error

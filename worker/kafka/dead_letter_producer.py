@@ -173,7 +173,9 @@ class KafkaDeadLetters:
         waits = current_flush()
         for letter in letters:
             posted.append(await self._post(connection.producer, letter))
-            posted[-1].add_done_callback(lambda done: waits.moved() if _taken(done) else None)
+            posted[-1].add_done_callback(
+                lambda done: waits.note_durable() if _taken(done) else None
+            )
         await asyncio.gather(*posted)
 
     async def _unless_broken(self, connection: _Connection, work: Awaitable[None]) -> None:

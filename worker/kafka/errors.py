@@ -49,7 +49,7 @@ class KafkaFault:
         return OperatorError(self.text)
 
 
-class Connections(logging.Handler):
+class FailedConnectionLog(logging.Handler):
     """The last failed connections, with the error of each, by `host:port` or `broker 1`."""
 
     def __init__(self) -> None:
@@ -66,14 +66,14 @@ class Connections(logging.Handler):
 
 
 @contextmanager
-def connections_watched(connections: Connections | None = None) -> Iterator[Connections]:
+def connections_watched(log: FailedConnectionLog | None = None) -> Iterator[FailedConnectionLog]:
     """Collect what aiokafka's clients of this process log about connections during the block."""
-    connections, library = connections or Connections(), logging.getLogger("aiokafka")
-    library.addHandler(connections)
+    log, library = log or FailedConnectionLog(), logging.getLogger("aiokafka")
+    library.addHandler(log)
     try:
-        yield connections
+        yield log
     finally:
-        library.removeHandler(connections)
+        library.removeHandler(log)
 
 
 #: aiokafka's errors that say only that there is no connection; its log has the cause.
@@ -127,22 +127,22 @@ class ConnectionFaults:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._connections = Connections()
+        self._log = FailedConnectionLog()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Collect the errors of connections during the block."""
-        with connections_watched(self._connections):
+        with connections_watched(self._log):
             yield
 
     def reason(self) -> str:
         """Return one line if a connection has failed since the last `forget`, else nothing."""
-        failed = self._connections.failed
+        failed = self._log.failed
         return fault_of(TimeoutError(), failed, self._kafka).text if failed else ""
 
     def forget(self) -> None:
         """Forget past failures: the brokers answer."""
-        self._connections.failed.clear()
+        self._log.failed.clear()
 
 
 def fault_of(

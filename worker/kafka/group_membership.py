@@ -55,7 +55,7 @@ class GroupMembership:
         self._send = self._coordinator._send_req
         self._coordinator._send_req = self._send_noting
 
-    def look(self) -> GroupCheckResult:
+    def check(self) -> GroupCheckResult:
         """Check the coordination, without clearing its error."""
         cluster = self._client._client.cluster
         seen, partitions = TopicSeen.THERE, self._client.partitions_for_topic(self._topic)

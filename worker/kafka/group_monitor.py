@@ -1,6 +1,6 @@
 """Judges the state of the worker's consumer group, check by check. Pure.
 
-The client's thread checks the coordination of the group every `LOOK_S` seconds, whatever the
+The client's thread checks the coordination of the group every `CHECK_S` seconds, whatever the
 fetching does. Nothing else notices its errors: aiokafka keeps one for the next call that asks for
 it, and the worker's calls bypass those that do.
 """
@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from worker.errors import OperatorError
 from worker.group_errors import (
-    NOT_FOREVER,
+    WAITED_FOR_BRIEFLY,
     Code,
     Member,
     code_of,
@@ -23,12 +23,12 @@ from worker.group_errors import (
 )
 
 #: Seconds between two checks.
-LOOK_S = 1.0
+CHECK_S = 1.0
 #: Seconds between two lines about a wait.
 SAY_S = 30.0
 #: Seconds of waiting before the first line: a join takes a moment, a rebalance a session time-out.
 QUIET_S = 15.0
-#: Seconds of joins all answered with one of `NOT_FOREVER`, after which the worker ends.
+#: Seconds of joins all answered with one of `WAITED_FOR_BRIEFLY`, after which the worker ends.
 REFUSED_S_MAX = 120.0
 #: Seconds that a topic is missing from the broker's metadata before it counts as gone: an answer
 #: may leave it out while its leaders move.
@@ -89,23 +89,23 @@ class GroupWatch:
         self._refused_since: float | None = None
         self._topic_there_at: float | None = None
 
-    def look(self, look: GroupCheckResult, *, joined: bool) -> Verdict:
+    def judge(self, result: GroupCheckResult, *, joined: bool) -> Verdict:
         """Return what to do. joined: the group has given the worker an assignment."""
         now = self._clock()
         if joined != self._joined:
             self._joined, self._joining_since = joined, now
             if joined and self._topic_there_at is None:
                 self._topic_there_at = now  # a group that assigns partitions has seen the topic
-        if (end := self._end(look, now)) is not None:
+        if (end := self._end(result, now)) is not None:
             return Verdict(end=end)
-        retry = look.error is not None
-        problem = self._topic_problem(look, now)
+        retry = result.error is not None
+        problem = self._topic_problem(result, now)
         if problem:
             return Verdict(retry=retry, problem=problem, say=self._say(problem, now))
         if joined:
             return Verdict(retry=retry)
-        waiting = waiting_reason(look.code) or "a rebalance is under way"
-        if not look.coordinator:
+        waiting = waiting_reason(result.code) or "a rebalance is under way"
+        if not result.coordinator:
             waiting = "no coordinator of the group answers"
         waited_s = now - self._joining_since
         say = None
@@ -115,28 +115,28 @@ class GroupWatch:
             )
         return Verdict(retry=retry, waiting=waiting, say=say)
 
-    def _end(self, look: GroupCheckResult, now: float) -> OperatorError | None:
+    def _end(self, result: GroupCheckResult, now: float) -> OperatorError | None:
         member = self._member
-        if look.topic is TopicSeen.DENIED:
+        if result.topic is TopicSeen.DENIED:
             return OperatorError(refusal(Code.TOPIC_AUTHORIZATION_FAILED, member))
-        if look.error is not None:
-            code = code_of(look.error) or look.code
-            if look.died and waits(code):
-                return OperatorError(gave_up(look.error, member))
+        if result.error is not None:
+            code = code_of(result.error) or result.code
+            if result.died and waits(code):
+                return OperatorError(gave_up(result.error, member))
             if code == Code.NONE:
-                return OperatorError(gave_up(look.error, member))
+                return OperatorError(gave_up(result.error, member))
             if not waits(code):
                 return OperatorError(refusal(code, member))
-        if self._joined or look.code not in NOT_FOREVER:
+        if self._joined or result.code not in WAITED_FOR_BRIEFLY:
             self._refused_since = None
         elif self._refused_since is None:
             self._refused_since = now
         elif now - self._refused_since >= REFUSED_S_MAX:
-            return OperatorError(refusal(look.code, member))
+            return OperatorError(refusal(result.code, member))
         return None
 
-    def _topic_problem(self, look: GroupCheckResult, now: float) -> str:
-        if look.topic is TopicSeen.THERE:
+    def _topic_problem(self, result: GroupCheckResult, now: float) -> str:
+        if result.topic is TopicSeen.THERE:
             self._topic_there_at = now
         if self._topic_there_at is None or now - self._topic_there_at < GONE_S:
             return ""

@@ -18,7 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.fetching import Fetched
 from worker.kafka.group_membership import FencedError
-from worker.kafka.group_monitor import LOOK_S
+from worker.kafka.group_monitor import CHECK_S
 from worker.kafka.other_brokers import answered, take_from_others
 from worker.record import Record
 
@@ -100,7 +100,7 @@ class PartitionReader:
             # This is the group's error, and each fetch raises it; `group_monitor` judges it.
             if self._group_error() is None:
                 raise
-            await asyncio.sleep(min(timeout_s, LOOK_S))
+            await asyncio.sleep(min(timeout_s, CHECK_S))
             return {}
 
     async def _found(self, tp: TopicPartition, records: Sequence[Record]) -> Fetched:

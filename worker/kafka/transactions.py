@@ -37,7 +37,7 @@ def how_to_abort(brokers: str, topic: str, partition: int, stable_end: int) -> s
 
 
 @dataclass(slots=True)
-class _Standing:
+class _HeldBack:
     """A partition whose stable end is below its end. times: of `clock`, seconds."""
 
     log: LogState
@@ -65,55 +65,55 @@ class OpenTransactions:
         self._topic = topic
         self._warn_s = warn_s
         self._clock = clock
-        self._standing: dict[int, _Standing] = {}
+        self._held_back: dict[int, _HeldBack] = {}
 
-    def look(self, states: Mapping[int, LogState]) -> None:
+    def judge(self, states: Mapping[int, LogState]) -> None:
         """Judge the partitions as they are now, and log lasting cases. Others are forgotten."""
         now_s = self._clock()
-        for partition, before in list(self._standing.items()):
+        for partition, before in list(self._held_back.items()):
             state = states.get(partition)
             if state is None or state.held_back == 0 or state.stable_end != before.log.stable_end:
-                del self._standing[partition]
+                del self._held_back[partition]
                 if before.warned_at_s is not None and state is not None:
                     self._say_moved(partition, state)
         for partition, state in states.items():
             if state.held_back:
-                standing = self._standing.setdefault(partition, _Standing(state, now_s))
-                standing.log = state
-                self._say_held_back(partition, standing, now_s)
+                held = self._held_back.setdefault(partition, _HeldBack(state, now_s))
+                held.log = state
+                self._say_held_back(partition, held, now_s)
 
     def notes(self) -> tuple[ReadinessNote, ...]:
         """Return the notes of `/readyz` on partitions with a warning."""
         now_s = self._clock()
         return tuple(
-            ReadinessNote("open_transaction", self._text(partition, standing, now_s), partition)
-            for partition, standing in sorted(self._standing.items())
-            if standing.warned_at_s is not None
+            ReadinessNote("open_transaction", self._text(partition, held, now_s), partition)
+            for partition, held in sorted(self._held_back.items())
+            if held.warned_at_s is not None
         )
 
     def held_back_s(self) -> dict[int, float]:
         """Return the seconds for which each held-back partition's stable end has not moved."""
         now_s = self._clock()
-        return {p: now_s - standing.since_s for p, standing in self._standing.items()}
+        return {p: now_s - held.since_s for p, held in self._held_back.items()}
 
-    def _say_held_back(self, partition: int, standing: _Standing, now_s: float) -> None:
-        warned_s, seconds = standing.warned_at_s, now_s - standing.since_s
+    def _say_held_back(self, partition: int, held: _HeldBack, now_s: float) -> None:
+        warned_s, seconds = held.warned_at_s, now_s - held.since_s
         if seconds < self._warn_s or (warned_s is not None and now_s - warned_s < REPEAT_S):
             return
-        standing.warned_at_s = now_s
+        held.warned_at_s = now_s
         logger.warning(
-            "%s", self._text(partition, standing, now_s),
+            "%s", self._text(partition, held, now_s),
             extra=event(
-                "transaction_open", partition=partition, offset=standing.log.stable_end,
-                count=standing.log.held_back, seconds=round(seconds),
+                "transaction_open", partition=partition, offset=held.log.stable_end,
+                count=held.log.held_back, seconds=round(seconds),
             ),
         )  # fmt: skip
 
-    def _text(self, partition: int, standing: _Standing, now_s: float) -> str:
-        log = standing.log
+    def _text(self, partition: int, held: _HeldBack, now_s: float) -> str:
+        log = held.log
         return (
             f"partition {partition}: an open transaction has held back its {log.held_back} offsets"
-            f" from {log.stable_end} on for {now_s - standing.since_s:.0f} s;"
+            f" from {log.stable_end} on for {now_s - held.since_s:.0f} s;"
             f" {how_to_abort(self._brokers, self._topic, partition, log.stable_end)}"
         )
 

@@ -17,23 +17,23 @@ from poste_restante.table import TableRecord
 logger = logging.getLogger(__name__)
 
 #: Seconds for which one read of the claims serves all callers.
-FRESHNESS_READ_S = 1.0
+CLAIMS_READ_S = 1.0
 #: Queries of one read, 1 MB each. The claims of 10,000 partitions take 250 KB.
-READ_QUERIES_MAX = 4
+CLAIMS_QUERIES_MAX = 4
 #: Seconds between two log lines about unusable claims.
 LOG_EVERY_S = 60.0
 
 
 async def claim_items(store: MailboxStore) -> list[Item]:
-    """Return the items of all workers' claims, of at most READ_QUERIES_MAX pages."""
-    pages = query_pages(store, CLAIMS_KEY, consistent=False, pages_max=READ_QUERIES_MAX)
+    """Return the items of all workers' claims, of at most CLAIMS_QUERIES_MAX pages."""
+    pages = query_pages(store, CLAIMS_KEY, consistent=False, pages_max=CLAIMS_QUERIES_MAX)
     return [item async for page in pages for item in page.items]
 
 
-class FreshnessCheck:
+class ClaimsReader:
     """Reads the claims about one table, on demand.
 
-    One read serves every caller for FRESHNESS_READ_S. skew_s: seconds by which clocks may differ.
+    One read serves every caller for CLAIMS_READ_S. skew_s: seconds by which clocks may differ.
     clock: epoch seconds.
     """
 
@@ -44,17 +44,17 @@ class FreshnessCheck:
         self._items: list[Item] = []
         #: The combined items for a table; None: the items were read since.
         self._cached: tuple[TableRecord, Freshness] | None = None
-        self._read_at_s = -FRESHNESS_READ_S
+        self._read_at_s = -CLAIMS_READ_S
         self._shared_read = SharedCall(self._read_items)
         self._logged_at_s = -LOG_EVERY_S
 
     def due_in_s(self) -> float:
         """Return the seconds until the next caller causes a read."""
         age_s = self._clock() - self._read_at_s
-        return max(0.0, FRESHNESS_READ_S - age_s) if age_s >= 0 else 0.0
+        return max(0.0, CLAIMS_READ_S - age_s) if age_s >= 0 else 0.0
 
     async def freshness(self, record: TableRecord) -> Freshness:
-        """Return the combined claims, at most FRESHNESS_READ_S old. If the read fails, it is
+        """Return the combined claims, at most CLAIMS_READ_S old. If the read fails, it is
         logged, and no partition has a claim."""
         if self.due_in_s() <= 0:
             try:
