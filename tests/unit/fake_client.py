@@ -31,6 +31,8 @@ class Coordinator:
         self.member_id = "one-1"
         self._group_instance_id = instance_id
         self._coordination_task: Any = asyncio.get_running_loop().create_future()
+        self._heartbeat_task: asyncio.Task[None] | None = None
+        self._commit_refresh_task: asyncio.Task[None] | None = None
         self._pending_exception: Exception | None = None
         self.answers: dict[type, int] = {}
         self.joined_as: str | None = None
@@ -40,6 +42,19 @@ class Coordinator:
     def stop_at(self, error: Exception) -> None:
         """It stops, and keeps the error for the next call that asks."""
         self._pending_exception = error
+
+    def forget_heartbeat(self) -> None:
+        """As a stop of one that has ended."""
+        self._heartbeat_task = None
+
+    async def fail_beside(self, error: Exception) -> None:
+        """A heartbeat fails while the coordination stands at another error."""
+
+        async def fail() -> None:
+            raise error
+
+        self._heartbeat_task = asyncio.create_task(fail())
+        await asyncio.wait([self._heartbeat_task])
 
     def die_of(self, error: Exception) -> None:
         self._coordination_task.set_exception(error)

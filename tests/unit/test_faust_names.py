@@ -101,6 +101,17 @@ def test_a_name_relied_on_is_there_and_called_as_before(
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
 
 
+def test_the_tasks_of_the_coordination_are_where_their_errors_are_retrieved() -> None:
+    """A stop does not wait for one that has ended, nor for its error."""
+    source = inspect.getsource(GroupCoordinator.__init__)
+
+    assert "self._heartbeat_task = None" in source
+    assert "self._commit_refresh_task = None" in source
+    assert "if not self._heartbeat_task.done():" in inspect.getsource(
+        GroupCoordinator._stop_heartbeat_task
+    )
+
+
 def test_what_a_fetch_takes_of_a_partition_is_read_for_each_request() -> None:
     """It is set anew at each assignment, by the number of partitions (G8)."""
     source = inspect.getsource(Fetcher._get_actions_per_node)

@@ -2,6 +2,7 @@
 fake."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -55,6 +56,22 @@ async def test_a_check_sees_a_coordination_that_has_died(member: Member) -> None
     member.coordinator.die_of(error)
 
     assert member.membership.check() == GroupCheckResult(error=error, died=True, partitions=1)
+
+
+@pytest.mark.parametrize("retrieved", [True, False])
+async def test_an_error_beside_another_one_is_no_traceback(member: Member, retrieved: bool) -> None:
+    """Of a client that stops: nothing of aiokafka's asks for it any more."""
+    logged: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: logged.append(context))
+    member.coordinator.stop_at(GroupAuthorizationFailedError("group"))
+    await member.coordinator.fail_beside(GroupAuthorizationFailedError("group"))
+    if retrieved:
+        member.membership.retrieve_errors()
+    member.coordinator.forget_heartbeat()
+    gc.collect()
+
+    assert bool(logged) is not retrieved
 
 
 async def test_a_check_sees_the_topic_and_the_coordinator(member: Member) -> None:

@@ -71,9 +71,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_thread_stop(self) -> None:
-        # A worker that ends in order leaves, so that the others continue at once.
-        if self.membership is not None and self.consumer.hands_over:
-            self.membership.leave_at_stop()
+        if self.membership is not None:
+            self.membership.retrieve_errors()
+            # A worker that ends in order leaves, so that the others continue at once.
+            if self.consumer.hands_over:
+                self.membership.leave_at_stop()
         await super().on_thread_stop()
 
     # ---- the group

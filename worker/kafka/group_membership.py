@@ -89,6 +89,14 @@ class GroupMembership:
             # Only a join restarts a failed heartbeat.
             self._coordinator.request_rejoin()
 
+    def retrieve_errors(self) -> None:
+        """Retrieve the errors of the coordination's own tasks. It reads one of them, stops there,
+        and never reads what another ends with meanwhile: asyncio would log a traceback."""
+        coordinator = self._coordinator
+        for task in (coordinator._heartbeat_task, coordinator._commit_refresh_task):
+            if task is not None and task.done() and not task.cancelled():
+                task.exception()
+
     def leave_at_stop(self) -> None:
         """Leave the group when the client stops. aiokafka never removes a static member from its
         group: the others would wait for its restart or its session time-out."""
