@@ -21,7 +21,14 @@ from tests.store_client import store_on
 from tests.unit.test_cli import schema
 from worker.cli import audit_rendering, purging
 from worker.cli.admin_client import PartitionStatus
-from worker.cli.purging import SPARE_MS, LogEnds, MailboxPurge, PurgeResult, Retention
+from worker.cli.purging import (
+    LOGS_PER_UPDATE,
+    SPARE_MS,
+    LogEnds,
+    MailboxPurge,
+    PurgeResult,
+    Retention,
+)
 from worker.errors import OperatorError
 from worker.progress import Progress
 
@@ -302,22 +309,26 @@ async def test_devices_that_are_added_all_the_time_end_a_purge() -> None:
         await world.purge()
 
 
-async def test_a_purge_that_is_killed_anywhere_is_finished_by_the_next() -> None:
-    """Before each of its calls. A cursor with an expiry hides everything, and nothing is left
-    below it (G4)."""
-    calls = await _calls()
+@pytest.mark.parametrize("partitions", [1, LOGS_PER_UPDATE + 1])
+async def test_a_purge_that_is_killed_anywhere_is_finished_by_the_next(partitions: int) -> None:
+    """Before each of its calls, also between two updates of one cursor. A cursor with an expiry
+    hides everything, and nothing is left below it (G4)."""
+    ends = LogEnds({LogId(2, 3 + n): 99 for n in range(partitions)}, {})
+    last = f"0002.{2 + partitions:05}"
+    calls = await _calls(ends)
     for at in range(calls):
         world = await a_mailbox()
         world.table.before = _killing(at)
         with pytest.raises(Killed):
-            await world.purge()
+            await world.purge(ends=ends)
         world.table.before = lambda _operation, _key: None
         if len(world.positions()) < 6:  # nothing is deleted that no cursor hides
             for position in ("!", "!pad", "!phone"):
                 assert world.cursor(position)["0002.00003"] == {"N": "99"}
+                assert world.cursor(position)[last] == {"N": "99"}
         if "expires_at" in world.cursor():
             assert world.positions() == ["!", "!pad", "!phone"]
-        await world.purge(at=NOW_MS + 1)
+        await world.purge(ends=ends, at=NOW_MS + 1)
         assert world.positions() == ["!", "!pad", "!phone"]
         for device in (None, "phone", "pad"):
             position = "!" if device is None else f"!{device}"
@@ -336,14 +347,14 @@ def _killing(at: int) -> Callable[[str, str], None]:
     return before
 
 
-async def _calls() -> int:
+async def _calls(ends: LogEnds) -> int:
     world, made = await a_mailbox(), [0]
 
     def before(_operation: str, _key: str) -> None:
         made[0] += 1
 
     world.table.before = before
-    await world.purge()
+    await world.purge(ends=ends)
     return made[0]
 
 
