@@ -77,24 +77,25 @@ def encode_bundle(messages: Sequence[Message], topic: str) -> Item:
     key = bundle_key(messages)
     maps = [encode_message(message, topic) for message in messages]
     expiries_ms = [_expiry_ms(message) for message in messages]
-    item: Item = from_json(bundle_json(messages[0].user_id, key, maps, expiries_ms))
+    user, position = mailbox_key(messages[0].user_id), key.encode()
+    item: Item = from_json(bundle_json(user, position, maps, expiries_ms))
     return item
 
 
 def bundle_json(
-    user_id: str, key: BundleKey, maps: Iterable[str], expiries_ms: Sequence[int | None]
+    user: str, position: str, maps: Iterable[str], expiries_ms: Sequence[int | None]
 ) -> str:
     """Return the item of a bundle as DynamoDB's JSON, ASCII without spaces.
 
-    maps: the messages, as `encode_message` returns them. expiries_ms: the expiry of each, in epoch
-    milliseconds, or None.
+    user, position: its key in the table, encoded. maps: the messages, as `encode_message` returns
+    them. expiries_ms: the expiry of each, in epoch milliseconds, or None.
     """
     expiring_ms = [each for each in expiries_ms if each is not None]
     expiry = ""
     if len(expiring_ms) == len(expiries_ms):
         expiry = f',"expires_at":{{"N":"{-(-max(expiring_ms) // 1000)}"}}'
     return (
-        f'{{"user_id":{{"S":{quoted(mailbox_key(user_id))}}},"position":{{"S":"{key.encode()}"}},'
+        f'{{"user_id":{{"S":{quoted(user)}}},"position":{{"S":"{position}"}},'
         f'"v":{{"N":"{FORMAT_VERSION}"}},"messages":{{"L":[{",".join(maps)}]}}{expiry}}}'
     )
 

@@ -74,13 +74,10 @@ def encode_put(bundle: Bundle) -> EncodedPut:
     key = BundleKey(*bundle.log, last=entries[-1].offset, first=entries[0].offset)
     if not key.is_possible():
         raise ValueError(f"not one bundle: {key}")
+    user, position = mailbox_key(bundle.user_id), key.encode()
     maps = [entry.json for entry in entries]
-    item = bundle_json(bundle.user_id, key, maps, [entry.expires_at_ms for entry in entries])
-    return EncodedPut(
-        bundle,
-        (mailbox_key(bundle.user_id), key.encode()),
-        f'{{"PutRequest":{{"Item":{item}}}}}',
-    )
+    item = bundle_json(user, position, maps, [entry.expires_at_ms for entry in entries])
+    return EncodedPut(bundle, (user, position), f'{{"PutRequest":{{"Item":{item}}}}}')
 
 
 def _are_one_run(entries: Sequence[Entry], user_id: str) -> bool:
