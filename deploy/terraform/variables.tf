@@ -4,8 +4,8 @@ variable "table_name" {
   default     = "mailboxes"
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_.-]{3,255}$", var.table_name))
-    error_message = "table_name must be 3 to 255 letters, digits, `_`, `.`, `-`."
+    condition     = can(regex("^[A-Za-z0-9_.-]{3,120}$", var.table_name))
+    error_message = "table_name must be 3 to 120 letters, digits, `_`, `.`, `-`: the policies are named after it."
   }
 }
 
@@ -27,13 +27,13 @@ variable "recovery_days" {
 }
 
 variable "write_units_per_s_max" {
-  description = "Write units per second above which DynamoDB throttles, which bounds the bill; null: no limit of our own."
+  description = "Write units per second above which DynamoDB throttles, which bounds the bill; null: none is set; -1: one that was set is lifted."
   type        = number
   default     = null
 
   validation {
-    condition     = var.write_units_per_s_max == null || try(var.write_units_per_s_max >= 1 && floor(var.write_units_per_s_max) == var.write_units_per_s_max, false)
-    error_message = "write_units_per_s_max must be a whole number of 1 or more, or null."
+    condition     = var.write_units_per_s_max == null || try((var.write_units_per_s_max >= 1 || var.write_units_per_s_max == -1) && floor(var.write_units_per_s_max) == var.write_units_per_s_max, false)
+    error_message = "write_units_per_s_max must be a whole number of 1 or more, -1 to lift a limit, or null."
   }
 }
 
@@ -62,6 +62,11 @@ variable "alarm_actions" {
   validation {
     condition     = alltrue([for arn in var.alarm_actions : can(regex("^arn:[a-z0-9-]+:[a-z0-9-]+:", arn))])
     error_message = "alarm_actions must be ARNs."
+  }
+
+  validation {
+    condition     = length(var.alarm_actions) <= 5
+    error_message = "alarm_actions must be 5 ARNs at most: CloudWatch takes no more for an alarm."
   }
 }
 

@@ -1,7 +1,9 @@
 """deploy/terraform, read and evaluated by OpenTofu.
 
 The provider for AWS cannot be had here: OpenTofu reads all files, and evaluates variables and
-actions, which need no provider. Resources are read as text. Needs `tofu` (`make .cache/bin/tofu`).
+actions, which need no provider. Resources are held to the names of the provider's arguments and
+blocks, in tests/aws_provider_structure.json: of its lowest and of a late version. Most tests need
+`tofu` (`make .cache/bin/tofu`).
 """
 
 import json
@@ -9,9 +11,11 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hcl2
 import pytest
 
 from poste_restante.table import TABLE_SCHEMA, TTL_ATTRIBUTE
@@ -171,6 +175,9 @@ def test_every_alarm_tells_somebody_and_sleeps_where_nothing_happens() -> None:
         {"policy_path": "poste"},
         {"policy_path": "/poste"},
         {"alarm_actions": ["pager"]},
+        {"alarm_actions": ["arn:aws:sns:eu-central-1:123456789012:pager"] * 6},
+        {"table_name": "t" * 121},
+        {"write_units_per_s_max": -2},
         {"alarm_actions": "pager"},
         {"deletion_protection": "often"},
         {"tags": ["chat"]},
@@ -192,6 +199,7 @@ def test_values_that_cannot_work_are_refused(module: Path, variables: dict[str, 
         {"table_name": "a-b.c_d", "policy_path": "/chat/poste/"},
         {"recovery_days": 0, "deletion_protection": False},
         {"recovery_days": 1, "write_units_per_s_max": 1, "write_units_per_hour_alarm": 0.5},
+        {"table_name": "t" * 120, "write_units_per_s_max": -1},
         {
             "alarm_actions": ["arn:aws:sns:eu-central-1:123456789012:pager"],
             "tags": {"team": "chat"},
@@ -202,3 +210,75 @@ def test_values_that_cannot_work_are_refused(module: Path, variables: dict[str, 
 def test_values_that_work_are_taken(module: Path, variables: dict[str, Any]) -> None:
     done = planned(module, **variables)
     assert done.returncode == 0, done.stderr
+
+
+# ---- resources, by the provider's structure
+
+STRUCTURE: dict[str, Any] = json.loads((ROOT / "tests/aws_provider_structure.json").read_text())
+#: Arguments of Terraform itself.
+META = {"for_each", "count"}
+
+
+def resources(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The resources of a file, each with the name of its type."""
+    for resource in hcl2.loads(text).get("resource", []):
+        for kind, named in resource.items():
+            for body in named.values():
+                yield kind.strip('"'), body
+
+
+def misfits(where: str, body: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+    """What the provider would refuse of a resource, or of a block in it: a line each."""
+    blocks: dict[str, Any] = known.get("blocks", {})
+    given = dict(body)
+    for dynamic in given.pop("dynamic", []):
+        for name, block in dynamic.items():
+            if name != "__is_block__":
+                given[name.strip('"')] = block["content"]
+    given.pop("__is_block__", None)
+    for name, value in given.items():
+        if name in blocks and isinstance(value, list):
+            for inner in value:
+                yield from misfits(f"{where}.{name}", inner, blocks[name])
+        elif name not in {*known["required"], *known["optional"], *META}:
+            yield f"{where} has no {name}"
+    yield from (f"{where} misses {name}" for name in known["required"] if name not in given)
+
+
+def misfits_of(text: str, version: str) -> list[str]:
+    structure = STRUCTURE[version]
+    return [line for kind, body in resources(text) for line in misfits(kind, body, structure[kind])]
+
+
+@pytest.mark.parametrize("version", STRUCTURE)
+def test_the_provider_knows_every_argument_and_block(version: str) -> None:
+    """In its lowest version that is allowed, too: an argument may be younger."""
+    assert {kind for kind, _ in resources(ALL)} == set(STRUCTURE[version])
+    assert misfits_of(ALL, version) == []
+
+
+def test_the_lowest_version_is_the_one_that_is_tried() -> None:
+    lowest = re.search(r' version += ">= (\d+\.\d+), <', FILES["versions.tf"])
+    assert lowest is not None
+    assert min(STRUCTURE) == f"{lowest[1]}.0"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("hash_key ", "hash_keys", "aws_dynamodb_table has no hash_keys"),
+        ("  name                        = var.table_name\n", "", "aws_dynamodb_table misses name"),
+        ("recovery_period_in_days", "recovery_period_days",
+         "aws_dynamodb_table.point_in_time_recovery has no recovery_period_days"),
+        ("  ttl {", "  time_to_live {", "aws_dynamodb_table has no time_to_live"),
+        ('dynamic "on_demand_throughput"', 'dynamic "throughput"',
+         "aws_dynamodb_table has no throughput"),
+        ('    type = "S"\n', "", "aws_dynamodb_table.attribute misses type"),
+        ("metric_name ", "metricname", "aws_cloudwatch_metric_alarm has no metricname"),
+        ("  policy = jsonencode", "  document = jsonencode", "aws_iam_policy misses policy"),
+    ],
+)  # fmt: skip
+def test_what_the_provider_would_refuse_is_noticed(old: str, new: str, line: str) -> None:
+    """Else the test above would show nothing."""
+    assert old in ALL
+    assert line in misfits_of(ALL.replace(old, new), min(STRUCTURE))
