@@ -23,6 +23,7 @@ from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS, PYPI
 from tests.once_per_run import OncePerRun
 from tests.optional import fail_if_skipped
 from tests.sdk_data import share_sdk_data
+from tests.slow_first import slow_first
 
 _OURS = os.environ.get(FORCED) in (DOCKER, JVM, PYPI)
 _ADDRESSES = () if _OURS else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
@@ -56,11 +57,17 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/integration needs the services, and what asks for them."""
+    """Everything under tests/integration needs the services, and what asks for them. It comes first
+    where several processes share a run."""
+    slow: list[pytest.Item] = []
+    quick: list[pytest.Item] = []
     for item in items:
-        asks = "services" in getattr(item, "fixturenames", ())
-        if asks or item.path.is_relative_to(HERE / "integration"):
+        integration = item.path.is_relative_to(HERE / "integration")
+        (slow if integration else quick).append(item)
+        if integration or "services" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.services)
+    if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+        items[:] = slow_first(slow, quick, processes)
 
 
 @pytest.hookimpl(wrapper=True)
