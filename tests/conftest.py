@@ -48,6 +48,8 @@ settings.load_profile("busy machine")
 share_sdk_data()
 
 HERE = Path(__file__).parent
+#: Files that take longer than a minute: they begin first.
+LONGEST = {"test_storm", "test_sweeps", "test_stalled", "test_outages"}
 
 
 def pytest_collection_finish() -> None:
@@ -57,8 +59,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/integration needs the services, and what asks for them. It comes first
-    where several processes share a run."""
+    """Everything under tests/integration needs the services, and what asks for them. Where
+    several processes share a run, it is mixed with the rest, the longest first."""
     slow: list[pytest.Item] = []
     quick: list[pytest.Item] = []
     for item in items:
@@ -67,6 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if integration or "services" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.services)
     if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+        slow.sort(key=lambda item: item.path.stem not in LONGEST)
         items[:] = slow_first(slow, quick, processes)
 
 

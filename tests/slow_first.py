@@ -1,6 +1,6 @@
-"""The order of the tests of a run with several processes: the slow ones first, everywhere."""
+"""The order of the tests of a run with several processes."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from itertools import groupby
 from typing import Protocol, TypeVar
 
@@ -15,22 +15,24 @@ class Test(Protocol):
 T = TypeVar("T", bound=Test)
 
 
-def slow_first(slow: Iterable[T], quick: Sequence[T], processes: int) -> list[T]:
-    """Return the tests so that each process begins with its share of the slow files.
+def slow_first(slow: Iterable[T], quick: Iterable[T], processes: int) -> list[T]:
+    """Return the tests so that slow files alternate with quick ones, in each process.
 
-    xdist's `worksteal` gives each process a run of the same length, and one that has ended takes
-    from the end of another's. With quick tests there no process waits long for the last one. Files
-    stay together, since their tests share fixtures.
+    Slow tests wait, quick ones compute: side by side they use the processor evenly. xdist's
+    `worksteal` gives each process a run of about the same length, and one that has ended takes from
+    the end of another's: with quick tests there no process waits long for the last one. Files stay
+    together, since their tests share fixtures.
     """
-    runs: list[list[T]] = [[] for _ in range(processes)]
-    for number, (_, file) in enumerate(groupby(slow, key=lambda test: test.path)):
-        runs[number % processes].extend(file)
-    total = sum(map(len, runs)) + len(quick)
-    taken = 0
-    for number, run in enumerate(runs):
-        begin = sum(map(len, runs[:number]))
-        end = total * (number + 1) // processes
-        more = max(0, end - begin - len(run))
-        run.extend(quick[taken : taken + more])
-        taken += more
-    return [test for run in runs for test in run] + list(quick[taken:])
+    slots = _files(slow)
+    if not slots:
+        return list(quick)
+    counts = [0] * len(slots)
+    for file in _files(quick):
+        least = counts.index(min(counts))
+        counts[least] += len(file)
+        slots[least].extend(file)
+    return [test for n in range(processes) for slot in slots[n::processes] for test in slot]
+
+
+def _files(tests: Iterable[T]) -> list[list[T]]:
+    return [list(file) for _, file in groupby(tests, key=lambda test: test.path)]

@@ -14,11 +14,11 @@ SETTINGS = Settings(seed=7, users=12, messages=240, kills=3)
 
 @pytest.mark.timeout(400)
 async def test_a_reconnect_misses_nothing_while_workers_and_gateways_are_killed(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever is told that they are up to date has everything on the screen, in order, on both
     devices; beside it, a gateway that fetches once has not (G1, G3, G11, G12)."""
-    monkeypatch.setattr(logging.getLogger("aiokafka"), "level", logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, logger="aiokafka")
     result = await reconnect(SETTINGS, deployment, print)
 
     assert result.figures[PROVEN].clean, result.table()

@@ -1,6 +1,6 @@
 """The order of the tests of a run with several processes."""
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from tests.slow_first import slow_first
@@ -15,23 +15,20 @@ def items(prefix: str, *sizes: int) -> list[Item]:
     return [Item(f"{prefix}{file}", n) for file, size in enumerate(sizes) for n in range(size)]
 
 
-def test_each_process_begins_with_slow_files_and_ends_with_quick_tests() -> None:
-    slow, quick = items("slow", 3, 1, 2, 4, 1), items("quick", 40, 30, 19)
-    ordered = slow_first(slow, quick, 4)
-    runs = [ordered[n * 25 : (n + 1) * 25] for n in range(4)]
+def test_slow_and_quick_files_alternate_and_each_process_begins_with_a_slow_one() -> None:
+    slow, quick = items("slow", 3, 1, 2, 4), items("quick", 5, 6, 7, 8, 1, 2)
+    ordered = slow_first(slow, quick, 2)
+    files = [path for path, _ in groupby(ordered, key=lambda item: item.path)]
 
     assert sorted(ordered) == sorted([*slow, *quick])
-    for run in runs:
-        assert run[0].path.startswith("slow")
-        assert run[-1].path.startswith("quick")
-        kinds = [kind for kind, _ in groupby(run, key=lambda item: item.path[:4])]
-        assert kinds == ["slow", "quic"]
-    assert [path for path, _ in groupby(slow, key=lambda item: item.path)] == sorted(
-        path for path, _ in groupby(ordered, key=lambda item: item.path) if path[:4] == "slow"
-    )
+    assert len(files) == 10  # none is divided
+    assert [path for path in files if path[:4] == "slow"] == ["slow0", "slow2", "slow1", "slow3"]
+    assert files[0] == "slow0"
+    assert files[-1][:5] == "quick"
+    assert all(a[:4] != "slow" or b[:5] == "quick" for a, b in pairwise(files))
 
 
-def test_no_test_is_left_out_when_there_is_little_else() -> None:
-    for quick in ([], items("quick", 1)):
-        ordered = slow_first(items("slow", 5, 1), quick, 3)
-        assert len(ordered) == 6 + len(quick)
+def test_no_test_is_left_out_where_one_kind_is_missing() -> None:
+    slow, quick = items("slow", 5, 1), items("quick", 2, 1)
+    assert slow_first([], quick, 4) == quick
+    assert sorted(slow_first(slow, [], 4)) == slow
