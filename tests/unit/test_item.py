@@ -16,6 +16,7 @@ from poste_restante.item import (
     Item,
     decode_bundle,
     encode_bundle,
+    from_json,
     from_milliseconds,
     item_bytes,
     item_bytes_max,
@@ -247,3 +248,18 @@ def test_a_damaged_item_is_not_read_in_part(damage: Any) -> None:
     damage(item)
     with pytest.raises(ValueError, match=r"damaged|bundle|than its key says|invalid|zip|limit"):
         decode_bundle(item, "bob", TOPIC)
+
+
+def test_binary_values_are_bytes_and_attributes_named_as_they_are_stay() -> None:
+    """A binary value, a set of them, and attributes with those names (API reference,
+    AttributeValue)."""
+    text = (
+        '{"b": {"B": "Ym9i"}, "set": {"BS": ["Ym9i", "YW5u"]}, "l": {"L": [{"B": ""}]},'
+        ' "m": {"M": {"B": {"S": "Ym9i"}, "BS": {"L": [{"S": "Ym9i"}]}}}}'
+    )
+    assert from_json(text) == {
+        "b": {"B": b"bob"},
+        "set": {"BS": [b"bob", b"ann"]},
+        "l": {"L": [{"B": b""}]},
+        "m": {"M": {"B": {"S": "Ym9i"}, "BS": {"L": [{"S": "Ym9i"}]}}},
+    }
