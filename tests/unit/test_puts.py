@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import botocore.session
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from poste_restante.item import encode_bundle, from_json
 from poste_restante.message import Message
-from poste_restante.position import LogId
+from poste_restante.position import BundleKey, LogId
 from tests.bundles import bundle_of, bundles, entries_of
 from tests.records import TOPIC, message
 from worker.bundles import Bundle
@@ -51,6 +52,15 @@ def test_a_put_is_known_by_the_key_of_its_item(messages: list[Message]) -> None:
     item = encode_bundle(messages, TOPIC)
 
     assert encode_put(bundle_of(*messages)).key == (item["user_id"]["S"], item["position"]["S"])
+
+
+def test_a_put_encodes_its_key_once() -> None:
+    """It is a tenth of the work on a record that is an item of its own."""
+    encode = BundleKey.encode
+    with patch.object(BundleKey, "encode", autospec=True, side_effect=encode) as encoded:
+        encode_put(bundle_of(message(7), message(8)))
+
+    assert encoded.call_count == 1
 
 
 @pytest.mark.parametrize(
