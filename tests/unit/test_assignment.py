@@ -71,6 +71,43 @@ async def test_one_batch_of_a_partition_is_in_work_and_the_next_gathers() -> Non
     assert [r.offset for r in one(assignment.cut()).records] == [12, 15, 16]
 
 
+async def test_the_oldest_record_that_is_not_durable_bounds_what_is() -> None:
+    """In work, waiting or neither; above it the client's position counts (G11)."""
+    assignment = opened(0)
+    task = assignment.tasks[0]
+    assert task.oldest is None
+    assert (task.durable_below(0), task.durable_below(13)) == (10, 13)
+    assignment.add(0, records(11, 12, 14), caught_up=True)
+    assert task.durable_below(20) == 11
+    first = one(assignment.cut())
+    assignment.add(0, records(15, 16), caught_up=True)
+    assert task.durable_below(20) == 11
+    with first:
+        pass
+    assert task.durable_below(20) == 15
+    with one(assignment.cut()):
+        pass
+    assert task.oldest is None
+    assert (task.durable_below(0), task.durable_below(20)) == (17, 20)
+
+
+async def test_records_wait_for_a_commit_from_their_flush_on() -> None:
+    """Never for less than no time, whatever the clock says."""
+    assignment = opened(0, clock=lambda: 100.0)
+    assert assignment.commit_pending_s(105.0) == 0.0
+    assignment.add(0, records(10), caught_up=True)
+    with one(assignment.cut()):
+        pass
+
+    assert assignment.commit_pending_s(105.0) == 5.0
+    assert assignment.commit_pending_s(99.5) == 0.0
+
+
+@pytest.mark.parametrize(("linger_s", "lingers"), [(0.0, False), (0.2, True)])
+def test_an_assignment_lingers_where_it_is_told_to(linger_s: float, lingers: bool) -> None:
+    assert opened(0, limits=BatchLimits(linger_s=linger_s)).lingers is lingers
+
+
 async def test_partitions_are_cut_side_by_side() -> None:
     """A partition in work holds up no other (G8)."""
     assignment = opened(0, 1)
