@@ -1,6 +1,6 @@
-"""Print the other distributions that the worker's needs, for pip-compile: `make lock`.
+"""Print the worker's requirements without `poste-restante`, for pip-compile: `make lock`.
 
-pip-compile would look for the module's own distribution in an index. Arguments: extras.
+pip-compile would look for `poste-restante` in an index. Arguments: the worker's extras to include.
 """
 
 import sys
@@ -12,7 +12,7 @@ MODULE = "poste-restante=="
 
 
 def worker_requirements(extras: list[str]) -> list[str]:
-    """Return what the worker and these extras of it depend on. Raises KeyError."""
+    """Return the requirements of the worker and these extras. Raises KeyError."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     optional = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]

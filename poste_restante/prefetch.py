@@ -64,7 +64,7 @@ def select_prefetched(
 
 
 def memory_bytes(item: Item) -> int:
-    """Return about the memory that an item takes."""
+    """Return the approximate bytes of memory of an item."""
     return sum(map(_value_memory, item.values()))
 
 

@@ -249,14 +249,14 @@ class Reading:
         if the page is full before the last one."""
         # Looked up once, because a fetched message costs only some microseconds.
         passed_to, now = self.progress.read_to(log), self.now
-        is_resend_or_remember = self.is_resend_or_remember
+        remember_if_new = self.remember_if_new
         read_to = -1
         for message in messages:
             offset = message.position.offset
             if (
                 offset > passed_to
                 and (message.expires_at is None or message.expires_at > now)
-                and not is_resend_or_remember(message)
+                and remember_if_new(message)
             ):
                 if not self._admit(message):
                     self.more = True
@@ -267,15 +267,16 @@ class Reading:
         self.progress.pass_messages(log, read_to)
         return True
 
-    def is_resend_or_remember(self, message: Message) -> bool:
-        """Return whether the page has this source, id and body already; if not, remember them."""
+    def remember_if_new(self, message: Message) -> bool:
+        """Remember the source, id and body of a message; return False for a resend, which has those
+        of an earlier message of the page."""
         if message.source is None:
-            return False  # a plain record
+            return True  # a plain record
         identity = message.source, message.id, message.body
         if identity in self._identities:
-            return True
+            return False
         self._identities.add(identity)
-        return False
+        return True
 
     def close(self) -> None:
         """Return no further message. Items added from here on only show whether there is more."""

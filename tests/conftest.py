@@ -22,8 +22,8 @@ from local import (
 from local.choose import DOCKER, FORCED, JVM, LOCAL_AWS, PYPI
 from tests.once_per_run import OncePerRun
 from tests.optional import fail_if_skipped
+from tests.run_order import alternate
 from tests.sdk_data import share_sdk_data
-from tests.slow_first import slow_first
 
 _OURS = os.environ.get(FORCED) in (DOCKER, JVM, PYPI)
 _ADDRESSES = () if _OURS else (KAFKA_ADDRESS, DYNAMODB_ADDRESS)
@@ -48,7 +48,7 @@ settings.load_profile("busy machine")
 share_sdk_data()
 
 HERE = Path(__file__).parent
-#: Files that take longer than a minute: they begin first.
+#: Files that begin first, since they are among those that take longest.
 LONGEST = {"test_storm", "test_sweeps", "test_stalled", "test_outages"}
 
 
@@ -59,8 +59,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything under tests/integration needs the services, and what asks for them. Where
-    several processes share a run, it is mixed with the rest, the longest first."""
+    """Mark the tests that need the services: those of tests/integration, and those that ask for
+    them. If several processes share the run, tests/run_order.py says in which order."""
     slow: list[pytest.Item] = []
     quick: list[pytest.Item] = []
     for item in items:
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.services)
     if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
         slow.sort(key=lambda item: item.path.stem not in LONGEST)
-        items[:] = slow_first(slow, quick, processes)
+        items[:] = alternate(slow, quick, processes)
 
 
 @pytest.hookimpl(wrapper=True)

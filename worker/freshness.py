@@ -60,7 +60,7 @@ class FreshnessTracker:
     def claim_reached(
         self, assignment: Assignment, positions: Mapping[int, int] | None = None
     ) -> set[int]:
-        """Claim reached ends; return the partitions with other ends.
+        """Claim the reached ends; return the partitions with an unreached one.
 
         positions: the client's next offsets, at an instant at which every returned record was in
         its partition task (`FetchLoop.positions`).
@@ -108,8 +108,8 @@ class ConsumerView:
 
 
 class FreshnessClaims:
-    """Makes and stores this worker's claims, round by round. It only observes flushes and delays
-    none.
+    """Makes and stores this worker's claims, round by round. It only observes flushes, and delays
+    none of them.
 
     put: stores the claims, in one attempt; returns the reason of a failure, or "". every_s: seconds
     between two rounds. on_written: called with the success of each attempt. now_ms: the wall clock,

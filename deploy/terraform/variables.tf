@@ -27,13 +27,13 @@ variable "recovery_days" {
 }
 
 variable "write_units_per_s_max" {
-  description = "Write units per second above which DynamoDB throttles, which bounds the bill; null: none is set; -1: one that was set is lifted."
+  description = "Write units per second above which DynamoDB throttles, which bounds the bill; null: sets no limit; -1: removes one that was set."
   type        = number
   default     = null
 
   validation {
     condition     = var.write_units_per_s_max == null || try((var.write_units_per_s_max >= 1 || var.write_units_per_s_max == -1) && floor(var.write_units_per_s_max) == var.write_units_per_s_max, false)
-    error_message = "write_units_per_s_max must be a whole number of 1 or more, -1 to lift a limit, or null."
+    error_message = "write_units_per_s_max must be a whole number of 1 or more, -1 to remove a limit, or null."
   }
 }
 

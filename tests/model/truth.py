@@ -24,8 +24,8 @@ from tests.records import TOPIC
 class _WithResends(Reading):
     """A reading that shows resends as well."""
 
-    def is_resend_or_remember(self, message: Message) -> bool:
-        return False
+    def remember_if_new(self, message: Message) -> bool:
+        return True
 
 
 class Truth(Ledger):

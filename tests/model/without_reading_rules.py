@@ -172,7 +172,7 @@ def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
     def added(page: Reading, messages: Sequence[Message], log: LogId) -> bool:
         for message in messages:
             done = add_messages(page, [message], log)
-            page.is_resend_or_remember(message)  # it remembers what was dropped as well
+            page.remember_if_new(message)  # also one that was dropped
             if not done:
                 return False
         return True
@@ -183,7 +183,7 @@ def resends_of_what_was_acknowledged_are_dropped() -> Iterator[None]:
 
 @variant(profiles.EVERYTHING, 3, "DOUBLE", "PAGE")
 def resends_are_shown() -> Iterator[None]:
-    with patch.object(Reading, "is_resend_or_remember", lambda page, message: False):
+    with patch.object(Reading, "remember_if_new", lambda page, message: True):
         yield
 
 

@@ -99,7 +99,7 @@ class StoreChain:
     async def __call__(self, case: Case, number: int) -> Run:
         deployment = await self.shared.deployment(f"{case.sweep}-chain", partitions=PARTITIONS)
         left, calm = list(self.faults), CALM_CALLS
-        met_before = 0  # the latest worker's start
+        met_before = 0  # faults that were met before the latest worker started
 
         def plan(call: Call) -> Fault | None:
             nonlocal calm

@@ -44,11 +44,11 @@ class Coordinator:
         self._pending_exception = error
 
     def forget_heartbeat(self) -> None:
-        """As a stop of one that has ended."""
+        """Drop the heartbeat's task, as aiokafka's stop does if it has ended."""
         self._heartbeat_task = None
 
-    async def fail_beside(self, error: Exception) -> None:
-        """A heartbeat fails while the coordination stands at another error."""
+    async def fail_heartbeat(self, error: Exception) -> None:
+        """Let the heartbeat's task end with an error."""
 
         async def fail() -> None:
             raise error

@@ -92,7 +92,7 @@ async def test_the_oldest_record_that_is_not_durable_bounds_what_is() -> None:
 
 
 async def test_records_wait_for_a_commit_from_their_flush_on() -> None:
-    """Never for less than no time, whatever the clock says."""
+    """The wait is never negative, also if the clock is set back."""
     assignment = opened(0, clock=lambda: 100.0)
     assert assignment.commit_pending_s(105.0) == 0.0
     assignment.add(0, records(10), caught_up=True)
@@ -104,7 +104,7 @@ async def test_records_wait_for_a_commit_from_their_flush_on() -> None:
 
 
 @pytest.mark.parametrize(("linger_s", "lingers"), [(0.0, False), (0.2, True)])
-def test_an_assignment_lingers_where_it_is_told_to(linger_s: float, lingers: bool) -> None:
+def test_an_assignment_lingers_if_linger_s_is_above_0(linger_s: float, lingers: bool) -> None:
     assert opened(0, limits=BatchLimits(linger_s=linger_s)).lingers is lingers
 
 

@@ -59,13 +59,15 @@ async def test_a_check_sees_a_coordination_that_has_died(member: Member) -> None
 
 
 @pytest.mark.parametrize("retrieved", [True, False])
-async def test_an_error_beside_another_one_is_no_traceback(member: Member, retrieved: bool) -> None:
-    """Of a client that stops: nothing of aiokafka's asks for it any more."""
+async def test_a_heartbeat_that_fails_after_another_error_logs_no_traceback(
+    member: Member, retrieved: bool
+) -> None:
+    """If its error is retrieved before the stop: aiokafka retrieves only the first one."""
     logged: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: logged.append(context))
     member.coordinator.stop_at(GroupAuthorizationFailedError("group"))
-    await member.coordinator.fail_beside(GroupAuthorizationFailedError("group"))
+    await member.coordinator.fail_heartbeat(GroupAuthorizationFailedError("group"))
     if retrieved:
         member.membership.retrieve_errors()
     member.coordinator.forget_heartbeat()

@@ -361,7 +361,7 @@ def test_the_distributions_are_of_one_version() -> None:
     assert WORKER["requires-python"] == PROJECT["requires-python"]
 
 
-def test_what_locks_the_worker_leaves_out_the_module_alone() -> None:
+def test_the_locked_requirements_are_the_workers_without_the_module() -> None:
     extras = WORKER["optional-dependencies"]
     module = f"{PROJECT['name']}=={PROJECT['version']}"
 

@@ -2,7 +2,7 @@
 
 The provider for AWS cannot be had here: OpenTofu reads all files, and evaluates variables and
 actions, which need no provider. Resources are held to the names of the provider's arguments and
-blocks, in tests/aws_provider_structure.json: of its lowest and of a late version. Most tests need
+blocks, in tests/aws_provider_schema.json: of its lowest and of a late version. Most tests need
 `tofu` (`make .cache/bin/tofu`).
 """
 
@@ -212,23 +212,24 @@ def test_values_that_work_are_taken(module: Path, variables: dict[str, Any]) -> 
     assert done.returncode == 0, done.stderr
 
 
-# ---- resources, by the provider's structure
+# ---- resources, by the provider's schema
 
-STRUCTURE: dict[str, Any] = json.loads((ROOT / "tests/aws_provider_structure.json").read_text())
+#: Version -> type of resource -> names of its arguments and blocks.
+SCHEMAS: dict[str, Any] = json.loads((ROOT / "tests/aws_provider_schema.json").read_text())
 #: Arguments of Terraform itself.
 META = {"for_each", "count"}
 
 
 def resources(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The resources of a file, each with the name of its type."""
+    """Yield the type and the body of each resource."""
     for resource in hcl2.loads(text).get("resource", []):
         for kind, named in resource.items():
             for body in named.values():
                 yield kind.strip('"'), body
 
 
-def misfits(where: str, body: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
-    """What the provider would refuse of a resource, or of a block in it: a line each."""
+def schema_errors(where: str, body: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each argument or block that is unknown to the provider, or missing."""
     blocks: dict[str, Any] = known.get("blocks", {})
     given = dict(body)
     for dynamic in given.pop("dynamic", []):
@@ -239,28 +240,30 @@ def misfits(where: str, body: Mapping[str, Any], known: Mapping[str, Any]) -> It
     for name, value in given.items():
         if name in blocks and isinstance(value, list):
             for inner in value:
-                yield from misfits(f"{where}.{name}", inner, blocks[name])
+                yield from schema_errors(f"{where}.{name}", inner, blocks[name])
         elif name not in {*known["required"], *known["optional"], *META}:
             yield f"{where} has no {name}"
     yield from (f"{where} misses {name}" for name in known["required"] if name not in given)
 
 
-def misfits_of(text: str, version: str) -> list[str]:
-    structure = STRUCTURE[version]
-    return [line for kind, body in resources(text) for line in misfits(kind, body, structure[kind])]
+def schema_errors_of(text: str, version: str) -> list[str]:
+    schema = SCHEMAS[version]
+    return [
+        line for kind, body in resources(text) for line in schema_errors(kind, body, schema[kind])
+    ]
 
 
-@pytest.mark.parametrize("version", STRUCTURE)
+@pytest.mark.parametrize("version", SCHEMAS)
 def test_the_provider_knows_every_argument_and_block(version: str) -> None:
-    """In its lowest version that is allowed, too: an argument may be younger."""
-    assert {kind for kind, _ in resources(ALL)} == set(STRUCTURE[version])
-    assert misfits_of(ALL, version) == []
+    """Also in the lowest version that is allowed, which may lack a later argument."""
+    assert {kind for kind, _ in resources(ALL)} == set(SCHEMAS[version])
+    assert schema_errors_of(ALL, version) == []
 
 
 def test_the_lowest_version_is_the_one_that_is_tried() -> None:
     lowest = re.search(r' version += ">= (\d+\.\d+), <', FILES["versions.tf"])
     assert lowest is not None
-    assert min(STRUCTURE) == f"{lowest[1]}.0"
+    assert min(SCHEMAS) == f"{lowest[1]}.0"
 
 
 @pytest.mark.parametrize(
@@ -281,4 +284,4 @@ def test_the_lowest_version_is_the_one_that_is_tried() -> None:
 def test_what_the_provider_would_refuse_is_noticed(old: str, new: str, line: str) -> None:
     """Else the test above would show nothing."""
     assert old in ALL
-    assert line in misfits_of(ALL.replace(old, new), min(STRUCTURE))
+    assert line in schema_errors_of(ALL.replace(old, new), min(SCHEMAS))

@@ -119,8 +119,8 @@ class LogEnds:
         return cls(offsets, behind)
 
     def covers(self, key: str) -> bool:
-        """Return whether everything in an item is purged. An item of another version, or of a log
-        that the topic no longer has, is."""
+        """Return whether everything in an item is purged. That includes items of another version,
+        and of a log that the topic no longer has."""
         try:
             bundle = BundleKey.decode(key)
         except ValueError:

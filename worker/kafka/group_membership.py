@@ -90,8 +90,11 @@ class GroupMembership:
             self._coordinator.request_rejoin()
 
     def retrieve_errors(self) -> None:
-        """Retrieve the errors of the coordination's own tasks. It reads one of them, stops there,
-        and never reads what another ends with meanwhile: asyncio would log a traceback."""
+        """Retrieve the errors of the coordination's tasks, before the client stops.
+
+        aiokafka retrieves the error of one task and stops the coordination. If another task fails
+        after that, asyncio logs a traceback for its error.
+        """
         coordinator = self._coordinator
         for task in (coordinator._heartbeat_task, coordinator._commit_refresh_task):
             if task is not None and task.done() and not task.cancelled():

@@ -1,9 +1,9 @@
-"""The order of the tests of a run with several processes."""
+"""The order in which several processes run the tests."""
 
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from tests.slow_first import slow_first
+from tests.run_order import alternate
 
 
 class Item(NamedTuple):
@@ -17,7 +17,7 @@ def items(prefix: str, *sizes: int) -> list[Item]:
 
 def test_slow_and_quick_files_alternate_and_each_process_begins_with_a_slow_one() -> None:
     slow, quick = items("slow", 3, 1, 2, 4), items("quick", 5, 6, 7, 8, 1, 2)
-    ordered = slow_first(slow, quick, 2)
+    ordered = alternate(slow, quick, 2)
     files = [path for path, _ in groupby(ordered, key=lambda item: item.path)]
 
     assert sorted(ordered) == sorted([*slow, *quick])
@@ -30,5 +30,5 @@ def test_slow_and_quick_files_alternate_and_each_process_begins_with_a_slow_one(
 
 def test_no_test_is_left_out_where_one_kind_is_missing() -> None:
     slow, quick = items("slow", 5, 1), items("quick", 2, 1)
-    assert slow_first([], quick, 4) == quick
-    assert sorted(slow_first(slow, [], 4)) == slow
+    assert alternate([], quick, 4) == quick
+    assert sorted(alternate(slow, [], 4)) == slow
