@@ -21,7 +21,7 @@ from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS, POISON
 from tests.sweeps.shared_services import SharedServices
-from tests.sweeps.store_sweep import left_wrongly
+from tests.sweeps.store_sweep import ALWAYS, left_wrongly
 
 #: Calls to the store that are left alone between two faults, so that some of each go well.
 CALM_CALLS = 2
@@ -90,7 +90,8 @@ class OrderChain:
 
 @dataclass
 class StoreChain:
-    """One run in which calls to the store meet one fault after the other."""
+    """One run in which calls to the store meet one fault after the other. Each that always ends a
+    worker meets one of its own: the drain of one that ends would hide the second."""
 
     shared: SharedServices
     faults: Sequence[Fault]
@@ -101,10 +102,14 @@ class StoreChain:
         left, calm = list(self.faults), CALM_CALLS
         met_before = 0  # faults that were met before the latest worker started
 
+        def met_by_this_worker() -> list[Fault]:
+            return list(endpoint.faulted.values())[met_before:]
+
         def plan(call: Call) -> Fault | None:
             nonlocal calm
             calm -= 1
-            possible = [fault for fault in left if can_apply(fault, call.operation)]
+            kept = ALWAYS if ALWAYS.intersection(met_by_this_worker()) else frozenset()
+            possible = [f for f in left if f not in kept and can_apply(f, call.operation)]
             if calm >= 0 or not possible:
                 return None
             calm = CALM_CALLS
@@ -120,15 +125,19 @@ class StoreChain:
 
             def may_leave(status: int, log: str) -> str:
                 # One of the faults that this worker met is the cause. Its drain may have met more.
-                met = list(endpoint.faulted.values())[met_before:]
-                said = [left_wrongly(fault, status, log) for fault in reversed(met)]
+                met = reversed(met_by_this_worker())
+                said = [left_wrongly(fault, status, log) for fault in met]
                 return min(said, key=len, default=f"the worker left with {status}: {log[-1500:]}")
+
+            def done() -> bool:
+                # A worker that met its end and was told to stop would leave with 0.
+                return not left and play.exits.count(1) >= len(ALWAYS.intersection(self.faults))
 
             play = Play(
                 self.shared, deployment,
                 Faults(met=lambda: 0, clear_faults=lambda: None, may_leave=may_leave),
-                first=start, again=start, rejecting=True,
-                done=lambda: not left, starts_max=len(self.faults) + 1,
+                first=start, again=start, rejecting=True, done=done,
+                starts_max=len(self.faults) + 1,
             )  # fmt: skip
             await play.to_the_end()
         return await play.result(case, number, endpoint.by_fault())
