@@ -21,7 +21,7 @@ from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS, POISON
 from tests.sweeps.shared_services import SharedServices
-from tests.sweeps.store_sweep import ALWAYS, left_wrongly
+from tests.sweeps.store_sweep import ALWAYS, ends_worker, left_wrongly
 
 #: Calls to the store that are left alone between two faults, so that some of each go well.
 CALM_CALLS = 2
@@ -108,8 +108,13 @@ class StoreChain:
         def plan(call: Call) -> Fault | None:
             nonlocal calm
             calm -= 1
-            kept = ALWAYS if ALWAYS.intersection(met_by_this_worker()) else frozenset()
-            possible = [f for f in left if f not in kept and can_apply(f, call.operation)]
+            last = bool(ALWAYS.intersection(met_by_this_worker()))
+            possible = [
+                fault
+                for fault in left
+                if can_apply(fault, call.operation)
+                and (fault not in ALWAYS or (ends_worker(fault, call) and not last))
+            ]
             if calm >= 0 or not possible:
                 return None
             calm = CALM_CALLS

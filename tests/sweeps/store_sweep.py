@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from local import DYNAMODB_ADDRESS
 from local.child import Child
-from tests.fault_proxy import Fault, FaultyEndpoint, calm, nth
+from poste_restante.claims import CLAIMS_KEY
+from tests.fault_proxy import Call, Fault, FaultyEndpoint, calm, nth
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
 from tests.sweeps.scenario import PARTITIONS
@@ -26,7 +27,7 @@ LEAVES = {
     Fault.MISSHAPEN: ("has no table record", "has no progress any more"),
     Fault.TRUNCATED: ("has no table record", "has no progress any more"),
 }
-#: Those that always end the process which meets them.
+#: Those that end a worker at any call but the put of its claims (`ends_worker`).
 ALWAYS = frozenset({Fault.NO_TABLE, Fault.ACCESS_DENIED})
 
 
@@ -67,9 +68,18 @@ class StoreRun:
             )  # fmt: skip
             await play.to_the_end()
         injected = {f"{f.value} {operation}": n for (f, operation), n in endpoint.injected.items()}
-        if injected and fault in ALWAYS and len(play.exits) < 2:
+        ended = any(
+            ends_worker(fault, call) for call in endpoint.called if call.number in endpoint.faulted
+        )
+        if ended and 1 not in play.exits:
             play.wrong.append("the worker went on")
         return await play.result(case, number, injected)
+
+
+def ends_worker(fault: Fault, call: Call) -> bool:
+    """Whether the worker must leave. A put of claims that fails is said, and the next one follows:
+    readers have no proof meanwhile, and nothing else waits for it."""
+    return fault in ALWAYS and not any(item["user_id"] == {"S": CLAIMS_KEY} for item in call.puts())
 
 
 def left_wrongly(fault: Fault, status: int, log: str) -> str:
