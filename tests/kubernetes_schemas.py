@@ -1,8 +1,9 @@
 """Checks resources against the schemas of Kubernetes, of KEDA and of the Prometheus operator.
 
 A program of its own: the packages with the schemas are not in the tests' environment.
-    PYTHONPATH=.cache/schemas python tests/kubernetes_schemas.py VERSION < resources.json
-Standard input: a JSON list of resources. Prints one line for each that is refused.
+    PYTHONPATH=.cache/schemas python tests/kubernetes_schemas.py < questions
+A line of standard input is `[version, resources]` in JSON. The line that answers it is a JSON list
+with the reason of each resource that is refused.
 """
 
 import json
@@ -34,6 +35,11 @@ def refusal(resource: dict[str, Any], version: str) -> str:
 
 
 if __name__ == "__main__":
-    for found in json.load(sys.stdin):
-        if said := refusal(found, sys.argv[1]):
-            sys.stdout.write(f"{found['kind']}: {said}\n".replace("\n", " ").strip() + "\n")
+    for line in sys.stdin:
+        version, resources = json.loads(line)
+        reasons = [
+            f"{resource['kind']}: {reason}"
+            for resource in resources
+            if (reason := refusal(resource, version))
+        ]
+        print(json.dumps(reasons), flush=True)
