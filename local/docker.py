@@ -243,7 +243,9 @@ class DynamoDBInDocker(_DockerService):
     def _create_container(self) -> Any:
         container = _container(self.image, self.port, _DYNAMODB_PORT)
         container.with_env("DDB_LOCAL_TELEMETRY", "0")
-        return container.with_command(f"{DYNAMODB_HEAP} -jar DynamoDBLocal.jar -inMemory -sharedDb")
+        return container.with_command(
+            f"{DYNAMODB_HEAP} {COMPILED_ONCE} -jar DynamoDBLocal.jar -inMemory -sharedDb"
+        )
 
     def _is_answering(self) -> bool:
         return dynamodb_answers(self.port)

@@ -178,9 +178,9 @@ class DynamoDBLocal(_JvmService):
         self.endpoint = f"http://127.0.0.1:{self.port}"
         lib = jars("dynamodb", java)
         self._child = Child(
-            [java.program, DYNAMODB_HEAP, "-Xshare:auto", _NATIVE, f"-Djava.library.path={lib}",
-             f"-Dsqlite4java.library.path={lib}", "-cp", f"{lib}/*{os.pathsep}{lib}",
-             LAUNCHERS["dynamodb"].stem,
+            [java.program, DYNAMODB_HEAP, COMPILED_ONCE, "-Xshare:auto", _NATIVE,
+             f"-Djava.library.path={lib}", f"-Dsqlite4java.library.path={lib}",
+             "-cp", f"{lib}/*{os.pathsep}{lib}", LAUNCHERS["dynamodb"].stem,
              "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)],
             log=directory / "dynamodb.log",
         )  # fmt: skip
