@@ -54,9 +54,9 @@ def _killable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture
-def own(_killable: Services, monkeypatch: pytest.MonkeyPatch) -> Services:
+def own(_killable: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """Services of this process's own, started, which a test may kill. The next one that asks finds
-    them running, whatever became of them."""
+    them running, whatever became of them. pytest shows what the broker said if the test fails."""
     kafka, dynamodb = _killable.kafka, _killable.dynamodb
     assert kafka is not None
     assert dynamodb is not None
@@ -65,7 +65,8 @@ def own(_killable: Services, monkeypatch: pytest.MonkeyPatch) -> Services:
     for name, value in _killable.environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    return _killable
+    yield _killable
+    print(kafka.tail())
 
 
 def _start_again(service: Service, answers: bool) -> None:
