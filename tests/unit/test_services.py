@@ -319,7 +319,8 @@ def test_dynamodb_in_docker_is_in_memory_on_the_loopback(daemon: FakeDaemon) -> 
     assert re.fullmatch(r"amazon/dynamodb-local:\d+\.\d+\.\d+", daemon.asked["image"])
     assert daemon.asked["ports"] == {"8000/tcp": ("127.0.0.1", dynamodb.port)}
     assert dynamodb.endpoint == f"http://127.0.0.1:{dynamodb.port}"
-    assert daemon.asked["command"] == "-Xmx768m -jar DynamoDBLocal.jar -inMemory -sharedDb"
+    java = "-Xmx768m -XX:TieredStopAtLevel=1"
+    assert daemon.asked["command"] == f"{java} -jar DynamoDBLocal.jar -inMemory -sharedDb"
     assert daemon.asked["environment"] == {"DDB_LOCAL_TELEMETRY": "0"}
 
 
