@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from local import DYNAMODB_ADDRESS
 from local.child import Child
 from poste_restante.claims import CLAIMS_KEY
+from poste_restante.position import TABLE_RECORD_KEY
 from tests.fault_proxy import Call, Fault, FaultyEndpoint, calm, nth
 from tests.sweeps.play import Faults, Play
 from tests.sweeps.report import Case, Run
@@ -27,7 +28,7 @@ LEAVES = {
     Fault.MISSHAPEN: ("has no table record", "has no progress any more"),
     Fault.TRUNCATED: ("has no table record", "has no progress any more"),
 }
-#: Those that end a worker at any call but the put of its claims (`ends_worker`).
+#: Those that end a worker, but for the calls that only observe (`ends_worker`).
 ALWAYS = frozenset({Fault.NO_TABLE, Fault.ACCESS_DENIED})
 
 
@@ -77,9 +78,12 @@ class StoreRun:
 
 
 def ends_worker(fault: Fault, call: Call) -> bool:
-    """Whether the worker must leave. A put of claims that fails is said, and the next one follows:
-    readers have no proof meanwhile, and nothing else waits for it."""
-    return fault in ALWAYS and not any(item["user_id"] == {"S": CLAIMS_KEY} for item in call.puts())
+    """Whether the worker must leave. After a failed put of claims the next one follows; a failed
+    look at the table record may be that of the health check, which makes the worker unready."""
+    about = [item["user_id"]["S"] for item in call.puts()]
+    if "Key" in call.body:
+        about.append(call.body["Key"]["user_id"]["S"])
+    return fault in ALWAYS and not {CLAIMS_KEY, TABLE_RECORD_KEY}.intersection(about)
 
 
 def left_wrongly(fault: Fault, status: int, log: str) -> str:
